@@ -1,0 +1,3 @@
+//! The Heartbeat agent, as a library: what the `heartbeat` binary, the tests and the benchmarks drive.
+
+pub mod core;
