@@ -1,0 +1,139 @@
+//! Whether a message for one of our channels is life, serves the handshake, or is nothing (DESIGN, freshness). Shared by
+//! the XDP program and by channels without XDP.
+
+use crate::{
+    histogram,
+    layout::{Agent, Histogram, Outcome, Slot},
+    siphash::Key,
+    wire::{Message, View},
+};
+
+/// What a message is held against.
+#[derive(Clone, Copy)]
+pub struct Expected {
+    /// Our pair.
+    pub pair_id: u32,
+    /// Our own node letter's number.
+    pub node: u8,
+    /// The channel that ends where it arrived.
+    pub channel: u8,
+}
+
+/// The checks before the slot is touched, cheapest first. `key` gives the key of an id.
+///
+/// Gives `Accepted` for what may be life: [`record`] has the last word on it.
+#[inline(always)]
+pub fn examine(message: View<'_>, expected: Expected, agent: &Agent, key: impl FnOnce(u8) -> Option<Key>) -> Outcome {
+    if message.opening() != Message::OPENING || message.node() > 1 {
+        return Outcome::Malformed;
+    }
+    if message.pair_id() != expected.pair_id {
+        return Outcome::WrongPair;
+    }
+    if message.channel() != expected.channel {
+        return Outcome::WrongChannel;
+    }
+    let own = agent.incarnation.get();
+    if message.node() == expected.node {
+        return if message.incarnation() == own { Outcome::Reflected } else { Outcome::SameNode };
+    }
+    match key(message.key_id()) {
+        Some(key) if !key.is_none() && message.tag_is_right(key) => {}
+        _ => return Outcome::WrongTag,
+    }
+    // Incarnation 0 is nobody's, and sequences start at 1: nothing of ours was ever like that.
+    if message.incarnation() == 0 || message.sequence() == 0 {
+        return Outcome::Malformed;
+    }
+    // Fresh: it names us as we are now, and is of the peer that we are paired with.
+    if own != 0 && message.peer_incarnation() == own && message.incarnation() == agent.peer_incarnation.get() {
+        Outcome::Accepted
+    } else {
+        Outcome::Handshake
+    }
+}
+
+/// What [`record`] found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// The outcome that was counted.
+    pub outcome: Outcome,
+    /// Whether the peer's public state differs from that of the message before: somebody should look at once.
+    pub news: bool,
+}
+
+/// Stores and counts a message that [`examine`] found `Accepted` or `Handshake`; checks the replay window (G7, M4).
+#[inline(always)]
+pub fn record(slot: &Slot, histogram: &Histogram, message: View<'_>, outcome: Outcome, stamp_ns: u64) -> Recorded {
+    let recorded = match outcome {
+        Outcome::Handshake => {
+            // A contended handshake is a lost one: the next comes with the next heartbeat.
+            if slot.handshake.lock() {
+                slot.handshake.store(message, stamp_ns);
+                slot.handshake.unlock();
+            }
+            Recorded { outcome, news: false }
+        }
+        Outcome::Accepted => {
+            if slot.live.lock() {
+                let recorded = accept(slot, histogram, message, stamp_ns);
+                slot.live.unlock();
+                recorded
+            } else {
+                Recorded { outcome: Outcome::Busy, news: false }
+            }
+        }
+        _ => Recorded { outcome, news: false },
+    };
+    slot.count(recorded.outcome);
+    recorded
+}
+
+/// The window of 64 sequence numbers, and what follows from an accepted one. The caller has the record's writer's place.
+#[inline(always)]
+fn accept(slot: &Slot, histogram: &Histogram, message: View<'_>, stamp_ns: u64) -> Recorded {
+    const REPLAYED: Recorded = Recorded { outcome: Outcome::Replayed, news: false };
+    let sequence = message.sequence();
+    let highest = slot.highest.get();
+    let window = slot.window.get();
+    if slot.window_of.get() != message.incarnation() {
+        // The first of a new pairing. What the peer sent before it is neither missing nor welcome.
+        slot.window_of.set(message.incarnation());
+        slot.highest.set(sequence);
+        slot.window.set(u64::MAX);
+        slot.live.store(message, stamp_ns);
+        return Recorded { outcome: Outcome::Accepted, news: true };
+    }
+    if sequence <= highest {
+        let age = highest - sequence;
+        if age >= 64 || window >> age & 1 == 1 {
+            return REPLAYED;
+        }
+        // Late, but not lost after all. An older state than the one on record: counted, not stored.
+        slot.window.set(window | 1 << age);
+        slot.missing.add(u64::MAX);
+        return Recorded { outcome: Outcome::Accepted, news: false };
+    }
+    let step = sequence - highest;
+    slot.window.set(if step < 64 { window << step | 1 } else { 1 });
+    slot.highest.set(sequence);
+    slot.missing.add(step - 1);
+    let gap_ns = stamp_ns.saturating_sub(slot.live.stamp_ns());
+    let bucket = histogram::bucket(gap_ns);
+    if bucket < histogram::BUCKETS {
+        histogram.counts[bucket].add(1);
+    }
+    let news = is_news(slot, message);
+    slot.live.store(message, stamp_ns);
+    Recorded { outcome: Outcome::Accepted, news }
+}
+
+/// Whether flags, owned, wanted or term differ from those of the message on record.
+#[inline(always)]
+fn is_news(slot: &Slot, message: View<'_>) -> bool {
+    // The word of node, channel, flags and key_id has the interval too: any change there is worth a look.
+    slot.live.word(1) != message.word(1)
+        || slot.live.word(13) != message.word(13)
+        || slot.live.word(14) != message.word(14)
+        || slot.live.word(15) != message.word(15)
+}

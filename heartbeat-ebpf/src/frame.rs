@@ -1,0 +1,182 @@
+//! From an Ethernet frame to the UDP datagram in it: plain, 802.1Q and QinQ; IPv4 with options; IPv6 with extension
+//! headers. Fragments are never ours: a heartbeat fits every network's MTU, and a fragment says nothing alone.
+
+use crate::machine::{load_u16, load_u32, load_u64};
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_QINQ: u16 = 0x88a8;
+const IPPROTO_UDP: u8 = 17;
+/// Most VLAN tags that are looked behind (802.1ad: two).
+const MAX_TAGS: usize = 2;
+/// Most IPv6 extension headers that are looked behind.
+const MAX_EXTENSIONS: usize = 6;
+
+/// The memory of a frame, as XDP gives it: from `start` up to but not including `end`.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    start: usize,
+    end: usize,
+}
+
+/// An IP address as the maps have it: 16 bytes in memory order as two words; IPv4 as an IPv4-mapped IPv6 address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Address {
+    words: [u64; 2],
+}
+
+impl Address {
+    /// From the 16 bytes of an IPv6 address, or of an IPv4-mapped one (RFC 4291, section 2.5.5.2).
+    #[must_use]
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        Self { words: [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])] }
+    }
+
+    #[inline(always)]
+    const fn mapped(ipv4_in_memory_order: u32) -> Self {
+        let [a, b, c, d] = ipv4_in_memory_order.to_ne_bytes();
+        Self { words: [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])] }
+    }
+}
+
+/// A UDP datagram to the port that was asked for.
+#[derive(Clone, Copy)]
+pub struct Datagram {
+    /// Where it is addressed.
+    pub destination: Address,
+    payload: *const u8,
+    len: usize,
+    end: usize,
+}
+
+impl Frame {
+    /// The frame in a buffer.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let range = bytes.as_ptr_range();
+        Self { start: range.start as usize, end: range.end as usize }
+    }
+
+    /// The frame between two addresses, as `xdp_md` has them.
+    ///
+    /// # Safety
+    /// All bytes of `start..end` must be readable while the frame is used.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn between(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+
+    /// The address of `len` bytes at `offset`, if they lie within the frame.
+    #[inline(always)]
+    fn at(&self, offset: usize, len: usize) -> Option<*const u8> {
+        let at = self.start + offset;
+        (at + len <= self.end).then_some(at as *const u8)
+    }
+
+    #[inline(always)]
+    fn u8(&self, offset: usize) -> Option<u8> {
+        // SAFETY: one byte within the frame.
+        self.at(offset, 1).map(|at| unsafe { *at })
+    }
+
+    #[inline(always)]
+    fn u16(&self, offset: usize) -> Option<u16> {
+        // SAFETY: two bytes within the frame.
+        self.at(offset, 2).map(|at| u16::from_be(unsafe { load_u16(at) }))
+    }
+
+    /// The UDP datagram to `port` in this frame; none where the frame is anything else.
+    #[inline(always)]
+    #[must_use]
+    pub fn datagram(&self, port: u16) -> Option<Datagram> {
+        let mut offset = 14;
+        let mut ethertype = self.u16(12)?;
+        let mut tags = 0;
+        while tags < MAX_TAGS && (ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ) {
+            ethertype = self.u16(offset + 2)?;
+            offset += 4;
+            tags += 1;
+        }
+        match ethertype {
+            ETHERTYPE_IPV4 => self.ipv4(offset, port),
+            ETHERTYPE_IPV6 => self.ipv6(offset, port),
+            _ => None,
+        }
+    }
+
+    /// RFC 791, section 3.1.
+    #[inline(always)]
+    fn ipv4(&self, offset: usize, port: u16) -> Option<Datagram> {
+        let header = self.at(offset, 20)?;
+        // SAFETY: 20 bytes within the frame.
+        let (first, fragment, protocol, destination) =
+            unsafe { (*header, load_u16(header.add(6)), *header.add(9), load_u32(header.add(16))) };
+        // More fragments, or not the first one.
+        if protocol != IPPROTO_UDP || first >> 4 != 4 || u16::from_be(fragment) & 0x3fff != 0 {
+            return None;
+        }
+        let header_len = usize::from(first & 0x0f) * 4;
+        if header_len < 20 {
+            return None;
+        }
+        self.udp(offset + header_len, port, Address::mapped(destination))
+    }
+
+    /// RFC 8200, sections 3 and 4.
+    #[inline(always)]
+    fn ipv6(&self, offset: usize, port: u16) -> Option<Datagram> {
+        let header = self.at(offset, 40)?;
+        // SAFETY: 40 bytes within the frame.
+        let (first, mut next, destination) = unsafe {
+            (*header, *header.add(6), Address { words: [load_u64(header.add(24)), load_u64(header.add(32))] })
+        };
+        if first >> 4 != 6 {
+            return None;
+        }
+        let mut offset = offset + 40;
+        for _ in 0..MAX_EXTENSIONS {
+            match next {
+                IPPROTO_UDP => return self.udp(offset, port, destination),
+                // Hop-by-hop options, routing, destination options: next header, length in 8 bytes beyond the first 8.
+                0 | 43 | 60 => {
+                    next = self.u8(offset)?;
+                    let len = usize::from(self.u8(offset + 1)?) * 8 + 8;
+                    // At most 40 + 6 * 2048 bytes, said so that the verifier can follow.
+                    offset = (offset + len) & 0x3fff;
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// RFC 768.
+    #[inline(always)]
+    fn udp(&self, offset: usize, port: u16, destination: Address) -> Option<Datagram> {
+        let header = self.at(offset, 8)?;
+        // SAFETY: 8 bytes within the frame.
+        let (to, len) = unsafe { (load_u16(header.add(2)), load_u16(header.add(4))) };
+        if u16::from_be(to) != port {
+            return None;
+        }
+        Some(Datagram {
+            destination,
+            payload: header.wrapping_add(8),
+            len: usize::from(u16::from_be(len)),
+            end: self.end,
+        })
+    }
+}
+
+impl Datagram {
+    /// The payload, if it is exactly `LEN` bytes long and whole within the frame.
+    #[inline(always)]
+    #[must_use]
+    pub fn payload<const LEN: usize>(&self) -> Option<*const u8> {
+        (self.len == LEN + 8 && self.payload as usize + LEN <= self.end).then_some(self.payload)
+    }
+}

@@ -1,0 +1,262 @@
+//! The records in the maps. All fields are atomics: the kernel writes while the agent reads the same memory (array maps
+//! with `BPF_F_MMAPABLE`), so a drain costs no system call.
+//!
+//! Who writes what: [`Slot`] and [`Histogram`], the XDP program (or, for a channel without XDP, the pulse thread);
+//! [`Agent`], the pulse thread alone.
+
+use crate::{frame::Address, histogram, machine::Word, wire};
+
+/// Changes with every change of these records: maps pinned under another version are not adopted.
+pub const VERSION: u32 = 1;
+/// The most channels.
+pub const CHANNELS: u32 = 64;
+
+/// Names of the maps in the object, and of their pins.
+pub mod map {
+    /// Array of one [`super::Agent`].
+    pub const AGENT: &str = "AGENT";
+    /// Hash map from [`super::End`] to `u32`, the channel.
+    pub const CHANNEL_OF: &str = "CHANNEL_OF";
+    /// Ring buffer of `u32`: channels on which the peer's public state changed.
+    pub const DOORBELL: &str = "DOORBELL";
+    /// Array of [`super::Histogram`], one a channel.
+    pub const INTER_ARRIVAL: &str = "INTER_ARRIVAL";
+    /// Array of two [`crate::siphash::Key`]s, by `key_id`.
+    pub const KEYS: &str = "KEYS";
+    /// Array of [`super::Slot`], one a channel.
+    pub const SLOTS: &str = "SLOTS";
+}
+
+/// Names of the program's read-only settings, and of the program itself.
+pub mod program {
+    /// The XDP program.
+    pub const NAME: &str = "heartbeat";
+    /// `u16`: the UDP port.
+    pub const PORT: &str = "PORT";
+    /// `u32`: the pair.
+    pub const PAIR_ID: &str = "PAIR_ID";
+    /// `u8`: our own node, 0 = a, 1 = b.
+    pub const NODE: &str = "NODE";
+}
+
+/// Where a channel ends on this controller: what tells our heartbeats from everybody else's, also on a host that forwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct End {
+    /// Index of the interface that it arrives on.
+    pub interface: u32,
+    /// Always 0.
+    pub zero: u32,
+    /// Our address there.
+    pub address: Address,
+}
+
+/// What happened to a message for one of our channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Outcome {
+    /// Life: authentic, fresh, new.
+    Accepted,
+    /// Authentic, but not of this pairing: serves the handshake only.
+    Handshake,
+    /// Not a heartbeat: too short, too long, another magic, version or kind.
+    Malformed,
+    /// Another pair's.
+    WrongPair,
+    /// For another channel than the one it arrived on.
+    WrongChannel,
+    /// Our own, come back.
+    Reflected,
+    /// Another controller's with our letter.
+    SameNode,
+    /// The tag is not that of our key.
+    WrongTag,
+    /// Seen before, or older than the window of 64.
+    Replayed,
+    /// Authentic and fresh, but another processor was at the slot: lost, as on the wire.
+    Busy,
+}
+
+impl Outcome {
+    /// The number of outcomes.
+    pub const COUNT: usize = 10;
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Accepted,
+        Self::Handshake,
+        Self::Malformed,
+        Self::WrongPair,
+        Self::WrongChannel,
+        Self::Reflected,
+        Self::SameNode,
+        Self::WrongTag,
+        Self::Replayed,
+        Self::Busy,
+    ];
+
+    /// Its name in the status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Handshake => "handshake",
+            Self::Malformed => "malformed",
+            Self::WrongPair => "wrong_pair",
+            Self::WrongChannel => "wrong_channel",
+            Self::Reflected => "reflected",
+            Self::SameNode => "same_node",
+            Self::WrongTag => "wrong_tag",
+            Self::Replayed => "replayed",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+/// The last message of one sort, guarded by a sequence lock: odd while it is being written.
+#[repr(C)]
+pub struct Record {
+    guard: Word,
+    stamp_ns: Word,
+    words: [Word; wire::WORDS],
+}
+
+/// What one channel received. Zeroes are a channel that heard nothing.
+#[repr(C)]
+pub struct Slot {
+    /// The last accepted message.
+    pub live: Record,
+    /// The last authentic message that was not of this pairing.
+    pub handshake: Record,
+    /// How many messages met each [`Outcome`]. `Accepted` is M6's and P2's "received".
+    pub outcomes: [Word; Outcome::COUNT],
+    /// Messages that the peer sent and we never accepted, by their sequence numbers (P2).
+    pub missing: Word,
+    /// The incarnation that the window is of.
+    pub window_of: Word,
+    /// The highest sequence number accepted.
+    pub highest: Word,
+    /// Bit `i`: sequence number `highest - i` was accepted.
+    pub window: Word,
+    /// Always 0: keeps slots apart in the cache.
+    pub zero: [u64; 2],
+}
+
+/// The agent's cell: who we are, whom we are paired with, and its last sign of life.
+#[repr(C)]
+pub struct Agent {
+    /// Our incarnation; 0 while no agent has run.
+    pub incarnation: Word,
+    /// The peer's that we are paired with; 0 before.
+    pub peer_incarnation: Word,
+    /// When the agent last gave a sign of life, on CLOCK_MONOTONIC.
+    pub alive_ns: Word,
+    /// The groups that it held.
+    pub owned: Word,
+    /// The highest term that it knew.
+    pub term: Word,
+    /// Its time of boot, so that a cell is never taken for one of this boot. 0: none.
+    pub reserved: [Word; 3],
+}
+
+/// Times between accepted heartbeats of one channel.
+#[repr(C)]
+pub struct Histogram {
+    /// The counts by [`histogram::bucket`].
+    pub counts: [Word; histogram::BUCKETS],
+}
+
+const _: () = {
+    assert!(size_of::<End>() == 24);
+    assert!(size_of::<Record>() == 160);
+    assert!(size_of::<Slot>() == 448 && size_of::<Slot>() % 64 == 0);
+    assert!(size_of::<Agent>() == 64);
+    assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);
+    assert!(core::mem::offset_of!(Slot, outcomes) == 320);
+};
+
+impl Record {
+    /// Takes the writer's place; false where another processor has it.
+    #[inline(always)]
+    pub fn lock(&self) -> bool {
+        let guard = self.guard.get();
+        guard & 1 == 0 && self.guard.replace(guard, guard + 1)
+    }
+
+    /// Gives the writer's place back.
+    #[inline(always)]
+    pub fn unlock(&self) {
+        self.guard.add_and_order(1);
+    }
+
+    /// Makes a record readable again whose writer died within: only while no writer can be at work.
+    pub fn repair(&self) {
+        if self.guard.get() & 1 == 1 {
+            self.unlock();
+        }
+    }
+
+    /// Writes message and time of arrival; the caller holds the writer's place.
+    #[inline(always)]
+    pub fn store(&self, message: wire::View<'_>, stamp_ns: u64) {
+        self.stamp_ns.set(stamp_ns);
+        let mut i = 0;
+        while i < wire::WORDS {
+            self.words[i].set(message.word(i));
+            i += 1;
+        }
+    }
+
+    /// The time of arrival, for the writer.
+    #[inline(always)]
+    pub fn stamp_ns(&self) -> u64 {
+        self.stamp_ns.get()
+    }
+
+    /// A field's word, for the writer.
+    #[inline(always)]
+    pub fn word(&self, i: usize) -> u64 {
+        self.words[i].get()
+    }
+
+    #[cfg(not(target_arch = "bpf"))]
+    /// A number that changes with each write: what tells a reader that there is something new.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.guard.get_and_order()
+    }
+
+    #[cfg(not(target_arch = "bpf"))]
+    /// Message and time of arrival in ns, consistent; none while it is being written over and over.
+    #[must_use]
+    pub fn read(&self) -> Option<([u64; wire::WORDS], u64)> {
+        const TRIES: usize = 1_000;
+        for _ in 0..TRIES {
+            let before = self.guard.get_and_order();
+            if before & 1 == 1 {
+                core::hint::spin_loop();
+                continue;
+            }
+            let stamp_ns = self.stamp_ns.get();
+            let words = core::array::from_fn(|i| self.words[i].get());
+            core::sync::atomic::fence(core::sync::atomic::Ordering::Acquire);
+            if self.guard.get() == before {
+                return Some((words, stamp_ns));
+            }
+        }
+        None
+    }
+}
+
+impl Slot {
+    /// Counts one message.
+    #[inline(always)]
+    pub fn count(&self, outcome: Outcome) {
+        self.outcomes[outcome as usize].add(1);
+    }
+
+    /// How many messages met this outcome.
+    #[must_use]
+    pub fn counted(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize].get()
+    }
+}

@@ -1,0 +1,111 @@
+//! The XDP program: adapts packets to the shared part, nothing more (WO 01/82077, FIG. 3 [318], in the kernel).
+//!
+//! Everything that is not a UDP datagram to our port at the end of one of our channels passes untouched. What is ours is
+//! consumed here: stamped and stored if it is life, and counted by its outcome in any case.
+
+#![no_std]
+#![no_main]
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    helpers::bpf_ktime_get_ns,
+    macros::{map, xdp},
+    maps::{Array, HashMap, RingBuf},
+    programs::XdpContext,
+};
+use aya_log_ebpf::info;
+use heartbeat_ebpf::{
+    admit::{self, Expected},
+    frame::Frame,
+    layout::{Agent, CHANNELS, End, Histogram, Outcome, Slot},
+    siphash::Key,
+    wire::{self, View},
+};
+
+/// linux/bpf.h: lets the agent map an array into its memory.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+/// linux/bpf.h: the program itself may only read.
+const BPF_F_RDONLY_PROG: u32 = 1 << 7;
+
+#[map]
+static AGENT: Array<Agent> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static CHANNEL_OF: HashMap<End, u32> = HashMap::with_max_entries(CHANNELS, 0);
+#[map]
+static DOORBELL: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+static INTER_ARRIVAL: Array<Histogram> = Array::with_max_entries(CHANNELS, BPF_F_MMAPABLE);
+#[map]
+static KEYS: Array<Key> = Array::with_max_entries(2, BPF_F_RDONLY_PROG);
+#[map]
+static SLOTS: Array<Slot> = Array::with_max_entries(CHANNELS, BPF_F_MMAPABLE);
+
+/// Settings, written by the agent before loading.
+#[unsafe(no_mangle)]
+static PORT: u16 = wire::PORT;
+#[unsafe(no_mangle)]
+static PAIR_ID: u32 = 0;
+#[unsafe(no_mangle)]
+static NODE: u8 = 0;
+
+macro_rules! setting {
+    ($name:ident) => {
+        // SAFETY: a static; volatile, since the loader replaces its value behind the compiler's back.
+        unsafe { core::ptr::read_volatile(&raw const $name) }
+    };
+}
+
+/// Attached to the interface of every channel.
+#[xdp(frags)]
+fn heartbeat(context: XdpContext) -> u32 {
+    // SAFETY: the kernel keeps the packet for the time of this run.
+    let frame = unsafe { Frame::between(context.data(), context.data_end()) };
+    let Some(datagram) = frame.datagram(setting!(PORT)) else {
+        return XDP_PASS;
+    };
+    // SAFETY: the verifier knows the context; the field is a plain u32.
+    let interface = unsafe { (*context.ctx).ingress_ifindex };
+    let end = End { interface, zero: 0, address: datagram.destination };
+    // SAFETY: a plain value that only the agent writes.
+    let Some(channel) = (unsafe { CHANNEL_OF.get(&end) }).copied() else {
+        return XDP_PASS;
+    };
+    let (Some(slot), Some(histogram), Some(agent)) = (SLOTS.get(channel), INTER_ARRIVAL.get(channel), AGENT.get(0))
+    else {
+        return XDP_PASS;
+    };
+    let Some(payload) = datagram.payload::<{ wire::LEN }>() else {
+        slot.count(Outcome::Malformed);
+        return XDP_DROP;
+    };
+    // SAFETY: `payload` has checked that all of the message lies within the packet.
+    let message = unsafe { View::at(payload) };
+    let expected = Expected { pair_id: setting!(PAIR_ID), node: setting!(NODE), channel: channel as u8 };
+    let outcome = admit::examine(message, expected, agent, |id| KEYS.get(u32::from(id)).copied());
+    if outcome != Outcome::Accepted && outcome != Outcome::Handshake {
+        slot.count(outcome);
+        return XDP_DROP;
+    }
+    let window_of = slot.window_of.get();
+    // SAFETY: a helper without arguments.
+    let stamp_ns = unsafe { bpf_ktime_get_ns() };
+    let recorded = admit::record(slot, histogram, message, outcome, stamp_ns);
+    if recorded.news {
+        // Full means that the agent has not looked at all yet: it will.
+        let _ = DOORBELL.output::<u32>(channel, 0);
+        if window_of != message.incarnation() {
+            info!(&context, "channel {}: counting incarnation {:x} of the peer", channel, message.incarnation());
+        }
+    }
+    XDP_DROP
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,359 @@
+//! The heartbeat message: UDP payload of 144 bytes, network byte order. State, not events: each one carries its sender's
+//! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7).
+//!
+//! ```text
+//!  0               8               16              24            31
+//! +---------------+---------------+---------------+---------------+
+//! |         magic 0x4842          |    version    |     kind      |   0
+//! |                            pair_id                            |   4
+//! |     node      |    channel    |     flags     |    key_id     |   8
+//! |                          interval_us                          |  12
+//! |                          incarnation                          |  16
+//! |                       peer_incarnation                        |  24
+//! |                           sequence                            |  32
+//! |                            sent_ns                            |  40
+//! |                         echo_sent_ns                          |  48
+//! |                         echo_held_ns                          |  56
+//! |                          configured                           |  64
+//! |                             heard                             |  72
+//! |                          operational                          |  80
+//! |        analysis_wanted        |        analysis_done          |  88
+//! |              qos              |          duties_qos           |  96
+//! |                             owned                             | 104
+//! |                             wanted                            | 112
+//! |                             term                              | 120
+//! |                        groups_digest                          | 128
+//! |                 tag: SipHash-2-4 of 0..136                    | 136
+//! +---------------+---------------+---------------+---------------+
+//! ```
+//! (From `incarnation` on, a row is 8 bytes.)
+
+use crate::{
+    machine::load_u64,
+    siphash::{Key, siphash_2_4},
+};
+use core::marker::PhantomData;
+
+/// Length of a message in bytes.
+pub const LEN: usize = 144;
+/// Length of a message in words of eight bytes.
+pub const WORDS: usize = LEN / 8;
+/// Words that the tag covers: all but itself.
+pub const TAGGED_WORDS: usize = WORDS - 1;
+/// The first two bytes: "HB".
+pub const MAGIC: u16 = 0x4842;
+/// The version that this code speaks.
+pub const VERSION: u8 = 1;
+/// UDP port, IANA `ha-cluster`, unless configured.
+pub const PORT: u16 = 694;
+/// `kind` of a heartbeat. (Echo request and reply are to be 2 and 3.)
+pub const HEARTBEAT: u8 = 1;
+
+/// Bits of `flags`.
+pub mod flags {
+    /// The sender is the master of the pair (FIG. 6, step 610).
+    pub const MASTER: u8 = 1;
+    /// The sender watches but moves nothing.
+    pub const MAINTENANCE: u8 = 2;
+    /// The sender's agent is being restarted and will be back at once.
+    pub const RESTARTING: u8 = 4;
+    /// The sender's agent is being stopped for good: what it no longer owns may be taken at once.
+    pub const LEAVING: u8 = 8;
+}
+
+/// A message where it lies: in a packet, in a map, in a buffer. Nothing is copied until a field is asked for.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    start: *const u8,
+    _memory: PhantomData<&'a u8>,
+}
+
+impl<'a> View<'a> {
+    /// The view of a message in a buffer.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8; LEN]) -> Self {
+        Self { start: bytes.as_ptr(), _memory: PhantomData }
+    }
+
+    /// The view of a message at an address.
+    ///
+    /// # Safety
+    /// [`LEN`] bytes from `start` must be readable for `'a`; on BPF the verifier must have seen the bounds check.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn at(start: *const u8) -> Self {
+        Self { start, _memory: PhantomData }
+    }
+
+    /// The `i`-th word of eight bytes, in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(&self, i: usize) -> u64 {
+        debug_assert!(i < WORDS);
+        // SAFETY: the constructors promise LEN bytes, and every caller's `i` is below WORDS.
+        unsafe { load_u64(self.start.wrapping_add(i * 8)) }
+    }
+
+    /// All words, in memory order.
+    #[must_use]
+    pub fn words(&self) -> [u64; WORDS] {
+        core::array::from_fn(|i| self.word(i))
+    }
+
+    #[inline(always)]
+    fn field(&self, i: usize) -> u64 {
+        u64::from_be(self.word(i))
+    }
+
+    /// Magic, version and kind together, as [`Message::OPENING`] has them.
+    #[inline(always)]
+    #[must_use]
+    pub fn opening(&self) -> u32 {
+        (self.field(0) >> 32) as u32
+    }
+
+    /// The pair that the message is for.
+    #[inline(always)]
+    #[must_use]
+    pub fn pair_id(&self) -> u32 {
+        self.field(0) as u32
+    }
+
+    /// The sender: 0 = a, 1 = b.
+    #[inline(always)]
+    #[must_use]
+    pub fn node(&self) -> u8 {
+        (self.field(1) >> 56) as u8
+    }
+
+    /// The channel that it was sent on.
+    #[inline(always)]
+    #[must_use]
+    pub fn channel(&self) -> u8 {
+        (self.field(1) >> 48) as u8
+    }
+
+    /// The sender's [`flags`].
+    #[inline(always)]
+    #[must_use]
+    pub fn flags(&self) -> u8 {
+        (self.field(1) >> 40) as u8
+    }
+
+    /// Which of the two keys signed it.
+    #[inline(always)]
+    #[must_use]
+    pub fn key_id(&self) -> u8 {
+        (self.field(1) >> 32) as u8
+    }
+
+    /// The sender's incarnation.
+    #[inline(always)]
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.field(2)
+    }
+
+    /// The receiver's incarnation, as the sender last heard it.
+    #[inline(always)]
+    #[must_use]
+    pub fn peer_incarnation(&self) -> u64 {
+        self.field(3)
+    }
+
+    /// The sequence number, per channel and incarnation, from 1.
+    #[inline(always)]
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.field(4)
+    }
+
+    /// The groups that the sender holds.
+    #[inline(always)]
+    #[must_use]
+    pub fn owned(&self) -> u64 {
+        self.field(13)
+    }
+
+    /// Whether the tag is that of the other bytes under `key`.
+    #[inline(always)]
+    #[must_use]
+    pub fn tag_is_right(&self, key: Key) -> bool {
+        siphash_2_4(key, TAGGED_WORDS, |i| self.word(i).to_le()) == self.field(TAGGED_WORDS)
+    }
+}
+
+/// A heartbeat, as values. The fields are those of the table in the module's description.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table above documents them")]
+pub struct Message {
+    pub pair_id: u32,
+    pub node: u8,
+    pub channel: u8,
+    pub flags: u8,
+    pub key_id: u8,
+    pub interval_us: u32,
+    pub incarnation: u64,
+    pub peer_incarnation: u64,
+    pub sequence: u64,
+    pub sent_ns: u64,
+    pub echo_sent_ns: u64,
+    pub echo_held_ns: u64,
+    pub configured: u64,
+    pub heard: u64,
+    pub operational: u64,
+    pub analysis_wanted: u32,
+    pub analysis_done: u32,
+    pub qos: u32,
+    pub duties_qos: u32,
+    pub owned: u64,
+    pub wanted: u64,
+    pub term: u64,
+    pub groups_digest: u64,
+}
+
+impl Message {
+    /// What [`View::opening`] gives for a heartbeat of this version.
+    pub const OPENING: u32 = (MAGIC as u32) << 16 | (VERSION as u32) << 8 | HEARTBEAT as u32;
+
+    /// The fields of a message whose opening and tag were checked before; `words` are in memory order.
+    #[must_use]
+    pub fn parse(words: &[u64; WORDS]) -> Self {
+        let w = words.map(u64::from_be);
+        Self {
+            pair_id: w[0] as u32,
+            node: (w[1] >> 56) as u8,
+            channel: (w[1] >> 48) as u8,
+            flags: (w[1] >> 40) as u8,
+            key_id: (w[1] >> 32) as u8,
+            interval_us: w[1] as u32,
+            incarnation: w[2],
+            peer_incarnation: w[3],
+            sequence: w[4],
+            sent_ns: w[5],
+            echo_sent_ns: w[6],
+            echo_held_ns: w[7],
+            configured: w[8],
+            heard: w[9],
+            operational: w[10],
+            analysis_wanted: (w[11] >> 32) as u32,
+            analysis_done: w[11] as u32,
+            qos: (w[12] >> 32) as u32,
+            duties_qos: w[12] as u32,
+            owned: w[13],
+            wanted: w[14],
+            term: w[15],
+            groups_digest: w[16],
+        }
+    }
+
+    /// Writes the message, signed with `key`, over whatever `buffer` held.
+    pub fn emit(&self, key: Key, buffer: &mut [u8; LEN]) {
+        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+        let who = u32::from_be_bytes([self.node, self.channel, self.flags, self.key_id]);
+        let words: [u64; TAGGED_WORDS] = [
+            pair(Self::OPENING, self.pair_id),
+            pair(who, self.interval_us),
+            self.incarnation,
+            self.peer_incarnation,
+            self.sequence,
+            self.sent_ns,
+            self.echo_sent_ns,
+            self.echo_held_ns,
+            self.configured,
+            self.heard,
+            self.operational,
+            pair(self.analysis_wanted, self.analysis_done),
+            pair(self.qos, self.duties_qos),
+            self.owned,
+            self.wanted,
+            self.term,
+            self.groups_digest,
+        ];
+        let tag = siphash_2_4(key, TAGGED_WORDS, |i| words[i].swap_bytes());
+        for (place, word) in buffer.chunks_exact_mut(8).zip(words.iter().chain([&tag])) {
+            place.copy_from_slice(&word.to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        (any::<[u8; 4]>(), any::<[u32; 6]>(), any::<[u64; 14]>()).prop_map(|(b, h, w)| Message {
+            pair_id: h[0],
+            node: b[0],
+            channel: b[1],
+            flags: b[2],
+            key_id: b[3],
+            interval_us: h[1],
+            incarnation: w[0],
+            peer_incarnation: w[1],
+            sequence: w[2],
+            sent_ns: w[3],
+            echo_sent_ns: w[4],
+            echo_held_ns: w[5],
+            configured: w[6],
+            heard: w[7],
+            operational: w[8],
+            analysis_wanted: h[2],
+            analysis_done: h[3],
+            qos: h[4],
+            duties_qos: h[5],
+            owned: w[9],
+            wanted: w[10],
+            term: w[11],
+            groups_digest: w[12],
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_emitted_into_a_dirty_buffer_parses_back(m in any_message(), key: [u8; 16], dirt: u8) {
+            let mut buffer = [dirt; LEN];
+            m.emit(Key::new(key), &mut buffer);
+            let view = View::new(&buffer);
+            prop_assert_eq!(view.opening(), Message::OPENING);
+            prop_assert!(view.tag_is_right(Key::new(key)));
+            prop_assert_eq!(Message::parse(&view.words()), m);
+            prop_assert_eq!(
+                (view.pair_id(), view.node(), view.channel(), view.flags(), view.key_id()),
+                (m.pair_id, m.node, m.channel, m.flags, m.key_id)
+            );
+            prop_assert_eq!(
+                (view.incarnation(), view.peer_incarnation(), view.sequence(), view.owned()),
+                (m.incarnation, m.peer_incarnation, m.sequence, m.owned)
+            );
+        }
+
+        #[test]
+        fn any_flipped_bit_breaks_the_tag(m in any_message(), key: [u8; 16], bit in 0..LEN * 8) {
+            let mut buffer = [0; LEN];
+            m.emit(Key::new(key), &mut buffer);
+            buffer[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(!View::new(&buffer).tag_is_right(Key::new(key)));
+        }
+    }
+
+    #[test]
+    fn the_fields_lie_where_the_table_says() {
+        let mut buffer = [0; LEN];
+        let m = Message {
+            pair_id: 7,
+            node: 1,
+            channel: 2,
+            flags: 8,
+            key_id: 1,
+            term: 9,
+            groups_digest: 10,
+            ..Message::default()
+        };
+        m.emit(Key::new([1; 16]), &mut buffer);
+        assert_eq!(&buffer[..16], &[0x48, 0x42, 1, 1, 0, 0, 0, 7, 1, 2, 8, 1, 0, 0, 0, 0]);
+        assert_eq!(buffer[127], 9);
+        assert_eq!(buffer[135], 10);
+    }
+}
