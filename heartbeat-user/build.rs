@@ -13,7 +13,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitCode},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,7 +21,17 @@ use anyhow::{Context as _, Result, ensure};
 const TARGET: &str = "bpfel-unknown-none";
 const PROGRAM: &str = "heartbeat-xdp";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    build().map_or_else(
+        |error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn build() -> Result<()> {
     let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let workspace = package
         .parent()

@@ -1,6 +1,11 @@
 //! The XDP program: a placeholder that passes every packet.
 #![no_std]
 #![no_main]
+#![expect(
+    missing_docs,
+    unreachable_pub,
+    reason = "what the xdp macro makes of a function"
+)]
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 

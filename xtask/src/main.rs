@@ -30,11 +30,15 @@ enum Task {
     Lint,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Xtask::parse().task {
+fn main() -> ExitCode {
+    let result = match Xtask::parse().task {
         Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
-        Task::Build => compile::run().map(|_agent| ExitCode::SUCCESS),
+        Task::Build => compile::run().map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
         Task::Lint => lint::run().map(|()| ExitCode::SUCCESS),
-    }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
