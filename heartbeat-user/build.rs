@@ -5,13 +5,13 @@
 //! stable toolchain, with `RUSTC_BOOTSTRAP` for `-Z build-std`: no BPF target comes with a built `core`. The flags of the
 //! target stand in `.cargo/config.toml`.
 //!
-//! Not `aya-build`: it takes `RUSTC_BOOTSTRAP` and the linker's place from its own environment only (`set_var` is
+//! Not `aya-build`: it takes `RUSTC_BOOTSTRAP` and the linker's place (PATH) from its own environment only (`set_var` is
 //! unsafe), and prints each line of the inner cargo as a warning.
 
 use std::{
     env,
     ffi::OsString,
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result, ensure};
 
 const TARGET: &str = "bpfel-unknown-none";
 const PROGRAM: &str = "heartbeat-xdp";
+const LINKER: &str = "bpf-linker";
 
 fn main() -> ExitCode {
     build().map_or_else(
@@ -70,11 +71,8 @@ fn build() -> Result<()> {
         ])
         .arg("--target-dir")
         .arg(&target_dir)
+        .env("PATH", path_with_linker(workspace)?)
         .env("RUSTC_BOOTSTRAP", "1");
-    if let Some(linker) = own_linker(workspace)? {
-        println!("cargo::rerun-if-changed={}", linker.display());
-        cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
-    }
     // What the outer cargo was told about the host (or clippy about itself) is not for the BPF target.
     for outer in [
         "CARGO_ENCODED_RUSTFLAGS",
@@ -100,16 +98,20 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-/// The bpf-linker that set-up built; `None` where the one on PATH is to be used.
-fn own_linker(workspace: &Path) -> Result<Option<PathBuf>> {
-    let own = workspace.join("target/tools/bin/bpf-linker");
+/// PATH with the bpf-linker that set-up built, if it did, before all others.
+fn path_with_linker(workspace: &Path) -> Result<OsString> {
+    let tools = workspace.join("target/tools/bin");
+    let own = tools.join(LINKER);
     if own.exists() {
-        return Ok(Some(own));
+        println!("cargo::rerun-if-changed={}", own.display());
     }
-    let on_path =
-        env::split_paths(&variable("PATH")?).any(|folder| folder.join("bpf-linker").exists());
-    ensure!(on_path, "no bpf-linker found: run `cargo xtask setup`");
-    Ok(None)
+    let path = variable("PATH")?;
+    let folders: Vec<_> = iter::once(tools).chain(env::split_paths(&path)).collect();
+    ensure!(
+        folders.iter().any(|folder| folder.join(LINKER).exists()),
+        "no {LINKER} found: run `cargo xtask setup`"
+    );
+    env::join_paths(folders).context("adding set-up's tools to PATH")
 }
 
 fn variable(name: &str) -> Result<OsString> {

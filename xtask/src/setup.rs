@@ -12,12 +12,15 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::shell::{self, repository};
 
-/// Its features choose among LLVM 21, 22 and 23.
+/// What is built where no bpf-linker works; its features choose among LLVM 21, 22 and 23.
 const BPF_LINKER: &str = "0.13.0";
+
+/// The oldest bpf-linker that is taken from PATH: older ones know only LLVMs that may misread the bitcode of this rustc.
+const OLDEST_BPF_LINKER: (u32, u32) = (0, 13);
 
 /// What rustc and bpf-linker are tried on. BPF comes without a built `core`, so the program brings its own.
 const TRIAL: &str = r#"
@@ -159,6 +162,14 @@ fn bpf_linker(toolchain: &Toolchain) -> Result<PathBuf> {
 
 /// Compiles and links a small program: that the linker starts, reads the bitcode of this rustc and writes BTF.
 fn trial(tools: &Path, linker: &Path) -> Result<()> {
+    let printed = shell::read(Command::new(linker).arg("--version"))?;
+    let version =
+        version(&printed).with_context(|| format!("`{}` is no version", printed.trim_end()))?;
+    ensure!(
+        version >= OLDEST_BPF_LINKER,
+        "{} is older than 0.13",
+        printed.trim_end()
+    );
     let folder = tools.join("trial");
     fs::create_dir_all(&folder)?;
     let source = folder.join("trial.rs");
@@ -223,7 +234,7 @@ fn build_bpf_linker(toolchain: &Toolchain, tools: &Path) -> Result<()> {
     )
     .with_context(|| {
         format!(
-            "building bpf-linker; a ready one for LLVM {} on PATH is used instead \
+            "bpf-linker was not built; if it cannot be, put one for LLVM {} on PATH \
              (https://github.com/aya-rs/bpf-linker)",
             toolchain.llvm_major()
         )
@@ -236,6 +247,12 @@ fn rustc() -> Command {
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.current_dir(repository());
     rustc
+}
+
+/// Major and minor of `bpf-linker 0.13.0`.
+fn version(printed: &str) -> Option<(u32, u32)> {
+    let mut numbers = printed.split_whitespace().nth(1)?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {
@@ -257,4 +274,23 @@ fn remove(file: &Path) -> Result<()> {
 
 fn step(what: &str) {
     eprintln!("setup: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_linker_is_its_second_word() {
+        assert_eq!(version("bpf-linker 0.13.0\n"), Some((0, 13)));
+        assert_eq!(version("bpf-linker 1.2.3-rc.1\n"), Some((1, 2)));
+        for other in ["", "bpf-linker", "bpf-linker next", "bpf-linker 0"] {
+            assert_eq!(version(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_pinned_linker_is_not_too_old() {
+        assert!(version(&format!("bpf-linker {BPF_LINKER}")) >= Some(OLDEST_BPF_LINKER));
+    }
 }
