@@ -8,20 +8,12 @@ pub(crate) fn run() -> Result<()> {
     setup::run()?;
     shell::run(shell::cargo().args(["fmt", "--all", "--", "--check"]))?;
     shell::run(
-        shell::cargo()
-            .args(["clippy", "--release", "--workspace", "--all-targets"])
-            .args(["--", "-Dwarnings"]),
+        shell::cargo().args(["clippy", "--release", "--workspace", "--all-targets"]).args(["--", "-Dwarnings"]),
     )?;
     // In the target directory of heartbeat-user's build script: RUSTC_BOOTSTRAP would rebuild what the host has.
     shell::run(
         shell::cargo()
-            .args([
-                "clippy",
-                "--release",
-                "-Zbuild-std=core",
-                "--target",
-                "bpfel-unknown-none",
-            ])
+            .args(["clippy", "--release", "-Zbuild-std=core", "--target", "bpfel-unknown-none"])
             .args(["--target-dir", "target/ebpf", "--package", "heartbeat-ebpf"])
             .args(["--features", "program", "--bin", "heartbeat-xdp"])
             .args(["--", "-Dwarnings"])

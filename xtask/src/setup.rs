@@ -46,10 +46,7 @@ pub extern "C" fn trial() -> u32 {
 
 pub(crate) fn run() -> Result<()> {
     let toolchain = Toolchain::find()?;
-    step(&format!(
-        "Rust {} with LLVM {}",
-        toolchain.release, toolchain.llvm
-    ));
+    step(&format!("Rust {} with LLVM {}", toolchain.release, toolchain.llvm));
     for (component, file) in [
         ("rust-src", "lib/rustlib/src/rust/library/core/src/lib.rs"),
         ("rustfmt", "bin/cargo-fmt"),
@@ -81,9 +78,7 @@ impl Toolchain {
         Ok(Self {
             release: field("release:")?,
             llvm: field("LLVM version:")?,
-            sysroot: shell::read(rustc().args(["--print", "sysroot"]))?
-                .trim_end()
-                .into(),
+            sysroot: shell::read(rustc().args(["--print", "sysroot"]))?.trim_end().into(),
         })
     }
 
@@ -94,19 +89,16 @@ impl Toolchain {
             return Ok(());
         }
         step(&format!("bringing the toolchain's {component}"));
-        shell::run(
-            Command::new("rustup")
-                .current_dir(repository())
-                .args(["component", "add", component]),
-        )
-        .with_context(|| {
-            format!(
-                "the toolchain has no {component} ({} is missing). With rustup (https://rustup.rs), type:\n    \
+        shell::run(Command::new("rustup").current_dir(repository()).args(["component", "add", component])).with_context(
+            || {
+                format!(
+                    "the toolchain has no {component} ({} is missing). With rustup (https://rustup.rs), type:\n    \
                  rustup component add {component}\notherwise install that of Rust {} where your toolchain comes from",
-                file.display(),
-                self.release
-            )
-        })
+                    file.display(),
+                    self.release
+                )
+            },
+        )
     }
 
     /// `22` of `22.1.2`.
@@ -118,9 +110,7 @@ impl Toolchain {
     fn llvm_library(&self) -> Result<PathBuf> {
         let folder = self.sysroot.join("lib");
         let prefix = format!("libLLVM.so.{}.", self.llvm_major());
-        for entry in
-            fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?
-        {
+        for entry in fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(&prefix) {
                 return Ok(entry.path());
@@ -149,10 +139,7 @@ fn bpf_linker(toolchain: &Toolchain) -> Result<PathBuf> {
     if let Some(found) = on_path("bpf-linker") {
         match trial(&tools, &found) {
             Ok(()) => return Ok(found),
-            Err(why) => step(&format!(
-                "{} does not work with this rustc: {why:#}",
-                found.display()
-            )),
+            Err(why) => step(&format!("{} does not work with this rustc: {why:#}", found.display())),
         }
     }
     build_bpf_linker(toolchain, &tools)?;
@@ -163,13 +150,8 @@ fn bpf_linker(toolchain: &Toolchain) -> Result<PathBuf> {
 /// Compiles and links a small program: that the linker starts, reads the bitcode of this rustc and writes BTF.
 fn trial(tools: &Path, linker: &Path) -> Result<()> {
     let printed = shell::read(Command::new(linker).arg("--version"))?;
-    let version =
-        version(&printed).with_context(|| format!("`{}` is no version", printed.trim_end()))?;
-    ensure!(
-        version >= OLDEST_BPF_LINKER,
-        "{} is older than 0.13",
-        printed.trim_end()
-    );
+    let version = version(&printed).with_context(|| format!("`{}` is no version", printed.trim_end()))?;
+    ensure!(version >= OLDEST_BPF_LINKER, "{} is older than 0.13", printed.trim_end());
     let folder = tools.join("trial");
     fs::create_dir_all(&folder)?;
     let source = folder.join("trial.rs");
@@ -178,11 +160,7 @@ fn trial(tools: &Path, linker: &Path) -> Result<()> {
     link.push(linker);
     shell::read(
         rustc()
-            .args([
-                "--edition=2024",
-                "--target=bpfel-unknown-none",
-                "-Cpanic=abort",
-            ])
+            .args(["--edition=2024", "--target=bpfel-unknown-none", "-Cpanic=abort"])
             .args(["-Cdebuginfo=2", "-Clink-arg=--btf", "-C"])
             .arg(link)
             .arg("--out-dir")
@@ -200,24 +178,14 @@ fn build_bpf_linker(toolchain: &Toolchain, tools: &Path) -> Result<()> {
     fs::create_dir_all(prefix.join("lib"))?;
     let link = prefix.join("lib/libLLVM.so");
     remove(&link)?;
-    symlink(&llvm, &link)
-        .with_context(|| format!("linking {} to {}", link.display(), llvm.display()))?;
+    symlink(&llvm, &link).with_context(|| format!("linking {} to {}", link.display(), llvm.display()))?;
 
     let feature = format!("llvm-{}", toolchain.llvm_major());
-    step(&format!(
-        "building bpf-linker {BPF_LINKER} for {feature} (a minute or two)"
-    ));
+    step(&format!("building bpf-linker {BPF_LINKER} for {feature} (a minute or two)"));
     let build = tools.join("build");
     shell::run(
         shell::cargo()
-            .args([
-                "install",
-                "bpf-linker",
-                "--version",
-                BPF_LINKER,
-                "--locked",
-                "--force",
-            ])
+            .args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked", "--force"])
             .args(["--no-default-features", "--features", &feature])
             .arg("--root")
             .arg(tools)
@@ -226,10 +194,7 @@ fn build_bpf_linker(toolchain: &Toolchain, tools: &Path) -> Result<()> {
             .env("LLVM_PREFIX", &prefix)
             .env(
                 "CARGO_ENCODED_RUSTFLAGS",
-                format!(
-                    "-Clink-arg=-Wl,-rpath,{}",
-                    toolchain.sysroot.join("lib").display()
-                ),
+                format!("-Clink-arg=-Wl,-rpath,{}", toolchain.sysroot.join("lib").display()),
             ),
     )
     .with_context(|| {
@@ -257,9 +222,7 @@ fn version(printed: &str) -> Option<(u32, u32)> {
 
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// Removes a file or link, if there is one.

@@ -10,9 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 /// The top of the repository.
 pub(crate) fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a folder of the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
 }
 
 /// Where cargo leaves release builds, also when told to use another target directory: this program is one of them.
@@ -31,9 +29,7 @@ pub(crate) fn cargo() -> Command {
 
 /// Runs a command whose output goes to the user; failure is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("starting {}", line(command)))?;
+    let status = command.status().with_context(|| format!("starting {}", line(command)))?;
     if !status.success() {
         bail!("{} failed: {status}", line(command));
     }
@@ -42,18 +38,10 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command and returns what it prints; failure is an error that has its standard error.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("starting {}", line(command)))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {}", line(command)))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{} failed: {}\n{}",
-            line(command),
-            output.status,
-            said.trim_end()
-        );
+        bail!("{} failed: {}\n{}", line(command), output.status, said.trim_end());
     }
     String::from_utf8(output.stdout).with_context(|| format!("{} printed no text", line(command)))
 }
@@ -61,8 +49,5 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
 /// The command as one would type it.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -28,25 +28,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     // The agent too, since the tests in the lab run it.
     shell::run(cargo("build").args(["--bins", "--tests"]))?;
 
-    let unit = status(
-        cargo("test")
-            .args(["--lib", "--bin", "xtask", "--no-fail-fast", "--"])
-            .args(&options.arguments),
-    )?;
-    let examples = status(
-        cargo("test")
-            .args(["--doc", "--no-fail-fast", "--"])
-            .args(&options.arguments),
-    )?;
+    let unit =
+        status(cargo("test").args(["--lib", "--bin", "xtask", "--no-fail-fast", "--"]).args(&options.arguments))?;
+    let examples = status(cargo("test").args(["--doc", "--no-fail-fast", "--"]).args(&options.arguments))?;
     let lab = status(
         cargo("test")
             .args(["--test", "*", "--no-fail-fast", "--", "--test-threads=1"])
             .args(&options.arguments)
             .env("HEARTBEAT_BIN", shell::release_folder()?.join("heartbeat")),
     )?;
-    let failed = [unit, examples, lab]
-        .into_iter()
-        .find(|&status| status != 0);
+    let failed = [unit, examples, lab].into_iter().find(|&status| status != 0);
     Ok(failed.map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 

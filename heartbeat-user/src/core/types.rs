@@ -164,7 +164,6 @@ impl Timing {
     /// plus one period where checks do not start at arrivals.
     #[must_use]
     pub const fn detection(&self) -> Nanos {
-        self.period
-            .times((self.max.div_ceil(self.decrement) + 1) as u64)
+        self.period.times((self.max.div_ceil(self.decrement) + 1) as u64)
     }
 }
