@@ -33,8 +33,9 @@ pub enum Action {
     Send(ChannelIndex),
     /// The channel's interface is another one than before: attach the XDP program anew.
     Attach(ChannelIndex),
-    /// Add and announce the group's addresses, then say [`Core::handle_acquired`].
-    Acquire(GroupIndex),
+    /// Add and announce the group's addresses, then say [`Core::handle_acquired`]. Where the reason is a dead peer, first
+    /// take a fresh look whether any own channel has a carrier; if none has, say [`Core::handle_isolated`] instead.
+    Acquire(GroupIndex, Reason),
     /// Remove the group's addresses, then say [`Core::handle_released`].
     Release(GroupIndex),
     /// Tell the operator; it happened at this time.
@@ -332,6 +333,14 @@ impl Core {
         }
     }
 
+    /// A fresh look showed that none of our own channels has a carrier: it is us, and nothing was added.
+    pub fn handle_isolated(&mut self, now: Nanos, group: GroupIndex) {
+        if self.ownership.acquire_failed(now, group) {
+            self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated });
+            self.tell(now, Event::GroupReleased { group });
+        }
+    }
+
     /// The group's addresses are gone.
     pub fn handle_released(&mut self, now: Nanos, group: GroupIndex) {
         if self.ownership.released(group) {
@@ -374,6 +383,12 @@ impl Core {
         self.decide(now);
         self.generate(now);
         self.expected = self.next_wake(now);
+    }
+
+    /// Whether some channel is about to be failed: the moment for a look at the interfaces.
+    #[must_use]
+    pub fn silence_is_due(&self, now: Nanos) -> bool {
+        self.channels.iter().any(|c| c.counter.deadline(&self.setup.timing) <= now)
     }
 
     /// When to call [`Core::handle_time`] again at the latest.
@@ -548,7 +563,7 @@ impl Core {
         self.ownership.decide(now, &facts, |step| match step {
             Step::Acquire(group, reason) => {
                 acquired[group.usize()] = Some(reason);
-                actions.push_back(Action::Acquire(group));
+                actions.push_back(Action::Acquire(group, reason));
             }
             Step::Release(group, reason) => {
                 actions.push_back(Action::Release(group));
