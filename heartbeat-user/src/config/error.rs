@@ -16,12 +16,12 @@ const MAX_SHOWN: usize = 60;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is missing, or may not be read.
-    #[error("{}: cannot be read: {source}; give the configuration file with --config", path.display())]
+    #[error("{}: cannot be read: {reason}; give the configuration file with --config", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is too large to be a configuration.
     #[error("{}: larger than {} KiB; this is hardly a configuration file", path.display(), limit / 1024)]
@@ -110,7 +110,7 @@ pub struct Problem {
     pub column: usize,
     /// The key, such as `channel "net1": a.address`; empty where the text is not TOML.
     pub key: String,
-    /// The value as written, shortened; `None` where there is none.
+    /// The value as written, or the line that is not TOML, shortened; `None` where there is none.
     pub value: Option<String>,
     /// What is wrong with it.
     pub fault: Fault,
@@ -120,7 +120,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
         match (self.key.as_str(), &self.value) {
-            ("", _) => write!(f, "{}", self.fault),
+            ("", Some(line)) => write!(f, "`{line}`: {}", self.fault),
             (key, None) => write!(f, "{key}: {}", self.fault),
             (key, Some(value)) => write!(f, "{key} = {value}: {}", self.fault),
         }
@@ -304,6 +304,21 @@ impl<'t> Report<'t> {
     pub(super) fn value(&mut self, span: Range<usize>, key: impl Into<String>, fault: Fault) {
         let value = self.text.get(span.clone()).map(shortened);
         self.add(span.start, key.into(), value, fault);
+    }
+
+    /// The text is not TOML from byte `offset` on.
+    pub(super) fn syntax(&mut self, offset: usize, message: &str) {
+        let offset = self.text.floor_char_boundary(offset);
+        let (before, after) = self.text.split_at(offset);
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let end = after.find('\n').map_or(self.text.len(), |newline| offset + newline);
+        let line = shortened(&self.text[start..end]);
+        self.add(offset, String::new(), Some(line), Fault::Syntax(message.to_owned()));
+    }
+
+    /// The known word most like `word`; not looked for where no message would say it any more.
+    pub(super) fn nearest<'k>(&self, word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+        if self.is_full() { None } else { nearest(word, known) }
     }
 
     /// The key or table that begins at `offset` is at `fault`.

@@ -19,12 +19,12 @@ const DIGITS: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file is missing, or may not be read.
-    #[error("{}: the key file cannot be read: {source}{}", path.display(), remedy(source, path))]
+    #[error("{}: the key file cannot be read: {reason}{}", path.display(), remedy(reason, path))]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A folder, device or pipe.
     #[error("{}: not a regular file; right would be a file made by `heartbeat keygen`", path.display())]
@@ -118,7 +118,7 @@ impl PairKeys {
     /// [`KeyError`]: missing, not a regular file, accessible to others (mode & 0o077), larger than 64 KiB, or wrong in a
     /// line.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let read = |source| KeyError::Read { path: path.to_owned(), source };
+        let read = |reason| KeyError::Read { path: path.to_owned(), reason };
         // Not to wait for the other end of a pipe; a regular file does not care.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(read)?;
         let metadata = file.metadata().map_err(read)?;
@@ -185,7 +185,7 @@ fn remedy(error: &io::Error, path: &Path) -> String {
 fn read_text(file: File, path: &Path) -> Result<String, KeyError> {
     let mut bytes = Vec::new();
     let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
-    read.map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
+    read.map_err(|reason| KeyError::Read { path: path.to_owned(), reason })?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(KeyError::TooLarge { path: path.to_owned() });
     }

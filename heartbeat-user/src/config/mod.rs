@@ -191,7 +191,7 @@ impl Config {
     /// [`ConfigError::Read`], [`TooLarge`](ConfigError::TooLarge) (more than 1 MiB),
     /// [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        let read = |reason| ConfigError::Read { path: path.to_owned(), reason };
         let mut bytes = Vec::new();
         File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(read)?;
         if bytes.len() as u64 > MAX_FILE {
@@ -220,7 +220,7 @@ impl Config {
             Ok(root) => Self::read(root.get_ref(), &mut report),
             Err(error) => {
                 let offset = error.span().map_or(0, |span| span.start);
-                report.key(offset, "", Fault::Syntax(error.message().to_owned()));
+                report.syntax(offset, error.message());
                 None
             }
         };

@@ -1,6 +1,6 @@
 //! Reads one TOML table key by key, and reports what is wrong with each at its place in the file.
 
-use super::error::{Fault, Report, nearest};
+use super::error::{Fault, Report};
 use crate::core::Nanos;
 use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
@@ -34,7 +34,7 @@ impl<'t> Table<'t> {
         for (key, _) in entries {
             let word = key.get_ref().as_ref();
             if !known.contains(&word) {
-                let nearest = nearest(word, known.iter().copied());
+                let nearest = report.nearest(word, known.iter().copied());
                 let known = known.iter().map(|&known| known.to_owned()).collect();
                 let shown = word.escape_debug().take(60).collect::<String>();
                 report.key(key.span().start, format!("{path}{shown}"), Fault::UnknownKey { nearest, known });
@@ -145,7 +145,7 @@ impl<'t> Table<'t> {
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text.value) {
             return Some(*choice);
         }
-        let nearest = nearest(text.value, choices.iter().map(|(word, _)| *word));
+        let nearest = report.nearest(text.value, choices.iter().map(|(word, _)| *word));
         let choices = choices.iter().map(|(word, _)| (*word).to_owned()).collect();
         report.value(text.span, self.name(key), Fault::UnknownChoice { nearest, choices });
         None

@@ -1,6 +1,6 @@
 //! What the pair consists of: `[[channel]]` and `[[group]]`, and that no two of their parts get in each other's way.
 
-use super::error::{Fault, Report, nearest};
+use super::error::{Fault, Report};
 use super::table::{At, Table, called};
 use super::{Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress};
 use crate::core::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node};
@@ -214,7 +214,7 @@ fn service_address<'t>(
         Some(i) => Some(i),
         None => {
             let known = || channels.iter().filter_map(|channel| channel.name).take(MAX_CHANNELS);
-            let nearest = nearest(name.value, known());
+            let nearest = report.nearest(name.value, known());
             let fault = Fault::UnknownChannel { nearest, known: known().map(str::to_owned).collect() };
             report.value(name.span, entry.name("channel"), fault);
             None

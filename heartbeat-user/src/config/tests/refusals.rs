@@ -16,8 +16,9 @@ fn refused(from: &str, to: &str, message: &str) {
 
 #[test]
 fn text_that_is_not_toml_is_refused_at_its_place() {
-    let said = said("[pair]\nid 7\n");
-    assert!(said.starts_with("hb.toml:2:") && said.contains("not valid TOML: "), "{said}");
+    assert_eq!(said("[pair]\nid 7\n"), "hb.toml:2:4: `id 7`: not valid TOML: key with no value, expected `=`");
+    assert_eq!(said("[pair]\nid = 7\nid = 8"), "hb.toml:3:1: `id = 8`: not valid TOML: duplicate key");
+    assert!(said("[pair]\nid =").starts_with("hb.toml:2:5: `id =`: not valid TOML: "));
 }
 
 #[test]
