@@ -69,6 +69,8 @@ pub enum Order {
         group: GroupIndex,
         /// When that was decided, CLOCK_MONOTONIC.
         ordered: Nanos,
+        /// Not if a fresh look shows that none of our own channels has a carrier: then it is us who are cut off.
+        unless_isolated: bool,
     },
     /// Take the group's addresses away.
     Release {
@@ -92,6 +94,13 @@ pub enum Done {
         stages: Stages,
         /// What did not succeed.
         failures: Vec<Failure>,
+    },
+    /// Nothing was added: none of our own channels has a carrier.
+    Isolated {
+        /// The group.
+        group: GroupIndex,
+        /// When that was seen, CLOCK_MONOTONIC.
+        at: Nanos,
     },
     /// Not one address of the group could be put in place; none is. Without failures: there is no plan for the group.
     AcquireFailed {

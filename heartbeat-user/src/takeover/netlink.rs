@@ -6,7 +6,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkExtentMask, LinkHeader, LinkLayerType, LinkMessage},
+    link::{LinkAttribute, LinkFlags, LinkExtentMask, LinkHeader, LinkLayerType, LinkMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::{
@@ -49,6 +49,8 @@ pub struct Link {
     pub index: u32,
     /// Its Ethernet address; `None` where it has none, as the loopback interface: there nothing can be announced.
     pub mac: Option<[u8; 6]>,
+    /// Whether it is up and has a carrier, as of this moment.
+    pub carrier: bool,
 }
 
 impl Netlink {
@@ -214,7 +216,8 @@ fn link_from(payload: &[u8]) -> io::Result<Link> {
         .find(|attribute| attribute.kind() == IFLA_ADDRESS)
         .and_then(|attribute| attribute.value().try_into().ok())
         .filter(|_| header.link_layer_type == LinkLayerType::Ether);
-    Ok(Link { index: header.index, mac })
+    let carrier = header.flags.contains(LinkFlags::LowerUp | LinkFlags::Up);
+    Ok(Link { index: header.index, mac, carrier })
 }
 
 /// Calls `system_call` until no signal interrupts it; a time-out says whose.

@@ -30,14 +30,21 @@ const PACE: Nanos = Nanos::from_millis(5);
 ///
 /// # Errors
 /// As [`Worker::open`].
-pub fn run(plans: Vec<GroupPlan>, orders: &Receiver<Order>, done: impl FnMut(Done)) -> io::Result<()> {
-    Worker::open(plans)?.run(orders, done);
+pub fn run(
+    plans: Vec<GroupPlan>,
+    channels: Vec<String>,
+    orders: &Receiver<Order>,
+    done: impl FnMut(Done),
+) -> io::Result<()> {
+    Worker::open(plans, channels)?.run(orders, done);
     Ok(())
 }
 
 /// The state of the takeover thread.
 pub struct Worker {
     plans: Arc<[GroupPlan]>,
+    /// The interfaces of our own channels.
+    channels: Vec<String>,
     netlink: Netlink,
     announcer: Announcer,
     watch: Watch,
@@ -73,9 +80,10 @@ impl Worker {
     ///
     /// # Errors
     /// The kernel refused a routing or packet socket: CAP_NET_ADMIN and CAP_NET_RAW are needed.
-    pub fn open(plans: Vec<GroupPlan>) -> io::Result<Self> {
+    pub fn open(plans: Vec<GroupPlan>, channels: Vec<String>) -> io::Result<Self> {
         Ok(Self {
             plans: plans.into(),
+            channels,
             netlink: Netlink::open()?,
             announcer: Announcer::open()?,
             watch: Watch::open()?,
@@ -89,7 +97,10 @@ impl Worker {
     pub fn run(mut self, orders: &Receiver<Order>, mut done: impl FnMut(Done)) {
         loop {
             match self.wait(orders) {
-                Ok(Order::Acquire { group, ordered }) => done(self.acquire(group, ordered)),
+                Ok(Order::Acquire { group, unless_isolated: true, .. }) if self.isolated() => {
+                    done(Done::Isolated { group, at: now() });
+                }
+                Ok(Order::Acquire { group, ordered, .. }) => done(self.acquire(group, ordered)),
                 Ok(Order::Release { group, .. }) => self.release(group, &mut done),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => self.tick(&mut done),
@@ -103,6 +114,12 @@ impl Worker {
             return orders.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
         orders.recv_timeout(Duration::from_nanos(due.since(now()).0))
+    }
+
+    /// Whether none of our own channels has a carrier. Asked of the kernel in a way that brings the answer up to date.
+    fn isolated(&mut self) -> bool {
+        let Self { channels, netlink, .. } = self;
+        !channels.iter().any(|name| netlink.link(name).is_ok_and(|link| link.carrier))
     }
 
     fn acquire(&mut self, group: GroupIndex, ordered: Nanos) -> Done {

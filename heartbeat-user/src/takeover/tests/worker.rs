@@ -23,7 +23,7 @@ impl Running {
     fn new(plans: Vec<GroupPlan>) -> Self {
         let (orders, given) = unbounded();
         let (report, done) = unbounded();
-        let worker = Worker::open(plans).unwrap();
+        let worker = Worker::open(plans, Vec::new()).unwrap();
         let thread = thread::spawn(move || worker.run(&given, |what| report.send(what).unwrap_or(())));
         Self { orders: Some(orders), done, thread: Some(thread) }
     }
@@ -38,7 +38,7 @@ impl Running {
     }
 
     fn acquire(&self, group: GroupIndex) -> Done {
-        self.order(Order::Acquire { group, ordered: now() })
+        self.order(Order::Acquire { group, ordered: now(), unless_isolated: false })
     }
 
     fn release(&self, group: GroupIndex) -> Done {
