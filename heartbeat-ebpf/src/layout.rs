@@ -31,6 +31,8 @@ pub mod map {
 pub mod program {
     /// The XDP program.
     pub const NAME: &str = "heartbeat";
+    /// The one that passes everything, for measuring.
+    pub const EMPTY: &str = "empty";
     /// `u16`: the UDP port.
     pub const PORT: &str = "PORT";
     /// `u32`: the pair.

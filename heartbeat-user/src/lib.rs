@@ -1,3 +1,4 @@
 //! The Heartbeat agent, as a library: what the `heartbeat` binary, the tests and the benchmarks drive.
 
 pub mod core;
+pub mod dataplane;

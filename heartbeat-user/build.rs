@@ -1,0 +1,73 @@
+//! Builds the XDP program for the BPF target into `OUT_DIR/heartbeat-xdp`, which the agent embeds.
+//!
+//! A cargo inside cargo, because artifact dependencies are not stable. It has a target directory of its own, so that it
+//! never waits for the lock that the outer cargo holds, and so that one object serves all profiles. It runs on the pinned
+//! stable toolchain, with `RUSTC_BOOTSTRAP` for `-Z build-std`: no BPF target comes with a built `core`. The flags of the
+//! target stand in `.cargo/config.toml`.
+//!
+//! Not `aya-build`: it takes `RUSTC_BOOTSTRAP` and the linker's place from its own environment only (`set_var` is
+//! unsafe), and prints each line of the inner cargo as a warning.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+const TARGET: &str = "bpfel-unknown-none";
+const PROGRAM: &str = "heartbeat-xdp";
+
+fn main() -> Result<()> {
+    let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let workspace = package.parent().context("the package lies in a workspace")?;
+    for source in ["heartbeat-ebpf", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    }
+
+    let target_dir = workspace.join("target/ebpf");
+    let mut cargo = Command::new(variable("CARGO")?);
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--quiet", "--release", "-Zbuild-std=core", "--target", TARGET])
+        .args(["--package", "heartbeat-ebpf", "--features", "program", "--bin", PROGRAM])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .env("RUSTC_BOOTSTRAP", "1");
+    if let Some(linker) = own_linker(workspace)? {
+        println!("cargo::rerun-if-changed={}", linker.display());
+        cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
+    }
+    // What the outer cargo was told about the host (or clippy about itself) is not for the BPF target.
+    for outer in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
+        cargo.env_remove(outer);
+    }
+
+    let status = cargo.status().context("starting cargo for the XDP program")?;
+    ensure!(
+        status.success(),
+        "the XDP program was not built (see above); if a tool is missing or broken, run `cargo xtask setup`"
+    );
+    let object = target_dir.join(TARGET).join("release").join(PROGRAM);
+    let embedded = Path::new(&variable("OUT_DIR")?).join(PROGRAM);
+    fs::copy(&object, &embedded).with_context(|| format!("copying {} to {}", object.display(), embedded.display()))?;
+    Ok(())
+}
+
+/// The bpf-linker that set-up built; `None` where the one on PATH is to be used.
+fn own_linker(workspace: &Path) -> Result<Option<PathBuf>> {
+    let own = workspace.join("target/tools/bin/bpf-linker");
+    if own.exists() {
+        return Ok(Some(own));
+    }
+    let on_path = env::split_paths(&variable("PATH")?).any(|folder| folder.join("bpf-linker").exists());
+    ensure!(on_path, "no bpf-linker found: run `cargo xtask setup`");
+    Ok(None)
+}
+
+fn variable(name: &str) -> Result<OsString> {
+    env::var_os(name).with_context(|| format!("{name} is not set"))
+}
