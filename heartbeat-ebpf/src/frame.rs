@@ -78,12 +78,6 @@ impl Frame {
     }
 
     #[inline(always)]
-    fn u8(&self, offset: usize) -> Option<u8> {
-        // SAFETY: one byte within the frame.
-        self.at(offset, 1).map(|at| unsafe { *at })
-    }
-
-    #[inline(always)]
     fn u16(&self, offset: usize) -> Option<u16> {
         // SAFETY: two bytes within the frame.
         self.at(offset, 2).map(|at| u16::from_be(unsafe { load_u16(at) }))
@@ -143,10 +137,14 @@ impl Frame {
                 IPPROTO_UDP => return self.udp(offset, port, destination),
                 // Hop-by-hop options, routing, destination options: next header, length in 8 bytes beyond the first 8.
                 0 | 43 | 60 => {
-                    next = self.u8(offset)?;
-                    let len = usize::from(self.u8(offset + 1)?) * 8 + 8;
-                    // At most 40 + 6 * 2048 bytes, said so that the verifier can follow.
-                    offset = (offset + len) & 0x3fff;
+                    let extension = self.at(offset, 8)?;
+                    // SAFETY: two bytes within the frame.
+                    let len = unsafe {
+                        next = *extension;
+                        *extension.add(1)
+                    };
+                    // At most 22 + 40 + 6 * 2048 bytes, said so that the verifier can follow.
+                    offset = (offset + usize::from(len) * 8 + 8) & 0x3fff;
                 }
                 _ => return None,
             }

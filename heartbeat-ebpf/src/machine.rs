@@ -40,6 +40,22 @@ loads!(
     load_u64: u64 = "{value} = *(u64 *)({at} + 0)"
 );
 
+/// The same value, of which the compiler knows nothing: keeps a bounds check in the form in which the verifier follows it.
+#[inline(always)]
+pub(crate) fn opaque(value: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: a move to itself. (With no instruction at all, the line information would be invalid.)
+        unsafe {
+            core::arch::asm!("{value} = {value}", value = inout(reg) value, options(pure, nomem, nostack, preserves_flags));
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    value
+}
+
 /// A word that kernel and agent share: an atomic, with what BPF can do to one. Relaxed unless it says otherwise.
 #[repr(transparent)]
 #[derive(Default)]

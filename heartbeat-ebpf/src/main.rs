@@ -100,6 +100,12 @@ fn heartbeat(context: XdpContext) -> u32 {
     XDP_DROP
 }
 
+/// Passes everything: the yardstick of benchmarks. The agent never loads it.
+#[xdp(frags)]
+fn empty(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -1,9 +1,9 @@
 //! The pulse thread: sends, drains, judges. Nothing on its path allocates, waits for a lock or writes a log; whatever
 //! takes longer than a heartbeat is handed to the takeover thread or to the control side, and never waited for.
 
-use super::shared::{Command, LatenessHistogram, Report, Shared};
+use super::shared::{Command, Report, Shared};
 use crate::{
-    core::{Action, ChannelIndex, ChannelView, Core, Link, Nanos, SocketResult},
+    core::{Action, ChannelIndex, Core, Link, Nanos, Reason, SocketResult},
     dataplane::{
         Tables,
         bell::{self, Bell},
@@ -22,7 +22,7 @@ use heartbeat_ebpf::{
     wire::{LEN, Message, View},
 };
 use std::{
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::AsFd,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -105,7 +105,6 @@ impl Pulse {
     pub fn run(mut self) -> std::io::Result<()> {
         loop {
             let deadline = self.core.deadline();
-            // SAFETY-free: the ring buffer's descriptor lives as long as the ring buffer.
             let rung = self.wait(deadline)?;
             let now = clock::monotonic();
             if !rung {
@@ -125,11 +124,7 @@ impl Pulse {
 
     /// Whether a bell rang.
     fn wait(&mut self, deadline: Nanos) -> std::io::Result<bool> {
-        use std::os::fd::AsFd;
-        let doorbell = self.doorbell.as_ref().map(|d| {
-            // SAFETY: the descriptor is the ring buffer's, which outlives the wait.
-            unsafe { BorrowedFd::borrow_raw(d.as_raw_fd()) }
-        });
+        let doorbell = self.doorbell.as_ref().map(AsFd::as_fd);
         let [commands, news] = bell::wait([Some(self.bell.as_fd()), doorbell], clock::monotonic(), deadline)?;
         if commands {
             self.bell.silence();
@@ -244,7 +239,7 @@ impl Pulse {
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
                 // Room for two orders a group: the core has at most one outstanding for each.
                 Action::Acquire(group, reason) => {
-                    let _ = self.orders.try_send(Order::acquire(group, reason, now));
+                    let _ = self.orders.try_send(Order::Acquire { group, ordered: now, unless_isolated: reason == Reason::PeerDead });
                 }
                 Action::Release(group) => {
                     let _ = self.orders.try_send(Order::Release { group, ordered: now });

@@ -113,8 +113,8 @@ pub struct LatenessHistogram {
 impl LatenessHistogram {
     /// An empty one.
     #[must_use]
-    pub fn new() -> Self {
-        Self { counts: Histogram::boxed(), max_ns: AtomicU64::new(0) }
+    pub(super) fn new() -> Self {
+        Self { counts: Box::new(Histogram::new()), max_ns: AtomicU64::new(0) }
     }
 
     /// Records one duration.

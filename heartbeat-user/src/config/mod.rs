@@ -20,6 +20,8 @@ pub use host::{Host, HostProblem, check_host};
 pub use key::{KeyError, PairKeys};
 pub use profiles::{Overrides, Profile, show};
 
+pub use crate::dataplane::XdpPreference;
+
 use crate::core::{ChannelIndex, GroupIndex, Node, Timing};
 use error::Report;
 use serde::Serialize;
@@ -84,36 +86,6 @@ pub struct Dataplane {
 impl Default for Dataplane {
     fn default() -> Self {
         Self { xdp: XdpPreference::Auto, priority: 60 }
-    }
-}
-
-/// Where the program that receives heartbeats is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpPreference {
-    /// The best that works: native, else generic, else socket.
-    Auto,
-    /// In the driver, or not at all.
-    Native,
-    /// In the kernel's generic hook, or not at all.
-    Generic,
-    /// No XDP: a UDP socket.
-    Socket,
-}
-
-impl XdpPreference {
-    /// Every preference.
-    pub const ALL: [Self; 4] = [Self::Auto, Self::Native, Self::Generic, Self::Socket];
-
-    /// Its name in the configuration file.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Native => "native",
-            Self::Generic => "generic",
-            Self::Socket => "socket",
-        }
     }
 }
 

@@ -3,6 +3,13 @@
 
 pub mod bell;
 pub mod clock;
+mod interface;
+mod kernel;
 pub mod link;
 pub mod realtime;
 pub mod socket;
+mod tables;
+
+pub use interface::{XdpMode, XdpPreference};
+pub use kernel::{Adopted, Attached, Kernel, Settings, Yardstick};
+pub use tables::Tables;

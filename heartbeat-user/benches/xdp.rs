@@ -1,0 +1,125 @@
+//! What a frame costs in the XDP program, beside an empty program in the same run. Needs root.
+//!
+//! Each figure is a mean over a batch as the kernel measures it (BPF_PROG_TEST_RUN), so it contains the kernel's own loop;
+//! the program's cost is the difference to the row `empty` above it. Batches of all rows take turns, so that whatever
+//! else the machine does hits all of them.
+//!
+//! A frame repeated is a replay, so `valid` cannot be had from repeats: its runs are single ones, each with a newly signed
+//! frame, and stand beside an empty program's single runs. A single run pays for reading the clock and for caches that
+//! the system call has cooled, which is closer to what a heartbeat finds. `replayed, single` joins the two halves.
+
+#[path = "../tests/support/mod.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use all of it")]
+mod support;
+
+use anyhow::{Result, ensure};
+use hdrhistogram::Histogram;
+use heartbeat::{
+    core::ChannelIndex,
+    dataplane::{Kernel, XdpPreference, Yardstick},
+};
+use heartbeat_ebpf::{layout::Outcome, wire};
+use pnet_packet::ethernet::EtherTypes;
+use support::*;
+
+const BATCHES: usize = 200;
+const REPEATS: u32 = 20_000;
+/// Single runs a batch.
+const SINGLES: usize = 200;
+const CHANNEL: u8 = 0;
+const DROP: u32 = 1;
+const PASS: u32 = 2;
+
+struct Row {
+    name: &'static str,
+    budget: Option<f64>,
+    /// In picoseconds, for the fraction of nanosecond.
+    runs: Histogram<u64>,
+}
+
+impl Row {
+    fn new(name: &'static str, budget: Option<f64>) -> Result<Self> {
+        Ok(Self { name, budget, runs: Histogram::new(3)? })
+    }
+
+    fn at(&self, quantile: f64) -> f64 {
+        self.runs.value_at_quantile(quantile) as f64 / 1e3
+    }
+}
+
+fn main() -> Result<()> {
+    in_namespace(measure)
+}
+
+fn measure() -> Result<()> {
+    let pins = PinFolder::new();
+    let (mut kernel, _) = Kernel::open(&settings(), pins.path())?;
+    kernel.attach(ChannelIndex(CHANNEL), "lo", ADDRESS_V4.into(), XdpPreference::Auto)?;
+    let tables = kernel.tables();
+    tables.agent().incarnation.set(OWN);
+    tables.agent().peer_incarnation.set(PEER);
+
+    let valid = |sequence| over_ipv4(&signed(heartbeat(CHANNEL, sequence)));
+    let mut forged = valid(1);
+    *forged.last_mut().expect("a frame") ^= 1;
+    let tcp = ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, 6, &[], &[0; 1000]));
+    let other = ethernet(
+        EtherTypes::Ipv4,
+        &ipv4_with(ADDRESS_V4, 17, &[], &udp_to(ADDRESS_V4.into(), wire::PORT + 1, &[0; 1000])),
+    );
+    ensure!(kernel.test_run(Yardstick::Heartbeat, &valid(1), 1)?.0 == DROP, "a valid frame was not taken");
+
+    let repeated = [
+        (Row::new("empty", None)?, Yardstick::Empty, valid(1), PASS),
+        (Row::new("foreign: TCP", Some(3.0))?, Yardstick::Heartbeat, tcp, PASS),
+        (Row::new("foreign: UDP, other port", Some(3.0))?, Yardstick::Heartbeat, other, PASS),
+        (Row::new("forged", Some(70.0))?, Yardstick::Heartbeat, forged, DROP),
+        (Row::new("replayed", Some(140.0))?, Yardstick::Heartbeat, valid(1), DROP),
+    ];
+    let mut repeated = repeated;
+    let mut single = [
+        Row::new("empty, single", None)?,
+        Row::new("replayed, single", Some(140.0))?,
+        Row::new("valid, single", Some(140.0))?,
+    ];
+    let mut sequence = 1;
+    for _ in 0..BATCHES {
+        for (row, yardstick, frame, verdict) in &mut repeated {
+            let (given, time) = kernel.test_run(*yardstick, frame, REPEATS)?;
+            ensure!(given == *verdict, "{}: verdict {given} instead of {verdict}", row.name);
+            row.runs.record(time.as_nanos() as u64 * 1000)?;
+        }
+        for _ in 0..SINGLES {
+            sequence += 1;
+            let frame = valid(sequence);
+            // Each twice: the second time, a replay.
+            for (row, yardstick) in [(0, Yardstick::Empty), (2, Yardstick::Heartbeat), (1, Yardstick::Heartbeat)] {
+                let (_, time) = kernel.test_run(yardstick, &frame, 1)?;
+                single[row].runs.record(time.as_nanos() as u64 * 1000)?;
+            }
+        }
+    }
+    let accepted = tables.slots()[usize::from(CHANNEL)].counted(Outcome::Accepted);
+    ensure!(accepted == sequence, "{accepted} of {sequence} valid frames were accepted");
+
+    println!("XDP program, ns a run: {BATCHES} batches of {REPEATS} runs; single: {} runs", BATCHES * SINGLES);
+    println!("{:26}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>8}", "", "n", "min", "median", "p99", "max", "- empty", "budget");
+    let mut empty = 0.0;
+    for row in repeated.iter().map(|(row, ..)| row).chain(&single) {
+        if row.budget.is_none() {
+            empty = row.at(0.5);
+        }
+        let over = row.budget.map_or(String::new(), |budget| format!("{:>10.1}{budget:>8.0}", row.at(0.5) - empty));
+        println!(
+            "{:26}{:>8}{:>8.1}{:>8.1}{:>8.1}{:>8.1}{over}",
+            row.name,
+            row.runs.len(),
+            row.runs.min() as f64 / 1e3,
+            row.at(0.5),
+            row.at(0.99),
+            row.runs.max() as f64 / 1e3
+        );
+    }
+    drop(kernel);
+    Ok(())
+}

@@ -1,0 +1,610 @@
+//! The XDP program: loaded, attached, pinned; adopted from an agent that was here before.
+//!
+//! What is pinned outlives the agent on purpose: heartbeats that arrive while it restarts are stamped and counted by the
+//! program, and the agent that comes back finds them. Only [`Kernel::remove`] takes everything away.
+//!
+//! ```text
+//! pin_folder/v<VERSION of the records>/AGENT CHANNEL_OF INTER_ARRIVAL SLOTS     maps
+//!                                     /link-<interface>                         one bpf_link an interface
+//! ```
+//! Not pinned, since each load brings its own: keys (nobody shall find them in a file system), the doorbell, the log.
+
+use super::{
+    Tables, XdpMode, XdpPreference,
+    interface::{self, Holder},
+};
+use crate::core::{ChannelIndex, Node};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use aya::{
+    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
+    maps::{Array, HashMap, Map, MapData, MapInfo, RingBuf},
+    programs::{
+        ProgramError, Xdp,
+        links::{FdLink, PinnedLink},
+        xdp::{XdpLink, XdpMode as AyaMode},
+    },
+};
+use aya_log::EbpfLogger;
+use heartbeat_ebpf::{
+    frame::Address,
+    layout::{self, End, Record, map, program},
+    siphash::Key,
+};
+use nix::{
+    errno::Errno,
+    mount::{MsFlags, mount},
+    net::if_::if_nametoindex,
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+const BPFFS: &str = "/sys/fs/bpf";
+/// The maps that an agent adopts from the one before it.
+const PINNED: [&str; 4] = [map::AGENT, map::CHANNEL_OF, map::INTER_ARRIVAL, map::SLOTS];
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heartbeat-xdp"));
+
+/// What the program is loaded with.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// The UDP port of heartbeats.
+    pub port: u16,
+    /// The pair.
+    pub pair_id: u32,
+    /// Which of the two we are.
+    pub node: Node,
+    /// The keys by their `key_id`; at least one in an agent that is to hear anything.
+    pub keys: [Option<Key>; 2],
+}
+
+/// What [`Kernel::open`] found of an agent before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// All maps were there: slots, histograms and the agent's cell continue.
+    pub maps: bool,
+    /// The interfaces to which its program is still attached.
+    pub interfaces: Vec<String>,
+    /// The records (channels) whose writer had died within, made readable again.
+    pub repaired: Vec<ChannelIndex>,
+}
+
+/// How a channel is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// In this mode.
+    pub mode: XdpMode,
+    /// The interface's index now: it changes when an interface is removed and made again.
+    pub ifindex: u32,
+    /// The program stayed attached from the agent before; it was exchanged without a gap.
+    pub adopted: bool,
+    /// Why it is not a better mode.
+    pub why: Option<String>,
+}
+
+/// A program of the object, for [`Kernel::test_run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Yardstick {
+    /// The program that counts heartbeats.
+    Heartbeat,
+    /// One that passes everything: what a run costs without us.
+    Empty,
+}
+
+/// The XDP program and its maps in this kernel.
+pub struct Kernel {
+    ebpf: Ebpf,
+    folder: PathBuf,
+    tables: Arc<Tables>,
+    channel_of: HashMap<MapData, EndKey, u32>,
+    keys: Array<MapData, KeyValue>,
+    doorbell: Option<RingBuf<MapData>>,
+    interfaces: BTreeMap<String, Interface>,
+}
+
+/// An interface that the program is attached to.
+struct Interface {
+    ifindex: u32,
+    mode: XdpMode,
+    why: Option<String>,
+    adopted: bool,
+    /// Bits of the channels that end there.
+    channels: u64,
+    /// Keeps the program attached, together with its pin.
+    _link: FdLink,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+struct EndKey(End);
+// SAFETY: plain numbers without padding (layout.rs asserts the size).
+unsafe impl Pod for EndKey {}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct KeyValue(Key);
+// SAFETY: two words.
+unsafe impl Pod for KeyValue {}
+
+impl Kernel {
+    /// Loads the program and adopts or makes its maps; attaches nothing yet. Programs that an agent before has left
+    /// attached go on counting.
+    ///
+    /// # Errors
+    /// Where this host cannot run it: no BPF, no bpffs, no rights, or a kernel that refuses the program.
+    pub fn open(settings: &Settings, pin_folder: &Path) -> Result<(Self, Adopted)> {
+        mount_bpffs()?;
+        fs::create_dir_all(pin_folder).with_context(|| format!("making {}", pin_folder.display()))?;
+        ensure!(
+            statfs(pin_folder).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC),
+            "{} is not in a BPF file system: choose a folder below {BPFFS}",
+            pin_folder.display()
+        );
+        let folder = pin_folder.join(format!("v{}", layout::VERSION));
+        remove_other_versions(pin_folder, &folder)?;
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let mut adopted = Adopted { maps: all_adoptable(&folder), ..Adopted::default() };
+        if !adopted.maps {
+            // Half of them, or others: of no use, and whoever writes them writes for nobody.
+            empty(&folder)?;
+        }
+
+        let (port, pair_id, node) = (settings.port, settings.pair_id, settings.node.wire());
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global(program::PORT, &port, true)
+            .override_global(program::PAIR_ID, &pair_id, true)
+            .override_global(program::NODE, &node, true);
+        for name in PINNED {
+            loader.map_pin_path(name, folder.join(name));
+        }
+        let mut ebpf = loader.load(OBJECT).context("loading the XDP program's maps")?;
+
+        let tables =
+            Tables::of_maps(array(&ebpf, map::AGENT)?, array(&ebpf, map::SLOTS)?, array(&ebpf, map::INTER_ARRIVAL)?)?;
+        let mut take = |name| ebpf.take_map(name).with_context(|| format!("the object has no map {name}"));
+        let channel_of = HashMap::try_from(take(map::CHANNEL_OF)?)?;
+        let keys = Array::try_from(take(map::KEYS)?)?;
+        let doorbell = Some(RingBuf::try_from(take(map::DOORBELL)?)?);
+        let mut kernel =
+            Self { ebpf, folder, tables: Arc::new(tables), channel_of, keys, doorbell, interfaces: BTreeMap::new() };
+        kernel.set_keys(settings.keys)?;
+        kernel.program()?.load().map_err(explain).context("loading the XDP program")?;
+        adopted.interfaces = kernel.pinned_links()?;
+        adopted.repaired = kernel.repair();
+        Ok((kernel, adopted))
+    }
+
+    /// Replaces the keys; the next frame is checked against these.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn set_keys(&mut self, keys: [Option<Key>; 2]) -> Result<()> {
+        for (id, key) in (0..).zip(keys) {
+            self.keys.set(id, KeyValue(key.unwrap_or(Key::NONE)), 0).context("setting a key")?;
+        }
+        Ok(())
+    }
+
+    /// Reads `channel`, which ends at `address` of `interface`. May be called again at any time: after the interface was
+    /// made anew, or to try for a better mode; what already is as it should be is not touched.
+    ///
+    /// # Errors
+    /// Where there is no such interface, or the mode asked for is not to be had; then the channel is not read at all.
+    pub fn attach(
+        &mut self,
+        channel: ChannelIndex,
+        interface: &str,
+        address: IpAddr,
+        preference: XdpPreference,
+    ) -> Result<Attached> {
+        ensure!(u32::from(channel.0) < layout::CHANNELS, "channel {channel}: the highest is {}", layout::CHANNELS - 1);
+        let ifindex = match if_nametoindex(interface) {
+            Ok(ifindex) => ifindex,
+            Err(error) => {
+                self.detach(channel);
+                return Err(error).with_context(|| format!("interface {interface}"));
+            }
+        };
+        self.leave(channel, Some((interface, ifindex)));
+        let attached = match self.hold(interface, ifindex, preference) {
+            Ok(attached) => attached,
+            Err(error) => {
+                self.detach(channel);
+                return Err(error);
+            }
+        };
+        let end =
+            (attached.mode != XdpMode::Socket).then(|| End { interface: ifindex, zero: 0, address: words(address) });
+        if let (Some(_), Some(held)) = (end, self.interfaces.get_mut(interface)) {
+            held.channels |= channel.bit();
+        }
+        self.set_end(channel, end)?;
+        Ok(attached)
+    }
+
+    /// Stops reading `channel`; the program leaves an interface with its last channel.
+    pub fn detach(&mut self, channel: ChannelIndex) {
+        if let Err(error) = self.set_end(channel, None) {
+            log::warn!("channel {channel}: {error:#}");
+        }
+        self.leave(channel, None);
+    }
+
+    /// To be called once all channels are attached: takes away what an agent before has left for interfaces and channels
+    /// that are configured no more.
+    ///
+    /// # Errors
+    /// Where pins cannot be listed or removed.
+    pub fn settle(&mut self) -> Result<()> {
+        for interface in self.pinned_links()? {
+            if !self.interfaces.contains_key(&interface) {
+                unpin(&self.link_path(&interface));
+            }
+        }
+        let used = self.interfaces.values().fold(0, |used, interface| used | interface.channels);
+        let stale: Vec<_> = self
+            .channel_of
+            .iter()
+            .filter_map(|entry| entry.ok().filter(|(_, channel)| used >> channel & 1 == 0))
+            .collect();
+        for (end, _) in stale {
+            self.channel_of.remove(&end).context("removing an end of a channel that is no more")?;
+        }
+        Ok(())
+    }
+
+    /// The memory that kernel and agent share.
+    #[must_use]
+    pub fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.tables)
+    }
+
+    /// Numbers (`u32`) of channels on which the peer's public state changed. There is one: the first caller has it.
+    pub fn doorbell(&mut self) -> Option<RingBuf<MapData>> {
+        self.doorbell.take()
+    }
+
+    /// What the program logs, by way of the `log` crate. The first caller has it.
+    ///
+    /// # Errors
+    /// On the second call.
+    pub fn logger(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
+        Ok(EbpfLogger::init(&mut self.ebpf)?)
+    }
+
+    /// Takes everything away: programs from interfaces, pins, the folder.
+    ///
+    /// # Errors
+    /// Where a pin cannot be removed.
+    pub fn remove(mut self) -> Result<()> {
+        self.interfaces.clear();
+        empty(&self.folder)?;
+        fs::remove_dir(&self.folder).with_context(|| format!("removing {}", self.folder.display()))?;
+        // Not ours alone, perhaps: it goes when it is empty.
+        if let Some(folder) = self.folder.parent() {
+            let _ = fs::remove_dir(folder);
+        }
+        Ok(())
+    }
+
+    /// Runs a program `repeat` times on `frame`, as if it had come in at the loopback interface (index 1): its verdict,
+    /// and the mean time of a run. For tests and benchmarks; slots and histograms count as with a real frame.
+    ///
+    /// # Errors
+    /// Where the kernel refuses; it takes frames of 14 bytes to 3 KiB or so.
+    pub fn test_run(&mut self, yardstick: Yardstick, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
+        let program = match yardstick {
+            Yardstick::Heartbeat => self.program()?,
+            Yardstick::Empty => {
+                let empty = self.xdp(program::EMPTY)?;
+                if empty.fd().is_err() {
+                    empty.load().map_err(explain)?;
+                }
+                empty
+            }
+        };
+        let result = program.test_run(TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() })?;
+        Ok((result.return_value, result.duration))
+    }
+
+    fn program(&mut self) -> Result<&mut Xdp> {
+        self.xdp(program::NAME)
+    }
+
+    fn xdp(&mut self, name: &str) -> Result<&mut Xdp> {
+        let program = self.ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    /// Makes the program run on `interface` in a mode that `preference` allows: the one it has, one that was pinned, or a
+    /// new one. `Socket` is no attachment and always to be had.
+    fn hold(&mut self, interface: &str, ifindex: u32, preference: XdpPreference) -> Result<Attached> {
+        if preference == XdpPreference::Socket {
+            return Ok(Attached { mode: XdpMode::Socket, ifindex, adopted: false, why: Some("as configured".into()) });
+        }
+        if let Some(held) = self.interfaces.get(interface) {
+            ensure!(
+                preference.allows(held.mode),
+                "interface {interface}: another channel has XDP attached there in {} mode already",
+                held.mode
+            );
+            return Ok(Attached { mode: held.mode, ifindex, adopted: held.adopted, why: held.why.clone() });
+        }
+        let held = match self.adopt(interface, ifindex, preference) {
+            Some((mode, link)) => Ok((mode, true, link)),
+            None => self.attach_anew(interface, ifindex, preference).map(|(mode, link)| (mode, false, link)),
+        };
+        // Reasons come one a mode that was tried, for better ones also where a later one worked.
+        let (mode, adopted, (link, why)) = match held {
+            Ok((mode, adopted, held)) => (mode, adopted, held),
+            Err(why) if preference == XdpPreference::Auto => {
+                return Ok(Attached { mode: XdpMode::Socket, ifindex, adopted: false, why: Some(why) });
+            }
+            Err(why) => bail!("interface {interface}: {why}"),
+        };
+        let attached = Attached { mode, ifindex, adopted, why: why.clone() };
+        self.interfaces.insert(interface.into(), Interface { ifindex, mode, why, adopted, channels: 0, _link: link });
+        Ok(attached)
+    }
+
+    /// Takes over the link that an agent before has pinned, and puts this program in. None where there is none that would
+    /// do; what would not do is taken away.
+    fn adopt(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        preference: XdpPreference,
+    ) -> Option<(XdpMode, (FdLink, Option<String>))> {
+        let path = self.link_path(interface);
+        if !path.exists() {
+            return None;
+        }
+        let mut adopt = || -> Result<(XdpMode, FdLink)> {
+            let of = interface::ifindex_of_pinned_link(&path)?;
+            ensure!(of == ifindex, "it was on the interface of index {of}, {interface} now has {ifindex}");
+            let holder = interface::holder(ifindex)?.context("it has no program")?;
+            ensure!(preference.allows(holder.mode), "it is in {} mode", holder.mode);
+            let link = XdpLink::try_from(FdLink::from(PinnedLink::from_pin(&path)?))?;
+            let program = self.program()?;
+            let id = program.attach_to_link(link)?;
+            Ok((holder.mode, program.take_link(id)?.try_into()?))
+        };
+        match adopt() {
+            Ok((mode, link)) => {
+                let why = (mode == XdpMode::Generic && preference == XdpPreference::Auto)
+                    .then(|| "generic: adopted from the agent before".into());
+                Some((mode, (link, why)))
+            }
+            Err(error) => {
+                log::debug!("interface {interface}: the pinned link is of no use: {error:#}");
+                unpin(&path);
+                None
+            }
+        }
+    }
+
+    /// Attaches the program, in the best mode allowed. The error says why each mode was refused.
+    fn attach_anew(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        preference: XdpPreference,
+    ) -> Result<(XdpMode, (FdLink, Option<String>)), String> {
+        let path = self.link_path(interface);
+        let mut why = Vec::new();
+        for (mode, aya_mode) in [(XdpMode::Native, AyaMode::Driver), (XdpMode::Generic, AyaMode::Skb)] {
+            if !preference.allows(mode) {
+                continue;
+            }
+            let mut attach = || -> Result<FdLink> {
+                let program = self.program()?;
+                let id = program.attach_to_if_index(ifindex, aya_mode)?;
+                let link: FdLink = program.take_link(id)?.try_into()?;
+                Ok(link.pin(&path).context("pinning the link")?.into())
+            };
+            match attach() {
+                Ok(link) => return Ok((mode, (link, (!why.is_empty()).then(|| why.join("; "))))),
+                Err(error) => why.push(format!("{mode}: {}", refusal(&error, interface, ifindex))),
+            }
+        }
+        Err(why.join("; "))
+    }
+
+    /// Takes `channel` off all interfaces but `except`, which is kept if it still is the same.
+    fn leave(&mut self, channel: ChannelIndex, except: Option<(&str, u32)>) {
+        let folder = &self.folder;
+        self.interfaces.retain(|name, interface| {
+            let keep = match except {
+                Some((kept, ifindex)) if kept == name => interface.ifindex == ifindex,
+                _ => {
+                    interface.channels &= !channel.bit();
+                    interface.channels != 0
+                }
+            };
+            if !keep {
+                unpin(&link_path(folder, name));
+            }
+            keep
+        });
+    }
+
+    /// Makes `end` the only place where `channel` ends.
+    fn set_end(&mut self, channel: ChannelIndex, end: Option<End>) -> Result<()> {
+        if let Some(end) = end {
+            self.channel_of.insert(EndKey(end), u32::from(channel.0), 0).context("setting a channel's end")?;
+        }
+        let stale: Vec<_> = self
+            .channel_of
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(key, of)| *of == u32::from(channel.0) && Some(key.0) != end)
+            .collect();
+        for (key, _) in stale {
+            self.channel_of.remove(&key).context("removing a channel's old end")?;
+        }
+        Ok(())
+    }
+
+    /// Records that a writer has left odd. A program that is at work finishes within microseconds: only what is still the
+    /// same after a pause was left by an agent that died while it wrote (as the reader of a socket).
+    fn repair(&self) -> Vec<ChannelIndex> {
+        const PAUSE: Duration = Duration::from_millis(20);
+        let records = || {
+            let slots = (0..).map(ChannelIndex).zip(self.tables.slots());
+            slots.flat_map(|(channel, slot)| [(channel, &slot.live), (channel, &slot.handshake)])
+        };
+        let versions = || records().map(|(_, record)| record.version());
+        let before: Vec<_> = versions().collect();
+        if before.iter().all(|version| version & 1 == 0) {
+            return Vec::new();
+        }
+        thread::sleep(PAUSE);
+        let left_odd =
+            |((_, record), before): &((ChannelIndex, &Record), u64)| *before & 1 == 1 && record.version() == *before;
+        let repair = |((channel, record), _): ((ChannelIndex, &Record), u64)| {
+            record.repair();
+            channel
+        };
+        records().zip(before).filter(left_odd).map(repair).collect()
+    }
+
+    /// The interfaces that a link is pinned for.
+    fn pinned_links(&self) -> Result<Vec<String>> {
+        let mut names: Vec<_> = entries(&self.folder)?
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str()?.strip_prefix(LINK).map(unescape))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn link_path(&self, interface: &str) -> PathBuf {
+        link_path(&self.folder, interface)
+    }
+}
+
+const LINK: &str = "link-";
+
+fn link_path(folder: &Path, interface: &str) -> PathBuf {
+    // bpffs keeps names with dots, as VLAN interfaces have, for itself.
+    folder.join(format!("{LINK}{}", interface.replace('%', "%25").replace('.', "%2e")))
+}
+
+fn unescape(name: &str) -> String {
+    name.replace("%2e", ".").replace("%25", "%")
+}
+
+fn words(address: IpAddr) -> Address {
+    Address::new(match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    })
+}
+
+fn mount_bpffs() -> Result<()> {
+    let mounted = || statfs(BPFFS).map(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
+    if mounted() == Ok(true) {
+        return Ok(());
+    }
+    fs::create_dir_all(BPFFS).with_context(|| format!("making {BPFFS}"))?;
+    match mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700")) {
+        // Somebody else was faster.
+        Err(Errno::EBUSY) if mounted() == Ok(true) => Ok(()),
+        result => result.with_context(|| format!("mounting the BPF file system at {BPFFS}")),
+    }
+}
+
+/// Pins of other versions of the records hold the interfaces, and tell us nothing.
+fn remove_other_versions(pin_folder: &Path, ours: &Path) -> Result<()> {
+    for path in entries(pin_folder)? {
+        let is_version = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix('v'))
+            .is_some_and(|number| number.parse::<u32>().is_ok());
+        if is_version && path != ours {
+            empty(&path)?;
+            fs::remove_dir(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether all maps are pinned there, with the shapes that ours have.
+fn all_adoptable(folder: &Path) -> bool {
+    let sizes = |name: &str| match name {
+        map::AGENT => (4, size_of::<layout::Agent>(), 1),
+        map::CHANNEL_OF => (size_of::<End>(), 4, layout::CHANNELS),
+        map::INTER_ARRIVAL => (4, size_of::<layout::Histogram>(), layout::CHANNELS),
+        _ => (4, size_of::<layout::Slot>(), layout::CHANNELS),
+    };
+    PINNED.iter().all(|name| {
+        MapInfo::from_pin(folder.join(name))
+            .is_ok_and(|info| (info.key_size() as usize, info.value_size() as usize, info.max_entries()) == sizes(name))
+    })
+}
+
+fn array<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
+    match ebpf.map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(anyhow!("the object has no array map {name}")),
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let list = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>();
+    list().with_context(|| format!("listing {}", folder.display()))
+}
+
+fn empty(folder: &Path) -> Result<()> {
+    for path in entries(folder)? {
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn unpin(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => log::warn!("removing {}: {error}", path.display()),
+        _ => {}
+    }
+}
+
+/// Why a mode was refused, in a few words: the error's name, and whose program is in the way.
+fn refusal(error: &anyhow::Error, interface: &str, ifindex: u32) -> String {
+    let errno = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error)
+        .map(Errno::from_raw);
+    match errno {
+        Some(Errno::EBUSY | Errno::EEXIST) => match interface::holder(ifindex) {
+            Ok(Some(holder)) => held_by(interface, &holder),
+            _ => format!("{interface} holds another XDP program"),
+        },
+        Some(Errno::EOPNOTSUPP) => "EOPNOTSUPP (the driver has no XDP, or not with these settings)".into(),
+        Some(errno) => format!("{errno:?} ({})", errno.desc()),
+        None => format!("{error:#}"),
+    }
+}
+
+fn held_by(interface: &str, holder: &Holder) -> String {
+    format!("{interface} holds another XDP program, {holder}")
+}
+
+/// aya's message for a refused program is its whole trace: its last lines say what is wrong.
+fn explain(error: ProgramError) -> anyhow::Error {
+    const LINES: usize = 12;
+    let ProgramError::LoadError { io_error, verifier_log } = &error else {
+        return error.into();
+    };
+    let log = verifier_log.to_string();
+    let lines: Vec<_> = log.lines().collect();
+    anyhow!("{io_error}; the verifier said: {}", lines[lines.len().saturating_sub(LINES)..].join("\n"))
+}
