@@ -8,14 +8,14 @@ use super::{
 use crate::{
     config::{Config, PairKeys, check_host},
     core::{ChannelIndex, GroupIndex},
-    dataplane::{XdpMode, clock},
+    dataplane::{XdpMode, bell, clock},
     status::{ControlEvent, Journal, Sources, Status, socket_path},
     takeover::{Done, Order},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio::{
-    io::{AsyncWriteExt, Interest, unix::AsyncFd},
+    io::{AsyncWriteExt, unix::AsyncFd},
     net::{UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
     task::JoinSet,
@@ -48,18 +48,17 @@ impl Control<'_> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let listener = listen(&self.options.runtime_dir)?;
-        let bell = AsyncFd::with_interest(self.parts.control_bell.clone(), Interest::READABLE)?;
-        let logger = match &mut self.parts.kernel {
-            Some(kernel) => kernel.logger().ok().and_then(|l| AsyncFd::with_interest(l, Interest::READABLE).ok()),
+        let control_bell = bell::watch(self.parts.control_bell.clone())?;
+        let mut logger = match &mut self.parts.kernel {
+            Some(kernel) => Some(bell::watch(kernel.logger()?)?),
             None => None,
         };
-        let mut logger = logger;
         while !self.parts.pulse.is_finished() {
             tokio::select! {
                 _ = terminate.recv() => self.command(Command::Stop)?,
                 _ = interrupt.recv() => self.command(Command::Stop)?,
                 _ = hangup.recv() => self.reload()?,
-                rung = bell.readable() => {
+                rung = control_bell.readable() => {
                     rung?.clear_ready();
                     self.parts.control_bell.silence();
                     self.take_reports();
@@ -108,7 +107,7 @@ impl Control<'_> {
     fn take_reports(&mut self) {
         while let Ok(report) = self.parts.reports.try_recv() {
             match report {
-                Report::Event { time_ns, event, .. } => self.journal.core(time_ns, &event),
+                Report::Event { time_ns, event } => self.journal.core(time_ns, &event),
                 Report::Attach(channel) => self.attach(channel),
                 Report::Takeover(done) => self.tell_takeover(done),
             }

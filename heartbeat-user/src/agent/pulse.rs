@@ -239,14 +239,18 @@ impl Pulse {
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
                 // Room for two orders a group: the core has at most one outstanding for each.
                 Action::Acquire(group, reason) => {
-                    let _ = self.orders.try_send(Order::Acquire { group, ordered: now, unless_isolated: reason == Reason::PeerDead });
+                    let _ = self.orders.try_send(Order::Acquire {
+                        group,
+                        ordered: now,
+                        unless_isolated: reason == Reason::PeerDead,
+                    });
                 }
                 Action::Release(group) => {
                     let _ = self.orders.try_send(Order::Release { group, ordered: now });
                 }
                 Action::Tell(at, event) => {
                     told = true;
-                    if self.reports.try_send(Report::Event { at, time_ns: clock::realtime_of(at), event }).is_err() {
+                    if self.reports.try_send(Report::Event { time_ns: clock::realtime_of(at), event }).is_err() {
                         self.shared.events_lost.fetch_add(1, Relaxed);
                     }
                 }

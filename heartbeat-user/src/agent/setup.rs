@@ -8,7 +8,9 @@ use super::{
 use crate::{
     config::{PairKeys, XdpPreference, check_host},
     core::{ChannelIndex, Core, GroupIndex, Link, Nanos, PeerState, Resumed, Setup},
-    dataplane::{Adopted, Kernel, Settings, Tables, XdpMode, bell::Bell, clock, link::Observer, realtime, socket::Ends},
+    dataplane::{
+        Adopted, Kernel, Settings, Tables, XdpMode, bell::Bell, clock, link::Observer, realtime, socket::Ends,
+    },
     status::{ControlEvent, Journal},
     takeover::{self, Done, GroupPlan, Netlink, Order, PlannedAddress},
 };

@@ -52,8 +52,6 @@ pub enum Command {
 pub enum Report {
     /// Something happened.
     Event {
-        /// On CLOCK_MONOTONIC.
-        at: Nanos,
         /// On CLOCK_REALTIME, in ns since 1970.
         time_ns: u64,
         /// What.
@@ -93,7 +91,6 @@ pub struct View {
 }
 
 /// What the pulse thread shows without being asked.
-#[derive(Debug)]
 pub struct Shared {
     /// The judgement. The pulse thread only ever tries the lock.
     pub view: Mutex<View>,
@@ -104,7 +101,6 @@ pub struct Shared {
 }
 
 /// Durations that one thread records and others read.
-#[derive(Debug)]
 pub struct LatenessHistogram {
     counts: Box<Histogram>,
     max_ns: AtomicU64,

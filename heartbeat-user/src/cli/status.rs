@@ -89,7 +89,16 @@ fn show(status: &Status) -> String {
     );
     let mut channels = Table::new();
     channels.load_style(NOTHING).set_header([
-        "channel", "kind", "state", "interface", "xdp", "sent", "received", "missing", "rejected", "heard",
+        "channel",
+        "kind",
+        "state",
+        "interface",
+        "xdp",
+        "sent",
+        "received",
+        "missing",
+        "rejected",
+        "heard",
     ]);
     for c in &status.channels {
         channels.add_row([

@@ -11,9 +11,10 @@ use nix::{
 };
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     sync::Arc,
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Cheap to clone: all clones are the same bell.
 #[derive(Clone, Debug)]
@@ -46,10 +47,20 @@ impl AsFd for Bell {
     }
 }
 
-impl std::os::fd::AsRawFd for Bell {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
     }
+}
+
+/// What can be read of `inner` wakes a task.
+///
+/// # Errors
+/// When the runtime cannot watch it.
+pub fn watch<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: `T` lends a descriptor that lives as long as it does (AsFd), and the AsyncFd owns it; none of the types that
+    // are watched here (bells, ring buffers) ever exchanges its descriptor.
+    unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// Waits until `deadline` on the clock that shows `now`, or until one of `fds` has something to read.

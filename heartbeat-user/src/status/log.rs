@@ -120,9 +120,7 @@ fn human(key: &str, value: &Value) -> Option<String> {
     match (key.strip_suffix("_ns"), value) {
         (_, Value::Null) => None,
         (Some(name), Value::Number(n)) => Some(format!("{name} {}", Nanos(n.as_u64()?))),
-        (None, Value::Number(n)) if key == "incarnation" || key == "before" => {
-            Some(format!("{key} {:x}", n.as_u64()?))
-        }
+        (None, Value::Number(n)) if key == "incarnation" || key == "before" => Some(format!("{key} {:x}", n.as_u64()?)),
         (_, Value::String(text)) if key == "channel" || key == "group" => Some(text.clone()),
         (_, Value::String(text)) => Some(format!("{key} {text}")),
         (_, other) => Some(format!("{key} {other}")),

@@ -277,7 +277,11 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
                 })
                 .collect();
             let works = channels.len() - silent.len();
-            parts.push(format!("the peer is alive on {works} of {} channels; BAD: {}", channels.len(), list.join(", ")));
+            parts.push(format!(
+                "the peer is alive on {works} of {} channels; BAD: {}",
+                channels.len(),
+                list.join(", ")
+            ));
         }
     }
     match view.withheld {
