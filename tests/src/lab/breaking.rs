@@ -1,0 +1,236 @@
+//! How to break a lab and mend it: cables, switches, power and interfaces.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+
+use super::agents::STOP_LIMIT;
+use super::netlink::Which;
+use super::netns::Namespace;
+use super::topology::{HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface_index, network_name};
+use super::{Lab, realtime_ns, remains};
+
+impl Lab {
+    /// Pulls a cable: whoever is at its ends loses the carrier. `a-net1`, `client1-net1`, `xlink` (both ends at once).
+    ///
+    /// # Errors
+    /// There is no such cable; the message names those that there are.
+    pub fn cut(&self, cable: &str) -> Result<u64> {
+        let (switch, ports) = self.cable(cable)?;
+        let at = realtime_ns();
+        if switch.number == XLINK {
+            switch.set_ports(false)?;
+        } else {
+            ports.iter().try_for_each(|port| switch.set_port(port, false))?;
+        }
+        self.cut_cables().insert(cable.to_owned());
+        Ok(at)
+    }
+
+    /// Makes a cable lose every packet while its ends keep their carrier. Also takes a whole network (`net1`): a switch that hangs.
+    ///
+    /// # Errors
+    /// There is no such cable or network.
+    pub fn silence(&self, cable: &str) -> Result<u64> {
+        if let Ok(switch) = self.switch_named(cable) {
+            let at = realtime_ns();
+            return switch.set_forwarding(false).map(|()| at);
+        }
+        let (switch, ports) = self.cable(cable)?;
+        let at = realtime_ns();
+        ports.iter().try_for_each(|port| switch.set_plugged(port, false))?;
+        Ok(at)
+    }
+
+    /// Undoes [`Self::cut`] and [`Self::silence`]; returns when the cable carries packets again.
+    ///
+    /// # Errors
+    /// There is no such cable or network.
+    pub fn mend(&self, cable: &str) -> Result<u64> {
+        if let Ok(switch) = self.switch_named(cable) {
+            switch.set_forwarding(true)?;
+            if switch.number != XLINK {
+                return Ok(realtime_ns());
+            }
+        }
+        let (switch, ports) = self.cable(cable)?;
+        for port in &ports {
+            switch.set_plugged(port, true)?;
+        }
+        switch.set_forwarding(true)?;
+        for port in &ports {
+            switch.set_port(port, true)?;
+        }
+        for port in &ports {
+            switch.wait_operational(port)?;
+        }
+        self.cut_cables().remove(cable);
+        Ok(realtime_ns())
+    }
+
+    /// Switches a switch off (`net1`): all its ports lose their carrier at once.
+    ///
+    /// # Errors
+    /// There is no such network.
+    pub fn switch_off(&self, network: &str) -> Result<u64> {
+        let switch = self.switch_named(network)?;
+        let at = realtime_ns();
+        switch.set_ports(false).map(|()| at)
+    }
+
+    /// Switches it on again; cables that are cut stay cut.
+    ///
+    /// # Errors
+    /// There is no such network.
+    pub fn switch_on(&self, network: &str) -> Result<u64> {
+        let switch = self.switch_named(network)?;
+        switch.set_forwarding(true)?;
+        let cut = self.cut_cables().clone();
+        for (cable, port) in self.ports_of(switch) {
+            if !cut.contains(&cable) {
+                switch.set_port(&port, true)?;
+                switch.wait_operational(&port)?;
+            }
+        }
+        Ok(realtime_ns())
+    }
+
+    /// The names of all cables.
+    #[must_use]
+    pub fn cables(&self) -> Vec<String> {
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        for switch in &self.switches {
+            for host in self.hosts_on(switch) {
+                names.insert(cable_name(switch, host));
+            }
+        }
+        names.into_iter().collect()
+    }
+
+    /// The names of all networks, the dedicated cable included.
+    #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        self.switches.iter().map(|switch| network_name(switch.number)).collect()
+    }
+
+    // ---- controllers
+
+    /// Cuts a controller's power: its agent is gone, all its interfaces vanish together, its memory (bpffs) is lost.
+    ///
+    /// # Errors
+    /// It is off already.
+    pub fn power_off(&self, node: Node) -> Result<u64> {
+        let agent = self.agent(node);
+        let mut slot = self.controller_slot(node);
+        let Some(namespace) = slot.take() else {
+            bail!("controller {node} is powered off already")
+        };
+        let at = realtime_ns();
+        let had_agent = agent.signal(Signal::SIGKILL).is_ok();
+        namespace.netlink().delete_group(NICS)?;
+        if had_agent {
+            agent.wait_end(STOP_LIMIT)?;
+        }
+        namespace.remove();
+        remains::remove_pins(&agent.runtime_dir);
+        fs::remove_dir_all(&agent.runtime_dir).context("cannot empty the runtime directory")?;
+        fs::create_dir(&agent.runtime_dir).context("cannot create a runtime directory")?;
+        Ok(at)
+    }
+
+    /// Switches it on again: a fresh boot with all cables plugged in, and no agent yet.
+    ///
+    /// # Errors
+    /// It is on.
+    pub fn power_on(&self, node: Node) -> Result<()> {
+        {
+            let mut slot = self.controller_slot(node);
+            ensure!(slot.is_none(), "controller {node} is powered on already");
+            *slot = Some(Arc::new(Namespace::create(&format!("{}-{node}", self.id()), HOST_SYSCTLS)?));
+        }
+        let own = format!("{node}-");
+        self.cut_cables().retain(|cable| !cable.starts_with(&own));
+        self.plug_in(node)
+    }
+
+    /// Sets all of a controller's interfaces down, as an administrator would; the agent goes on.
+    ///
+    /// # Errors
+    /// It is powered off.
+    pub fn interfaces_down(&self, node: Node) -> Result<u64> {
+        let namespace = self.controller(node)?;
+        let at = realtime_ns();
+        namespace.netlink().set_up(&Which::Group(NICS), false).map(|()| at)
+    }
+
+    /// Sets them up again, and restores the addresses that the kernel drops with it.
+    ///
+    /// # Errors
+    /// It is powered off.
+    pub fn interfaces_up(&self, node: Node) -> Result<u64> {
+        let namespace = self.controller(node)?;
+        namespace.netlink().set_up(&Which::Group(NICS), true)?;
+        for switch in &self.switches {
+            for (address, prefix_len) in addresses(Host::Controller(node), switch.number) {
+                namespace.netlink().add_address(interface_index(switch.number), address, prefix_len)?;
+            }
+        }
+        Ok(realtime_ns())
+    }
+
+    fn cut_cables(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn plug_in(&self, node: Node) -> Result<()> {
+        let namespace = self.controller(node)?;
+        let host = Host::Controller(node);
+        self.switches.iter().try_for_each(|switch| switch.plug(host, &namespace))?;
+        self.switches.iter().try_for_each(|switch| switch.wait_operational(&switch.port(host)))
+    }
+
+    fn hosts_on(&self, switch: &Switch) -> Vec<Host> {
+        let mut hosts = Node::BOTH.map(Host::Controller).to_vec();
+        if switch.number != XLINK && switch.number <= self.clients.len() {
+            hosts.push(Host::Client);
+        }
+        hosts
+    }
+
+    fn ports_of(&self, switch: &Switch) -> Vec<(String, String)> {
+        let powered = |host: &Host| !matches!(host, Host::Controller(node) if self.controller(*node).is_err());
+        let hosts = self.hosts_on(switch).into_iter().filter(powered);
+        hosts.map(|host| (cable_name(switch, host), switch.port(host))).collect()
+    }
+
+    pub(super) fn switch_numbered(&self, number: usize) -> Result<&Switch> {
+        self.switches.get(number).with_context(|| format!("the lab has no network {number}"))
+    }
+
+    fn switch_named(&self, network: &str) -> Result<&Switch> {
+        let found = self.switches.iter().find(|switch| network_name(switch.number) == network);
+        found.with_context(|| format!("no network {network}; there are {}", self.networks().join(", ")))
+    }
+
+    fn cable(&self, cable: &str) -> Result<(&Switch, Vec<String>)> {
+        for switch in &self.switches {
+            let ports = self.ports_of(switch).into_iter().filter(|(name, _)| name == cable);
+            let ports: Vec<_> = ports.map(|(_, port)| port).collect();
+            if !ports.is_empty() {
+                return Ok((switch, ports));
+            }
+        }
+        ensure!(!self.cables().iter().any(|name| name == cable), "cable {cable} hangs on a controller that is powered off");
+        bail!("no cable {cable}; there are {}", self.cables().join(", "))
+    }
+}
+
+fn cable_name(switch: &Switch, host: Host) -> String {
+    match (switch.number, host) {
+        (XLINK, _) => network_name(XLINK),
+        (_, Host::Controller(_) | Host::Client) => format!("{}-{}", switch.port(host), network_name(switch.number)),
+    }
+}
