@@ -9,3 +9,4 @@
 pub mod client;
 pub mod inject;
 pub mod lab;
+pub mod live;

@@ -126,11 +126,14 @@ fn a_powered_off_controller_is_gone_at_once_and_boots_afresh() {
     lab.power_off(Node::B).unwrap();
     let done = realtime_ns();
     assert!(lab.namespace_path("b").is_err());
-    assert!(!lab.controller(Node::A).unwrap().netlink().link("eth9").unwrap().carrier || lab.power_off(Node::B).is_err());
+    let carrier = |name| lab.controller(Node::A).unwrap().netlink().link(name).unwrap().carrier;
+    assert!(!carrier("eth9") && carrier("eth0"));
+    assert!(lab.power_off(Node::B).is_err());
     assert!(probe.wait_reply_after(done + 1_000_000, Duration::from_millis(50)).is_err());
     let error = lab.cut("b-net1").unwrap_err().to_string();
     assert!(error.contains("powered off"), "{error}");
     lab.power_on(Node::B).unwrap();
+    assert!(carrier("eth9"));
     probe.wait_reply_after(realtime_ns(), SOON).unwrap();
 }
 

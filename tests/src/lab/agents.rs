@@ -171,6 +171,12 @@ impl Lab {
         self.agent(node).log.mark()
     }
 
+    /// The place where the agent that was started last begins.
+    #[must_use]
+    pub fn run_begin(&self, node: Node) -> Mark {
+        self.agent(node).log.run_begin()
+    }
+
     /// What was said since.
     #[must_use]
     pub fn events_since(&self, node: Node, mark: Mark) -> Vec<LogLine> {
@@ -182,8 +188,7 @@ impl Lab {
     /// # Errors
     /// Nothing of the kind in time, or the agent ended; the message shows its last 30 lines.
     pub fn wait_event(&self, node: Node, wanted: impl Fn(&LogLine) -> bool, timeout: Duration) -> Result<LogLine> {
-        let mark = self.agent(node).log.run_begin();
-        self.wait_event_since(node, mark, wanted, timeout)
+        self.wait_event_since(node, self.run_begin(node), wanted, timeout)
     }
 
     /// The first line that is `wanted` since `mark`.

@@ -13,6 +13,14 @@ use super::netns::Namespace;
 use super::topology::{HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface_index, network_name};
 use super::{Lab, realtime_ns, remains};
 
+/// What is broken on purpose, as far as it must be remembered.
+#[derive(Default)]
+pub(super) struct Broken {
+    /// Cables: a switch that is switched on again leaves them alone.
+    cut: BTreeSet<String>,
+    interfaces_down: BTreeSet<Node>,
+}
+
 impl Lab {
     /// Pulls a cable: whoever is at its ends loses the carrier. `a-net1`, `client1-net1`, `xlink` (both ends at once).
     ///
@@ -26,7 +34,7 @@ impl Lab {
         } else {
             ports.iter().try_for_each(|port| switch.set_port(port, false))?;
         }
-        self.cut_cables().insert(cable.to_owned());
+        self.broken().cut.insert(cable.to_owned());
         Ok(at)
     }
 
@@ -57,17 +65,18 @@ impl Lab {
             }
         }
         let (switch, ports) = self.cable(cable)?;
+        self.broken().cut.remove(cable);
         for port in &ports {
             switch.set_plugged(port, true)?;
         }
-        switch.set_forwarding(true)?;
+        if switch.number == XLINK {
+            self.carry_xlink()?;
+            return Ok(realtime_ns());
+        }
         for port in &ports {
             switch.set_port(port, true)?;
-        }
-        for port in &ports {
             switch.wait_operational(port)?;
         }
-        self.cut_cables().remove(cable);
         Ok(realtime_ns())
     }
 
@@ -88,7 +97,10 @@ impl Lab {
     pub fn switch_on(&self, network: &str) -> Result<u64> {
         let switch = self.switch_named(network)?;
         switch.set_forwarding(true)?;
-        let cut = self.cut_cables().clone();
+        if switch.number == XLINK {
+            return self.mend(network);
+        }
+        let cut = self.broken().cut.clone();
         for (cable, port) in self.ports_of(switch) {
             if !cut.contains(&cable) {
                 switch.set_port(&port, true)?;
@@ -124,13 +136,13 @@ impl Lab {
     /// It is off already.
     pub fn power_off(&self, node: Node) -> Result<u64> {
         let agent = self.agent(node);
-        let mut slot = self.controller_slot(node);
-        let Some(namespace) = slot.take() else {
+        let Some(namespace) = self.controller_slot(node).take() else {
             bail!("controller {node} is powered off already")
         };
         let at = realtime_ns();
         let had_agent = agent.signal(Signal::SIGKILL).is_ok();
         namespace.netlink().delete_group(NICS)?;
+        self.carry_xlink()?;
         if had_agent {
             agent.wait_end(STOP_LIMIT)?;
         }
@@ -152,8 +164,13 @@ impl Lab {
             *slot = Some(Arc::new(Namespace::create(&format!("{}-{node}", self.id()), HOST_SYSCTLS)?));
         }
         let own = format!("{node}-");
-        self.cut_cables().retain(|cable| !cable.starts_with(&own));
-        self.plug_in(node)
+        {
+            let mut broken = self.broken();
+            broken.cut.retain(|cable| !cable.starts_with(&own));
+            broken.interfaces_down.remove(&node);
+        }
+        self.plug_in(node)?;
+        self.carry_xlink()
     }
 
     /// Sets all of a controller's interfaces down, as an administrator would; the agent goes on.
@@ -163,7 +180,9 @@ impl Lab {
     pub fn interfaces_down(&self, node: Node) -> Result<u64> {
         let namespace = self.controller(node)?;
         let at = realtime_ns();
-        namespace.netlink().set_up(&Which::Group(NICS), false).map(|()| at)
+        namespace.netlink().set_up(&Which::Group(NICS), false)?;
+        self.broken().interfaces_down.insert(node);
+        self.carry_xlink().map(|()| at)
     }
 
     /// Sets them up again, and restores the addresses that the kernel drops with it.
@@ -173,6 +192,8 @@ impl Lab {
     pub fn interfaces_up(&self, node: Node) -> Result<u64> {
         let namespace = self.controller(node)?;
         namespace.netlink().set_up(&Which::Group(NICS), true)?;
+        self.broken().interfaces_down.remove(&node);
+        self.carry_xlink()?;
         for switch in &self.switches {
             for (address, prefix_len) in addresses(Host::Controller(node), switch.number) {
                 namespace.netlink().add_address(interface_index(switch.number), address, prefix_len)?;
@@ -181,8 +202,25 @@ impl Lab {
         Ok(realtime_ns())
     }
 
-    fn cut_cables(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    fn broken(&self) -> MutexGuard<'_, Broken> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The dedicated cable has carrier while it is whole and both ends are up; the box in its middle passes that on.
+    fn carry_xlink(&self) -> Result<()> {
+        let switch = self.switch_numbered(XLINK)?;
+        let whole = {
+            let broken = self.broken();
+            !broken.cut.contains(&network_name(XLINK)) && broken.interfaces_down.is_empty()
+        };
+        let carries = whole && Node::BOTH.iter().all(|node| self.controller(*node).is_ok());
+        switch.set_ports(carries)?;
+        if carries {
+            for (_, port) in self.ports_of(switch) {
+                switch.wait_operational(&port)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn plug_in(&self, node: Node) -> Result<()> {

@@ -65,6 +65,14 @@ impl LogLine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
+impl Mark {
+    /// The [`LogLine::number`] that comes next here.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// The log of one controller's agents.
 #[derive(Debug, Default)]
 pub(super) struct Log {

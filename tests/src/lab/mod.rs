@@ -15,14 +15,13 @@ mod agents;
 mod breaking;
 mod child;
 mod config;
-// control
+pub mod control;
 mod log;
 pub mod netlink;
 mod netns;
 pub mod remains;
 pub mod topology;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -40,6 +39,7 @@ pub use topology::{Host, Node};
 
 use crate::client::{Probe, ProbeOptions};
 use agent::Agent;
+use breaking::Broken;
 use remains::Home;
 use topology::{HOST_SYSCTLS, MAX_NETWORKS, Switch, XLINK};
 
@@ -71,8 +71,7 @@ pub struct Lab {
     clients: Vec<Arc<Namespace>>,
     /// The dedicated cable first, then the networks: [`Switch::number`] is the position.
     switches: Vec<Switch>,
-    /// Cables that are cut: a switch that is switched on again leaves them alone.
-    cut: Mutex<BTreeSet<String>>,
+    broken: Mutex<Broken>,
     // Dropped last.
     home: Home,
 }
@@ -101,7 +100,7 @@ impl Lab {
         for agent in &agents {
             fs::create_dir(&agent.runtime_dir).context("cannot create a runtime directory")?;
         }
-        let lab = Self { options, agents, controllers, clients, switches, cut: Mutex::default(), home };
+        let lab = Self { options, agents, controllers, clients, switches, broken: Mutex::default(), home };
         for (switch, client) in lab.switches.iter().skip(1).zip(&lab.clients) {
             switch.plug(Host::Client, client)?;
             switch.wait_operational(&switch.port(Host::Client))?;

@@ -24,7 +24,7 @@ use super::child;
 use super::netlink::Netlink;
 
 /// Where named namespaces are bound, shared with `ip netns`.
-pub const FOLDER: &str = "/run/netns";
+pub(super) const FOLDER: &str = "/run/netns";
 
 type Job = Box<dyn FnOnce() + Send>;
 
