@@ -39,11 +39,18 @@ pub struct Status {
 pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("HEARTBEAT_BIN") {
         let path = PathBuf::from(path);
-        anyhow::ensure!(path.is_file(), "HEARTBEAT_BIN names {}, which is no file", path.display());
+        anyhow::ensure!(
+            path.is_file(),
+            "HEARTBEAT_BIN names {}, which is no file",
+            path.display()
+        );
         return Ok(path);
     }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir));
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."));
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace.join("target"), |dir| workspace.join(dir));
     let path = target.join("release/heartbeat");
     anyhow::ensure!(
         path.is_file(),
@@ -57,9 +64,16 @@ pub fn binary() -> Result<PathBuf> {
 ///
 /// # Errors
 /// The binary is missing, or did not end in time (it is killed then).
-pub fn heartbeat<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>, limit: Duration) -> Result<(ExitStatus, String, String)> {
+pub fn heartbeat<I: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = I>,
+    limit: Duration,
+) -> Result<(ExitStatus, String, String)> {
     let mut command = Command::new(binary()?);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     super::child::bind_life_to_thread(&mut command);
     let mut child = command.spawn().context("cannot start heartbeat")?;
     let pid = pid_of(&child);
@@ -77,8 +91,12 @@ pub fn heartbeat<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>, limit:
     if output.is_err() {
         let _already_ended = kill(pid, Signal::SIGKILL);
     }
-    let status = reader.join().map_err(|_| anyhow!("a reader panicked"))?.context("cannot wait for heartbeat")?;
-    let (stdout, stderr) = output.map_err(|_| anyhow!("heartbeat did not answer within {limit:?}"))?;
+    let status = reader
+        .join()
+        .map_err(|_| anyhow!("a reader panicked"))?
+        .context("cannot wait for heartbeat")?;
+    let (stdout, stderr) =
+        output.map_err(|_| anyhow!("heartbeat did not answer within {limit:?}"))?;
     Ok((status, stdout, stderr))
 }
 
@@ -112,9 +130,16 @@ impl Process {
 
     /// Waits for the end without reaping, then reaps under the lock: whoever sees `Running` under the lock may signal that pid.
     fn wait_for_end(&self, mut child: Child) {
-        let _end = waitid(Id::Pid(pid_of(&child)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        let _end = waitid(
+            Id::Pid(pid_of(&child)),
+            WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
+        );
         let mut state = self.state();
-        *state = State::Ended(child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0xff00)));
+        *state = State::Ended(
+            child
+                .wait()
+                .unwrap_or_else(|_| ExitStatus::from_raw(0xff00)),
+        );
         self.ended.notify_all();
     }
 }
@@ -147,13 +172,21 @@ impl Agent {
             .stdout(input.try_clone().context("cannot clone a pipe")?)
             .stderr(input);
         self.log.begin_run();
-        let child = namespace.spawn(command).inspect_err(|_| self.log.end_run())?;
+        let child = namespace
+            .spawn(command)
+            .inspect_err(|_| self.log.end_run())?;
         let pid = pid_of(&child);
         *state = State::Running(pid);
         drop(state);
-        fs::write(self.folder.join(format!("agent-{}.pid", self.node)), format!("{pid}\n"))
-            .context("cannot note the agent's pid")?;
-        let (log, file) = (Arc::clone(&self.log), self.folder.join(format!("{}.log", self.node)));
+        fs::write(
+            self.folder.join(format!("agent-{}.pid", self.node)),
+            format!("{pid}\n"),
+        )
+        .context("cannot note the agent's pid")?;
+        let (log, file) = (
+            Arc::clone(&self.log),
+            self.folder.join(format!("{}.log", self.node)),
+        );
         thread::spawn(move || log.read_all(output, &file));
         let process = Arc::clone(&self.process);
         thread::spawn(move || process.wait_for_end(child));
@@ -176,8 +209,12 @@ impl Agent {
 
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         match *self.process.state() {
-            State::Running(pid) => kill(pid, signal).with_context(|| format!("cannot send {signal} to the agent on {}", self.node)),
-            State::Ended(status) => bail!("the agent on {} is not running: it ended with {status}", self.node),
+            State::Running(pid) => kill(pid, signal)
+                .with_context(|| format!("cannot send {signal} to the agent on {}", self.node)),
+            State::Ended(status) => bail!(
+                "the agent on {} is not running: it ended with {status}",
+                self.node
+            ),
             State::NeverStarted => bail!("the agent on {} was not started", self.node),
         }
     }
@@ -201,13 +238,20 @@ impl Agent {
     }
 
     pub(super) fn status(&self, limit: Duration) -> Result<Status> {
-        let arguments: [&OsStr; 4] =
-            ["status".as_ref(), "--json".as_ref(), "--runtime-dir".as_ref(), self.runtime_dir.as_os_str()];
+        let arguments: [&OsStr; 4] = [
+            "status".as_ref(),
+            "--json".as_ref(),
+            "--runtime-dir".as_ref(),
+            self.runtime_dir.as_os_str(),
+        ];
         let (status, stdout, stderr) = heartbeat(arguments, limit)?;
-        let code = status.code().with_context(|| format!("heartbeat status ended with {status}: {stderr}"))?;
+        let code = status
+            .code()
+            .with_context(|| format!("heartbeat status ended with {status}: {stderr}"))?;
         let json = match stdout.trim() {
             "" => Value::Null,
-            text => serde_json::from_str(text).with_context(|| format!("heartbeat status --json wrote no JSON: {text}"))?,
+            text => serde_json::from_str(text)
+                .with_context(|| format!("heartbeat status --json wrote no JSON: {text}"))?,
         };
         Ok(Status { code, json, stderr })
     }

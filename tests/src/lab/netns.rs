@@ -123,7 +123,10 @@ impl Namespace {
         let (done, result) = channel();
         let job: Job = Box::new(move || drop(done.send(job())));
         {
-            let resident = self.resident.lock().map_err(|_| anyhow!("a lock is poisoned"))?;
+            let resident = self
+                .resident
+                .lock()
+                .map_err(|_| anyhow!("a lock is poisoned"))?;
             let resident = resident
                 .as_ref()
                 .ok_or_else(|| anyhow!("namespace {} was removed", self.name))?;
@@ -150,7 +153,11 @@ impl Namespace {
 
     /// Removes the name and ends the resident thread. The kernel frees the namespace with its last socket.
     pub fn remove(&self) {
-        let resident = self.resident.lock().ok().and_then(|mut resident| resident.take());
+        let resident = self
+            .resident
+            .lock()
+            .ok()
+            .and_then(|mut resident| resident.take());
         if let Some(Resident { jobs, thread }) = resident {
             drop(jobs);
             let _ended = thread.join();
@@ -177,11 +184,25 @@ fn prepare_folder() -> Result<()> {
     let _one_at_a_time = Flock::lock(File::open(FOLDER)?, FlockArg::LockExclusive)
         .map_err(|(_, error)| error)
         .with_context(|| format!("cannot lock {FOLDER}"))?;
-    let share = || mount(None::<&str>, FOLDER, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>);
+    let share = || {
+        mount(
+            None::<&str>,
+            FOLDER,
+            None::<&str>,
+            MsFlags::MS_SHARED | MsFlags::MS_REC,
+            None::<&str>,
+        )
+    };
     match share() {
         Err(Errno::EINVAL) => {
-            mount(Some(FOLDER), FOLDER, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-                .with_context(|| format!("cannot bind {FOLDER}"))?;
+            mount(
+                Some(FOLDER),
+                FOLDER,
+                None::<&str>,
+                MsFlags::MS_BIND | MsFlags::MS_REC,
+                None::<&str>,
+            )
+            .with_context(|| format!("cannot bind {FOLDER}"))?;
             share().with_context(|| format!("cannot share {FOLDER}"))
         }
         other => other.with_context(|| format!("cannot share {FOLDER}; the lab needs root")),
@@ -189,7 +210,8 @@ fn prepare_folder() -> Result<()> {
 }
 
 fn enter_new(bind_to: &Path, sysctls: &[(String, String)]) -> Result<Netlink> {
-    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace; the lab needs root")?;
+    unshare(CloneFlags::CLONE_NEWNET)
+        .context("cannot make a network namespace; the lab needs root")?;
     mount(
         Some("/proc/thread-self/ns/net"),
         bind_to,

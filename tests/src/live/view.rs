@@ -9,9 +9,10 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Attribute, Cell, Color, Table};
 use serde_json::Value;
 
+use super::event::Event;
 use crate::client::{Probe, View};
 use crate::lab::topology::owner_of;
-use crate::lab::{Config, Lab, LogLine, Node, Status, realtime_ns};
+use crate::lab::{Config, Lab, Node, Status, realtime_ns};
 
 /// A paused agent must not stop the view for longer.
 const STATUS_LIMIT: Duration = Duration::from_millis(900);
@@ -27,38 +28,6 @@ pub(super) struct Service {
     pub(super) network: usize,
     pub(super) cidr: String,
     pub(super) probe: Probe,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone)]
-pub(super) struct Event {
-    pub(super) time_ns: u64,
-    pub(super) text: String,
-}
-
-impl Event {
-    /// An event line of an agent's log, or a line that is no JSON at all, which is never good news.
-    pub(super) fn of(node: Node, line: &LogLine) -> Option<Self> {
-        let text = match (&line.event, &line.raw) {
-            (Some(event), raw) => {
-                let subject = line.channel.as_deref().or(line.group.as_deref()).unwrap_or_default();
-                let why = ["message", "reason", "verdict"].iter().find_map(|key| raw.get(key)?.as_str());
-                let subject = if subject.is_empty() { String::new() } else { format!(" {subject}") };
-                format!("{node}: {event}{subject}{}", why.map(|why| format!(" ({why})")).unwrap_or_default())
-            }
-            (None, Value::String(text)) => format!("{node}: {text}"),
-            _ => return None,
-        };
-        let time_ns = if line.time_ns == 0 { realtime_ns() } else { line.time_ns };
-        Some(Self { time_ns, text })
-    }
-
-    /// With the time of day (UTC) to the millisecond.
-    pub(super) fn line(&self) -> String {
-        let ms = self.time_ns / 1_000_000;
-        let (hours, minutes, seconds) = (ms / 3_600_000 % 24, ms / 60_000 % 60, ms / 1000 % 60);
-        format!("{hours:02}:{minutes:02}:{seconds:02}.{:03}Z  {}", ms % 1000, self.text)
-    }
 }
 
 struct Side {
@@ -94,16 +63,33 @@ pub(super) struct Picture {
 impl Picture {
     /// Asks both agents and the clients.
     pub(super) fn take(lab: &Lab, config: &Config, services: &[Service], up: Duration) -> Self {
-        let side = |node| Side { node, process: process(lab, node), status: ask(lab, node) };
+        let side = |node| Side {
+            node,
+            process: process(lab, node),
+            status: ask(lab, node),
+        };
         let sides = thread::scope(|scope| {
             let b = scope.spawn(|| side(Node::B));
             let a = side(Node::A);
-            [a, b.join().unwrap_or(Side { node: Node::B, process: "unknown".to_owned(), status: None })]
+            [
+                a,
+                b.join().unwrap_or(Side {
+                    node: Node::B,
+                    process: "unknown".to_owned(),
+                    status: None,
+                }),
+            ]
         });
         let seen = services.iter().map(|service| {
             let view = service.probe.view();
             let client = lab.client(service.network).ok();
-            let mac = client.and_then(|client| client.netlink().neighbour(service.probe.target()).ok().flatten());
+            let mac = client.and_then(|client| {
+                client
+                    .netlink()
+                    .neighbour(service.probe.target())
+                    .ok()
+                    .flatten()
+            });
             Seen {
                 group: service.group.clone(),
                 home: service.home,
@@ -119,7 +105,11 @@ impl Picture {
             up,
             seen: seen.collect(),
             sides,
-            channels: config.channels.iter().map(|channel| (channel.name.clone(), channel.kind.clone())).collect(),
+            channels: config
+                .channels
+                .iter()
+                .map(|channel| (channel.name.clone(), channel.kind.clone()))
+                .collect(),
             cables: lab.cables(),
             networks: lab.networks(),
         }
@@ -138,7 +128,11 @@ impl Picture {
         text.push_str(&footer);
         // Colours take no room: only lines without them are cut.
         let fit = |line: &str| -> String {
-            if line.contains('\x1b') { line.to_owned() } else { line.chars().take(width.into()).collect() }
+            if line.contains('\x1b') {
+                line.to_owned()
+            } else {
+                line.chars().take(width.into()).collect()
+            }
         };
         let lines: Vec<String> = text.lines().take(height.into()).map(fit).collect();
         lines.join("\n")
@@ -147,11 +141,26 @@ impl Picture {
     /// The tables.
     pub(super) fn plain(&self) -> String {
         let seconds = self.up.as_secs();
-        let mut text = format!("Heartbeat lab {}  up {:02}:{:02}:{:02}\n", self.id, seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let mut text = format!(
+            "Heartbeat lab {}  up {:02}:{:02}:{:02}\n",
+            self.id,
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        );
         for side in &self.sides {
-            let field = |pointer: &str| side.json(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
+            let field = |pointer: &str| {
+                side.json(pointer)
+                    .and_then(Value::as_str)
+                    .unwrap_or("?")
+                    .to_owned()
+            };
             let says = match side.status {
-                Some(_) => format!("peer {}, verdict: {}", field("/peer/state"), side.json("/verdict").map_or("none".to_owned(), brief)),
+                Some(_) => format!(
+                    "peer {}, verdict: {}",
+                    field("/peer/state"),
+                    side.json("/verdict").map_or("none".to_owned(), brief)
+                ),
                 None => "does not answer".to_owned(),
             };
             let _never_fails = writeln!(text, "  {}: {}, {says}", side.node, side.process);
@@ -164,27 +173,57 @@ impl Picture {
     pub(super) fn signature(&self) -> String {
         let mut text = String::new();
         for side in &self.sides {
-            let _never_fails = write!(text, "{} {:?} {:?};", side.process, side.json("/peer/state"), side.json("/verdict"));
+            let _never_fails = write!(
+                text,
+                "{} {:?} {:?};",
+                side.process,
+                side.json("/peer/state"),
+                side.json("/verdict")
+            );
             for channel in side.list("/channels") {
-                let _never_fails = write!(text, "{:?} {:?};", channel.get("state"), channel.get("xdp_mode"));
+                let _never_fails = write!(
+                    text,
+                    "{:?} {:?};",
+                    channel.get("state"),
+                    channel.get("xdp_mode")
+                );
             }
             let _never_fails = write!(text, "{:?};", side.json("/groups"));
         }
         for seen in &self.seen {
-            let _never_fails = write!(text, "{} {:?} {:?};", seen.answering, seen.by, seen.view.last_gap);
+            let _never_fails = write!(
+                text,
+                "{} {:?} {:?};",
+                seen.answering, seen.by, seen.view.last_gap
+            );
         }
         text
     }
 
     fn channels(&self) -> Table {
-        let mut table = table(&["channel", "kind", "seen by", "state", "xdp", "sent", "received", "missing", "rejected"]);
+        let mut table = table(&[
+            "channel", "kind", "seen by", "state", "xdp", "sent", "received", "missing", "rejected",
+        ]);
         for (name, kind) in &self.channels {
             for side in &self.sides {
-                let channel = side.list("/channels").iter().find(|channel| channel.get("name").is_some_and(|known| known == name));
-                let text = |key| channel.and_then(|channel| channel.get(key)).map_or("?".to_owned(), brief);
-                let reasons = channel.and_then(|channel| channel.get("rejected")).and_then(Value::as_object);
+                let channel = side
+                    .list("/channels")
+                    .iter()
+                    .find(|channel| channel.get("name").is_some_and(|known| known == name));
+                let text = |key| {
+                    channel
+                        .and_then(|channel| channel.get(key))
+                        .map_or("?".to_owned(), brief)
+                };
+                let reasons = channel
+                    .and_then(|channel| channel.get("rejected"))
+                    .and_then(Value::as_object);
                 let rejected = reasons.map_or("?".to_owned(), |reasons| {
-                    reasons.values().filter_map(Value::as_u64).sum::<u64>().to_string()
+                    reasons
+                        .values()
+                        .filter_map(Value::as_u64)
+                        .sum::<u64>()
+                        .to_string()
                 });
                 table.add_row(vec![
                     Cell::new(name),
@@ -203,31 +242,68 @@ impl Picture {
     }
 
     fn groups(&self) -> Table {
-        let mut table =
-            table(&["group", "home", "owner", "held by", "service address", "client", "answers", "from", "last gap", "longest"]);
+        let mut table = table(&[
+            "group",
+            "home",
+            "owner",
+            "held by",
+            "service address",
+            "client",
+            "answers",
+            "from",
+            "last gap",
+            "longest",
+        ]);
         for seen in &self.seen {
             let of = |side: &Side, key: &str| {
-                let group = side.list("/groups").iter().find(|group| group.get("name").and_then(Value::as_str) == Some(&seen.group));
+                let group = side
+                    .list("/groups")
+                    .iter()
+                    .find(|group| group.get("name").and_then(Value::as_str) == Some(&seen.group));
                 group.and_then(|group| group.get(key)).cloned()
             };
-            let mut owners: Vec<String> = self.sides.iter().filter_map(|side| of(side, "owner")).map(|owner| brief(&owner)).collect();
+            let mut owners: Vec<String> = self
+                .sides
+                .iter()
+                .filter_map(|side| of(side, "owner"))
+                .map(|owner| brief(&owner))
+                .collect();
             owners.dedup();
-            let holders = self.sides.iter().filter(|side| of(side, "held").is_some_and(|held| held == Value::Bool(true)));
+            let holders = self
+                .sides
+                .iter()
+                .filter(|side| of(side, "held").is_some_and(|held| held == Value::Bool(true)));
             let holders: Vec<&str> = holders.map(|side| side.node.name()).collect();
-            let millis = |length: Option<Duration>| length.map_or("-".to_owned(), |gap| format!("{:.1} ms", gap.as_secs_f64() * 1e3));
+            let millis = |length: Option<Duration>| {
+                length.map_or("-".to_owned(), |gap| {
+                    format!("{:.1} ms", gap.as_secs_f64() * 1e3)
+                })
+            };
             let last_gap = match seen.view.last.filter(|_| !seen.answering) {
                 Some(last) => {
                     let silence = realtime_ns().saturating_sub(last.received_ns);
-                    format!("{:.1} s so far", Duration::from_nanos(silence).as_secs_f64())
+                    format!(
+                        "{:.1} s so far",
+                        Duration::from_nanos(silence).as_secs_f64()
+                    )
                 }
                 None => millis(seen.view.last_gap.map(|gap| gap.length())),
             };
-            let longest = Some(seen.view.largest_gap.length()).filter(|_| seen.view.last_gap.is_some());
+            let longest =
+                Some(seen.view.largest_gap.length()).filter(|_| seen.view.last_gap.is_some());
             table.add_row(vec![
                 Cell::new(&seen.group),
                 Cell::new(seen.home),
-                Cell::new(if owners.is_empty() { "?".to_owned() } else { owners.join(" / ") }),
-                Cell::new(if holders.is_empty() { "nobody".to_owned() } else { holders.join(" and ") }),
+                Cell::new(if owners.is_empty() {
+                    "?".to_owned()
+                } else {
+                    owners.join(" / ")
+                }),
+                Cell::new(if holders.is_empty() {
+                    "nobody".to_owned()
+                } else {
+                    holders.join(" and ")
+                }),
                 Cell::new(&seen.cidr),
                 Cell::new(&seen.client),
                 state(if seen.answering { "yes" } else { "no" }),
@@ -246,14 +322,21 @@ impl Side {
     }
 
     fn list(&self, pointer: &str) -> &[Value] {
-        self.json(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.json(pointer)
+            .and_then(Value::as_array)
+            .map_or(&[], Vec::as_slice)
     }
 }
 
 /// How to break things.
 pub(super) fn footer(picture: &Picture) -> String {
     let cables: Vec<&str> = picture.cables.iter().map(String::as_str).collect();
-    let networks: Vec<&str> = picture.networks.iter().map(String::as_str).filter(|name| *name != "xlink").collect();
+    let networks: Vec<&str> = picture
+        .networks
+        .iter()
+        .map(String::as_str)
+        .filter(|name| *name != "xlink")
+        .collect();
     format!(
         "break it, from another terminal: cargo xtask lab VERB NAME\n  \
          cut | silence | mend              {}\n  \
@@ -266,7 +349,11 @@ pub(super) fn footer(picture: &Picture) -> String {
 }
 
 fn process(lab: &Lab, node: Node) -> String {
-    match (lab.controller(node).is_ok(), lab.pid(node), lab.exit_status(node)) {
+    match (
+        lab.controller(node).is_ok(),
+        lab.pid(node),
+        lab.exit_status(node),
+    ) {
         (false, ..) => "powered off".to_owned(),
         (_, Some(pid), _) => format!("running (pid {pid})"),
         (_, None, Some(status)) => format!("ended ({status})"),
@@ -276,13 +363,19 @@ fn process(lab: &Lab, node: Node) -> String {
 
 fn ask(lab: &Lab, node: Node) -> Option<Status> {
     lab.pid(node)?;
-    lab.status_within(node, STATUS_LIMIT).ok().filter(|status| status.json.is_object())
+    lab.status_within(node, STATUS_LIMIT)
+        .ok()
+        .filter(|status| status.json.is_object())
 }
 
 fn table(titles: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED.with_rounded_corners());
-    table.set_header(titles.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    table.set_header(
+        titles
+            .iter()
+            .map(|title| Cell::new(title).add_attribute(Attribute::Bold)),
+    );
     table
 }
 
@@ -304,7 +397,11 @@ fn brief(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "none".to_owned(),
-        Value::Object(fields) => match fields.get("text").or_else(|| fields.get("summary")).and_then(Value::as_str) {
+        Value::Object(fields) => match fields
+            .get("text")
+            .or_else(|| fields.get("summary"))
+            .and_then(Value::as_str)
+        {
             Some(text) => text.to_owned(),
             None => value.to_string(),
         },

@@ -2,8 +2,10 @@
 //!
 //! What an operator's users see of a takeover is the gap between two answers. A [`Probe`] measures it from inside the
 //! client's namespace: one thread sends echo requests at a fixed pace, another collects the replies with the kernel's own
-//! receive stamps (SO_TIMESTAMPNS), so that a late thread does not look like a late controller. The instant of sending
-//! travels inside the request, so nothing has to be matched up.
+//! receive stamps (SO_TIMESTAMPNS). Number and instant of sending travel inside the request, so nothing has to be matched
+//! up, and a client that was late itself does not blame the controller (see [`Gap`]).
+
+mod icmp;
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
@@ -20,9 +22,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::lab::{Namespace, realtime_ns};
-
-const REQUEST: usize = 32;
-const MAGIC: [u8; 8] = *b"hb-probe";
+use icmp::{reply_to_us, request};
 
 /// How to ping.
 #[derive(Debug, Clone, Copy)]
@@ -35,20 +35,26 @@ pub struct ProbeOptions {
 
 impl Default for ProbeOptions {
     fn default() -> Self {
-        Self { interval: Duration::from_millis(1), kept: 600_000 }
+        Self {
+            interval: Duration::from_millis(1),
+            kept: 600_000,
+        }
     }
 }
 
 /// An answered request; CLOCK_REALTIME.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {
+    /// Number of the request, from 0.
+    pub number: u64,
     /// When the request was sent.
     pub sent_ns: u64,
     /// When the kernel received the reply.
     pub received_ns: u64,
 }
 
-/// A time without replies, from the last one before to the first one after.
+/// A time without replies: from the last one before to the first one after if requests were lost between them. Where
+/// none was lost, from when the answered request was sent: what the client did not ask, nobody could answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gap {
     /// Last reply before.
@@ -58,6 +64,15 @@ pub struct Gap {
 }
 
 impl Gap {
+    fn between(before: Reply, after: Reply) -> Self {
+        let late_ourselves = after.number == before.number + 1;
+        let asked_ns = if late_ourselves { after.sent_ns } else { 0 };
+        Self {
+            from_ns: before.received_ns.max(asked_ns),
+            to_ns: after.received_ns,
+        }
+    }
+
     /// How long nobody answered.
     #[must_use]
     pub fn length(self) -> Duration {
@@ -86,7 +101,8 @@ impl View {
     /// Whether there was a reply within the last `within`.
     #[must_use]
     pub fn answering(&self, within: Duration) -> bool {
-        let age = |reply: Reply| Duration::from_nanos(realtime_ns().saturating_sub(reply.received_ns));
+        let age =
+            |reply: Reply| Duration::from_nanos(realtime_ns().saturating_sub(reply.received_ns));
         self.last.is_some_and(|reply| age(reply) <= within)
     }
 }
@@ -121,7 +137,7 @@ impl Shared {
     fn note(&self, reply: Reply) {
         let mut state = self.state();
         if let Some(last) = state.view.last {
-            let gap = Gap { from_ns: last.received_ns, to_ns: reply.received_ns };
+            let gap = Gap::between(last, reply);
             if gap.length() > state.view.largest_gap.length() {
                 state.view.largest_gap = gap;
             }
@@ -148,7 +164,9 @@ impl Probe {
     pub fn start(namespace: &Namespace, target: IpAddr, options: ProbeOptions) -> Result<Self> {
         static NEXT_IDENT: AtomicU16 = AtomicU16::new(1);
         let ident = NEXT_IDENT.fetch_add(1, Ordering::Relaxed);
-        let socket = namespace.run(move || open(target))?.with_context(|| format!("cannot ping {target}"))?;
+        let socket = namespace
+            .run(move || open(target))?
+            .with_context(|| format!("cannot ping {target}"))?;
         let receiver = socket.try_clone().context("cannot clone a socket")?;
         let shared = Arc::new(Shared {
             options,
@@ -168,7 +186,11 @@ impl Probe {
                 move || receive_all(&receiver, target, ident, &shared)
             }),
         ];
-        Ok(Self { target, shared, threads })
+        Ok(Self {
+            target,
+            shared,
+            threads,
+        })
     }
 
     /// Whom it pings.
@@ -186,13 +208,24 @@ impl Probe {
     /// The last reply received before `at_ns`.
     #[must_use]
     pub fn last_before(&self, at_ns: u64) -> Option<Reply> {
-        self.shared.state().replies.iter().rev().find(|reply| reply.received_ns < at_ns).copied()
+        self.shared
+            .state()
+            .replies
+            .iter()
+            .rev()
+            .find(|reply| reply.received_ns < at_ns)
+            .copied()
     }
 
     /// The first reply received at or after `at_ns`.
     #[must_use]
     pub fn first_after(&self, at_ns: u64) -> Option<Reply> {
-        self.shared.state().replies.iter().find(|reply| reply.received_ns >= at_ns).copied()
+        self.shared
+            .state()
+            .replies
+            .iter()
+            .find(|reply| reply.received_ns >= at_ns)
+            .copied()
     }
 
     /// The same, waiting for it if need be.
@@ -200,12 +233,28 @@ impl Probe {
     /// # Errors
     /// None comes in time.
     pub fn wait_reply_after(&self, at_ns: u64, timeout: Duration) -> Result<Reply> {
-        let late = |state: &mut State| state.view.last.is_none_or(|reply| reply.received_ns < at_ns);
-        let waited = self.shared.news.wait_timeout_while(self.shared.state(), timeout, late);
+        let late = |state: &mut State| {
+            state
+                .view
+                .last
+                .is_none_or(|reply| reply.received_ns < at_ns)
+        };
+        let waited = self
+            .shared
+            .news
+            .wait_timeout_while(self.shared.state(), timeout, late);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match state.replies.iter().find(|reply| reply.received_ns >= at_ns) {
+        match state
+            .replies
+            .iter()
+            .find(|reply| reply.received_ns >= at_ns)
+        {
             Some(reply) => Ok(*reply),
-            None => bail!("{} did not answer within {timeout:?}; so far: {:?}", self.target, state.view),
+            None => bail!(
+                "{} did not answer within {timeout:?}; so far: {:?}",
+                self.target,
+                state.view
+            ),
         }
     }
 
@@ -214,16 +263,31 @@ impl Probe {
     #[must_use]
     pub fn largest_gap(&self, from_ns: u64, to_ns: u64) -> Gap {
         let state = self.shared.state();
-        let inside = state.replies.iter().map(|reply| reply.received_ns).filter(|at| (from_ns..=to_ns).contains(at));
         let mut largest = Gap::default();
-        let mut before = from_ns;
-        for at in inside.chain([to_ns]) {
-            let gap = Gap { from_ns: before, to_ns: at };
-            if gap.length() > largest.length() {
-                largest = gap;
+        let mut consider = |gap: Gap| {
+            let inside = Gap {
+                from_ns: gap.from_ns.max(from_ns),
+                to_ns: gap.to_ns.min(to_ns),
+            };
+            if inside.length() > largest.length() {
+                largest = inside;
             }
-            before = at;
+        };
+        let mut before = None;
+        for reply in &state.replies {
+            consider(before.map_or(
+                Gap {
+                    from_ns,
+                    to_ns: reply.received_ns,
+                },
+                |before| Gap::between(before, *reply),
+            ));
+            before = Some(*reply);
         }
+        consider(Gap {
+            from_ns: before.map_or(from_ns, |last| last.received_ns),
+            to_ns,
+        });
         largest
     }
 
@@ -258,53 +322,16 @@ fn open(target: IpAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// An echo request: type, code, checksum, identifier, sequence number, then magic, instant of sending and count.
-fn request(target: IpAddr, ident: u16, count: u64, sent_ns: u64) -> [u8; REQUEST] {
-    let mut packet = [0; REQUEST];
-    let kind = if target.is_ipv4() { 8 } else { 128 };
-    let sequence = count.to_be_bytes();
-    let fields: [(usize, &[u8]); 6] = [
-        (0, &[kind]),
-        (4, &ident.to_be_bytes()),
-        (6, sequence.get(6..).unwrap_or_default()),
-        (8, &MAGIC),
-        (16, &sent_ns.to_be_bytes()),
-        (24, &sequence),
-    ];
-    for (offset, bytes) in fields {
-        for (to, from) in packet.iter_mut().skip(offset).zip(bytes) {
-            *to = *from;
-        }
-    }
-    if target.is_ipv4() {
-        // The kernel does it for ICMPv6.
-        let [high, low] = checksum(&packet).to_be_bytes();
-        (packet[2], packet[3]) = (high, low);
-    }
-    packet
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| match pair {
-        [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
-        [high] => u32::from(*high) << 8,
-        _ => 0,
-    });
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(0)
-}
-
 fn send_all(socket: &Socket, target: IpAddr, ident: u16, shared: &Shared) {
     let to = SocketAddr::new(target, 0).into();
     let start = Instant::now();
     let mut slot = 0_u32;
     while !shared.stop.load(Ordering::Relaxed) {
         let count = shared.sent.fetch_add(1, Ordering::Relaxed);
-        if socket.send_to(&request(target, ident, count, realtime_ns()), &to).is_err() {
+        if socket
+            .send_to(&request(target, ident, count, realtime_ns()), &to)
+            .is_err()
+        {
             shared.refused.fetch_add(1, Ordering::Relaxed);
         }
         // Keep the pace, but do not make up for what was missed.
@@ -313,7 +340,10 @@ fn send_all(socket: &Socket, target: IpAddr, ident: u16, shared: &Shared) {
         let due = shared.options.interval.saturating_mul(slot);
         match due.checked_sub(now) {
             Some(wait) => thread::sleep(wait.min(shared.options.interval)),
-            None => slot = u32::try_from(now.as_nanos() / shared.options.interval.as_nanos().max(1)).unwrap_or(0),
+            None => {
+                slot = u32::try_from(now.as_nanos() / shared.options.interval.as_nanos().max(1))
+                    .unwrap_or(0)
+            }
         }
     }
 }
@@ -323,33 +353,72 @@ fn receive_all(socket: &Socket, target: IpAddr, ident: u16, shared: &Shared) {
     let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
     while !shared.stop.load(Ordering::Relaxed) {
         let mut slices = [IoSliceMut::new(&mut buffer)];
-        let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty());
+        let received = recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut slices,
+            Some(&mut control),
+            MsgFlags::empty(),
+        );
         let Ok(message) = received else { continue };
-        let stamp = message.cmsgs().into_iter().flatten().find_map(|control| match control {
-            ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
-            _ => None,
-        });
+        let stamp = message
+            .cmsgs()
+            .into_iter()
+            .flatten()
+            .find_map(|control| match control {
+                ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+                _ => None,
+            });
         let length = message.bytes;
-        let received_ns = stamp.and_then(|at| u64::try_from(at.as_nanos()).ok()).unwrap_or_else(realtime_ns);
-        if let Some(sent_ns) = reply_to_us(buffer.get(..length).unwrap_or_default(), target, ident) {
-            shared.note(Reply { sent_ns, received_ns });
+        let received_ns = stamp
+            .and_then(|at| u64::try_from(at.as_nanos()).ok())
+            .unwrap_or_else(realtime_ns);
+        if let Some((number, sent_ns)) =
+            reply_to_us(buffer.get(..length).unwrap_or_default(), target, ident)
+        {
+            shared.note(Reply {
+                number,
+                sent_ns,
+                received_ns,
+            });
         }
     }
 }
 
-/// The instant of sending that our reply carries; `None` for everything else that a raw socket hears.
-fn reply_to_us(packet: &[u8], target: IpAddr, ident: u16) -> Option<u64> {
-    let (icmp, kind) = match target {
-        // An IPv4 raw socket delivers the IP header as well.
-        IpAddr::V4(ip) => {
-            if packet.get(12..16)? != ip.octets() {
-                return None;
-            }
-            (packet.get(usize::from(packet.first()? & 0xf) * 4..)?, 0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn reply(number: u64, sent_ms: u64, received_ms: u64) -> Reply {
+        Reply {
+            number,
+            sent_ns: sent_ms * MS,
+            received_ns: received_ms * MS,
         }
-        IpAddr::V6(_) => (packet, 129),
-    };
-    let is_ours = *icmp.first()? == kind && icmp.get(4..6)? == ident.to_be_bytes() && icmp.get(8..16)? == MAGIC;
-    let sent: [u8; size_of::<u64>()] = icmp.get(16..24)?.try_into().ok()?;
-    is_ours.then(|| u64::from_be_bytes(sent))
+    }
+
+    #[test]
+    fn lost_requests_make_a_gap_from_reply_to_reply() {
+        assert_eq!(
+            Gap::between(reply(4, 4, 5), reply(9, 39, 40)).length(),
+            Duration::from_millis(35)
+        );
+    }
+
+    #[test]
+    fn a_client_that_was_late_itself_finds_no_gap() {
+        assert_eq!(
+            Gap::between(reply(4, 4, 5), reply(5, 39, 40)).length(),
+            Duration::from_millis(1)
+        );
+    }
+
+    #[test]
+    fn a_request_that_waited_for_its_answer_makes_a_gap() {
+        assert_eq!(
+            Gap::between(reply(4, 4, 5), reply(5, 6, 40)).length(),
+            Duration::from_millis(34)
+        );
+    }
 }
