@@ -41,11 +41,14 @@ pub struct Flood {
 }
 
 impl Injector {
-    /// Opens `interface` of `namespace`.
+    /// Opens `interface` of `namespace`, and gives it a queue. A veth whose far end runs XDP takes 256 frames and then drops
+    /// without a word; with a queue it makes us wait, so that what [`Self::flood`] counts as sent does arrive.
     ///
     /// # Errors
     /// There is no such interface.
     pub fn open(namespace: &Namespace, interface: &str) -> Result<Self> {
+        let netlink = namespace.netlink();
+        netlink.add_queue(netlink.link(interface)?.index)?;
         // Protocol 0: it sends, and hears nothing.
         Ok(Self {
             socket: open(namespace, interface, None)?,

@@ -6,10 +6,13 @@ use std::net::IpAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use heartbeat_tests::client::ProbeOptions;
 use heartbeat_tests::inject::{Injector, Tap};
+use heartbeat_tests::lab::control::{self, Server, VERBS};
 use heartbeat_tests::lab::topology::{ipv4, ipv6, mac, owner_of};
 use heartbeat_tests::lab::{Host, Lab, Node, Options, realtime_ns, remains};
 
@@ -309,6 +312,13 @@ fn an_orphaned_agent_of_a_dead_lab_is_killed() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    // For an instant after exec a process has no command line yet.
+    let command_line = format!("/proc/{}/cmdline", orphan.id());
+    let begin = Instant::now();
+    while !String::from_utf8_lossy(&fs::read(&command_line).unwrap()).contains(id) {
+        assert!(begin.elapsed() < SOON, "tail does not start");
+        std::thread::yield_now();
+    }
     let folder = dead_folder(id, orphan.id());
     remains::sweep().unwrap();
     assert_eq!(orphan.wait().unwrap().signal(), Some(9));
@@ -354,6 +364,39 @@ fn wrong_names_are_answered_with_the_right_ones() {
         })
         .is_err()
     );
+}
+
+#[test]
+fn a_running_lab_does_what_it_is_told_over_its_control_socket() {
+    let lab = Arc::new(lab());
+    let (note, notes) = channel();
+    let server = Server::start(Arc::clone(&lab), move |line, answer| {
+        note.send(format!("{line}: {answer}")).unwrap();
+    })
+    .unwrap();
+    let say = |line: &str| control::send(Some(lab.id()), line);
+    assert!(control::running().unwrap().contains(&lab.id().to_owned()));
+    assert_eq!(say("cut a-net1").unwrap(), "a-net1 is cut");
+    assert_eq!(notes.recv().unwrap(), "cut a-net1: ok a-net1 is cut");
+    let a = lab.controller(Node::A).unwrap();
+    assert!(!a.netlink().link("eth0").unwrap().carrier);
+    say("mend a-net1").unwrap();
+    let wrong = |line: &str| say(line).unwrap_err().to_string();
+    assert!(wrong("cut a-net9").contains("there are a-net1,"));
+    assert!(wrong("kill c").contains("there are a and b"));
+    assert!(wrong("kill a").contains("was not started"));
+    assert!(wrong("shake a").contains("no verb shake; there are cut,"));
+    assert!(wrong("cut").contains("say a verb and a name"));
+    let none = control::send(Some("hb0-0"), "cut a-net1").unwrap_err();
+    assert!(none.to_string().contains(lab.id()), "{none}");
+    for verb in VERBS {
+        assert!(
+            !wrong(&format!("{} nothing", verb.name)).contains("no verb"),
+            "{}",
+            verb.name
+        );
+    }
+    drop(server);
 }
 
 #[test]

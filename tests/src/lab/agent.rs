@@ -1,7 +1,7 @@
 //! One controller's agent: the `heartbeat` binary as a process inside the controller's namespace.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, pipe};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -161,6 +161,11 @@ impl Agent {
             bail!("the agent on {} is running already (pid {pid})", self.node);
         }
         let (output, input) = pipe().context("cannot make a pipe")?;
+        let copy = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(format!("{}.log", self.node)))
+            .context("cannot open the agent's log")?;
         let mut command = Command::new(binary()?);
         command
             .arg("run")
@@ -183,11 +188,8 @@ impl Agent {
             format!("{pid}\n"),
         )
         .context("cannot note the agent's pid")?;
-        let (log, file) = (
-            Arc::clone(&self.log),
-            self.folder.join(format!("{}.log", self.node)),
-        );
-        thread::spawn(move || log.read_all(output, &file));
+        let log = Arc::clone(&self.log);
+        thread::spawn(move || log.read_all(output, copy));
         let process = Arc::clone(&self.process);
         thread::spawn(move || process.wait_for_end(child));
         Ok(())

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
-use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -107,15 +106,14 @@ impl Log {
     }
 
     /// Reads an agent's output to its end. `file` gets a copy.
-    pub(super) fn read_all(&self, output: PipeReader, file: &Path) {
-        let mut copy = File::options().create(true).append(true).open(file).ok();
+    pub(super) fn read_all(&self, output: PipeReader, mut file: File) {
         let mut room = FILE_LIMIT;
         for line in BufReader::new(output).split(b'\n') {
             let Ok(line) = line else { break };
             let text = String::from_utf8_lossy(&line);
-            if let Some(copy) = copy.as_mut().filter(|_| room > line.len()) {
+            if room > line.len() {
                 room -= line.len() + 1;
-                let _best_effort = writeln!(copy, "{text}");
+                let _best_effort = writeln!(file, "{text}");
             }
             let mut state = self.state();
             let number = state.next;
@@ -231,7 +229,8 @@ mod tests {
         let (output, mut input) = pipe().unwrap();
         log.begin_run();
         let reading = Arc::clone(&log);
-        let reader = thread::spawn(move || reading.read_all(output, Path::new("/dev/null")));
+        let reader =
+            thread::spawn(move || reading.read_all(output, File::create("/dev/null").unwrap()));
         writeln!(input, "no json").unwrap();
         writeln!(
             input,

@@ -20,6 +20,7 @@ use netlink_packet_route::link::{
     State,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -158,6 +159,23 @@ impl Netlink {
                 veth.name, veth.far_name
             )
         })
+    }
+
+    /// Gives an interface a queue, so that a sender waits where a bare veth would drop.
+    pub(crate) fn add_queue(&self, index: u32) -> Result<()> {
+        let mut message = TcMessage::default();
+        message.header.index =
+            i32::try_from(index).context("an interface index is a positive i32")?;
+        message.header.handle = TcHandle { major: 1, minor: 0 };
+        message.header.parent = TcHandle::ROOT;
+        message
+            .attributes
+            .push(TcAttribute::Kind("pfifo".to_owned()));
+        self.change(
+            RouteNetlinkMessage::NewQueueDiscipline(message),
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
+        .context("cannot add a queue")
     }
 
     /// Sets interfaces up or down.
