@@ -1,10 +1,15 @@
 //! Service addresses: into the kernel and out of it, and a look at what is there.
 
-use super::netlink::{Netlink, Outcome, malformed};
+use super::{
+    netlink::{Netlink, Outcome, malformed},
+    now,
+};
+use crate::core::Nanos;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, Parseable};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
+    route::{RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use nix::{
@@ -15,7 +20,12 @@ use std::{
     collections::HashSet,
     io,
     net::{IpAddr, Ipv4Addr},
+    thread,
+    time::Duration,
 };
+
+/// Between two looks whether an address has settled.
+const SETTLE_STEP: Duration = Duration::from_micros(50);
 
 /// An IP address on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +107,42 @@ impl Netlink {
         Ok(missing.into_iter().zip(outcomes).collect())
     }
 
+    /// Waits, until `deadline` at most, until the host answers for each of `addresses`; returns whether it does for all. The kernel
+    /// adds an IPv6 address at once, but its local route and its multicast group by a worker thread a little
+    /// later: a packet that an announcement brings in before that would be lost, and cost a client a second.
+    ///
+    /// # Errors
+    /// As [`Netlink::add`].
+    pub fn settle(&mut self, addresses: &[Address], deadline: Nanos) -> io::Result<bool> {
+        for address in addresses.iter().filter(|address| address.ip.is_ipv6()) {
+            while !self.answers_for(address)? {
+                if now() >= deadline {
+                    return Ok(false);
+                }
+                thread::sleep(SETTLE_STEP); // the worker thread may be waiting for this very processor
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether packets to the address are delivered on this host: its route is a local one.
+    fn answers_for(&mut self, address: &Address) -> io::Result<bool> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = family(address);
+        request.header.destination_prefix_length = 128;
+        request.attributes.push(RouteAttribute::Destination(address.ip.into()));
+        if matches!(address.ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+            request.attributes.push(RouteAttribute::Oif(address.interface));
+        }
+        self.ask(RouteNetlinkMessage::GetRoute(request), |payload| {
+            Ok(RouteHeader::parse(payload).map_err(malformed)?.kind == RouteType::Local)
+        })
+        .or_else(|error| match error.raw_os_error() {
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => Ok(false),
+            _ => Err(error),
+        })
+    }
+
     /// Answers were lost (ENOBUFS): what is there says what became of the requests.
     fn look_after(&mut self, error: io::Error, addresses: &[Address], wanted: bool) -> io::Result<Vec<Outcome>> {
         if error.raw_os_error() != Some(libc::ENOBUFS) {
@@ -158,7 +204,7 @@ fn message(address: &Address) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.index = address.interface;
     message.header.prefix_len = address.prefix;
-    message.header.family = if address.ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.family = family(address);
     message.header.scope = match address.ip {
         IpAddr::V4(ip) if ip.is_loopback() => AddressScope::Host,
         IpAddr::V4(ip) if ip.is_link_local() => AddressScope::Link,
@@ -166,6 +212,10 @@ fn message(address: &Address) -> AddressMessage {
     };
     message.attributes = vec![AddressAttribute::Local(address.ip), AddressAttribute::Address(address.ip)];
     message
+}
+
+fn family(address: &Address) -> AddressFamily {
+    if address.ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
 /// The network's broadcast address; networks of one or two addresses have none (RFC 3021).

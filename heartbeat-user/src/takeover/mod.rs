@@ -32,7 +32,7 @@ use std::{fmt, io, net::IpAddr};
 pub struct GroupPlan {
     /// The group's name.
     pub name: String,
-    /// Its addresses, in the order in which they are taken over.
+    /// Its addresses; taken over in this order, but the IPv4 ones first.
     pub addresses: Vec<PlannedAddress>,
 }
 

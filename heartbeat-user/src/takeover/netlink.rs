@@ -79,11 +79,20 @@ impl Netlink {
         let mut request = LinkMessage::default();
         request.attributes.push(LinkAttribute::IfName(name.to_owned()));
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let asked = self.write(vec![RouteNetlinkMessage::GetLink(request)], 0)?;
+        self.ask(RouteNetlinkMessage::GetLink(request), link_from)
+    }
+
+    /// Sends one request, and reads the payload of the one answer.
+    pub(super) fn ask<T>(
+        &mut self,
+        request: RouteNetlinkMessage,
+        read: impl Fn(&[u8]) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let asked = self.write(vec![request], 0, 0)?;
         self.read(|message| match message.message_type() {
             _ if message.sequence_number() != asked => Ok(None),
             NLMSG_ERROR => Err(refusal(&message)?.into()),
-            _ => link_from(message.payload()).map(Some),
+            _ => read(message.payload()).map(Some),
         })
     }
 
@@ -99,7 +108,7 @@ impl Netlink {
 
     fn apply_batch(&mut self, batch: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<Vec<Outcome>> {
         let mut outcomes = vec![Ok(()); batch.len()];
-        let last = self.write(batch, flags)?;
+        let last = self.write(batch, flags, NLM_F_ACK)?;
         let first = last.wrapping_sub(outcomes.len() as u32 - 1);
         self.read(|message| {
             let place = message.sequence_number().wrapping_sub(first) as usize;
@@ -126,7 +135,7 @@ impl Netlink {
     ) -> io::Result<()> {
         for _ in 0..DUMP_TRIALS {
             begin();
-            let asked = self.write(vec![request.clone()], NLM_F_DUMP)?;
+            let asked = self.write(vec![request.clone()], NLM_F_DUMP, 0)?;
             let mut interrupted = false;
             self.read(|message| {
                 if message.sequence_number() != asked {
@@ -146,9 +155,9 @@ impl Netlink {
         Ok(())
     }
 
-    /// Sends all of `requests` in one datagram, the last one with a wish for an acknowledgement; returns its sequence
-    /// number.
-    fn write(&mut self, requests: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<u32> {
+    /// Sends all of `requests` in one datagram, each with `flags`, the last one with `last_flags`, too; returns its
+    /// sequence number.
+    fn write(&mut self, requests: Vec<RouteNetlinkMessage>, flags: u16, last_flags: u16) -> io::Result<u32> {
         self.outgoing.clear();
         let count = requests.len();
         for (place, request) in requests.into_iter().enumerate() {
@@ -157,7 +166,7 @@ impl Netlink {
             message.header.sequence_number = self.sequence;
             message.header.flags = flags | NLM_F_REQUEST;
             if place + 1 == count {
-                message.header.flags |= NLM_F_ACK;
+                message.header.flags |= last_flags;
             }
             message.finalize();
             let start = self.outgoing.len();

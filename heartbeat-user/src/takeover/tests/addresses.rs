@@ -1,5 +1,8 @@
 use super::{in_namespace, remove_link, set_ipv4};
-use crate::takeover::{Address, Watch};
+use crate::{
+    core::Nanos,
+    takeover::{Address, Watch, now},
+};
 use nix::{
     errno::Errno,
     sys::socket::{setsockopt, sockopt},
@@ -73,6 +76,20 @@ fn an_ipv6_address_can_be_used_at_once() {
         assert_eq!(lab.netlink.add(&[address]).unwrap(), [Ok(())]);
         // A tentative address would be refused: EADDRNOTAVAIL.
         TcpListener::bind((address.ip, 80)).expect("a listener on the new address");
+    });
+}
+
+#[test]
+fn a_settled_ipv6_address_is_delivered_here() {
+    in_namespace(|lab| {
+        let addresses = [lab.at("2001:db8::10", 64), lab.at("fe80::10", 64), lab.at("2001:db8::11", 128)];
+        assert!(!lab.netlink.settle(&addresses, now()).unwrap(), "none is there");
+        assert_eq!(lab.netlink.add(&addresses).unwrap(), [Ok(()); 3]);
+        assert!(lab.netlink.settle(&addresses, now().after(Nanos::from_millis(2_000))).unwrap());
+        // What never settles does not hold the takeover up beyond the deadline.
+        let begun = now();
+        assert!(!lab.netlink.settle(&[lab.at("2001:db8::12", 64)], begun.after(Nanos::from_millis(5))).unwrap());
+        assert!(now().since(begun) >= Nanos::from_millis(5));
     });
 }
 
