@@ -22,7 +22,7 @@ pub struct Expected {
 
 /// The checks before the slot is touched, cheapest first. `key` gives the key of an id.
 ///
-/// Gives `Accepted` for what may be life: [`record`] has the last word on it.
+/// Gives `Accepted` for what may be life: the replay window has the last word on it.
 #[inline(always)]
 pub fn examine(message: View<'_>, expected: Expected, agent: &Agent, key: impl FnOnce(u8) -> Option<Key>) -> Outcome {
     if message.opening() != Message::OPENING || message.node() > 1 {
@@ -54,46 +54,76 @@ pub fn examine(message: View<'_>, expected: Expected, agent: &Agent, key: impl F
     }
 }
 
-/// What [`record`] found.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Recorded {
+/// What [`receive`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
     /// The outcome that was counted.
     pub outcome: Outcome,
     /// Whether the peer's public state differs from that of the message before: somebody should look at once.
-    pub news: bool,
+    pub news: News,
 }
 
-/// Stores and counts a message that [`examine`] found `Accepted` or `Handshake`; checks the replay window (G7, M4).
+/// What changed in the peer's public state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// Flags, groups held or wanted, or the term.
+    State,
+    /// It is the first message of a new pairing.
+    Pairing,
+}
+
+impl Received {
+    #[inline(always)]
+    const fn plain(outcome: Outcome) -> Self {
+        Self { outcome, news: News::None }
+    }
+}
+
+/// Takes a message that came to a channel's end: examines, records and counts it. None is a datagram that has not the
+/// length of a message. `now` gives the time of arrival in ns and is asked only where something is stored.
 #[inline(always)]
-pub fn record(slot: &Slot, histogram: &Histogram, message: View<'_>, outcome: Outcome, stamp_ns: u64) -> Recorded {
-    let recorded = match outcome {
-        Outcome::Handshake => {
+pub fn receive(
+    message: Option<View<'_>>,
+    expected: Expected,
+    agent: &Agent,
+    key: impl FnOnce(u8) -> Option<Key>,
+    slot: &Slot,
+    histogram: &Histogram,
+    now: impl FnOnce() -> u64,
+) -> Received {
+    let Some(message) = message else {
+        slot.count(Outcome::Malformed);
+        return Received::plain(Outcome::Malformed);
+    };
+    match examine(message, expected, agent, key) {
+        Outcome::Accepted => {
+            if !slot.live.lock() {
+                slot.count(Outcome::Busy);
+                return Received::plain(Outcome::Busy);
+            }
+            let received = accept(slot, histogram, message, now);
+            slot.count_alone(received.outcome);
+            slot.live.unlock();
+            received
+        }
+        outcome => {
             // A contended handshake is a lost one: the next comes with the next heartbeat.
-            if slot.handshake.lock() {
-                slot.handshake.store(message, stamp_ns);
+            if outcome == Outcome::Handshake && slot.handshake.lock() {
+                slot.handshake.store(message, now());
                 slot.handshake.unlock();
             }
-            Recorded { outcome, news: false }
+            slot.count(outcome);
+            Received::plain(outcome)
         }
-        Outcome::Accepted => {
-            if slot.live.lock() {
-                let recorded = accept(slot, histogram, message, stamp_ns);
-                slot.live.unlock();
-                recorded
-            } else {
-                Recorded { outcome: Outcome::Busy, news: false }
-            }
-        }
-        _ => Recorded { outcome, news: false },
-    };
-    slot.count(recorded.outcome);
-    recorded
+    }
 }
 
-/// The window of 64 sequence numbers, and what follows from an accepted one. The caller has the record's writer's place.
+/// The window of 64 sequence numbers (G7, M4), and what follows from an accepted one. The caller has the writer's place of
+/// `slot.live`, and with it that of window, missing and histogram.
 #[inline(always)]
-fn accept(slot: &Slot, histogram: &Histogram, message: View<'_>, stamp_ns: u64) -> Recorded {
-    const REPLAYED: Recorded = Recorded { outcome: Outcome::Replayed, news: false };
+fn accept(slot: &Slot, histogram: &Histogram, message: View<'_>, now: impl FnOnce() -> u64) -> Received {
     let sequence = message.sequence();
     let highest = slot.highest.get();
     let window = slot.window.get();
@@ -102,31 +132,32 @@ fn accept(slot: &Slot, histogram: &Histogram, message: View<'_>, stamp_ns: u64) 
         slot.window_of.set(message.incarnation());
         slot.highest.set(sequence);
         slot.window.set(u64::MAX);
-        slot.live.store(message, stamp_ns);
-        return Recorded { outcome: Outcome::Accepted, news: true };
+        slot.live.store(message, now());
+        return Received { outcome: Outcome::Accepted, news: News::Pairing };
     }
     if sequence <= highest {
         let age = highest - sequence;
         if age >= 64 || window >> age & 1 == 1 {
-            return REPLAYED;
+            return Received::plain(Outcome::Replayed);
         }
         // Late, but not lost after all. An older state than the one on record: counted, not stored.
         slot.window.set(window | 1 << age);
-        slot.missing.add(u64::MAX);
-        return Recorded { outcome: Outcome::Accepted, news: false };
+        slot.missing.add_alone(u64::MAX);
+        return Received::plain(Outcome::Accepted);
     }
     let step = sequence - highest;
     slot.window.set(if step < 64 { window << step | 1 } else { 1 });
     slot.highest.set(sequence);
-    slot.missing.add(step - 1);
+    slot.missing.add_alone(step - 1);
+    let stamp_ns = now();
     let gap_ns = stamp_ns.saturating_sub(slot.live.stamp_ns());
     // Always within; the verifier wants to see it.
     if let Some(count) = histogram.counts.get(opaque(histogram::bucket(gap_ns))) {
-        count.add(1);
+        count.add_alone(1);
     }
-    let news = is_news(slot, message);
+    let news = if is_news(slot, message) { News::State } else { News::None };
     slot.live.store(message, stamp_ns);
-    Recorded { outcome: Outcome::Accepted, news }
+    Received { outcome: Outcome::Accepted, news }
 }
 
 /// Whether flags, owned, wanted or term differ from those of the message on record.

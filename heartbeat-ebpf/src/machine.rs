@@ -106,6 +106,12 @@ impl Word {
         self.0.fetch_add(value, Relaxed);
     }
 
+    /// Adds, wrapping, where nobody else writes.
+    #[inline(always)]
+    pub(crate) fn add_alone(&self, value: u64) {
+        self.set(self.get().wrapping_add(value));
+    }
+
     /// Adds, wrapping, as a full barrier.
     #[inline(always)]
     pub(crate) fn add_and_order(&self, value: u64) {

@@ -15,9 +15,9 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::info;
 use heartbeat_ebpf::{
-    admit::{self, Expected},
+    admit::{self, Expected, News},
     frame::Frame,
-    layout::{Agent, CHANNELS, End, Histogram, Outcome, Slot},
+    layout::{Agent, CHANNELS, End, Histogram, Slot},
     siphash::Key,
     wire::{self, View},
 };
@@ -74,27 +74,18 @@ fn heartbeat(context: XdpContext) -> u32 {
     else {
         return XDP_PASS;
     };
-    let Some(payload) = datagram.payload::<{ wire::LEN }>() else {
-        slot.count(Outcome::Malformed);
-        return XDP_DROP;
-    };
     // SAFETY: `payload` has checked that all of the message lies within the packet.
-    let message = unsafe { View::at(payload) };
+    let message = datagram.payload::<{ wire::LEN }>().map(|payload| unsafe { View::at(payload) });
     let expected = Expected { pair_id: setting!(PAIR_ID), node: setting!(NODE), channel: channel as u8 };
-    let outcome = admit::examine(message, expected, agent, |id| KEYS.get(u32::from(id)).copied());
-    if outcome != Outcome::Accepted && outcome != Outcome::Handshake {
-        slot.count(outcome);
-        return XDP_DROP;
-    }
-    let window_of = slot.window_of.get();
+    let key = |id| KEYS.get(u32::from(id)).copied();
     // SAFETY: a helper without arguments.
-    let stamp_ns = unsafe { bpf_ktime_get_ns() };
-    let recorded = admit::record(slot, histogram, message, outcome, stamp_ns);
-    if recorded.news {
+    let now = || unsafe { bpf_ktime_get_ns() };
+    let received = admit::receive(message, expected, agent, key, slot, histogram, now);
+    if received.news != News::None {
         // Full means that the agent has not looked at all yet: it will.
         let _ = DOORBELL.output::<u32>(channel, 0);
-        if window_of != message.incarnation() {
-            info!(&context, "channel {}: counting incarnation {:x} of the peer", channel, message.incarnation());
+        if received.news == News::Pairing {
+            info!(&context, "channel {}: counting incarnation {:x} of the peer", channel, slot.window_of.get());
         }
     }
     XDP_DROP

@@ -18,7 +18,10 @@ use heartbeat::{
     core::ChannelIndex,
     dataplane::{Kernel, XdpPreference, Yardstick},
 };
-use heartbeat_ebpf::{layout::Outcome, wire};
+use heartbeat_ebpf::{
+    layout::Outcome,
+    wire::{self, Message},
+};
 use pnet_packet::ethernet::EtherTypes;
 use support::*;
 
@@ -69,14 +72,15 @@ fn measure() -> Result<()> {
     );
     ensure!(kernel.test_run(Yardstick::Heartbeat, &valid(1), 1)?.0 == DROP, "a valid frame was not taken");
 
-    let repeated = [
+    let others = over_ipv4(&signed(Message { pair_id: PAIR + 1, ..heartbeat(CHANNEL, 1) }));
+    let mut repeated = [
         (Row::new("empty", None)?, Yardstick::Empty, valid(1), PASS),
         (Row::new("foreign: TCP", Some(3.0))?, Yardstick::Heartbeat, tcp, PASS),
         (Row::new("foreign: UDP, other port", Some(3.0))?, Yardstick::Heartbeat, other, PASS),
+        (Row::new("of another pair (no tag)", None)?, Yardstick::Heartbeat, others, DROP),
         (Row::new("forged", Some(70.0))?, Yardstick::Heartbeat, forged, DROP),
         (Row::new("replayed", Some(140.0))?, Yardstick::Heartbeat, valid(1), DROP),
     ];
-    let mut repeated = repeated;
     let mut single = [
         Row::new("empty, single", None)?,
         Row::new("replayed, single", Some(140.0))?,
@@ -106,10 +110,11 @@ fn measure() -> Result<()> {
     println!("{:26}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>8}", "", "n", "min", "median", "p99", "max", "- empty", "budget");
     let mut empty = 0.0;
     for row in repeated.iter().map(|(row, ..)| row).chain(&single) {
-        if row.budget.is_none() {
+        if row.name.starts_with("empty") {
             empty = row.at(0.5);
         }
-        let over = row.budget.map_or(String::new(), |budget| format!("{:>10.1}{budget:>8.0}", row.at(0.5) - empty));
+        let budget = row.budget.map_or("-".into(), |budget| budget.to_string());
+        let over = format!("{:>10.1}{budget:>8}", row.at(0.5) - empty);
         println!(
             "{:26}{:>8}{:>8.1}{:>8.1}{:>8.1}{:>8.1}{over}",
             row.name,

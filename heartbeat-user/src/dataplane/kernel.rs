@@ -192,8 +192,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Reads `channel`, which ends at `address` of `interface`. May be called again at any time: after the interface was
-    /// made anew, or to try for a better mode; what already is as it should be is not touched.
+    /// Reads `channel`, which ends at `address` of `interface`. May be called again at any time, as after the interface was
+    /// made anew; what already is as it should be is not touched.
     ///
     /// # Errors
     /// Where there is no such interface, or the mode asked for is not to be had; then the channel is not read at all.
@@ -212,7 +212,7 @@ impl Kernel {
                 return Err(error).with_context(|| format!("interface {interface}"));
             }
         };
-        self.leave(channel, Some((interface, ifindex)));
+        self.leave(channel, (preference != XdpPreference::Socket).then_some((interface, ifindex)));
         let attached = match self.hold(interface, ifindex, preference) {
             Ok(attached) => attached,
             Err(error) => {

@@ -55,7 +55,7 @@ pub(crate) fn heartbeat(channel: u8, sequence: u64) -> Message {
         incarnation: PEER,
         peer_incarnation: OWN,
         sequence,
-        sent_ns: 1_000 + sequence,
+        sent_ns: sequence.wrapping_mul(1_000),
         ..Message::default()
     }
 }
@@ -209,4 +209,11 @@ fn remove(folder: &Path) -> Result<()> {
         fs::remove_dir(&version)?;
     }
     fs::remove_dir(folder).context("removing the pin folder")
+}
+
+/// Runs a command in the calling thread's namespace; it must succeed.
+pub(crate) fn run(command: &str) {
+    let mut words = command.split(' ');
+    let output = process::Command::new(words.next().expect("a command")).args(words).output().expect(command);
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,0 +1,359 @@
+//! The XDP program on interfaces: modes and fall-backs, pins, adoption after a restart, interfaces that come and go. Each
+//! test has a namespace of its own with a veth pair, `near` (ours) and `far`. Needs root and iproute2.
+
+#[expect(dead_code, reason = "shared with other tests and the benchmark")]
+mod support;
+
+use heartbeat::{
+    core::ChannelIndex,
+    dataplane::{Adopted, Attached, Kernel, XdpMode, XdpPreference},
+};
+use heartbeat_ebpf::{layout::Outcome, wire};
+use nix::net::if_::if_nametoindex;
+use std::{
+    fs,
+    net::UdpSocket,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+use support::*;
+
+const CHANNEL: ChannelIndex = ChannelIndex(0);
+const OTHER: ChannelIndex = ChannelIndex(1);
+
+/// A veth pair: what is sent to our address leaves at `far` and comes in at `near`.
+fn cable() {
+    run("ip link add near address 02:00:00:00:00:01 type veth peer name far");
+    run("ip link set near up");
+    run("ip link set far up");
+    run("ip address add 192.0.2.2/24 dev far");
+    run("ip neighbour replace 192.0.2.1 lladdr 02:00:00:00:00:01 dev far nud permanent");
+}
+
+fn open(pins: &PinFolder) -> (Kernel, Adopted) {
+    let (kernel, adopted) = Kernel::open(&settings(), pins.path()).unwrap();
+    kernel.tables().agent().incarnation.set(OWN);
+    kernel.tables().agent().peer_incarnation.set(PEER);
+    (kernel, adopted)
+}
+
+fn attach(kernel: &mut Kernel, preference: XdpPreference) -> Attached {
+    kernel.attach(CHANNEL, "near", ADDRESS_V4.into(), preference).unwrap()
+}
+
+fn send(sequence: u64) {
+    let socket = UdpSocket::bind("192.0.2.2:0").unwrap();
+    let payload = signed(heartbeat(CHANNEL.0, sequence));
+    assert_eq!(socket.send_to(&payload, (ADDRESS_V4, wire::PORT)).unwrap(), wire::LEN);
+}
+
+/// Waits until so many frames were counted; they are in flight for microseconds.
+fn expect(kernel: &Kernel, outcome: Outcome, count: u64) {
+    let tables = kernel.tables();
+    let counted = || tables.slots()[CHANNEL.usize()].counted(outcome);
+    let start = Instant::now();
+    while counted() < count && start.elapsed() < Duration::from_secs(2) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(counted(), count, "{}", outcome.name());
+}
+
+/// What `ip` says about an interface's XDP program, if it has one.
+fn program_on(interface: &str) -> Option<String> {
+    let output = Command::new("ip").args(["-details", "link", "show", interface]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().find(|line| line.contains("prog/xdp")).map(|line| line.trim().to_owned())
+}
+
+#[test]
+fn native_on_veth_counts_what_comes_in_and_a_clean_stop_leaves_nothing() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, adopted) = open(&pins);
+        assert_eq!(adopted, Adopted::default());
+        let attached = attach(&mut kernel, XdpPreference::Auto);
+        let ifindex = if_nametoindex("near").unwrap();
+        assert_eq!(attached, Attached { mode: XdpMode::Native, ifindex, adopted: false, why: None });
+        send(1);
+        expect(&kernel, Outcome::Accepted, 1);
+        assert!(pins.pins().contains(&"link-near".into()), "{:?}", pins.pins());
+        kernel.remove().unwrap();
+        assert!(!pins.path().exists());
+        assert_eq!(program_on("near"), None);
+    });
+}
+
+#[test]
+fn where_native_is_not_to_be_had_auto_takes_generic_and_says_why() {
+    in_namespace(|| {
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        let attached = kernel.attach(CHANNEL, "lo", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
+        assert_eq!(attached.mode, XdpMode::Generic);
+        let why = attached.why.unwrap();
+        assert!(why.starts_with("native: EOPNOTSUPP"), "{why}");
+        kernel.detach(CHANNEL);
+
+        let error = kernel.attach(CHANNEL, "lo", ADDRESS_V4.into(), XdpPreference::Native).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("lo") && error.contains("native: EOPNOTSUPP"), "{error}");
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn generic_and_socket_can_be_required() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        let attached = attach(&mut kernel, XdpPreference::Generic);
+        assert_eq!((attached.mode, attached.why), (XdpMode::Generic, None));
+        send(1);
+        expect(&kernel, Outcome::Accepted, 1);
+        let attached = attach(&mut kernel, XdpPreference::Socket);
+        assert_eq!(attached.mode, XdpMode::Socket);
+        assert_eq!(program_on("near"), None, "nobody uses it any more");
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn another_program_on_the_interface_is_named_and_left_alone() {
+    in_namespace(|| {
+        cable();
+        for theirs in [XdpPreference::Native, XdpPreference::Generic] {
+            let their_pins = PinFolder::new();
+            let (mut others, _) = open(&their_pins);
+            attach(&mut others, theirs);
+            let program = program_on("near").unwrap();
+
+            let pins = PinFolder::new();
+            let (mut kernel, _) = open(&pins);
+            let attached = attach(&mut kernel, XdpPreference::Auto);
+            assert_eq!(attached.mode, XdpMode::Socket);
+            let why = attached.why.unwrap();
+            assert!(why.contains("near holds another XDP program, id ") && why.contains("'heartbeat'"), "{why}");
+            let error = kernel.attach(CHANNEL, "near", ADDRESS_V4.into(), XdpPreference::Generic).unwrap_err();
+            assert!(format!("{error:#}").contains("holds another XDP program"), "{error:#}");
+            assert_eq!(program_on("near").unwrap(), program);
+            kernel.remove().unwrap();
+            others.remove().unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_an_agent_leaves_goes_on_counting_and_is_adopted() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        attach(&mut kernel, XdpPreference::Auto);
+        send(1);
+        expect(&kernel, Outcome::Accepted, 1);
+        let first = program_on("near").unwrap();
+        drop(kernel);
+        send(2);
+
+        let (mut kernel, adopted) = open(&pins);
+        let expected = Adopted { maps: true, interfaces: vec!["near".into()], repaired: vec![] };
+        assert_eq!(adopted, expected);
+        expect(&kernel, Outcome::Accepted, 2);
+        send(3);
+        expect(&kernel, Outcome::Accepted, 3);
+        let attached = attach(&mut kernel, XdpPreference::Auto);
+        assert_eq!((attached.mode, attached.adopted), (XdpMode::Native, true));
+        kernel.settle().unwrap();
+        assert_ne!(program_on("near").unwrap(), first, "the new program was put in");
+        send(4);
+        expect(&kernel, Outcome::Accepted, 4);
+        assert_eq!(kernel.tables().slots()[0].missing.get(), 0);
+        kernel.remove().unwrap();
+        assert_eq!(program_on("near"), None);
+    });
+}
+
+#[test]
+fn an_adopted_link_runs_the_new_program_with_the_new_settings() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        attach(&mut kernel, XdpPreference::Generic);
+        drop(kernel);
+        let mut settings = settings();
+        settings.pair_id += 1;
+        let (mut kernel, _) = Kernel::open(&settings, pins.path()).unwrap();
+        let attached = attach(&mut kernel, XdpPreference::Generic);
+        assert!(attached.adopted);
+        send(1);
+        expect(&kernel, Outcome::WrongPair, 1);
+        settings.pair_id -= 1;
+        drop(kernel);
+
+        // Another mode is wanted: then there is nothing to adopt.
+        let (mut kernel, adopted) = Kernel::open(&settings, pins.path()).unwrap();
+        assert!(adopted.maps);
+        let attached = attach(&mut kernel, XdpPreference::Native);
+        assert_eq!((attached.mode, attached.adopted), (XdpMode::Native, false));
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn an_interface_that_was_made_anew_is_attached_anew() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        let before = attach(&mut kernel, XdpPreference::Auto);
+        run("ip link delete near");
+        let error = kernel.attach(CHANNEL, "near", ADDRESS_V4.into(), XdpPreference::Auto).unwrap_err();
+        assert!(format!("{error:#}").contains("interface near"), "{error:#}");
+        cable();
+        let after = attach(&mut kernel, XdpPreference::Auto);
+        assert_eq!((after.mode, after.adopted), (XdpMode::Native, false));
+        assert_ne!(before.ifindex, after.ifindex);
+        send(1);
+        expect(&kernel, Outcome::Accepted, 1);
+
+        // The same while the agent is away, and without having noticed that it was gone.
+        drop(kernel);
+        run("ip link delete near");
+        cable();
+        let (mut kernel, adopted) = open(&pins);
+        assert!(adopted.maps);
+        assert!(!attach(&mut kernel, XdpPreference::Auto).adopted);
+        send(2);
+        expect(&kernel, Outcome::Accepted, 2);
+        run("ip link delete near");
+        cable();
+        attach(&mut kernel, XdpPreference::Auto);
+        send(3);
+        expect(&kernel, Outcome::Accepted, 3);
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn channels_share_an_interface_until_the_last_one_leaves_it() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        attach(&mut kernel, XdpPreference::Auto);
+        let second = kernel.attach(OTHER, "near", ADDRESS_V6.into(), XdpPreference::Native).unwrap();
+        assert_eq!(second.mode, XdpMode::Native);
+        let error = kernel.attach(OTHER, "near", ADDRESS_V6.into(), XdpPreference::Generic).unwrap_err();
+        assert!(format!("{error:#}").contains("native mode already"), "{error:#}");
+        kernel.attach(OTHER, "near", ADDRESS_V6.into(), XdpPreference::Native).unwrap();
+        kernel.detach(OTHER);
+        assert!(program_on("near").is_some());
+        send(1);
+        expect(&kernel, Outcome::Accepted, 1);
+        kernel.detach(CHANNEL);
+        assert_eq!(program_on("near"), None);
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_channel_that_moves_leaves_no_end_behind() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        attach(&mut kernel, XdpPreference::Auto);
+        kernel.attach(CHANNEL, "near", ADDRESS_V6.into(), XdpPreference::Auto).unwrap();
+        kernel.attach(OTHER, "near", "192.0.2.9".parse().unwrap(), XdpPreference::Auto).unwrap();
+        send(1);
+        thread::sleep(Duration::from_millis(50));
+        expect(&kernel, Outcome::Accepted, 0);
+        attach(&mut kernel, XdpPreference::Auto);
+        send(2);
+        expect(&kernel, Outcome::Accepted, 1);
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn what_is_configured_no_more_is_taken_away_once_all_is_settled() {
+    in_namespace(|| {
+        cable();
+        run("ip link add name spare.7 type veth peer name spare-far");
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        attach(&mut kernel, XdpPreference::Auto);
+        kernel.attach(OTHER, "spare.7", ADDRESS_V6.into(), XdpPreference::Auto).unwrap();
+        drop(kernel);
+        let (mut kernel, adopted) = open(&pins);
+        assert_eq!(adopted.interfaces, ["near", "spare.7"]);
+        attach(&mut kernel, XdpPreference::Auto);
+        kernel.settle().unwrap();
+        assert!(program_on("near").is_some());
+        assert_eq!(program_on("spare.7"), None);
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_record_that_a_dead_writer_left_locked_is_made_readable() {
+    in_namespace(|| {
+        let pins = PinFolder::new();
+        let (kernel, _) = open(&pins);
+        assert!(kernel.tables().slots()[4].live.lock());
+        drop(kernel);
+        let (kernel, adopted) = open(&pins);
+        assert_eq!(adopted.repaired, [ChannelIndex(4)]);
+        assert!(kernel.tables().slots()[4].live.read().is_some());
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn pins_of_another_layout_are_not_adopted_and_do_not_stand_in_the_way() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        attach(&mut kernel, XdpPreference::Auto);
+        send(1);
+        expect(&kernel, Outcome::Accepted, 1);
+        drop(kernel);
+        let ours = fs::read_dir(pins.path()).unwrap().next().unwrap().unwrap().path();
+        fs::rename(&ours, pins.path().join("v0")).unwrap();
+        let (mut kernel, adopted) = open(&pins);
+        assert_eq!(adopted, Adopted::default());
+        expect(&kernel, Outcome::Accepted, 0);
+        assert_eq!(attach(&mut kernel, XdpPreference::Auto).mode, XdpMode::Native);
+        drop(kernel);
+
+        // Of the same version, but with a map lost.
+        fs::remove_file(ours.join("AGENT")).unwrap();
+        let (mut kernel, adopted) = open(&pins);
+        assert_eq!(adopted, Adopted::default());
+        assert_eq!(attach(&mut kernel, XdpPreference::Auto).mode, XdpMode::Native);
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn pins_have_to_be_in_a_bpf_file_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Kernel::open(&settings(), folder.path()).err().expect("an error");
+    assert!(format!("{error:#}").contains("is not in a BPF file system"), "{error:#}");
+}
+
+#[test]
+fn doorbell_and_log_are_there_once() {
+    in_namespace(|| {
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        assert!(kernel.doorbell().is_some() && kernel.doorbell().is_none());
+        assert!(kernel.logger().is_ok() && kernel.logger().is_err());
+        kernel.remove().unwrap();
+    });
+}
