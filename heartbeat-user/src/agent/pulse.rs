@@ -182,16 +182,12 @@ impl Pulse {
                     return;
                 }
             };
-            let Some(message) = buffer.first_chunk::<LEN>().filter(|_| len == LEN) else {
-                slot.count(Outcome::Malformed);
-                continue;
-            };
-            let message = View::new(message);
+            let message = buffer.first_chunk::<LEN>().filter(|_| len == LEN).map(View::new);
             let expected = Expected { channel: channel.0, ..self.expected };
             let key = |id: u8| self.keys.get(usize::from(id)).copied().flatten();
-            let outcome = admit::examine(message, expected, self.tables.agent(), key);
             let age = stamp.map_or(0, |stamp| clock::realtime_ns().saturating_sub(stamp));
-            admit::record(slot, histogram, message, outcome, now.0.saturating_sub(age));
+            let arrived = || now.0.saturating_sub(age);
+            admit::receive(message, expected, self.tables.agent(), key, slot, histogram, arrived);
         }
     }
 
