@@ -208,7 +208,8 @@ fn serve(lab: &Lab, stream: &UnixStream, note: &impl Fn(&str, &str)) -> Result<(
     BufReader::new(stream.take(LINE_LIMIT)).read_line(&mut line)?;
     let answer = match perform(lab, &line) {
         Ok(done) => format!("ok {done}"),
-        Err(error) => format!("error {error:#}").replace('\n', " | "),
+        // One line: what follows is an agent's log, which the view shows anyway.
+        Err(error) => format!("error {error:#}").lines().take(1).collect(),
     };
     note(line.trim(), &answer);
     let mut stream = stream;
