@@ -23,9 +23,7 @@ pub const CHECK: Nanos = Nanos::from_millis(200);
 /// Addresses that are added, then announced, before the next ones: the first clients need not wait for the last address.
 const CHUNK: usize = 32;
 /// What an acquisition may spend, over all, on waiting for the kernel to finish IPv6 addresses ([`Netlink::settle`]). It
-/// goes on then: the next announcement comes soon. To wait after each chunk is also what keeps the whole fast on a busy
-/// host: else this thread and the kernel's worker take turns at the kernel's one routing lock, address by address,
-/// and the worker waits for a processor each time (seen: 3 s for 1,000 addresses, beside two compilers).
+/// goes on then: the next announcement comes soon.
 const SETTLE: Nanos = Nanos::from_millis(200);
 /// Between two chunks of the later announcements, which are in no hurry: 6,400 frames a second spare the switches'
 /// limits.
@@ -137,7 +135,7 @@ impl Worker {
         let mut failures = Vec::new();
         self.cancel(group);
         let mut patience = SETTLE;
-        for places in chunks(in_order(plan)) {
+        for places in in_order(plan) {
             let in_place = self.add(plan, &links, places, &mut failures);
             self.settle(plan, &links, &in_place, &mut patience);
             stages.addresses_in_place = now();
@@ -327,12 +325,11 @@ impl Worker {
     }
 
     fn announce_again(&mut self, group: GroupIndex, places: Vec<usize>) {
-        if places.is_empty() {
-            return;
+        for places in chunks(places) {
+            let waiting = self.rounds.iter().filter(|round| round.group == group).count() as u64;
+            let begun = now().after(PACE.times(waiting));
+            self.rounds.extend(Round { due: begun, group, places, begun, next: 0 }.following());
         }
-        let waiting = self.rounds.iter().filter(|round| round.group == group).count() as u64;
-        let begun = now().after(PACE.times(waiting));
-        self.rounds.extend(Round { due: begun, group, places, begun, next: 0 }.following());
     }
 
     fn cancel(&mut self, group: GroupIndex) {
@@ -369,11 +366,14 @@ fn chunks(places: Vec<usize>) -> Vec<Vec<usize>> {
     places.chunks(CHUNK).map(<[usize]>::to_vec).collect()
 }
 
-/// IPv4 addresses first: they need not wait for IPv6 ones to settle.
-fn in_order(plan: &GroupPlan) -> Vec<usize> {
-    let (ipv4, ipv6): (Vec<_>, Vec<_>) =
-        (0..plan.addresses.len()).partition(|place| plan.addresses[*place].ip.is_ipv4());
-    [ipv4, ipv6].concat()
+/// What is added and announced together: IPv4 addresses first, for they need not settle, and in chunks; all IPv6 ones at once.
+/// The kernel walks all multicast groups of the interface for each new IPv6 address (`ipv6_find_idev`,
+/// `ipv6_mc_up`), and each address that has settled is one more group: to settle in between costs the square.
+fn in_order(plan: &GroupPlan) -> Vec<Vec<usize>> {
+    let (ipv4, ipv6): (_, Vec<_>) = (0..plan.addresses.len()).partition(|place| plan.addresses[*place].ip.is_ipv4());
+    let mut parts = chunks(ipv4);
+    parts.extend((!ipv6.is_empty()).then_some(ipv6));
+    parts
 }
 
 /// The plans of the groups whose bits are set.
