@@ -1,7 +1,9 @@
 //! `cargo xtask`: what a developer of Heartbeat types, one file a subcommand.
 
 mod compile;
+mod lab;
 mod lint;
+mod run;
 mod setup;
 mod shell;
 mod test;
@@ -24,6 +26,10 @@ enum Task {
     Setup,
     /// Build the agent with the XDP program in it: target/release/heartbeat
     Build,
+    /// Run the agent, or with no configuration on this machine a lab pair with a live view (as root)
+    Run(run::RunArgs),
+    /// Break and mend the lab that `run` has brought up
+    Lab(lab::LabArgs),
     /// Run all tests: unit tests side by side, then those in the lab one by one (as root)
     Test(test::Options),
     /// Check format and lints, for the host and for the BPF target
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
     let result = match Xtask::parse().task {
         Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Task::Build => compile::run().map(|()| ExitCode::SUCCESS),
+        Task::Run(args) => compile::run().and_then(|()| run::run(args)).map(|()| ExitCode::SUCCESS),
+        Task::Lab(args) => lab::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
         Task::Lint => lint::run().map(|()| ExitCode::SUCCESS),
     };
