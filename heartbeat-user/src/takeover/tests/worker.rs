@@ -125,7 +125,7 @@ fn a_thousand_addresses_are_announced_each_and_the_first_one_does_not_wait_for_t
         let running = Running::new(vec![plan("storage", addresses)]);
         let Done::Acquired { stages, failures, .. } = running.acquire(FIRST) else { panic!("acquired") };
         assert_eq!(failures, []);
-        assert!(stages.first_address.since(stages.ordered).0 * 5 < stages.announced.since(stages.ordered).0);
+        assert!(stages.first_address < stages.addresses_in_place, "not all at once");
         assert_eq!(lab.present().len(), 1_000);
         for n in 0..1_000_u32 {
             let frame = lab.frame(|frame| frame[12..14] == [0x08, 0x06]);
@@ -185,7 +185,11 @@ fn a_released_primary_drags_no_other_groups_address_along() {
         let running = Running::new(plans);
         running.acquire(FIRST);
         running.acquire(SECOND);
-        assert!(matches!(running.release(FIRST), Done::Released { .. }));
+        // Both orders wait in the channel: what is put back is put back by the release itself, not by a later look.
+        let orders = running.orders.as_ref().unwrap();
+        orders.send(Order::Release { group: FIRST, ordered: now() }).unwrap();
+        orders.send(Order::Stop).unwrap();
+        assert!(matches!(running.report(), Done::Released { .. }));
         assert_eq!(running.report(), Done::Restored { group: SECOND, address: near("192.0.2.11") });
         assert_eq!(sorted(lab), [ip("192.0.2.11")]);
     });
