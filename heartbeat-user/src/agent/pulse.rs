@@ -225,6 +225,8 @@ impl Pulse {
     fn perform(&mut self, now: Nanos) -> bool {
         // Before anything is said: what the kernel checks against, and what a next life of the agent would resume.
         self.publish_pairing();
+        // One reading of both clocks, so that events of one moment have one time.
+        let realtime_now = clock::realtime_of(now);
         let mut told = false;
         let mut exit = false;
         while let Some(action) = self.core.poll_action() {
@@ -246,7 +248,8 @@ impl Pulse {
                 }
                 Action::Tell(at, event) => {
                     told = true;
-                    if self.reports.try_send(Report::Event { time_ns: clock::realtime_of(at), event }).is_err() {
+                    let time_ns = realtime_now.wrapping_sub(now.0.wrapping_sub(at.0));
+                    if self.reports.try_send(Report::Event { time_ns, event }).is_err() {
                         self.shared.events_lost.fetch_add(1, Relaxed);
                     }
                 }

@@ -136,12 +136,12 @@ fn show(status: &Status) -> String {
     text
 }
 
-/// `wrong_tag 3, replayed 1`; the handshake is none.
+/// `wrong_tag 3, replayed 1`
 fn rejected(channel: &crate::status::Channel) -> String {
     let list: Vec<_> = channel
         .rejected
         .iter()
-        .filter(|(reason, n)| **n > 0 && *reason != "handshake")
+        .filter(|(_, n)| **n > 0)
         .map(|(reason, n)| format!("{reason} {n}"))
         .collect();
     if list.is_empty() { "-".into() } else { list.join(", ") }

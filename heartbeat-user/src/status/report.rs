@@ -97,6 +97,8 @@ pub struct Channel {
     /// FIG. 4's counter.
     pub counter: u32,
     pub last_heard_ms: Option<f64>,
+    /// Authentic messages of no pairing yet: they serve the handshake.
+    pub handshakes: u64,
     /// Messages that were not life, by reason.
     pub rejected: BTreeMap<String, u64>,
     /// Times between heartbeats, as the kernel stamped them.
@@ -220,9 +222,10 @@ fn channel(sources: &Sources<'_>, i: usize) -> Channel {
         highest_sequence: slot.highest.get(),
         counter: seen.count,
         last_heard_ms: seen.last_arrival.map(|at| ms(now.since(at))),
+        handshakes: slot.counted(Outcome::Handshake),
         rejected: Outcome::ALL
             .into_iter()
-            .filter(|o| *o != Outcome::Accepted)
+            .filter(|o| !matches!(o, Outcome::Accepted | Outcome::Handshake))
             .map(|o| (o.name().to_owned(), slot.counted(o)))
             .collect(),
         inter_arrival: Distribution::new(&to_hdr(&tables.inter_arrival()[i]), None),
