@@ -170,7 +170,7 @@ pub struct Histogram {
 const _: () = {
     assert!(size_of::<End>() == 24);
     assert!(size_of::<Record>() == 160);
-    assert!(size_of::<Slot>() == 448 && size_of::<Slot>() % 64 == 0);
+    assert!(size_of::<Slot>() == 448 && size_of::<Slot>().is_multiple_of(64));
     assert!(size_of::<Agent>() == 64);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);
     assert!(core::mem::offset_of!(Slot, outcomes) == 320);

@@ -12,6 +12,7 @@
 use super::{
     Tables, XdpMode, XdpPreference,
     interface::{self, Holder},
+    link,
 };
 use crate::core::{ChannelIndex, Node};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -176,7 +177,7 @@ impl Kernel {
             Self { ebpf, folder, tables: Arc::new(tables), channel_of, keys, doorbell, interfaces: BTreeMap::new() };
         kernel.set_keys(settings.keys)?;
         kernel.program()?.load().map_err(explain).context("loading the XDP program")?;
-        adopted.interfaces = kernel.pinned_links()?;
+        adopted.interfaces = kernel.adoptable_links()?;
         adopted.repaired = kernel.repair();
         Ok((kernel, adopted))
     }
@@ -367,7 +368,7 @@ impl Kernel {
             return None;
         }
         let mut adopt = || -> Result<(XdpMode, FdLink)> {
-            let of = interface::ifindex_of_pinned_link(&path)?;
+            let of = link::ifindex(&path)?;
             ensure!(of == ifindex, "it was on the interface of index {of}, {interface} now has {ifindex}");
             let holder = interface::holder(ifindex)?.context("it has no program")?;
             ensure!(preference.allows(holder.mode), "it is in {} mode", holder.mode);
@@ -475,6 +476,22 @@ impl Kernel {
         records().zip(before).filter(left_odd).map(repair).collect()
     }
 
+    /// The interfaces whose pinned links can be adopted. Links of interfaces that are gone or were renamed are removed, so
+    /// that they do not stand in the way of what is to be attached there.
+    fn adoptable_links(&self) -> Result<Vec<String>> {
+        let mut names = self.pinned_links()?;
+        names.retain(|name| {
+            let path = self.link_path(name);
+            let adoptable =
+                if_nametoindex(name.as_str()).is_ok_and(|now| link::ifindex(&path).is_ok_and(|of| of == now));
+            if !adoptable {
+                unpin(&path);
+            }
+            adoptable
+        });
+        Ok(names)
+    }
+
     /// The interfaces that a link is pinned for.
     fn pinned_links(&self) -> Result<Vec<String>> {
         let mut names: Vec<_> = entries(&self.folder)?
@@ -562,17 +579,27 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     list().with_context(|| format!("listing {}", folder.display()))
 }
 
+/// Removes all pins in a folder, and programs from interfaces with their links.
 fn empty(folder: &Path) -> Result<()> {
     for path in entries(folder)? {
-        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        remove_pin(&path)?;
     }
     Ok(())
 }
 
+fn remove_pin(path: &Path) -> Result<()> {
+    if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LINK.as_bytes()))
+        && let Err(error) = link::detach(path)
+    {
+        // Its interface is gone, or it is no link at all: the pin has to go in any case.
+        log::debug!("detaching {}: {error}", path.display());
+    }
+    fs::remove_file(path).with_context(|| format!("removing {}", path.display()))
+}
+
 fn unpin(path: &Path) {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => log::warn!("removing {}: {error}", path.display()),
-        _ => {}
+    if let Err(error) = remove_pin(path) {
+        log::warn!("{error:#}");
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod interface;
 mod kernel;
+mod link;
 mod tables;
 
 pub use interface::{XdpMode, XdpPreference};
