@@ -5,67 +5,113 @@
 //! stable toolchain, with `RUSTC_BOOTSTRAP` for `-Z build-std`: no BPF target comes with a built `core`. The flags of the
 //! target stand in `.cargo/config.toml`.
 //!
-//! Not `aya-build`: it takes `RUSTC_BOOTSTRAP` and the linker's place from its own environment only (`set_var` is
+//! Not `aya-build`: it takes `RUSTC_BOOTSTRAP` and the linker's place (PATH) from its own environment only (`set_var` is
 //! unsafe), and prints each line of the inner cargo as a warning.
 
 use std::{
     env,
     ffi::OsString,
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitCode},
 };
 
 use anyhow::{Context as _, Result, ensure};
 
 const TARGET: &str = "bpfel-unknown-none";
 const PROGRAM: &str = "heartbeat-xdp";
+const LINKER: &str = "bpf-linker";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    build().map_or_else(
+        |error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn build() -> Result<()> {
     let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    let workspace = package.parent().context("the package lies in a workspace")?;
-    for source in ["heartbeat-ebpf", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    let workspace = package
+        .parent()
+        .context("the package lies in a workspace")?;
+    for source in [
+        "heartbeat-ebpf",
+        "Cargo.toml",
+        "Cargo.lock",
+        ".cargo/config.toml",
+    ] {
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(source).display()
+        );
     }
 
     let target_dir = workspace.join("target/ebpf");
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(workspace)
-        .args(["build", "--quiet", "--release", "-Zbuild-std=core", "--target", TARGET])
-        .args(["--package", "heartbeat-ebpf", "--features", "program", "--bin", PROGRAM])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "-Zbuild-std=core",
+            "--target",
+            TARGET,
+        ])
+        .args([
+            "--package",
+            "heartbeat-ebpf",
+            "--features",
+            "program",
+            "--bin",
+            PROGRAM,
+        ])
         .arg("--target-dir")
         .arg(&target_dir)
+        .env("PATH", path_with_linker(workspace)?)
         .env("RUSTC_BOOTSTRAP", "1");
-    if let Some(linker) = own_linker(workspace)? {
-        println!("cargo::rerun-if-changed={}", linker.display());
-        cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
-    }
     // What the outer cargo was told about the host (or clippy about itself) is not for the BPF target.
-    for outer in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
+    for outer in [
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTFLAGS",
+        "RUSTC",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+    ] {
         cargo.env_remove(outer);
     }
 
-    let status = cargo.status().context("starting cargo for the XDP program")?;
+    let status = cargo
+        .status()
+        .context("starting cargo for the XDP program")?;
     ensure!(
         status.success(),
         "the XDP program was not built (see above); if a tool is missing or broken, run `cargo xtask setup`"
     );
     let object = target_dir.join(TARGET).join("release").join(PROGRAM);
     let embedded = Path::new(&variable("OUT_DIR")?).join(PROGRAM);
-    fs::copy(&object, &embedded).with_context(|| format!("copying {} to {}", object.display(), embedded.display()))?;
+    fs::copy(&object, &embedded)
+        .with_context(|| format!("copying {} to {}", object.display(), embedded.display()))?;
     Ok(())
 }
 
-/// The bpf-linker that set-up built; `None` where the one on PATH is to be used.
-fn own_linker(workspace: &Path) -> Result<Option<PathBuf>> {
-    let own = workspace.join("target/tools/bin/bpf-linker");
+/// PATH with the bpf-linker that set-up built, if it did, before all others.
+fn path_with_linker(workspace: &Path) -> Result<OsString> {
+    let tools = workspace.join("target/tools/bin");
+    let own = tools.join(LINKER);
     if own.exists() {
-        return Ok(Some(own));
+        println!("cargo::rerun-if-changed={}", own.display());
     }
-    let on_path = env::split_paths(&variable("PATH")?).any(|folder| folder.join("bpf-linker").exists());
-    ensure!(on_path, "no bpf-linker found: run `cargo xtask setup`");
-    Ok(None)
+    let path = variable("PATH")?;
+    let folders: Vec<_> = iter::once(tools).chain(env::split_paths(&path)).collect();
+    ensure!(
+        folders.iter().any(|folder| folder.join(LINKER).exists()),
+        "no {LINKER} found: run `cargo xtask setup`"
+    );
+    env::join_paths(folders).context("adding set-up's tools to PATH")
 }
 
 fn variable(name: &str) -> Result<OsString> {
