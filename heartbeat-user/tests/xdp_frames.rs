@@ -16,7 +16,7 @@ use heartbeat_ebpf::{
     siphash::Key,
     wire::{self, Message, View},
 };
-use pnet_packet::ethernet::EtherTypes;
+use pnet_packet::ethernet::{EtherType, EtherTypes};
 use proptest::prelude::*;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -133,6 +133,8 @@ fn table() -> Table {
     t.passes("three tags", tagged(&[QINQ, VLAN, VLAN], EtherTypes::Ipv4, &ip4(&v4(90))));
     t.passes("ARP", ethernet(EtherTypes::Arp, &[0; 46]));
     t.passes("LLDP", ethernet(EtherTypes::Lldp, &[0; 46]));
+    t.passes("802.3 with a length", ethernet(EtherType::new(46), &[0; 46]));
+    t.passes("MPLS", ethernet(EtherTypes::Mpls, &ip4(&v4(90))));
     t.passes("nothing behind Ethernet", ethernet(EtherTypes::Ipv4, &[]));
     t.passes("nothing behind a tag", tagged(&[VLAN], EtherTypes::Ipv4, &[]));
     t.passes("half a tag", cut(tagged(&[VLAN], EtherTypes::Ipv4, &[]), 17));
@@ -145,6 +147,7 @@ fn table() -> Table {
     t.passes("IHL beyond the frame", cut(with(good.clone(), |b| b[14] = 0x4f), 14 + 60 + 7));
     t.passes("IPv4 of version 6", with(good.clone(), |b| b[14] = 0x65));
     t.passes("TCP", ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, TCP, &[], &udp4(&v4(90)))));
+    t.passes("ICMP", ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, 1, &[], &udp4(&v4(90)))));
     t.passes("first fragment", with(good.clone(), |b| b[20] = 0x20));
     t.passes("later fragment", with(good.clone(), |b| b[21] = 0x01));
     t.passes("fragment far behind", with(good.clone(), |b| b[20] = 0x1f));
@@ -174,6 +177,7 @@ fn table() -> Table {
     t.accepts("three extensions", extended(&[HOP_BY_HOP, ROUTING, DESTINATION], &v6(7)), V6);
     t.accepts("five extensions", extended(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, ROUTING], &v6(8)), V6);
     t.passes("too many extensions", extended(&[DESTINATION; 6], &v6(90)));
+    t.passes("ICMPv6", ethernet(EtherTypes::Ipv6, &ipv6_with(ADDRESS_V6, 58, &udp6(&v6(90)))));
     t.passes("fragment header", extended(&[FRAGMENT], &v6(90)));
     t.passes("fragment header behind another", extended(&[HOP_BY_HOP, FRAGMENT], &v6(90)));
     t.passes("unknown extension", extended(&[140], &v6(90)));
@@ -246,6 +250,9 @@ fn table() -> Table {
     t.add("behind a jump, not seen", over_ipv4(&v4(78)), DROP, Some((Outcome::Accepted, V4)), -1);
     t.add("a huge jump", over_ipv4(&v4(u64::MAX)), DROP, Some((Outcome::Accepted, V4)), (u64::MAX - 142) as i64);
     t.drops("before a huge jump", over_ipv4(&v4(141)), Outcome::Replayed);
+    t.add("replayed over IPv6", over_ipv6(&v6(8)), DROP, Some((Outcome::Replayed, V6)), 0);
+    t.add("forged over IPv6", with(over_ipv6(&v6(9)), |b| b[200] ^= 1), DROP, Some((Outcome::WrongTag, V6)), 0);
+    t.add("of the other channel", over_ipv6(&v4(90)), DROP, Some((Outcome::WrongChannel, V6)), 0);
     let news = signed(Message { owned: 1, term: 4, ..heartbeat(V6, 9) });
     t.accepts("news", over_ipv6(&news), V6);
     t
@@ -336,7 +343,7 @@ fn check(case: &Case, before: &State, after: &State) {
 #[test]
 fn every_crafted_frame_has_its_verdict_and_counter_in_the_kernel_and_in_process() {
     let table = table();
-    assert!(table.0.len() >= 40, "{} cases", table.0.len());
+    assert!(table.0.len() >= 100, "{} cases", table.0.len());
     in_namespace(|| {
         let pins = PinFolder::new();
         let (mut kernel, adopted) = Kernel::open(&settings(), pins.path()).unwrap();

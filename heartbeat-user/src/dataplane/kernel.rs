@@ -13,12 +13,16 @@ use super::{
     Tables, XdpMode, XdpPreference,
     interface::{self, Holder},
     link,
+    pins::{
+        BPFFS, LINK, PINNED, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape,
+        unpin,
+    },
 };
 use crate::core::{ChannelIndex, Node};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
-    maps::{Array, HashMap, Map, MapData, MapInfo, RingBuf},
+    maps::{Array, HashMap, Map, MapData, RingBuf},
     programs::{
         ProgramError, Xdp,
         links::{FdLink, PinnedLink},
@@ -33,7 +37,6 @@ use heartbeat_ebpf::{
 };
 use nix::{
     errno::Errno,
-    mount::{MsFlags, mount},
     net::if_::if_nametoindex,
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
@@ -47,9 +50,6 @@ use std::{
     time::Duration,
 };
 
-const BPFFS: &str = "/sys/fs/bpf";
-/// The maps that an agent adopts from the one before it.
-const PINNED: [&str; 4] = [map::AGENT, map::CHANNEL_OF, map::INTER_ARRIVAL, map::SLOTS];
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heartbeat-xdp"));
 
 /// What the program is loaded with.
@@ -507,17 +507,6 @@ impl Kernel {
     }
 }
 
-const LINK: &str = "link-";
-
-fn link_path(folder: &Path, interface: &str) -> PathBuf {
-    // bpffs keeps names with dots, as VLAN interfaces have, for itself.
-    folder.join(format!("{LINK}{}", interface.replace('%', "%25").replace('.', "%2e")))
-}
-
-fn unescape(name: &str) -> String {
-    name.replace("%2e", ".").replace("%25", "%")
-}
-
 fn words(address: IpAddr) -> Address {
     Address::new(match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
@@ -525,81 +514,10 @@ fn words(address: IpAddr) -> Address {
     })
 }
 
-fn mount_bpffs() -> Result<()> {
-    let mounted = || statfs(BPFFS).map(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
-    if mounted() == Ok(true) {
-        return Ok(());
-    }
-    fs::create_dir_all(BPFFS).with_context(|| format!("making {BPFFS}"))?;
-    match mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700")) {
-        // Somebody else was faster.
-        Err(Errno::EBUSY) if mounted() == Ok(true) => Ok(()),
-        result => result.with_context(|| format!("mounting the BPF file system at {BPFFS}")),
-    }
-}
-
-/// Pins of other versions of the records hold the interfaces, and tell us nothing.
-fn remove_other_versions(pin_folder: &Path, ours: &Path) -> Result<()> {
-    for path in entries(pin_folder)? {
-        let is_version = path
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_prefix('v'))
-            .is_some_and(|number| number.parse::<u32>().is_ok());
-        if is_version && path != ours {
-            empty(&path)?;
-            fs::remove_dir(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether all maps are pinned there, with the shapes that ours have.
-fn all_adoptable(folder: &Path) -> bool {
-    let sizes = |name: &str| match name {
-        map::AGENT => (4, size_of::<layout::Agent>(), 1),
-        map::CHANNEL_OF => (size_of::<End>(), 4, layout::CHANNELS),
-        map::INTER_ARRIVAL => (4, size_of::<layout::Histogram>(), layout::CHANNELS),
-        _ => (4, size_of::<layout::Slot>(), layout::CHANNELS),
-    };
-    PINNED.iter().all(|name| {
-        MapInfo::from_pin(folder.join(name))
-            .is_ok_and(|info| (info.key_size() as usize, info.value_size() as usize, info.max_entries()) == sizes(name))
-    })
-}
-
 fn array<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
     match ebpf.map(name) {
         Some(Map::Array(data)) => Ok(data),
         _ => Err(anyhow!("the object has no array map {name}")),
-    }
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let list = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>();
-    list().with_context(|| format!("listing {}", folder.display()))
-}
-
-/// Removes all pins in a folder, and programs from interfaces with their links.
-fn empty(folder: &Path) -> Result<()> {
-    for path in entries(folder)? {
-        remove_pin(&path)?;
-    }
-    Ok(())
-}
-
-fn remove_pin(path: &Path) -> Result<()> {
-    if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LINK.as_bytes()))
-        && let Err(error) = link::detach(path)
-    {
-        // Its interface is gone, or it is no link at all: the pin has to go in any case.
-        log::debug!("detaching {}: {error}", path.display());
-    }
-    fs::remove_file(path).with_context(|| format!("removing {}", path.display()))
-}
-
-fn unpin(path: &Path) {
-    if let Err(error) = remove_pin(path) {
-        log::warn!("{error:#}");
     }
 }
 

@@ -4,6 +4,7 @@
 mod interface;
 mod kernel;
 mod link;
+mod pins;
 mod tables;
 
 pub use interface::{XdpMode, XdpPreference};
