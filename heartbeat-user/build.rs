@@ -34,67 +34,34 @@ fn main() -> ExitCode {
 
 fn build() -> Result<()> {
     let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    let workspace = package
-        .parent()
-        .context("the package lies in a workspace")?;
-    for source in [
-        "heartbeat-ebpf",
-        "Cargo.toml",
-        "Cargo.lock",
-        ".cargo/config.toml",
-    ] {
-        println!(
-            "cargo::rerun-if-changed={}",
-            workspace.join(source).display()
-        );
+    let workspace = package.parent().context("the package lies in a workspace")?;
+    for source in ["heartbeat-ebpf", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
 
     let target_dir = workspace.join("target/ebpf");
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(workspace)
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "-Zbuild-std=core",
-            "--target",
-            TARGET,
-        ])
-        .args([
-            "--package",
-            "heartbeat-ebpf",
-            "--features",
-            "program",
-            "--bin",
-            PROGRAM,
-        ])
+        .args(["build", "--quiet", "--release", "-Zbuild-std=core", "--target", TARGET])
+        .args(["--package", "heartbeat-ebpf", "--features", "program", "--bin", PROGRAM])
         .arg("--target-dir")
         .arg(&target_dir)
         .env("PATH", path_with_linker(workspace)?)
         .env("RUSTC_BOOTSTRAP", "1");
     // What the outer cargo was told about the host (or clippy about itself) is not for the BPF target.
-    for outer in [
-        "CARGO_ENCODED_RUSTFLAGS",
-        "RUSTFLAGS",
-        "RUSTC",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-    ] {
+    for outer in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
         cargo.env_remove(outer);
     }
 
-    let status = cargo
-        .status()
-        .context("starting cargo for the XDP program")?;
+    let status = cargo.status().context("starting cargo for the XDP program")?;
     ensure!(
         status.success(),
         "the XDP program was not built (see above); if a tool is missing or broken, run `cargo xtask setup`"
     );
     let object = target_dir.join(TARGET).join("release").join(PROGRAM);
     let embedded = Path::new(&variable("OUT_DIR")?).join(PROGRAM);
-    fs::copy(&object, &embedded)
-        .with_context(|| format!("copying {} to {}", object.display(), embedded.display()))?;
+    fs::copy(&object, &embedded).with_context(|| format!("copying {} to {}", object.display(), embedded.display()))?;
     Ok(())
 }
 
@@ -107,10 +74,7 @@ fn path_with_linker(workspace: &Path) -> Result<OsString> {
     }
     let path = variable("PATH")?;
     let folders: Vec<_> = iter::once(tools).chain(env::split_paths(&path)).collect();
-    ensure!(
-        folders.iter().any(|folder| folder.join(LINKER).exists()),
-        "no {LINKER} found: run `cargo xtask setup`"
-    );
+    ensure!(folders.iter().any(|folder| folder.join(LINKER).exists()), "no {LINKER} found: run `cargo xtask setup`");
     env::join_paths(folders).context("adding set-up's tools to PATH")
 }
 

@@ -156,8 +156,8 @@ pub struct Agent {
     pub owned: Word,
     /// The highest term that it knew.
     pub term: Word,
-    /// Its time of boot, so that a cell is never taken for one of this boot. 0: none.
-    pub reserved: [Word; 3],
+    /// Always 0: fills the cell's line in the cache.
+    pub zero: [Word; 3],
 }
 
 /// Times between accepted heartbeats of one channel.
@@ -246,6 +246,20 @@ impl Record {
             }
         }
         None
+    }
+}
+
+impl Histogram {
+    /// An empty one.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { counts: [const { Word::new(0) }; histogram::BUCKETS] }
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,4 +1,9 @@
 //! The Heartbeat agent, as a library: what the `heartbeat` binary, the tests and the benchmarks drive.
 
+pub mod agent;
+pub mod cli;
+pub mod config;
 pub mod core;
 pub mod dataplane;
+pub mod status;
+pub mod takeover;

@@ -1,2 +1,5 @@
 //! The `heartbeat` binary.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    heartbeat::cli::main()
+}

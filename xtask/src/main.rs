@@ -1,2 +1,52 @@
-//! Development tasks of Heartbeat.
-fn main() {}
+//! `cargo xtask`: what a developer of Heartbeat types, one file a subcommand.
+
+mod compile;
+mod lab;
+mod lint;
+mod run;
+mod setup;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, build, tests and lints of Heartbeat.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Bring what the build of the XDP program needs; the other commands do it by themselves
+    Setup,
+    /// Build the agent with the XDP program in it: target/release/heartbeat
+    Build,
+    /// Run the agent, or with no configuration on this machine a lab pair with a live view (as root)
+    Run(run::RunArgs),
+    /// Break and mend the lab that `run` has brought up
+    Lab(lab::LabArgs),
+    /// Run all tests: unit tests side by side, then those in the lab one by one (as root)
+    Test(test::Options),
+    /// Check format and lints, for the host and for the BPF target
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let result = match Xtask::parse().task {
+        Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Task::Build => compile::run().map(|()| ExitCode::SUCCESS),
+        Task::Run(args) => compile::run().and_then(|()| run::run(args)).map(|()| ExitCode::SUCCESS),
+        Task::Lab(args) => lab::run(&args).map(|()| ExitCode::SUCCESS),
+        Task::Test(options) => test::run(&options),
+        Task::Lint => lint::run().map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,5 +1,725 @@
-//! The judging: plain data in, plain data out; no I/O, no clock, no thread.
+//! The judging: plain data in, plain data out; no I/O, no clock, no thread, no allocation after the start.
+//!
+//! The driver calls `handle_*` with what it saw and when, then [`Core::handle_time`], then takes actions with
+//! [`Core::poll_action`] until there are none, and comes back at [`Core::deadline`] at the latest. The pulse thread, the
+//! tests and whoever replays a record drive it the same way.
 
+mod counter;
+mod event;
+mod generator;
+mod ownership;
+mod pairing;
 mod types;
 
+pub use counter::State as ChannelState;
+pub use event::{Difference, Event, Reason, Withheld};
 pub use types::*;
+
+use counter::{Change, Counter};
+use generator::{Generator, Step as SocketStep};
+use heartbeat_ebpf::wire::{Message, flags};
+use ownership::{Facts, Ownership, Step};
+use pairing::Pairing;
+use std::collections::VecDeque;
+
+/// What the driver has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open the channel's socket, then say [`Core::handle_socket`].
+    OpenSocket(ChannelIndex),
+    /// Close it.
+    CloseSocket(ChannelIndex),
+    /// Send what [`Core::message`] gives on the channel.
+    Send(ChannelIndex),
+    /// The channel's interface is another one than before: attach the XDP program anew.
+    Attach(ChannelIndex),
+    /// Add and announce the group's addresses, then say [`Core::handle_acquired`]. Where the reason is a dead peer, first
+    /// take a fresh look whether any own channel has a carrier; if none has, say [`Core::handle_isolated`] instead.
+    Acquire(GroupIndex, Reason),
+    /// Remove the group's addresses, then say [`Core::handle_released`].
+    Release(GroupIndex),
+    /// Tell the operator; it happened at this time.
+    Tell(Nanos, Event),
+    /// Everything is released and said: end.
+    Exit,
+}
+
+/// What the agent is set up with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Which controller we are.
+    pub node: Node,
+    /// The pair's id, for messages.
+    pub pair_id: u32,
+    /// The key that signs.
+    pub key_id: u8,
+    /// FIG. 4 and 5's parameters.
+    pub timing: Timing,
+    /// The interfaces of the channels, as they are now.
+    pub links: Vec<Link>,
+    /// The homes of the groups.
+    pub homes: Vec<Node>,
+    /// A digest of the groups' definitions.
+    pub groups_digest: u64,
+    /// Ours: random, never 0.
+    pub incarnation: u64,
+    /// What an earlier life of the agent left behind, where it was ended less than a detection time ago.
+    pub resumed: Option<Resumed>,
+}
+
+/// What an earlier life of the agent left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The peer's incarnation that it was paired with.
+    pub peer_incarnation: u64,
+    /// The groups that it held, whose addresses are still in place.
+    pub owned: u64,
+    /// Its term.
+    pub term: u64,
+}
+
+/// A channel's interface, as the driver sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// There is none of that name.
+    Absent,
+    /// It is there.
+    Present {
+        /// Its index: changes when it is made anew.
+        index: u32,
+        /// Whether it is up and has a carrier.
+        carrier: bool,
+    },
+}
+
+impl Link {
+    const fn carrier(self) -> bool {
+        matches!(self, Self::Present { carrier: true, .. })
+    }
+}
+
+/// How an operation on a socket went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketResult {
+    /// It was opened.
+    Opened,
+    /// The message was taken.
+    Sent,
+    /// No room: the message is lost, the socket is not.
+    Full,
+    /// Neither: the error number.
+    Failed(i32),
+}
+
+/// The peer's public state, from the newest of its messages.
+#[derive(Clone, Copy, Debug, Default)]
+struct PeerSaid {
+    sent_ns: u64,
+    flags: u8,
+    owned: u64,
+    term: u64,
+    differs: [bool; 3],
+    interval_us: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Channel {
+    counter: Counter,
+    generator: Generator,
+    link: Link,
+    errno: Option<i32>,
+    /// Of the last message heard: when it was sent there, when it arrived here.
+    echo: Option<(u64, Nanos)>,
+    stranger_at: Option<Nanos>,
+}
+
+/// Where the peer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    /// Not heard yet, not waited for long enough.
+    Unknown,
+    /// Some channel works.
+    Good,
+    /// All channels are dead.
+    Bad,
+}
+
+/// The agent's judgement.
+#[derive(Clone, Debug)]
+pub struct Core {
+    setup: Setup,
+    channels: Vec<Channel>,
+    pairing: Pairing,
+    ownership: Ownership,
+    peer: PeerState,
+    peer_known: bool,
+    said: PeerSaid,
+    /// The last time at which we knew that the peer did not hold what we hold.
+    alone_at: Nanos,
+    next_send: Nanos,
+    /// The wake-up that we asked for: coming later than that is our own stall.
+    expected: Nanos,
+    flags: u8,
+    /// What we say changed: say it at once, not at the next interval.
+    urgent: bool,
+    said_state: (u64, u8),
+    /// Messages still to send before the end.
+    farewells: Option<u8>,
+    actions: VecDeque<Action>,
+}
+
+/// Copies of the last message of a life: one lost must not cost a detection time.
+const FAREWELLS: u8 = 3;
+
+impl Core {
+    /// Starts to listen at `now`.
+    #[must_use]
+    pub fn new(setup: Setup, now: Nanos) -> Self {
+        let timing = setup.timing;
+        let resumed = setup.resumed.unwrap_or(Resumed { peer_incarnation: 0, owned: 0, term: 0 });
+        let listen_until = now.after(timing.detection());
+        let ownership = Ownership::new(setup.node, &setup.homes, resumed.owned, resumed.term, listen_until);
+        let channels = setup
+            .links
+            .iter()
+            .map(|&link| Channel {
+                counter: Counter::new(&timing, now),
+                generator: Generator::new(),
+                link,
+                errno: None,
+                echo: None,
+                stranger_at: None,
+            })
+            .collect::<Vec<_>>();
+        let mut core = Self {
+            pairing: Pairing::new(setup.incarnation, resumed.peer_incarnation),
+            // Room for everything that one step can cause: five actions a channel, four a group, and the rest.
+            actions: VecDeque::with_capacity(channels.len() * 8 + setup.homes.len() * 8 + 32),
+            channels,
+            ownership,
+            peer: PeerState::Unknown,
+            peer_known: false,
+            said: PeerSaid::default(),
+            alone_at: now,
+            next_send: now,
+            expected: now,
+            flags: 0,
+            urgent: false,
+            said_state: (resumed.owned, 0),
+            farewells: None,
+            setup,
+        };
+        core.tell(
+            now,
+            Event::Ready {
+                node: core.setup.node,
+                incarnation: core.setup.incarnation,
+                resumed: core.setup.resumed.is_some(),
+            },
+        );
+        core
+    }
+
+    /// A heartbeat that counts as life: the newest on this channel, though others may have come since the last call.
+    pub fn handle_heartbeat(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
+        self.learn(now, message);
+        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
+        c.echo = Some((message.sent_ns, arrived));
+        if c.counter.heard(&self.setup.timing, message.sequence, arrived) == Some(Change::Opened) {
+            self.tell(now, Event::ChannelGood { channel });
+        }
+    }
+
+    /// An authentic message that is not of this pairing.
+    pub fn handle_handshake(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
+        let before = self.pairing.peer();
+        if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation) {
+            return;
+        }
+        self.tell(now, Event::PeerPaired { incarnation: message.incarnation, before });
+        for c in &mut self.channels {
+            c.counter.expect_new_sequence();
+        }
+        self.said = PeerSaid { differs: self.said.differs, ..PeerSaid::default() };
+        // It named us as we are now, so it is life.
+        self.handle_heartbeat(now, channel, message, arrived);
+        // Let the peer know at once whom it is paired with.
+        self.urgent = true;
+    }
+
+    /// Heartbeats that are not our peer's arrived on this channel.
+    pub fn handle_stranger(&mut self, now: Nanos, channel: ChannelIndex) {
+        if let Some(c) = self.channels.get_mut(channel.usize()) {
+            c.stranger_at = Some(now);
+        }
+    }
+
+    /// A channel's interface was looked at.
+    pub fn handle_link(&mut self, now: Nanos, channel: ChannelIndex, link: Link) {
+        let timing = self.setup.timing;
+        let was_isolated = self.isolated();
+        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
+        let before = c.link;
+        if before == link {
+            return;
+        }
+        c.link = link;
+        let index = |link| match link {
+            Link::Absent => None,
+            Link::Present { index, .. } => Some(index),
+        };
+        if index(before) != index(link) {
+            if c.generator.is_open() {
+                c.generator.close(&timing, now);
+                self.actions.push_back(Action::CloseSocket(channel));
+            }
+            match link {
+                Link::Absent => self.tell(now, Event::InterfaceGone { channel }),
+                Link::Present { .. } => {
+                    self.actions.push_back(Action::Attach(channel));
+                    self.tell(now, Event::InterfaceBack { channel });
+                }
+            }
+        }
+        match (before.carrier(), link.carrier()) {
+            (true, false) => self.tell(now, Event::CarrierLost { channel }),
+            (false, true) => self.tell(now, Event::CarrierFound { channel }),
+            _ => {}
+        }
+        if was_isolated && !self.isolated() {
+            // It was us; the peer gets a full detection time to be heard again.
+            self.ownership.listen(now.after(timing.detection()));
+        }
+    }
+
+    /// How an operation on a channel's socket went.
+    pub fn handle_socket(&mut self, now: Nanos, channel: ChannelIndex, result: SocketResult) {
+        let timing = self.setup.timing;
+        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
+        match result {
+            SocketResult::Opened => {
+                c.generator.opened(&timing);
+                self.actions.push_back(Action::Send(channel));
+            }
+            SocketResult::Full => {}
+            SocketResult::Sent => {
+                if c.errno.take().is_some() {
+                    self.tell(now, Event::SocketWorks { channel });
+                }
+            }
+            SocketResult::Failed(errno) => {
+                // WO 01/82077, claim 2: a socket error is recognised and leads to a new socket.
+                if c.generator.is_open() {
+                    self.actions.push_back(Action::CloseSocket(channel));
+                }
+                c.generator.close(&timing, now);
+                if c.errno.replace(errno) != Some(errno) {
+                    self.tell(now, Event::SocketFailed { channel, errno });
+                }
+            }
+        }
+    }
+
+    /// The group's addresses are in place (`true`), or none of them could be added.
+    pub fn handle_acquired(&mut self, now: Nanos, group: GroupIndex, in_place: bool) {
+        if in_place {
+            if self.ownership.acquired(group) {
+                self.tell(now, Event::GroupAcquired { group });
+            }
+        } else if self.ownership.acquire_failed(now, group) {
+            self.tell(now, Event::GroupReleasing { group, reason: Reason::Failed });
+            self.tell(now, Event::GroupReleased { group });
+        }
+    }
+
+    /// A fresh look showed that none of our own channels has a carrier: it is us, and nothing was added.
+    pub fn handle_isolated(&mut self, now: Nanos, group: GroupIndex) {
+        if self.ownership.acquire_failed(now, group) {
+            self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated });
+            self.tell(now, Event::GroupReleased { group });
+        }
+    }
+
+    /// The group's addresses are gone.
+    pub fn handle_released(&mut self, now: Nanos, group: GroupIndex) {
+        if self.ownership.released(group) {
+            self.tell(now, Event::GroupReleased { group });
+        }
+    }
+
+    /// The agent is to end for good: release, say `leaving`, exit.
+    pub fn handle_stop(&mut self, now: Nanos) {
+        if self.flags & flags::LEAVING == 0 {
+            self.flags |= flags::LEAVING;
+            self.ownership.stop();
+            self.tell(now, Event::Stopping);
+        }
+    }
+
+    /// The agent is to be replaced by a new life of itself: keep everything, say so once, exit.
+    pub fn handle_restart(&mut self) {
+        self.flags |= flags::RESTARTING;
+        self.farewells.get_or_insert(1);
+    }
+
+    /// Everything that follows from the time, and from what was handled before it.
+    pub fn handle_time(&mut self, now: Nanos) {
+        let timing = self.setup.timing;
+        let late = now.since(self.expected);
+        let stalled = late.0 > timing.interval.0 / 2;
+        if stalled {
+            self.tell(now, Event::Stalled { late_ns: late });
+        }
+        for i in 0..self.channels.len() {
+            let channel = ChannelIndex(i as u8);
+            let c = &mut self.channels[i];
+            if c.counter.check(&timing, now, stalled) == Some(Change::Failed) {
+                let silent_ns = c.counter.last_arrival().map(|last| now.since(last));
+                self.tell(now, Event::ChannelBad { channel, silent_ns });
+            }
+        }
+        self.judge_peer(now);
+        self.decide(now);
+        self.generate(now);
+        self.expected = self.next_wake(now);
+    }
+
+    /// Whether some channel is about to be failed: the moment for a look at the interfaces.
+    #[must_use]
+    pub fn silence_is_due(&self, now: Nanos) -> bool {
+        self.channels.iter().any(|c| c.counter.deadline(&self.setup.timing) <= now)
+    }
+
+    /// When to call [`Core::handle_time`] again at the latest.
+    #[must_use]
+    pub const fn deadline(&self) -> Nanos {
+        self.expected
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The message that is due on a channel: one more is sent (FIG. 5, step 516).
+    pub fn message(&mut self, now: Nanos, channel: ChannelIndex) -> Option<Message> {
+        let working = self.peer == PeerState::Good;
+        let configured = self.configured();
+        let heard = self.heard();
+        let c = self.channels.get_mut(channel.usize())?;
+        if !c.generator.is_open() {
+            return None;
+        }
+        let (echo_sent_ns, arrived) = c.echo.unwrap_or((0, now));
+        Some(Message {
+            pair_id: self.setup.pair_id,
+            node: self.setup.node.wire(),
+            channel: channel.0,
+            flags: self.flags,
+            key_id: self.setup.key_id,
+            interval_us: u32::try_from(self.setup.timing.interval.0 / 1_000).unwrap_or(u32::MAX),
+            incarnation: self.pairing.own(),
+            peer_incarnation: self.pairing.named(channel, working),
+            sequence: c.generator.next_sequence(),
+            sent_ns: now.0,
+            echo_sent_ns,
+            echo_held_ns: now.since(arrived).0,
+            configured,
+            heard,
+            owned: self.ownership.owned(),
+            term: self.ownership.term(),
+            groups_digest: self.setup.groups_digest,
+            // The fault analysis and hand-over on command are not there yet.
+            operational: 0,
+            analysis_wanted: 0,
+            analysis_done: 0,
+            qos: 0,
+            duties_qos: 0,
+            wanted: 0,
+        })
+    }
+
+    fn tell(&mut self, now: Nanos, event: Event) {
+        self.actions.push_back(Action::Tell(now, event));
+    }
+
+    /// Takes over what a message says of its sender, if it is the newest over all channels.
+    fn learn(&mut self, now: Nanos, message: &Message) {
+        self.peer_known = true;
+        if message.sent_ns < self.said.sent_ns {
+            return;
+        }
+        let before = self.said;
+        let own_interval_us = self.setup.timing.interval.0 / 1_000;
+        let differs = [
+            message.configured != self.configured(),
+            message.groups_digest != self.setup.groups_digest,
+            u64::from(message.interval_us) != own_interval_us,
+        ];
+        self.said = PeerSaid {
+            sent_ns: message.sent_ns,
+            flags: message.flags,
+            owned: message.owned,
+            term: message.term,
+            differs,
+            interval_us: message.interval_us,
+        };
+        self.ownership.see_term(message.term);
+        // WO 01/82077, FIG. 9, steps 908, 910: told to the operator; nothing moves because of it.
+        for (i, what) in [Difference::Channels, Difference::Groups, Difference::Interval].into_iter().enumerate() {
+            match (before.differs[i], differs[i]) {
+                (false, true) => self.tell(now, Event::ConfigurationDiffers { what }),
+                (true, false) => self.tell(now, Event::ConfigurationAgrees { what }),
+                _ => {}
+            }
+        }
+        if before.interval_us != message.interval_us {
+            self.stretch(message.interval_us);
+        }
+        let began = !before.flags & message.flags;
+        if began & flags::LEAVING != 0 {
+            self.tell(now, Event::PeerLeft);
+        }
+        if began & flags::RESTARTING != 0 {
+            self.tell(now, Event::PeerRestarting);
+        }
+    }
+
+    /// A peer that sends less often than we do gets as many of its own intervals.
+    fn stretch(&mut self, peer_interval_us: u32) {
+        /// Beyond this, an interval is a mistake.
+        const LONGEST: Nanos = Nanos::from_millis(60_000);
+        let timing = self.setup.timing;
+        let peers = Nanos::from_micros(peer_interval_us.into()).min(LONGEST);
+        let period = if peers > timing.interval {
+            Nanos((u128::from(timing.period.0) * u128::from(peers.0) / u128::from(timing.interval.0)) as u64)
+        } else {
+            timing.period
+        };
+        for c in &mut self.channels {
+            c.counter.set_period(period);
+        }
+    }
+
+    fn configured(&self) -> u64 {
+        (0..self.channels.len()).fold(0, |bits, i| bits | 1 << i)
+    }
+
+    fn heard(&self) -> u64 {
+        let open = |c: &Channel| c.counter.state() == ChannelState::Open;
+        self.channels.iter().enumerate().filter(|(_, c)| open(c)).fold(0, |bits, (i, _)| bits | 1 << i)
+    }
+
+    fn isolated(&self) -> bool {
+        !self.channels.iter().any(|c| c.link.carrier())
+    }
+
+    /// WO 01/82077, FIG. 6, steps 604, 606.
+    fn judge_peer(&mut self, now: Nanos) {
+        let state = |state| move |c: &Channel| c.counter.state() == state;
+        let judged = if self.channels.iter().any(state(ChannelState::Open)) {
+            PeerState::Good
+        } else if self.channels.iter().all(state(ChannelState::Failed)) {
+            PeerState::Bad
+        } else {
+            self.peer
+        };
+        if judged == self.peer {
+            return;
+        }
+        self.peer = judged;
+        if judged == PeerState::Good {
+            self.tell(now, Event::PeerGood);
+            return;
+        }
+        let last = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let silent_ns = last.map(|last| now.since(last));
+        let allowed = self.setup.timing.detection();
+        let overshoot_ns = silent_ns.filter(|_| self.setup.timing.from_arrival).map(|s| s.since(allowed));
+        self.tell(now, Event::PeerDead { silent_ns, overshoot_ns });
+    }
+
+    fn decide(&mut self, now: Nanos) {
+        let peer_good = self.peer == PeerState::Good;
+        let stranger_for = self.setup.timing.interval.times(self.setup.timing.failed_waits.into());
+        let facts = Facts {
+            peer_good,
+            peer_dead: self.peer == PeerState::Bad,
+            peer_known: self.peer_known,
+            peer_leaving: self.said.flags & flags::LEAVING != 0,
+            peer_owned: self.said.owned,
+            peer_term: self.said.term,
+            same_groups: !self.said.differs[1],
+            isolated: self.isolated(),
+            stranger: self.channels.iter().filter_map(|c| c.stranger_at).any(|at| now.since(at) <= stranger_for),
+        };
+        let owned_before = self.ownership.owned();
+        if peer_good && facts.peer_owned & owned_before == 0 {
+            self.alone_at = now;
+        }
+        let (actions, alone_at) = (&mut self.actions, self.alone_at);
+        let mut acquired = [None; MAX_GROUPS];
+        self.ownership.decide(now, &facts, |step| match step {
+            Step::Acquire(group, reason) => {
+                acquired[group.usize()] = Some(reason);
+                actions.push_back(Action::Acquire(group, reason));
+            }
+            Step::Release(group, reason) => {
+                actions.push_back(Action::Release(group));
+                actions.push_back(Action::Tell(now, Event::GroupReleasing { group, reason }));
+            }
+            Step::Dual(group, kept_by) => {
+                let at_most_ns = now.since(alone_at);
+                actions.push_back(Action::Tell(now, Event::DualOwnership { group, kept_by, at_most_ns }));
+            }
+            Step::Withhold(reason) => actions.push_back(Action::Tell(now, Event::TakeoverWithheld { reason })),
+        });
+        let term = self.ownership.term();
+        for (i, reason) in acquired.into_iter().enumerate() {
+            if let Some(reason) = reason {
+                self.tell(now, Event::GroupAcquiring { group: GroupIndex(i as u8), reason, term });
+            }
+        }
+        let leaving = self.flags & flags::LEAVING != 0;
+        if leaving && self.farewells.is_none() && self.ownership.owned() == 0 {
+            self.farewells = Some(FAREWELLS);
+        }
+        let state = (self.ownership.owned(), self.flags);
+        if state != self.said_state {
+            self.said_state = state;
+            self.urgent = true;
+        }
+    }
+
+    /// FIG. 5, a tick of each channel's generator, when it is due or something must be said at once.
+    fn generate(&mut self, now: Nanos) {
+        if now < self.next_send && !self.urgent && self.farewells.is_none() {
+            return;
+        }
+        let timing = self.setup.timing;
+        if now >= self.next_send {
+            let next = self.next_send.after(timing.interval);
+            // Late by an interval or more: no burst to make up for it.
+            self.next_send = if next > now { next } else { now.after(timing.interval) };
+            for i in 0..self.channels.len() {
+                let channel = ChannelIndex(i as u8);
+                let c = &mut self.channels[i];
+                let heard = c.counter.state() == ChannelState::Open;
+                self.actions.push_back(match c.generator.tick(&timing, now, heard) {
+                    SocketStep::Open => Action::OpenSocket(channel),
+                    SocketStep::Send => Action::Send(channel),
+                    SocketStep::Close => Action::CloseSocket(channel),
+                    SocketStep::Wait => continue,
+                });
+            }
+        } else if self.urgent {
+            self.send_on_open_channels();
+        }
+        self.urgent = false;
+        if let Some(farewells) = self.farewells.take() {
+            for _ in 0..farewells {
+                self.send_on_open_channels();
+            }
+            self.actions.push_back(Action::Exit);
+        }
+    }
+
+    fn send_on_open_channels(&mut self) {
+        for (i, c) in self.channels.iter().enumerate() {
+            if c.generator.is_open() {
+                self.actions.push_back(Action::Send(ChannelIndex(i as u8)));
+            }
+        }
+    }
+
+    fn next_wake(&self, now: Nanos) -> Nanos {
+        let timing = &self.setup.timing;
+        let silence = self.channels.iter().map(|c| c.counter.deadline(timing)).min();
+        silence.unwrap_or(Nanos::NEVER).min(self.next_send).min(self.ownership.deadline(now)).max(now)
+    }
+}
+
+/// What the status shows of a channel's judgement.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelView {
+    /// Where it stands.
+    pub state: ChannelState,
+    /// The counter of FIG. 4.
+    pub count: u32,
+    /// Messages sent on it.
+    pub sent: u64,
+    /// When its last heartbeat arrived.
+    pub last_arrival: Option<Nanos>,
+    /// Its interface.
+    pub link: Link,
+}
+
+/// What the status, and the kernel, are shown of the judgement.
+impl Core {
+    /// A channel.
+    #[must_use]
+    pub fn channel(&self, channel: ChannelIndex) -> Option<ChannelView> {
+        self.channels.get(channel.usize()).map(|c| ChannelView {
+            state: c.counter.state(),
+            count: c.counter.count(),
+            sent: c.generator.sent(),
+            last_arrival: c.counter.last_arrival(),
+            link: c.link,
+        })
+    }
+
+    /// Where the peer stands.
+    #[must_use]
+    pub const fn peer(&self) -> PeerState {
+        self.peer
+    }
+
+    /// The peer's incarnation that counts as life; 0 before the first pairing.
+    #[must_use]
+    pub const fn peer_incarnation(&self) -> u64 {
+        self.pairing.peer()
+    }
+
+    /// The groups that the peer said it holds.
+    #[must_use]
+    pub const fn peer_owned(&self) -> u64 {
+        self.said.owned
+    }
+
+    /// Whether the peer said that it leaves.
+    #[must_use]
+    pub const fn peer_left(&self) -> bool {
+        self.said.flags & flags::LEAVING != 0
+    }
+
+    /// Groups that we hold or are about to.
+    #[must_use]
+    pub fn owned(&self) -> u64 {
+        self.ownership.owned()
+    }
+
+    /// Groups whose addresses are in place.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.ownership.held()
+    }
+
+    /// Our term.
+    #[must_use]
+    pub const fn term(&self) -> u64 {
+        self.ownership.term()
+    }
+
+    /// Why nothing is acquired, where something would be.
+    #[must_use]
+    pub const fn withheld(&self) -> Option<Withheld> {
+        self.ownership.withheld()
+    }
+
+    /// What the configurations differ in: channels, groups, interval.
+    #[must_use]
+    pub const fn differences(&self) -> [bool; 3] {
+        self.said.differs
+    }
+}

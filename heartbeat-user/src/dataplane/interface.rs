@@ -49,6 +49,20 @@ pub enum XdpPreference {
 }
 
 impl XdpPreference {
+    /// Every preference.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Native, Self::Generic, Self::Socket];
+
+    /// Its name in the configuration file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Socket => "socket",
+        }
+    }
+
     /// Whether it is content with `mode`.
     #[must_use]
     pub const fn allows(self, mode: XdpMode) -> bool {

@@ -10,9 +10,8 @@
 //! Not pinned, since each load brings its own: keys (nobody shall find them in a file system), the doorbell, the log.
 
 use super::{
-    Tables, XdpMode, XdpPreference,
+    Tables, XdpMode, XdpPreference, bpf_link,
     interface::{self, Holder},
-    link,
     pins::{
         BPFFS, LINK, PINNED, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape,
         unpin,
@@ -368,7 +367,7 @@ impl Kernel {
             return None;
         }
         let mut adopt = || -> Result<(XdpMode, FdLink)> {
-            let of = link::ifindex(&path)?;
+            let of = bpf_link::ifindex(&path)?;
             ensure!(of == ifindex, "it was on the interface of index {of}, {interface} now has {ifindex}");
             let holder = interface::holder(ifindex)?.context("it has no program")?;
             ensure!(preference.allows(holder.mode), "it is in {} mode", holder.mode);
@@ -483,7 +482,7 @@ impl Kernel {
         names.retain(|name| {
             let path = self.link_path(name);
             let adoptable =
-                if_nametoindex(name.as_str()).is_ok_and(|now| link::ifindex(&path).is_ok_and(|of| of == now));
+                if_nametoindex(name.as_str()).is_ok_and(|now| bpf_link::ifindex(&path).is_ok_and(|of| of == now));
             if !adoptable {
                 unpin(&path);
             }

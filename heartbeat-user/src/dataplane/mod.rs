@@ -1,10 +1,15 @@
-//! How heartbeats come in and go out: the XDP program in the kernel, the maps that it shares with us, and the ways to
-//! attach it.
+//! What touches the machine on behalf of the heartbeats: the XDP program and its maps, sockets, interfaces, clocks, the
+//! pulse thread's place in the scheduler. The only part of the agent with `unsafe` code.
 
+pub mod bell;
+mod bpf_link;
+pub mod clock;
 mod interface;
 mod kernel;
-mod link;
+pub mod link;
 mod pins;
+pub mod realtime;
+pub mod socket;
 mod tables;
 
 pub use interface::{XdpMode, XdpPreference};

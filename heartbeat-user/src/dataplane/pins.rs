@@ -1,6 +1,6 @@
 //! The folder of pins: what is in it, what of it can be adopted, and how it is emptied.
 
-use super::link;
+use super::bpf_link;
 use anyhow::{Context as _, Result};
 use aya::maps::MapInfo;
 use heartbeat_ebpf::layout::{self, End, map};
@@ -89,7 +89,7 @@ pub(super) fn empty(folder: &Path) -> Result<()> {
 
 pub(super) fn remove_pin(path: &Path) -> Result<()> {
     if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LINK.as_bytes()))
-        && let Err(error) = link::detach(path)
+        && let Err(error) = bpf_link::detach(path)
     {
         // Its interface is gone, or it is no link at all: the pin has to go in any case.
         log::debug!("detaching {}: {error}", path.display());

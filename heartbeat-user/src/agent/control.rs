@@ -1,0 +1,265 @@
+//! The control side: everything that may take its time.
+
+use super::{
+    Ended, Options,
+    setup::{Parts, attach},
+    shared::{Command, Report},
+};
+use crate::{
+    config::{Config, PairKeys, check_host},
+    core::{ChannelIndex, GroupIndex},
+    dataplane::{XdpMode, bell, clock},
+    status::{ControlEvent, Journal, Sources, Status, socket_path},
+    takeover::{Done, Order},
+};
+use anyhow::{Context, Result, anyhow, bail};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use tokio::{
+    io::{AsyncWriteExt, unix::AsyncFd},
+    net::{UnixListener, UnixStream},
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::timeout,
+};
+
+/// Readers of the status at a time; more are turned away.
+const MAX_READERS: usize = 64;
+/// A reader gets this long.
+const READER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs until the pulse thread has ended.
+pub(super) async fn run(options: &Options, journal: Journal, parts: Parts) -> Result<Ended> {
+    let mut control = Control { options, journal, parts, readers: JoinSet::new(), ended: Ended::Stopped };
+    let result = control.serve().await;
+    control.end(result)
+}
+
+struct Control<'a> {
+    options: &'a Options,
+    journal: Journal,
+    parts: Parts,
+    readers: JoinSet<()>,
+    ended: Ended,
+}
+
+impl Control<'_> {
+    async fn serve(&mut self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let listener = listen(&self.options.runtime_dir)?;
+        let control_bell = bell::watch(self.parts.control_bell.clone())?;
+        let mut logger = match &mut self.parts.kernel {
+            Some(kernel) => Some(bell::watch(kernel.logger()?)?),
+            None => None,
+        };
+        while !self.parts.pulse.is_finished() {
+            tokio::select! {
+                _ = terminate.recv() => self.command(Command::Stop)?,
+                _ = interrupt.recv() => self.command(Command::Stop)?,
+                _ = hangup.recv() => self.reload()?,
+                rung = control_bell.readable() => {
+                    rung?.clear_ready();
+                    self.parts.control_bell.silence();
+                    self.take_reports();
+                }
+                Ok((stream, _)) = listener.accept() => self.answer(stream),
+                Some(_) = self.readers.join_next(), if !self.readers.is_empty() => {}
+                Ok(mut guard) = readable(&mut logger) => {
+                    guard.get_inner_mut().flush();
+                    guard.clear_ready();
+                }
+            }
+        }
+        self.take_reports();
+        Ok(())
+    }
+
+    fn command(&self, command: Command) -> Result<()> {
+        self.parts.commands.send(command).context("the pulse thread is gone")?;
+        self.parts.pulse_bell.ring();
+        Ok(())
+    }
+
+    /// A new life of the agent, with the configuration as it is now, if that is one that could start.
+    fn reload(&mut self) -> Result<()> {
+        let Options { config_file, node, .. } = self.options;
+        let usable = Config::load(config_file).map_err(anyhow::Error::from).and_then(|config| {
+            PairKeys::load(&config.pair.key_file)?;
+            match check_host(&config, *node).first() {
+                Some(problem) => Err(anyhow!("{problem}")),
+                None => Ok(()),
+            }
+        });
+        match usable {
+            Ok(()) => {
+                self.ended = Ended::Restart;
+                self.journal.control(&ControlEvent::Restarting);
+                self.command(Command::Restart)
+            }
+            Err(error) => {
+                self.journal.control(&ControlEvent::ReloadRefused { why: format!("{error:#}") });
+                Ok(())
+            }
+        }
+    }
+
+    fn take_reports(&mut self) {
+        while let Ok(report) = self.parts.reports.try_recv() {
+            match report {
+                Report::Event { time_ns, event } => self.journal.core(time_ns, &event),
+                Report::Attach(channel) => self.attach(channel),
+                Report::Takeover(done) => self.tell_takeover(done),
+            }
+        }
+    }
+
+    /// The interface is another one than before.
+    fn attach(&mut self, channel: ChannelIndex) {
+        let config = &self.options.config;
+        let end = config.channels[channel.usize()].end(self.options.node);
+        let attached = attach(self.parts.kernel.as_mut(), config.dataplane.xdp, channel, end, &self.journal);
+        let mode = attached.unwrap_or_else(|error| {
+            // At the start this is refused; now, hearing by the socket is better than not at all.
+            log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
+            XdpMode::Socket
+        });
+        self.parts.modes[channel.usize()] = mode;
+        if let Err(error) = self.command(Command::Attached { channel, by_socket: mode == XdpMode::Socket }) {
+            log::warn!("{error:#}");
+        }
+    }
+
+    fn tell_takeover(&self, done: Done) {
+        let group_of = |done: &Done| match *done {
+            Done::Acquired { group, .. }
+            | Done::AcquireFailed { group, .. }
+            | Done::Isolated { group, .. }
+            | Done::Released { group, .. }
+            | Done::Restored { group, .. } => group,
+        };
+        let group = group_of(&done);
+        let addresses = self.options.config.groups.get(group.usize()).map_or(0, |g| g.addresses.len());
+        let failures = match done {
+            Done::Acquired { stages, failures, .. } => {
+                let after = |at: crate::core::Nanos| at.since(stages.ordered);
+                self.journal.control(&ControlEvent::TakeoverMeasured {
+                    group,
+                    addresses,
+                    first_address_ns: after(stages.first_address),
+                    addresses_in_place_ns: after(stages.addresses_in_place),
+                    announced_ns: after(stages.announced),
+                });
+                failures
+            }
+            Done::AcquireFailed { failures, .. } | Done::Released { failures, .. } => failures,
+            Done::Restored { address, .. } => {
+                self.journal.control(&ControlEvent::AddressRestored { group, address: address.to_string() });
+                Vec::new()
+            }
+            Done::Isolated { .. } => Vec::new(),
+        };
+        for failure in failures {
+            let event = ControlEvent::AddressFailed {
+                group,
+                address: failure.address.to_string(),
+                why: format!("not {}: {}", failure.step, failure.reason),
+            };
+            self.journal.control(&event);
+        }
+    }
+
+    /// P1 to P3: one document, to whoever connects. Never asks the pulse thread.
+    fn answer(&mut self, mut stream: UnixStream) {
+        if self.readers.len() >= MAX_READERS {
+            return;
+        }
+        let text = match self.status() {
+            Ok(status) => status + "\n",
+            Err(error) => return log::warn!("status: {error:#}"),
+        };
+        self.readers.spawn(async move {
+            // A reader who does not read, or hangs up, loses.
+            let _ = timeout(READER_PATIENCE, async {
+                stream.write_all(text.as_bytes()).await?;
+                stream.shutdown().await
+            })
+            .await;
+        });
+    }
+
+    fn status(&self) -> Result<String> {
+        let parts = &self.parts;
+        let view = parts.shared.view.lock().map_err(|_| anyhow!("the pulse thread died"))?.clone();
+        let status = Status::new(&Sources {
+            config: &self.options.config,
+            node: self.options.node,
+            incarnation: parts.incarnation,
+            view: &view,
+            tables: &parts.tables,
+            modes: &parts.modes,
+            lateness: &parts.shared.lateness,
+            events_lost: parts.shared.events_lost.load(Relaxed),
+            now: clock::monotonic(),
+        });
+        Ok(serde_json::to_string_pretty(&status)?)
+    }
+
+    /// Ends the takeover thread, and takes everything away unless a new life follows.
+    fn end(self, served: Result<()>) -> Result<Ended> {
+        let Self { options, journal, parts, ended, .. } = self;
+        let Parts { kernel, orders, reports, pulse, takeover, tables, lock, .. } = parts;
+        let died = match pulse.join() {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(anyhow!("the pulse thread failed: {error}")),
+            Err(_) => Some(anyhow!("the pulse thread panicked")),
+        };
+        let failed = died.or(served.err());
+        if failed.is_some() {
+            // Nobody says any more that we are alive: what we hold is the peer's.
+            let owned = tables.agent().owned.get();
+            for group in (0..options.config.groups.len()).map(|i| GroupIndex(i as u8)) {
+                if owned & group.bit() != 0 {
+                    let _ = orders.send(Order::Release { group, ordered: clock::monotonic() });
+                }
+            }
+            tables.agent().owned.set(0);
+        }
+        let _ = orders.send(Order::Stop);
+        drop(reports);
+        if takeover.join().is_err() {
+            bail!("the takeover thread panicked: look for group addresses on this host with `ip address`");
+        }
+        let _ = std::fs::remove_file(socket_path(&options.runtime_dir));
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if ended == Ended::Stopped {
+            if let Some(kernel) = kernel {
+                kernel.remove().context("taking the XDP program away")?;
+            }
+            journal.control(&ControlEvent::Stopped);
+        }
+        drop(lock);
+        Ok(ended)
+    }
+}
+
+fn listen(runtime_dir: &std::path::Path) -> Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = socket_path(runtime_dir);
+    // Ours by the lock: an earlier life's.
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).with_context(|| format!("{}: cannot listen", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+async fn readable<T: std::os::fd::AsRawFd>(
+    fd: &mut Option<AsyncFd<T>>,
+) -> std::io::Result<tokio::io::unix::AsyncFdReadyMutGuard<'_, T>> {
+    match fd {
+        Some(fd) => fd.readable_mut().await,
+        None => std::future::pending().await,
+    }
+}

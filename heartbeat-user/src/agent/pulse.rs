@@ -1,0 +1,348 @@
+//! The pulse thread: sends, drains, judges. Nothing on its path allocates, waits for a lock or writes a log; whatever
+//! takes longer than a heartbeat is handed to the takeover thread or to the control side, and never waited for.
+
+use super::shared::{Command, Report, Shared};
+use crate::{
+    core::{Action, ChannelIndex, Core, Link, Nanos, Reason, SocketResult},
+    dataplane::{
+        Tables,
+        bell::{self, Bell},
+        clock,
+        link::Observer,
+        socket::{Ends, HeartbeatSocket},
+    },
+    takeover::Order,
+};
+use aya::maps::{MapData, RingBuf};
+use crossbeam_channel::{Receiver, Sender};
+use heartbeat_ebpf::{
+    admit::{self, Expected},
+    layout::{Outcome, Record},
+    siphash::Key,
+    wire::{LEN, Message, View},
+};
+use std::{
+    os::fd::AsFd,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+/// Interfaces are looked at this often.
+const LOOK_EVERY: Nanos = Nanos::from_millis(50);
+/// Most datagrams taken from a channel without XDP at once: a flood must not keep the thread from sending.
+const MOST_RECEIVED: usize = 256;
+
+/// What the thread needs of one channel.
+#[derive(Debug)]
+pub struct PulseChannel {
+    /// Its ends.
+    pub ends: Ends,
+    /// Whether heartbeats come by the socket, not by XDP.
+    pub by_socket: bool,
+    socket: Option<HeartbeatSocket>,
+    live_version: u64,
+    handshake_version: u64,
+    strangers: u64,
+    index: u32,
+}
+
+impl PulseChannel {
+    /// A channel that is to be opened. What its slot already holds counts as seen, but for the last live message.
+    pub fn new(ends: Ends, index: u32, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
+        let slot = &tables.slots()[channel.usize()];
+        Self {
+            ends,
+            by_socket,
+            socket: None,
+            live_version: 0,
+            handshake_version: slot.handshake.version(),
+            strangers: strangers(tables, channel),
+            index,
+        }
+    }
+}
+
+/// The pulse thread's world.
+pub struct Pulse {
+    /// The judgement.
+    pub core: Core,
+    /// One for each channel of the configuration.
+    pub channels: Vec<PulseChannel>,
+    /// What the kernel counted.
+    pub tables: Arc<Tables>,
+    /// Rings when the peer's public state changed.
+    pub doorbell: Option<RingBuf<MapData>>,
+    /// Rings when there are commands.
+    pub bell: Bell,
+    /// From the takeover thread and the control side.
+    pub commands: Receiver<Command>,
+    /// To the takeover thread.
+    pub orders: Sender<Order>,
+    /// To the control side.
+    pub reports: Sender<Report>,
+    /// Rings when there are reports.
+    pub control: Bell,
+    /// What the control side shows.
+    pub shared: Arc<Shared>,
+    /// The key that signs, and both that verify.
+    pub signing: Key,
+    /// By key id.
+    pub keys: [Option<Key>; 2],
+    /// The pair, and our own node's number.
+    pub expected: Expected,
+    /// Looks at interfaces.
+    pub observer: Observer,
+    /// When that was done last.
+    pub looked_at: Nanos,
+    /// Channels to attach anew that the control side has no room for yet.
+    pub attach_pending: u64,
+}
+
+impl Pulse {
+    /// Runs until the core says `Exit`.
+    ///
+    /// # Errors
+    /// When waiting is impossible: a programming error.
+    pub fn run(mut self) -> std::io::Result<()> {
+        loop {
+            let deadline = self.core.deadline();
+            let rung = self.wait(deadline)?;
+            let now = clock::monotonic();
+            if !rung {
+                self.shared.lateness.record(now.since(deadline));
+            }
+            self.drain(now);
+            self.take_commands();
+            self.look_at_links(now);
+            self.core.handle_time(now);
+            let exit = self.perform(now);
+            self.publish(now);
+            if exit {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a bell rang.
+    fn wait(&mut self, deadline: Nanos) -> std::io::Result<bool> {
+        let doorbell = self.doorbell.as_ref().map(AsFd::as_fd);
+        let [commands, news] = bell::wait([Some(self.bell.as_fd()), doorbell], clock::monotonic(), deadline)?;
+        if commands {
+            self.bell.silence();
+        }
+        if news && let Some(doorbell) = &mut self.doorbell {
+            // What changed is in the slots.
+            while doorbell.next().is_some() {}
+        }
+        Ok(commands || news)
+    }
+
+    /// Everything that the kernel has counted since the last time.
+    fn drain(&mut self, now: Nanos) {
+        for i in 0..self.channels.len() {
+            let channel = ChannelIndex(i as u8);
+            if self.channels[i].by_socket {
+                self.receive(channel, now);
+            }
+            let slot = &self.tables.slots()[i];
+            // A new pairing first: it makes sense of what follows.
+            if let Some((message, arrived)) = news(&slot.handshake, &mut self.channels[i].handshake_version) {
+                self.core.handle_handshake(now, channel, &message, arrived);
+                self.publish_pairing();
+            }
+            if let Some((message, arrived)) = news(&slot.live, &mut self.channels[i].live_version)
+                && message.incarnation == self.core.peer_incarnation()
+                && message.peer_incarnation == self.expected_incarnation()
+            {
+                self.core.handle_heartbeat(now, channel, &message, arrived);
+            }
+            let strangers = strangers(&self.tables, channel);
+            if std::mem::replace(&mut self.channels[i].strangers, strangers) != strangers {
+                self.core.handle_stranger(now, channel);
+            }
+        }
+    }
+
+    fn expected_incarnation(&self) -> u64 {
+        self.tables.agent().incarnation.get()
+    }
+
+    /// A channel without XDP: the same checks, here.
+    fn receive(&mut self, channel: ChannelIndex, now: Nanos) {
+        let i = channel.usize();
+        let Some(socket) = &self.channels[i].socket else { return };
+        let (slot, histogram) = (&self.tables.slots()[i], &self.tables.inter_arrival()[i]);
+        let mut buffer = [0; LEN + 1];
+        for _ in 0..MOST_RECEIVED {
+            let (len, stamp) = match socket.receive(&mut buffer) {
+                Ok(Some(received)) => received,
+                Ok(None) => return,
+                Err(e) => {
+                    let errno = e.raw_os_error().unwrap_or(libc::EIO);
+                    self.core.handle_socket(now, channel, SocketResult::Failed(errno));
+                    return;
+                }
+            };
+            let message = buffer.first_chunk::<LEN>().filter(|_| len == LEN).map(View::new);
+            let expected = Expected { channel: channel.0, ..self.expected };
+            let key = |id: u8| self.keys.get(usize::from(id)).copied().flatten();
+            let age = stamp.map_or(0, |stamp| clock::realtime_ns().saturating_sub(stamp));
+            let arrived = || now.0.saturating_sub(age);
+            admit::receive(message, expected, self.tables.agent(), key, slot, histogram, arrived);
+        }
+    }
+
+    fn take_commands(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Acquired { group, at, in_place } => self.core.handle_acquired(at, group, in_place),
+                Command::Isolated { group, at } => self.core.handle_isolated(at, group),
+                Command::Released { group, at } => self.core.handle_released(at, group),
+                Command::Attached { channel, by_socket } => self.channels[channel.usize()].by_socket = by_socket,
+                Command::Stop => self.core.handle_stop(clock::monotonic()),
+                Command::Restart => self.core.handle_restart(),
+            }
+        }
+    }
+
+    fn look_at_links(&mut self, now: Nanos) {
+        if now.since(self.looked_at) < LOOK_EVERY && !self.core.silence_is_due(now) {
+            return;
+        }
+        self.looked_at = now;
+        for (i, channel) in self.channels.iter_mut().enumerate() {
+            let link = match self.observer.look(&channel.ends.interface) {
+                None => Link::Absent,
+                Some(seen) => {
+                    channel.index = seen.index;
+                    Link::Present { index: seen.index, carrier: seen.carrier }
+                }
+            };
+            self.core.handle_link(now, ChannelIndex(i as u8), link);
+        }
+    }
+
+    /// Does what the core wants done. Whether that was the end.
+    fn perform(&mut self, now: Nanos) -> bool {
+        // Before anything is said: what the kernel checks against, and what a next life of the agent would resume.
+        self.publish_pairing();
+        // One reading of both clocks, so that events of one moment have one time.
+        let realtime_now = clock::realtime_of(now);
+        let mut told = false;
+        let mut exit = false;
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Send(channel) => self.send(channel, now),
+                Action::OpenSocket(channel) => self.open(channel, now),
+                Action::CloseSocket(channel) => self.channels[channel.usize()].socket = None,
+                Action::Attach(channel) => self.attach_pending |= channel.bit(),
+                // Room for two orders a group: the core has at most one outstanding for each.
+                Action::Acquire(group, reason) => {
+                    let _ = self.orders.try_send(Order::Acquire {
+                        group,
+                        ordered: now,
+                        unless_isolated: reason == Reason::PeerDead,
+                    });
+                }
+                Action::Release(group) => {
+                    let _ = self.orders.try_send(Order::Release { group, ordered: now });
+                }
+                Action::Tell(at, event) => {
+                    told = true;
+                    let time_ns = realtime_now.wrapping_sub(now.0.wrapping_sub(at.0));
+                    if self.reports.try_send(Report::Event { time_ns, event }).is_err() {
+                        self.shared.events_lost.fetch_add(1, Relaxed);
+                    }
+                }
+                Action::Exit => exit = true,
+            }
+        }
+        while self.attach_pending != 0 {
+            let channel = ChannelIndex(self.attach_pending.trailing_zeros() as u8);
+            if self.reports.try_send(Report::Attach(channel)).is_err() {
+                break;
+            }
+            told = true;
+            self.attach_pending &= !channel.bit();
+        }
+        if told {
+            self.control.ring();
+        }
+        exit
+    }
+
+    fn open(&mut self, channel: ChannelIndex, now: Nanos) {
+        let c = &mut self.channels[channel.usize()];
+        let result = match HeartbeatSocket::open(&c.ends, c.index) {
+            Ok(socket) => {
+                c.socket = Some(socket);
+                SocketResult::Opened
+            }
+            Err(e) => SocketResult::Failed(e.raw_os_error().unwrap_or(libc::EIO)),
+        };
+        self.core.handle_socket(now, channel, result);
+    }
+
+    fn send(&mut self, channel: ChannelIndex, now: Nanos) {
+        let Some(message) = self.core.message(now, channel) else { return };
+        let Some(socket) = &self.channels[channel.usize()].socket else { return };
+        let mut buffer = [0; LEN];
+        message.emit(self.signing, &mut buffer);
+        let result = match socket.send(&buffer) {
+            Ok(true) => SocketResult::Sent,
+            Ok(false) => SocketResult::Full,
+            Err(e) => SocketResult::Failed(e.raw_os_error().unwrap_or(libc::EIO)),
+        };
+        self.core.handle_socket(now, channel, result);
+    }
+
+    fn publish_pairing(&self) {
+        self.tables.agent().peer_incarnation.set(self.core.peer_incarnation());
+    }
+
+    /// The agent's cell, for the kernel and for a next life; the judgement, for the control side.
+    fn publish(&self, now: Nanos) {
+        let agent = self.tables.agent();
+        agent.owned.set(self.core.owned());
+        agent.term.set(self.core.term());
+        agent.alive_ns.set(now.0);
+        // Never waits: where the control side is reading, it gets the next one.
+        if let Ok(mut view) = self.shared.view.try_lock() {
+            view.at = now;
+            view.peer = self.core.peer();
+            view.peer_left = self.core.peer_left();
+            view.peer_incarnation = self.core.peer_incarnation();
+            view.peer_owned = self.core.peer_owned();
+            view.owned = self.core.owned();
+            view.held = self.core.held();
+            view.term = self.core.term();
+            view.withheld = self.core.withheld();
+            view.differences = self.core.differences();
+            for (i, to) in view.channels.iter_mut().enumerate() {
+                if let Some(channel) = self.core.channel(ChannelIndex(i as u8)) {
+                    *to = channel;
+                }
+            }
+        }
+    }
+}
+
+/// The message of a record, where it is another one than last time.
+fn news(record: &Record, version: &mut u64) -> Option<(Message, Nanos)> {
+    let current = record.version();
+    if current == *version {
+        return None;
+    }
+    let (words, stamp_ns) = record.read()?;
+    // Whatever was written after `current` shows up as another version next time.
+    *version = current;
+    Some((Message::parse(&words), Nanos(stamp_ns)))
+}
+
+/// Heartbeats on a channel that are not our peer's: somebody is there whom we cannot read.
+fn strangers(tables: &Tables, channel: ChannelIndex) -> u64 {
+    let slot = &tables.slots()[channel.usize()];
+    [Outcome::WrongPair, Outcome::WrongChannel, Outcome::SameNode, Outcome::WrongTag]
+        .into_iter()
+        .map(|outcome| slot.counted(outcome))
+        .sum()
+}

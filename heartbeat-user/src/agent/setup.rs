@@ -1,0 +1,370 @@
+//! From a checked configuration to running threads: lock, keys, maps, what an earlier life left behind.
+
+use super::{
+    Options,
+    pulse::{Pulse, PulseChannel},
+    shared::{Command, LatenessHistogram, Report, Shared, View},
+};
+use crate::{
+    config::{PairKeys, XdpPreference, check_host},
+    core::{ChannelIndex, Core, GroupIndex, Link, Nanos, PeerState, Resumed, Setup},
+    dataplane::{
+        Adopted, Kernel, Settings, Tables, XdpMode, bell::Bell, clock, link::Observer, realtime, socket::Ends,
+    },
+    status::{ControlEvent, Journal},
+    takeover::{self, Done, GroupPlan, Netlink, Order, PlannedAddress},
+};
+use anyhow::{Context, Result, bail, ensure};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use heartbeat_ebpf::{admit::Expected, siphash::Key};
+use nix::fcntl::{Flock, FlockArg};
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    thread::JoinHandle,
+};
+
+/// Reports that may wait for the control side.
+const REPORTS: usize = 4_096;
+/// Commands that may wait for the pulse thread, and orders for the takeover thread: two a group, and some.
+const COMMANDS: usize = 256;
+/// Pages of stack are touched when they are used; this is what a thread may use at most.
+const STACK: usize = 256 * 1024;
+
+/// Everything that the control side holds.
+pub(super) struct Parts {
+    pub(super) kernel: Option<Kernel>,
+    pub(super) tables: Arc<Tables>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) modes: Vec<XdpMode>,
+    pub(super) incarnation: u64,
+    pub(super) commands: Sender<Command>,
+    pub(super) pulse_bell: Bell,
+    pub(super) orders: Sender<Order>,
+    pub(super) reports: Receiver<Report>,
+    pub(super) control_bell: Bell,
+    pub(super) pulse: JoinHandle<std::io::Result<()>>,
+    pub(super) takeover: JoinHandle<()>,
+    /// Held for as long as the agent runs.
+    pub(super) lock: Flock<File>,
+}
+
+/// Prepares everything and starts the threads.
+pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
+    let Options { config, node, runtime_dir, .. } = options;
+    let node = *node;
+    let problems = check_host(config, node);
+    if !problems.is_empty() {
+        let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        bail!("this host does not fit the configuration:\n{}", list.join("\n"));
+    }
+    let keys = PairKeys::load(&config.pair.key_file)?;
+    let lock = lock(runtime_dir)?;
+    if let Err(error) = realtime::lock_memory() {
+        log::warn!("memory cannot be locked ({error}): under memory pressure heartbeats may be late");
+    }
+
+    let by_id = keys.keys.map(|key| key.map(Key::new));
+    let settings = Settings { port: config.pair.port, pair_id: config.pair.id, node, keys: by_id };
+    let (mut kernel, tables, adopted) = open_kernel(config.dataplane.xdp, &settings, runtime_dir)?;
+    let doorbell = kernel.as_mut().and_then(Kernel::doorbell);
+
+    let plans: Vec<GroupPlan> = config
+        .groups
+        .iter()
+        .map(|g| GroupPlan {
+            name: g.name.clone(),
+            addresses: g
+                .addresses
+                .iter()
+                .map(|a| PlannedAddress {
+                    interface: config.channels[a.channel.usize()].end(node).interface.clone(),
+                    ip: a.address,
+                    prefix: a.prefix,
+                })
+                .collect(),
+        })
+        .collect();
+    let resumed = if adopted.maps { resume(&tables, config.timing.detection(), plans.len()) } else { None };
+    let owned = resumed.map_or(0, |r| r.owned);
+    sweep(&plans, owned, journal)?;
+
+    // From here on the kernel counts for this life: what names an earlier one serves the handshake.
+    let incarnation = incarnation()?;
+    tables.agent().incarnation.set(incarnation);
+    tables.agent().peer_incarnation.set(resumed.map_or(0, |r| r.peer_incarnation));
+
+    let observer = Observer::new().context("a socket to look at interfaces")?;
+    let mut modes = Vec::new();
+    let mut links = Vec::new();
+    let mut channels = Vec::new();
+    for channel in &config.channels {
+        let (own, peer) = (channel.end(node), channel.end(node.other()));
+        let mode = attach(kernel.as_mut(), config.dataplane.xdp, channel.index, own, journal)?;
+        let seen = observer.look(&own.interface).with_context(|| format!("interface {} is gone", own.interface))?;
+        let ends =
+            Ends { interface: own.interface.clone(), own: own.address, peer: peer.address, port: config.pair.port };
+        links.push(Link::Present { index: seen.index, carrier: seen.carrier });
+        channels.push(PulseChannel::new(ends, seen.index, mode == XdpMode::Socket, &tables, channel.index));
+        modes.push(mode);
+    }
+    if let Some(kernel) = &mut kernel {
+        kernel.settle()?;
+    }
+
+    let now = clock::monotonic();
+    let setup = Setup {
+        node,
+        pair_id: config.pair.id,
+        key_id: keys.signing,
+        timing: config.timing,
+        links,
+        homes: config.groups.iter().map(|g| g.home).collect(),
+        groups_digest: config.groups_digest(),
+        incarnation,
+        resumed,
+    };
+    let core = Core::new(setup, now);
+    let shared = Arc::new(Shared {
+        view: Mutex::new(View {
+            at: now,
+            peer: PeerState::Unknown,
+            peer_left: false,
+            peer_incarnation: 0,
+            peer_owned: 0,
+            owned,
+            held: 0,
+            term: 0,
+            withheld: None,
+            differences: [false; 3],
+            channels: (0..channels.len()).filter_map(|i| core.channel(ChannelIndex(i as u8))).collect(),
+        }),
+        lateness: LatenessHistogram::new(),
+        events_lost: AtomicU64::new(0),
+    });
+
+    let (commands, commands_in) = bounded(COMMANDS);
+    let (orders, orders_in) = bounded(COMMANDS);
+    let (reports, reports_in) = bounded(REPORTS);
+    let (pulse_bell, control_bell) = (Bell::new()?, Bell::new()?);
+    for group in (0..plans.len()).map(|i| GroupIndex(i as u8)).filter(|g| owned & g.bit() != 0) {
+        // Still in place: the takeover thread is to know, announce and guard them again.
+        orders.send(Order::Acquire { group, ordered: now, unless_isolated: false })?;
+    }
+    let takeover = {
+        let (commands, reports) = (commands.clone(), reports.clone());
+        let (pulse_bell, control_bell) = (pulse_bell.clone(), control_bell.clone());
+        let interfaces = config.channels.iter().map(|c| c.end(node).interface.clone()).collect();
+        let worker = takeover::Worker::open(plans, interfaces).context("sockets for takeovers")?;
+        thread("takeover", config.dataplane.priority - 1, move || {
+            worker.run(&orders_in, |done| {
+                if let Some(command) = answer(&done) {
+                    let _ = commands.send(command);
+                    pulse_bell.ring();
+                }
+                let _ = reports.send(Report::Takeover(done));
+                control_bell.ring();
+            });
+        })?
+    };
+    let pulse = Pulse {
+        core,
+        channels,
+        tables: Arc::clone(&tables),
+        doorbell,
+        bell: pulse_bell.clone(),
+        commands: commands_in,
+        orders: orders.clone(),
+        reports,
+        control: control_bell.clone(),
+        shared: Arc::clone(&shared),
+        signing: Key::new(keys.signing_key()),
+        keys: by_id,
+        expected: Expected { pair_id: config.pair.id, node: node.wire(), channel: 0 },
+        observer,
+        looked_at: now,
+        attach_pending: 0,
+    };
+    let pulse = {
+        let ended = control_bell.clone();
+        thread("pulse", config.dataplane.priority, move || {
+            // Also when it panics: the control side must look.
+            struct RingsAtTheEnd(Bell);
+            impl Drop for RingsAtTheEnd {
+                fn drop(&mut self) {
+                    self.0.ring();
+                }
+            }
+            let _ended = RingsAtTheEnd(ended);
+            pulse.run()
+        })?
+    };
+    Ok(Parts {
+        kernel,
+        tables,
+        shared,
+        modes,
+        incarnation,
+        commands,
+        pulse_bell,
+        orders,
+        reports: reports_in,
+        control_bell,
+        pulse,
+        takeover,
+        lock,
+    })
+}
+
+/// One agent to a runtime directory.
+fn lock(runtime_dir: &Path) -> Result<Flock<File>> {
+    std::fs::create_dir_all(runtime_dir)
+        .with_context(|| format!("--runtime-dir {}: cannot be made", runtime_dir.display()))?;
+    let path = runtime_dir.join("lock");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o644)
+        .open(&path)
+        .with_context(|| format!("{}: cannot be opened", path.display()))?;
+    let mut holder = String::new();
+    let _ = (&mut file).take(32).read_to_string(&mut holder);
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(mut lock) => {
+            lock.relock(FlockArg::LockExclusiveNonblock).ok();
+            lock.set_len(0)?;
+            std::io::Seek::rewind(&mut *lock)?;
+            writeln!(lock, "{}", std::process::id())?;
+            Ok(lock)
+        }
+        Err((_, nix::Error::EWOULDBLOCK)) => bail!(
+            "--runtime-dir {}: an agent (process {}) runs on it already; stop that one, or give each its own directory",
+            runtime_dir.display(),
+            holder.trim()
+        ),
+        Err((_, error)) => Err(error).with_context(|| format!("{}: cannot be locked", path.display())),
+    }
+}
+
+/// `/run/heartbeat` -> `/sys/fs/bpf/heartbeat/run-heartbeat`: agents beside each other do not share maps.
+fn pin_folder(runtime_dir: &Path) -> Result<PathBuf> {
+    let absolute = runtime_dir.canonicalize()?;
+    let name = absolute.to_string_lossy().trim_start_matches('/').replace('/', "-");
+    // bpffs wants no dots in names.
+    Ok(Path::new("/sys/fs/bpf/heartbeat").join(name.replace('.', "_")))
+}
+
+fn open_kernel(
+    preference: XdpPreference,
+    settings: &Settings,
+    runtime_dir: &Path,
+) -> Result<(Option<Kernel>, Arc<Tables>, Adopted)> {
+    let without = || Ok((None, Arc::new(Tables::anonymous()?), Adopted::default()));
+    if preference == XdpPreference::Socket {
+        return without();
+    }
+    match pin_folder(runtime_dir).and_then(|folder| Kernel::open(settings, &folder)) {
+        Ok((kernel, adopted)) => {
+            let tables = kernel.tables();
+            Ok((Some(kernel), tables, adopted))
+        }
+        Err(error) if preference == XdpPreference::Auto => {
+            log::warn!("no XDP on this host, so heartbeats come by sockets: {error:#}");
+            without()
+        }
+        Err(error) => {
+            Err(error).context("dataplane.xdp requires XDP, which is not to be had here; \"auto\" would fall back")
+        }
+    }
+}
+
+/// How the channel's heartbeats are received from now on.
+pub(super) fn attach(
+    kernel: Option<&mut Kernel>,
+    preference: XdpPreference,
+    channel: ChannelIndex,
+    end: &crate::config::End,
+    journal: &Journal,
+) -> Result<XdpMode> {
+    let (xdp_mode, why) = match kernel {
+        Some(kernel) => {
+            let attached = kernel
+                .attach(channel, &end.interface, end.address, preference)
+                .with_context(|| format!("attaching to {}", end.interface))?;
+            (attached.mode, attached.why)
+        }
+        None => (XdpMode::Socket, None),
+    };
+    journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode, why });
+    Ok(xdp_mode)
+}
+
+/// What an earlier life left in its cell. Its groups are ours still only if it ended so recently that the peer cannot have
+/// found it dead: else the peer may hold them by now.
+fn resume(tables: &Tables, detection: Nanos, groups: usize) -> Option<Resumed> {
+    let agent = tables.agent();
+    if agent.incarnation.get() == 0 {
+        return None;
+    }
+    let in_time = clock::monotonic().since(Nanos(agent.alive_ns.get())) < detection;
+    let all = if groups >= 64 { u64::MAX } else { (1 << groups) - 1 };
+    Some(Resumed {
+        peer_incarnation: agent.peer_incarnation.get(),
+        owned: if in_time { agent.owned.get() & all } else { 0 },
+        term: agent.term.get(),
+    })
+}
+
+/// Group addresses that are here without being ours: of a life that ended too long ago, or put here by hand.
+fn sweep(plans: &[GroupPlan], owned: u64, journal: &Journal) -> Result<()> {
+    let swept = Netlink::open()
+        .and_then(|mut netlink| takeover::remove_unowned(plans, owned, &mut netlink))
+        .context("removing group addresses that are not ours")?;
+    for (group, address) in swept.removed {
+        journal.control(&ControlEvent::AddressSwept { group, address: address.to_string() });
+    }
+    let failures: Vec<_> = swept.failures.iter().map(ToString::to_string).collect();
+    ensure!(failures.is_empty(), "group addresses that are not ours stay on this host: {}", failures.join("; "));
+    Ok(())
+}
+
+/// What the core is to know of what the takeover thread did.
+fn answer(done: &Done) -> Option<Command> {
+    Some(match *done {
+        Done::Acquired { group, stages, .. } => Command::Acquired { group, at: stages.announced, in_place: true },
+        Done::AcquireFailed { group, .. } => Command::Acquired { group, at: clock::monotonic(), in_place: false },
+        Done::Isolated { group, at } => Command::Isolated { group, at },
+        Done::Released { group, at, .. } => Command::Released { group, at },
+        Done::Restored { .. } => return None,
+    })
+}
+
+fn incarnation() -> Result<u64> {
+    loop {
+        let random = getrandom::u64().context("no randomness for an incarnation")?;
+        if random != 0 {
+            return Ok(random);
+        }
+    }
+}
+
+fn thread<T: Send + 'static>(
+    name: &str,
+    priority: u8,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
+    let name = name.to_owned();
+    let builder = std::thread::Builder::new().name(name.clone()).stack_size(STACK);
+    Ok(builder.spawn(move || {
+        if let Err(error) = realtime::be_fifo(priority) {
+            log::warn!("the {name} thread gets no real-time priority {priority} ({error}): it may be late under load");
+        }
+        realtime::no_timer_slack();
+        body()
+    })?)
+}

@@ -1,0 +1,222 @@
+//! `heartbeat check`: validates a configuration and says what would run on this host.
+
+#![forbid(unsafe_code)]
+
+use crate::config::host::hostname;
+use crate::config::{Config, ConfigError, Host, HostProblem, KeyError, PairKeys, parse_node, show};
+use crate::core::{Nanos, Node};
+use anyhow::{Result, anyhow};
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Validate a configuration and print what would run on this host
+///
+/// Looks at the file, the key file, and this host's interfaces and addresses; changes nothing. The exit code is 0 if an
+/// agent could start here, 1 if not.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The configuration file, the same on both controllers
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Which controller this host is; default: the one with this host's name
+    #[arg(long, value_name = "a|b", value_parser = parse_node)]
+    pub node: Option<Node>,
+}
+
+/// Prints what would run.
+///
+/// # Errors
+/// Every problem found, one a line.
+pub fn run(args: &CheckArgs) -> Result<()> {
+    let config = Config::load(&args.config)?;
+    let node = match args.node {
+        Some(node) => Ok(node),
+        None => config.node_for(None, &hostname()?),
+    };
+    let (text, problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
+    print!("{text}");
+    match problems.len() {
+        0 => Ok(()),
+        1 => Err(anyhow!("{}", problems[0])),
+        n => Err(anyhow!("{n} problems:\n{}", problems.join("\n"))),
+    }
+}
+
+/// What would run, and what is in its way.
+fn report(
+    config: &Config,
+    node: Result<Node, ConfigError>,
+    host: Result<Host, HostProblem>,
+    key: Result<PairKeys, KeyError>,
+) -> (String, Vec<String>) {
+    let mut text = String::new();
+    let mut problems = Vec::new();
+    let key_status = match &key {
+        Ok(PairKeys { signing, keys: [Some(_), Some(_)] }) => format!("two keys, {signing} signs"),
+        Ok(PairKeys { signing, .. }) => format!("one key, {signing}"),
+        Err(_) => "not usable".into(),
+    };
+    problems.extend(key.err().map(|error| error.to_string()));
+
+    let place = match node {
+        Ok(node) => host.map(|host| (node, host)).map_err(|problem| problem.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let place = place.map_err(|problem| problems.push(problem)).ok();
+    let controller = place.as_ref().map_or("unknown".into(), |(node, _)| node.to_string());
+    let rows = [
+        ("controller", controller),
+        ("pair", format!("{}, UDP port {}", config.pair.id, config.pair.port)),
+        ("key file", format!("{}: {key_status}", config.pair.key_file.display())),
+        ("profile", format!("{}: a heartbeat every {}", config.profile, show(config.timing.interval))),
+        ("detection", detection(config)),
+        ("data plane", format!("xdp {}, priority {}", config.dataplane.xdp.name(), config.dataplane.priority)),
+    ];
+    for (what, value) in rows {
+        writeln!(text, "{what:<11} {value}").expect("a String takes all text");
+    }
+    let tables = [channels(config, place.as_ref()), groups(config)];
+    for table in tables.into_iter().filter(|table| !table.is_empty()) {
+        writeln!(text, "\n{}", table.trim_fmt()).expect("a String takes all text");
+    }
+    if let Some((node, host)) = place {
+        problems.extend(host.problems(config, node).iter().map(HostProblem::to_string));
+    }
+    (text, problems)
+}
+
+/// Silence between a channel's last heartbeat and its verdict.
+fn detection(config: &Config) -> String {
+    let timing = &config.timing;
+    let most = timing.detection();
+    if timing.from_arrival {
+        return format!("a channel fails {} after its last heartbeat", show(most));
+    }
+    let least = Nanos(most.0.saturating_sub(timing.period.0));
+    format!("a channel fails {} to {} after its last heartbeat", show(least), show(most))
+}
+
+fn channels(config: &Config, place: Option<&(Node, Host)>) -> Table {
+    let mut table = new_table(["", "channel", "kind", "interface", "own address", "peer address", "present"]);
+    for channel in &config.channels {
+        let common = [channel.index.to_string(), channel.name.clone(), channel.kind.name().into()];
+        let rest = match place {
+            Some((node, host)) => {
+                let (own, peer) = (channel.end(*node), channel.end(node.other()));
+                let present = match host.interfaces.get(&own.interface) {
+                    None => "no interface",
+                    Some(present) if present.iter().any(|(address, _)| *address == own.address) => "yes",
+                    Some(_) => "no address",
+                };
+                [own.interface.clone(), own.address.to_string(), peer.address.to_string(), present.into()]
+            }
+            None => ["?", "?", "?", "?"].map(str::to_owned),
+        };
+        table.add_row(common.into_iter().chain(rest).collect::<Vec<_>>());
+    }
+    table
+}
+
+fn groups(config: &Config) -> Table {
+    let mut table = new_table(["", "group", "home", "channel", "address"]);
+    for group in &config.groups {
+        for (i, service) in group.addresses.iter().enumerate() {
+            let first = [group.index.to_string(), group.name.clone(), group.home.to_string()];
+            let first = if i == 0 { first } else { Default::default() };
+            let channel = config.channels[service.channel.usize()].name.clone();
+            let address = format!("{}/{}", service.address, service.prefix);
+            table.add_row(first.into_iter().chain([channel, address]).collect::<Vec<_>>());
+        }
+    }
+    table
+}
+
+fn new_table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header);
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EXAMPLE;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    fn fitting_host() -> Host {
+        let interfaces = [("eth0", "192.0.2.1"), ("eth1", "2001:db8:2::1"), ("eth9", "fe80::1")];
+        let entry = |(name, address): (&str, &str)| (name.to_owned(), vec![(address.parse().unwrap(), 24)]);
+        Host { interfaces: interfaces.into_iter().map(entry).collect() }
+    }
+
+    fn example() -> Config {
+        Config::parse(EXAMPLE, "example.toml").unwrap()
+    }
+
+    fn key() -> Result<PairKeys, KeyError> {
+        Ok(PairKeys { signing: 0, keys: [Some([1; 16]), None] })
+    }
+
+    #[test]
+    fn a_configuration_that_fits_its_host_has_no_problem_and_shows_what_would_run() {
+        let (text, problems) = report(&example(), Ok(Node::A), Ok(fitting_host()), key());
+        assert_eq!(problems, Vec::<String>::new());
+        let expected = "\
+controller  a
+pair        7, UDP port 694
+key file    /etc/heartbeat/pair.key: one key, 0
+profile     lan: a heartbeat every 100ms
+detection   a channel fails 300ms after its last heartbeat
+data plane  xdp auto, priority 60
+
+    channel  kind       interface  own address    peer address   present
+ 0  net1     network    eth0       192.0.2.1      192.0.2.2      yes
+ 1  net2     network    eth1       2001:db8:2::1  2001:db8:2::2  yes
+ 2  xlink    dedicated  eth9       fe80::1        fe80::2        yes
+
+    group      home  channel  address
+ 0  storage-a  a     net1     192.0.2.10/24
+                     net2     2001:db8:2::10/64
+ 1  storage-b  b     net1     192.0.2.11/24
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn classic_shows_between_what_times_a_channel_fails() {
+        let config = Config::parse(&EXAMPLE.replace("\"lan\"\n", "\"classic\"\n"), "example.toml").unwrap();
+        assert_eq!(detection(&config), "a channel fails 60s to 65s after its last heartbeat");
+    }
+
+    #[test]
+    fn everything_that_is_in_the_way_is_listed() {
+        let no_key = PairKeys::load(Path::new("/nonexistent/pair.key"));
+        let (text, problems) = report(&example(), Ok(Node::A), Ok(Host::default()), no_key);
+        assert_eq!(problems.len(), 4, "{problems:?}");
+        assert!(text.contains("not usable") && text.contains("no interface"), "{text}");
+    }
+
+    #[test]
+    fn a_host_that_is_neither_controller_is_a_problem_and_the_rest_is_shown() {
+        let config = example();
+        let (text, problems) = report(&config, config.node_for(None, "other"), Ok(fitting_host()), key());
+        assert!(text.contains("controller  unknown") && text.contains("storage-a"), "{text}");
+        assert!(problems[0].contains("\"other\" is neither"), "{problems:?}");
+    }
+
+    #[test]
+    fn run_fails_with_every_problem_of_the_host_and_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("heartbeat.toml");
+        fs::write(&file, EXAMPLE.replace("/etc/heartbeat/pair.key", "pair.key").replace("\"eth", "\"none")).unwrap();
+        fs::write(folder.path().join("pair.key"), "0 000102030405060708090a0b0c0d0e0f\n").unwrap();
+        fs::set_permissions(folder.path().join("pair.key"), fs::Permissions::from_mode(0o640)).unwrap();
+        let error = run(&CheckArgs { config: file, node: Some(Node::B) }).unwrap_err().to_string();
+        assert!(error.starts_with("4 problems:\n"), "{error}");
+        assert!(error.contains("pair.key: mode 0640") && error.contains("no interface \"none9\""), "{error}");
+    }
+}

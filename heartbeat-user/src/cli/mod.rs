@@ -1,0 +1,58 @@
+//! The command line: one file a subcommand.
+
+pub mod check;
+pub mod keygen;
+pub mod run;
+pub mod status;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Where an agent keeps its lock and its status socket, unless told otherwise.
+pub const RUNTIME_DIR: &str = "/run/heartbeat";
+
+/// High availability for a pair of Linux controllers: heartbeats counted in XDP, addresses taken over
+///
+/// Both controllers run `heartbeat run` with the same configuration file. Each sends heartbeats on every channel (one
+/// network path each), counts the other's in its kernel, and takes over the other's service addresses when no channel
+/// hears it any more. A dead cable is a fault report, not a failover.
+///
+/// To begin:  heartbeat keygen /etc/heartbeat/pair.key   (copy it to the other controller),
+///            write /etc/heartbeat/heartbeat.toml,
+///            heartbeat check --config /etc/heartbeat/heartbeat.toml,
+///            heartbeat run.
+#[derive(Debug, Parser)]
+#[command(name = "heartbeat", version, verbatim_doc_comment)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "each one's arguments are documented")]
+pub enum Command {
+    Run(run::RunArgs),
+    Status(status::StatusArgs),
+    Check(check::CheckArgs),
+    Keygen(keygen::KeygenArgs),
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Status(args) => return status::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Keygen(args) => keygen::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `heartbeat run`: the agent.
+
+use crate::{
+    agent::{self, Ended, Options},
+    config::{Config, host::hostname, parse_node},
+    core::Node,
+};
+use anyhow::{Context, Result};
+use std::{os::unix::process::CommandExt, path::PathBuf, process::Command};
+
+/// Run the agent: watch the peer, hold or take over groups
+///
+/// Sends heartbeats on every channel, counts the peer's in the kernel, and moves the groups' addresses. Every change of
+/// state is one line on standard output, as JSON where that is not a terminal.
+///
+/// Signals: SIGTERM and SIGINT release everything, tell the peer and end; SIGHUP checks the configuration and replaces the
+/// agent by a new life of itself that keeps everything, also with a new binary (it is started again by its path).
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The configuration file, the same on both controllers
+    #[arg(long, value_name = "FILE", default_value = "/etc/heartbeat/heartbeat.toml")]
+    pub config: PathBuf,
+    /// Which controller this host is; default: the one with this host's name
+    #[arg(long, value_name = "a|b", value_parser = parse_node)]
+    pub node: Option<Node>,
+    /// Where the lock and the status socket are; one agent to a directory
+    #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
+    pub runtime_dir: PathBuf,
+}
+
+/// Runs the agent until it is stopped.
+///
+/// # Errors
+/// What keeps it from starting, or that it died.
+pub fn run(args: &RunArgs) -> Result<()> {
+    // Before anything can move the binary away.
+    let program = std::env::current_exe().context("the path of this program")?;
+    let config = Config::load(&args.config)?;
+    let node = match args.node {
+        Some(node) => node,
+        None => config.node_for(None, &hostname()?)?,
+    };
+    let options = Options { config, config_file: args.config.clone(), node, runtime_dir: args.runtime_dir.clone() };
+    match agent::run(&options)? {
+        Ended::Stopped => Ok(()),
+        Ended::Restart => {
+            let error = Command::new(&program).args(std::env::args_os().skip(1)).exec();
+            Err(error).with_context(|| format!("{}: cannot be started again", program.display()))
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What a configuration needs of the host that it is for: the interfaces, and this controller's own addresses on them.
+
+use super::error::nearest;
+use super::{Channel, Config};
+use crate::core::Node;
+use anyhow::{Context, anyhow};
+use nix::ifaddrs::getifaddrs;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// A way in which a host does not fit its configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostProblem {
+    /// The system does not tell which interfaces it has.
+    #[error("cannot list this host's interfaces: {0}")]
+    Unreadable(nix::Error),
+    /// A channel's interface does not exist.
+    #[error(
+        "channel \"{channel}\": this host has no interface \"{interface}\"{}; it has {}",
+        nearest(interface, present.iter().map(String::as_str))
+            .map_or(String::new(), |near| format!(", did you mean \"{near}\"?")),
+        listed(present)
+    )]
+    InterfaceMissing {
+        /// The channel.
+        channel: String,
+        /// The interface that is configured.
+        interface: String,
+        /// Those that exist.
+        present: Vec<String>,
+    },
+    /// This controller's own address is on no interface.
+    #[error(
+        "channel \"{channel}\": {address} is not an address of {interface}, which has {}; add it with \
+         `ip addr add {address}/{prefix} dev {interface}` or correct the configuration",
+        listed(present)
+    )]
+    AddressMissing {
+        /// The channel.
+        channel: String,
+        /// The interface that is configured.
+        interface: String,
+        /// The address that is configured.
+        address: IpAddr,
+        /// The prefix that its network seems to have.
+        prefix: u8,
+        /// The addresses that the interface has.
+        present: Vec<IpAddr>,
+    },
+    /// This controller's own address is on another interface.
+    #[error(
+        "channel \"{channel}\": {address} is an address of {found}, not of {interface}; correct the channel's interface \
+         or move the address"
+    )]
+    AddressElsewhere {
+        /// The channel.
+        channel: String,
+        /// The interface that is configured.
+        interface: String,
+        /// The address that is configured.
+        address: IpAddr,
+        /// The interface that has it.
+        found: String,
+    },
+    /// The peer's address is on this host.
+    #[error(
+        "channel \"{channel}\": {address} belongs to controller {peer} but is an address of this host's {found}; is this \
+         host controller {peer}?"
+    )]
+    PeerAddressHere {
+        /// The channel.
+        channel: String,
+        /// The address that is configured for the peer.
+        address: IpAddr,
+        /// The controller whose address it is.
+        peer: Node,
+        /// The interface that has it.
+        found: String,
+    },
+    /// A service address is on an interface other than its channel's. Nothing would ever remove it there.
+    #[error(
+        "group \"{group}\": service address {address} is on {found}, not on its channel's {interface}; remove it with \
+         `ip addr del {address}/{prefix} dev {found}`"
+    )]
+    ServiceAddressElsewhere {
+        /// The group.
+        group: String,
+        /// The service address.
+        address: IpAddr,
+        /// The prefix that it has there.
+        prefix: u8,
+        /// The interface of its channel.
+        interface: String,
+        /// The interface that has it.
+        found: String,
+    },
+}
+
+fn listed<T: std::fmt::Display>(items: &[T]) -> String {
+    let items: Vec<_> = items.iter().map(T::to_string).collect();
+    if items.is_empty() { "none".into() } else { items.join(", ") }
+}
+
+/// How this host does not fit `config` as controller `node`; empty if it does. Looks at the network namespace of the
+/// calling thread.
+#[must_use]
+pub fn check_host(config: &Config, node: Node) -> Vec<HostProblem> {
+    match Host::read() {
+        Ok(host) => host.problems(config, node),
+        Err(problem) => vec![problem],
+    }
+}
+
+/// A host's interfaces, each with its addresses and their prefix lengths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// By interface name.
+    pub interfaces: BTreeMap<String, Vec<(IpAddr, u8)>>,
+}
+
+impl Host {
+    /// The interfaces in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`HostProblem::Unreadable`].
+    pub fn read() -> Result<Self, HostProblem> {
+        let mut host = Self::default();
+        for entry in getifaddrs().map_err(HostProblem::Unreadable)? {
+            // An IPv4 address with a label stands under it: eth0:1 is on eth0.
+            let name = entry.interface_name.split(':').next().unwrap_or_default();
+            let addresses = host.interfaces.entry(name.to_owned()).or_default();
+            let ip = |storage: Option<nix::sys::socket::SockaddrStorage>| -> Option<IpAddr> {
+                let storage = storage?;
+                let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+                v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+            };
+            if let Some(address) = ip(entry.address) {
+                let prefix = match ip(entry.netmask) {
+                    Some(IpAddr::V4(mask)) => mask.to_bits().leading_ones() as u8,
+                    Some(IpAddr::V6(mask)) => mask.to_bits().leading_ones() as u8,
+                    None if address.is_ipv4() => 32,
+                    None => 128,
+                };
+                addresses.push((address, prefix));
+            }
+        }
+        Ok(host)
+    }
+
+    /// How this host does not fit `config` as controller `node`.
+    #[must_use]
+    pub fn problems(&self, config: &Config, node: Node) -> Vec<HostProblem> {
+        let channels = config.channels.iter().flat_map(|channel| {
+            let own = channel.end(node);
+            [self.own_end(config, channel, &own.interface, own.address), self.peer_end(channel, node)]
+        });
+        let services = config.groups.iter().flat_map(|group| {
+            group.addresses.iter().map(|service| {
+                let interface = &config.channels[service.channel.usize()].end(node).interface;
+                let (found, prefix) = self.elsewhere(service.address, interface)?;
+                Some(HostProblem::ServiceAddressElsewhere {
+                    group: group.name.clone(),
+                    address: service.address,
+                    prefix,
+                    interface: interface.clone(),
+                    found: found.to_owned(),
+                })
+            })
+        });
+        channels.chain(services).flatten().collect()
+    }
+
+    fn own_end(&self, config: &Config, channel: &Channel, interface: &str, address: IpAddr) -> Option<HostProblem> {
+        let (name, interface) = (channel.name.clone(), interface.to_owned());
+        let Some(present) = self.interfaces.get(&interface) else {
+            let present = self.interfaces.keys().cloned().collect();
+            return Some(HostProblem::InterfaceMissing { channel: name, interface, present });
+        };
+        if present.iter().any(|(found, _)| *found == address) {
+            return None;
+        }
+        if let Some((found, _)) = self.elsewhere(address, &interface) {
+            let found = found.to_owned();
+            return Some(HostProblem::AddressElsewhere { channel: name, interface, address, found });
+        }
+        let prefix = usual_prefix(config, channel, address);
+        let present = present.iter().map(|(address, _)| *address).collect();
+        Some(HostProblem::AddressMissing { channel: name, interface, address, prefix, present })
+    }
+
+    fn peer_end(&self, channel: &Channel, node: Node) -> Option<HostProblem> {
+        let address = channel.end(node.other()).address;
+        let on_interface =
+            self.interfaces.get(&channel.end(node).interface).is_some_and(|present| has(present, address));
+        let found = match on_interface {
+            true => &channel.end(node).interface,
+            false => self.elsewhere(address, &channel.end(node).interface)?.0,
+        };
+        let (channel, peer, found) = (channel.name.clone(), node.other(), found.to_owned());
+        Some(HostProblem::PeerAddressHere { channel, address, peer, found })
+    }
+
+    /// Which interface other than `interface` has `address`, and with which prefix. Link-local addresses elsewhere are
+    /// other addresses.
+    fn elsewhere(&self, address: IpAddr, interface: &str) -> Option<(&str, u8)> {
+        let link_local = match address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        let mut others = self.interfaces.iter().filter(|(name, _)| !link_local && *name != interface);
+        others.find_map(|(name, present)| {
+            present.iter().find(|(found, _)| *found == address).map(|(_, prefix)| (name.as_str(), *prefix))
+        })
+    }
+}
+
+/// This host's name, as the kernel has it.
+///
+/// # Errors
+/// Where the system does not say, or it is not text.
+pub fn hostname() -> anyhow::Result<String> {
+    let name = nix::unistd::gethostname().context("cannot read this host's name; say --node a or --node b")?;
+    name.into_string().map_err(|name| anyhow!("this host's name {name:?} is not text; say --node a or --node b"))
+}
+
+fn has(present: &[(IpAddr, u8)], address: IpAddr) -> bool {
+    present.iter().any(|(found, _)| *found == address)
+}
+
+/// The prefix of a service address on the same channel, else what is usual.
+fn usual_prefix(config: &Config, channel: &Channel, address: IpAddr) -> u8 {
+    let services = config.groups.iter().flat_map(|group| &group.addresses);
+    let mut here = services.filter(|service| service.channel == channel.index);
+    here.find(|service| service.address.is_ipv4() == address.is_ipv4())
+        .map_or(if address.is_ipv4() { 24 } else { 64 }, |service| service.prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EXAMPLE;
+
+    /// Controller a of the example, with `changes` to what its interfaces have.
+    fn problems(changes: &[(&str, Option<&[&str]>)]) -> Vec<String> {
+        let mut host = Host::default();
+        let fits: [(&str, Option<&[&str]>); 3] =
+            [("eth0", Some(&["192.0.2.1"])), ("eth1", Some(&["2001:db8:2::1"])), ("eth9", Some(&["fe80::1"]))];
+        for (name, addresses) in fits.iter().chain(changes) {
+            match addresses {
+                Some(list) => {
+                    let list = list.iter().map(|address| (address.parse().unwrap(), 24)).collect();
+                    host.interfaces.insert((*name).to_owned(), list);
+                }
+                None => {
+                    host.interfaces.remove(*name);
+                }
+            }
+        }
+        let config = Config::parse(EXAMPLE, "example.toml").unwrap();
+        host.problems(&config, Node::A).iter().map(HostProblem::to_string).collect()
+    }
+
+    #[test]
+    fn a_host_with_every_interface_and_address_has_no_problem() {
+        assert_eq!(problems(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_service_address_on_its_channels_interface_is_no_problem() {
+        assert_eq!(problems(&[("eth0", Some(&["192.0.2.1", "192.0.2.10"]))]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_named_with_those_that_are() {
+        assert_eq!(
+            problems(&[("eth9", None), ("eth8", Some(&[]))]),
+            ["channel \"xlink\": this host has no interface \"eth9\", did you mean \"eth0\"?; it has eth0, eth1, eth8"]
+        );
+    }
+
+    #[test]
+    fn an_own_address_that_is_not_there_is_named_with_the_command_that_adds_it() {
+        assert_eq!(
+            problems(&[("eth0", Some(&["192.0.2.7"])), ("eth9", Some(&[]))]),
+            [
+                "channel \"net1\": 192.0.2.1 is not an address of eth0, which has 192.0.2.7; add it with \
+                 `ip addr add 192.0.2.1/24 dev eth0` or correct the configuration",
+                "channel \"xlink\": fe80::1 is not an address of eth9, which has none; add it with \
+                 `ip addr add fe80::1/64 dev eth9` or correct the configuration",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_own_address_on_another_interface_is_named_with_it() {
+        assert_eq!(
+            problems(&[("eth0", Some(&[])), ("eth5", Some(&["192.0.2.1"]))]),
+            [
+                "channel \"net1\": 192.0.2.1 is an address of eth5, not of eth0; correct the channel's interface or move the \
+              address"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_link_local_address_on_another_interface_is_another_address() {
+        let problems = problems(&[("eth9", Some(&[])), ("eth5", Some(&["fe80::1", "fe80::2"]))]);
+        assert!(problems.len() == 1 && problems[0].contains("not an address of eth9, which has none"), "{problems:?}");
+    }
+
+    #[test]
+    fn the_peers_address_on_this_host_is_a_problem() {
+        for (interface, addresses) in [("eth0", &["192.0.2.1", "192.0.2.2"][..]), ("eth5", &["192.0.2.2"])] {
+            assert_eq!(
+                problems(&[(interface, Some(addresses))]),
+                [format!(
+                    "channel \"net1\": 192.0.2.2 belongs to controller b but is an address of this host's {interface}; is \
+                     this host controller b?"
+                )]
+            );
+        }
+    }
+
+    #[test]
+    fn a_service_address_on_another_interface_is_a_problem() {
+        assert_eq!(
+            problems(&[("lo", Some(&["192.0.2.10"]))]),
+            ["group \"storage-a\": service address 192.0.2.10 is on lo, not on its channel's eth0; remove it with \
+              `ip addr del 192.0.2.10/24 dev lo`"]
+        );
+    }
+
+    #[test]
+    fn a_host_whose_interfaces_cannot_be_listed_says_why() {
+        let said = HostProblem::Unreadable(nix::Error::ENOBUFS).to_string();
+        assert!(said.starts_with("cannot list this host's interfaces: ENOBUFS"), "{said}");
+    }
+
+    #[test]
+    fn this_host_has_a_loopback_interface_with_its_address_and_a_name() {
+        let host = Host::read().unwrap();
+        assert!(host.interfaces["lo"].contains(&("127.0.0.1".parse().unwrap(), 8)), "{host:?}");
+        assert!(!hostname().unwrap().is_empty());
+        let config = Config::parse(&EXAMPLE.replace("\"eth9\"", "\"missing9\""), "example.toml").unwrap();
+        assert!(check_host(&config, Node::A).iter().any(|problem| problem.to_string().contains("\"missing9\"")));
+    }
+}

@@ -1,0 +1,304 @@
+//! The configuration: one TOML file, the same on both controllers, read into values that need no further checking.
+//!
+//! [`EXAMPLE`] names every key with its default, unit, range and consequence. What this host must have beside the file
+//! is checked in [`host`], the key file in [`key`].
+
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod host;
+pub mod key;
+mod profiles;
+mod sections;
+mod table;
+#[cfg(test)]
+mod tests;
+mod topology;
+
+pub use error::{ConfigError, Fault, Problem, Problems};
+pub use host::{Host, HostProblem, check_host};
+pub use key::{KeyError, PairKeys};
+pub use profiles::{Overrides, Profile, show};
+
+pub use crate::dataplane::XdpPreference;
+
+use crate::core::{ChannelIndex, GroupIndex, Node, Timing};
+use error::Report;
+use serde::Serialize;
+use siphasher::sip::SipHasher24;
+use std::fs::File;
+use std::hash::Hasher;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use table::Table;
+use toml::de::DeTable;
+
+/// A configuration with every key in it, commented.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+/// The most service addresses that all groups together may have.
+pub const MAX_ADDRESSES: usize = 4096;
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// A configuration that has been checked as far as that is possible without looking at a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// Which pair this is.
+    pub pair: Pair,
+    /// The controllers' host names: a, b. They differ.
+    pub hostnames: [Option<String>; 2],
+    /// What the profile and the overrides come to.
+    pub timing: Timing,
+    /// The profile that `timing` was derived from.
+    pub profile: Profile,
+    /// How heartbeats are received and sent.
+    pub dataplane: Dataplane,
+    /// The channels: 1 to 64, each at the place that its index says.
+    pub channels: Vec<Channel>,
+    /// The groups: at most 64, each at the place that its index says.
+    pub groups: Vec<Group>,
+}
+
+/// `[pair]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// Tells this pair's heartbeats from those of other pairs in the same networks.
+    pub id: u32,
+    /// Where the key is; see [`key`].
+    pub key_file: PathBuf,
+    /// UDP port of the heartbeats. Default 694, IANA's `ha-cluster`.
+    pub port: u16,
+}
+
+/// `[dataplane]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Dataplane {
+    /// How heartbeats are received. Default `auto`.
+    pub xdp: XdpPreference,
+    /// SCHED_FIFO priority of the pulse thread, 1 to 98; the takeover thread has one less. Default 60. Lower than that
+    /// of another busy real-time thread, heartbeats are late.
+    pub priority: u8,
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        Self { xdp: XdpPreference::Auto, priority: 60 }
+    }
+}
+
+/// `[[channel]]`: one network path between the two controllers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Channel {
+    /// Its place in the file.
+    pub index: ChannelIndex,
+    /// Its name: 1 to 32 of A-Z a-z 0-9 . _ -, no other channel's.
+    pub name: String,
+    /// What else uses the path.
+    pub kind: ChannelKind,
+    /// Controller a's and controller b's end; their addresses are of one family.
+    pub ends: [End; 2],
+}
+
+/// What a channel's path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelKind {
+    /// A network that clients use: the document's host network.
+    Network,
+    /// A path that only the two controllers use.
+    Dedicated,
+}
+
+impl ChannelKind {
+    /// Its name in the configuration file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Dedicated => "dedicated",
+        }
+    }
+}
+
+/// One controller's end of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct End {
+    /// The interface: 1 to 15 characters. No other channel's on this controller.
+    pub interface: String,
+    /// The controller's own address on it. The scope of a link-local one is the interface.
+    pub address: IpAddr,
+}
+
+/// `[[group]]`: service addresses that move together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Its place in the file.
+    pub index: GroupIndex,
+    /// Its name: 1 to 32 of A-Z a-z 0-9 . _ -, no other group's.
+    pub name: String,
+    /// The controller that holds it when both are well.
+    pub home: Node,
+    /// At least one.
+    pub addresses: Vec<ServiceAddress>,
+}
+
+/// An address that clients use, on whichever controller holds its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceAddress {
+    /// The channel on whose interfaces it appears; of kind [`ChannelKind::Network`].
+    pub channel: ChannelIndex,
+    /// The address.
+    pub address: IpAddr,
+    /// Length of its network's prefix: 1 to 32, or 1 to 128.
+    pub prefix: u8,
+}
+
+impl Config {
+    /// Reads the file at `path`. A relative `key_file` is taken from the file's folder.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`], [`TooLarge`](ConfigError::TooLarge) (more than 1 MiB),
+    /// [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |reason| ConfigError::Read { path: path.to_owned(), reason };
+        let mut bytes = Vec::new();
+        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(read)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE });
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let before = &bytes[..error.valid_up_to()];
+            let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+            let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
+            ConfigError::NotUtf8 { path: path.to_owned(), line, column }
+        })?;
+        let mut config = Self::parse(text, &path.display().to_string())?;
+        if let Some(folder) = path.parent() {
+            config.pair.key_file = folder.join(&config.pair.key_file);
+        }
+        Ok(config)
+    }
+
+    /// Reads `text`, which messages call `name`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with every problem found.
+    pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
+        let mut report = Report::new(name, text);
+        let config = match DeTable::parse(text) {
+            Ok(root) => Self::read(root.get_ref(), &mut report),
+            Err(error) => {
+                let offset = error.span().map_or(0, |span| span.start);
+                report.syntax(offset, error.message());
+                None
+            }
+        };
+        report.into_result()?;
+        Ok(config.expect("where nothing was reported, every part was read"))
+    }
+
+    fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let known = ["pair", "controller", "timing", "dataplane", "channel", "group"];
+        let root = Table::open(report, String::new(), 0, root, &known);
+        let pair = sections::pair(&root, report);
+        let hostnames = sections::hostnames(&root, report);
+        let (profile, timing) = sections::timing(&root, report);
+        let dataplane = sections::dataplane(&root, report);
+        let (channels, groups) = topology::read(&root, report)?;
+        Some(Self { pair: pair?, hostnames, timing, profile, dataplane, channels, groups })
+    }
+
+    /// Which controller this host is: `flag`, where given; otherwise the one whose name is `hostname`, in full or, where
+    /// either of the two is a name without a domain, in its first label.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownHost`], [`ConfigError::AmbiguousHost`].
+    pub fn node_for(&self, flag: Option<Node>, hostname: &str) -> Result<Node, ConfigError> {
+        if let Some(node) = flag {
+            return Ok(node);
+        }
+        let [a, b] = &self.hostnames;
+        for fits in [same_name, same_first_label] {
+            let fits = |name: &Option<String>| name.as_ref().filter(|name| fits(name, hostname)).cloned();
+            match (fits(a), fits(b)) {
+                (Some(_), None) => return Ok(Node::A),
+                (None, Some(_)) => return Ok(Node::B),
+                (Some(a), Some(b)) => {
+                    return Err(ConfigError::AmbiguousHost { host: hostname.to_owned(), a, b });
+                }
+                (None, None) => {}
+            }
+        }
+        Err(ConfigError::UnknownHost { host: hostname.to_owned(), a: a.clone(), b: b.clone() })
+    }
+
+    /// One bit for each channel.
+    #[must_use]
+    pub fn channel_mask(&self) -> u64 {
+        self.channels.iter().fold(0, |mask, channel| mask | channel.index.bit())
+    }
+
+    /// `node`'s end of `channel`.
+    #[must_use]
+    pub fn end<'c>(&self, channel: &'c Channel, node: Node) -> &'c End {
+        channel.end(node)
+    }
+
+    /// Tells two different group tables apart: names, homes, channels, addresses and their order. The same on every
+    /// host and in every version, for it is compared between the two controllers.
+    #[must_use]
+    pub fn groups_digest(&self) -> u64 {
+        let mut digest = SipHasher24::new();
+        for group in &self.groups {
+            // Lengths first, so that no two tables come to the same bytes.
+            digest.write(&[group.name.len() as u8]);
+            digest.write(group.name.as_bytes());
+            digest.write(&[group.home.wire()]);
+            digest.write(&(group.addresses.len() as u32).to_be_bytes());
+            for address in &group.addresses {
+                match address.address {
+                    IpAddr::V4(v4) => {
+                        digest.write(&[&[address.channel.0, address.prefix, 4], &v4.octets()[..]].concat())
+                    }
+                    IpAddr::V6(v6) => {
+                        digest.write(&[&[address.channel.0, address.prefix, 6], &v6.octets()[..]].concat())
+                    }
+                }
+            }
+        }
+        digest.finish()
+    }
+}
+
+impl Channel {
+    /// `node`'s end.
+    #[must_use]
+    pub fn end(&self, node: Node) -> &End {
+        &self.ends[usize::from(node.wire())]
+    }
+}
+
+/// The controller that `text` names: `a` or `b`. For clap's `value_parser`.
+///
+/// # Errors
+/// A message that says what would be right.
+pub fn parse_node(text: &str) -> Result<Node, String> {
+    match text {
+        "a" => Ok(Node::A),
+        "b" => Ok(Node::B),
+        _ => Err("right would be a or b".into()),
+    }
+}
+
+fn same_name(configured: &str, host: &str) -> bool {
+    configured.eq_ignore_ascii_case(host)
+}
+
+fn same_first_label(configured: &str, host: &str) -> bool {
+    let first = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let one_has_no_domain = !configured.contains('.') || !host.contains('.');
+    one_has_no_domain && first(configured) == first(host)
+}

@@ -1,0 +1,129 @@
+//! The tables that stand for themselves: `[pair]`, `[controller.a]` and `[controller.b]`, `[timing]`, `[dataplane]`.
+
+use super::error::{Fault, Report};
+use super::profiles::{Overrides, Profile};
+use super::table::{At, Table};
+use super::{Dataplane, Pair, XdpPreference};
+use crate::core::{Nanos, Timing};
+use std::path::PathBuf;
+
+/// The port that IANA assigned to `ha-cluster`.
+const DEFAULT_PORT: u16 = 694;
+
+/// `[pair]`: which pair this is, and the key that it signs with.
+pub(super) fn pair(root: &Table<'_>, report: &mut Report<'_>) -> Option<Pair> {
+    const RIGHT: &str = "a table [pair] with id and key_file";
+    root.require(report, "pair", RIGHT);
+    let pair = root.table(report, "pair", &["id", "key_file", "port"], RIGHT)?;
+
+    pair.require(report, "id", "a number that no other pair in these networks has, 0 to 4294967295");
+    let id = pair.integer(report, "id", 0..=u32::MAX.into());
+    const KEY_FILE: &str = "the path of a file made by `heartbeat keygen`";
+    pair.require(report, "key_file", KEY_FILE);
+    let key_file = pair.text(report, "key_file", KEY_FILE, |path| !path.is_empty() && !path.contains('\0'));
+    let port = pair.integer(report, "port", 1..=u16::MAX.into());
+
+    Some(Pair {
+        id: u32::try_from(id?.value).ok()?,
+        key_file: PathBuf::from(key_file?.value),
+        port: port.map_or(Some(DEFAULT_PORT), |port| u16::try_from(port.value).ok())?,
+    })
+}
+
+/// `[controller.a]` and `[controller.b]`: the host names, which must differ.
+pub(super) fn hostnames(root: &Table<'_>, report: &mut Report<'_>) -> [Option<String>; 2] {
+    let Some(both) = root.table(report, "controller", &["a", "b"], "tables [controller.a] and [controller.b]") else {
+        return [None, None];
+    };
+    let [a, b] = ["a", "b"].map(|node| {
+        let one = both.table(report, node, &["hostname"], "a table with hostname")?;
+        one.text(report, "hostname", "a host name: 1 to 253 of A-Z a-z 0-9 . -", is_hostname)
+    });
+    if let (Some(a), Some(b)) = (&a, &b)
+        && a.value.eq_ignore_ascii_case(b.value)
+    {
+        let key = "controller.b.hostname";
+        report.taken(b.span.clone(), key.into(), "controller a's", a.span.start, "the other controller's host name");
+    }
+    [a, b].map(|name| name.map(|name| name.value.to_owned()))
+}
+
+fn is_hostname(name: &str) -> bool {
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// `[timing]`: a profile, and what is set beside it.
+pub(super) fn timing(root: &Table<'_>, report: &mut Report<'_>) -> (Profile, Timing) {
+    const KNOWN: [&str; 9] =
+        ["profile", "interval", "initial", "period", "max", "decrement", "failed_waits", "disconnect", "retry"];
+    let Some(timing) = root.table(report, "timing", &KNOWN, "a table [timing]") else {
+        return (Profile::default(), Profile::default().timing());
+    };
+    let choices = Profile::ALL.map(|profile| (profile.name(), profile));
+    let profile = timing.choice(report, "profile", "the name of a profile, such as \"lan\"", &choices);
+    let profile = profile.unwrap_or_default();
+
+    let interval = timing.duration(report, "interval", Overrides::INTERVAL);
+    let period = timing.duration(report, "period", Nanos(1)..=Overrides::LONGEST_PERIOD);
+    let retry = timing.duration(report, "retry", Overrides::RETRY);
+    let [initial, max, decrement] =
+        ["initial", "max", "decrement"].map(|key| timing.integer(report, key, Overrides::COUNTER));
+    let [failed_waits, disconnect] =
+        ["failed_waits", "disconnect"].map(|key| timing.integer(report, key, Overrides::INTERVALS));
+
+    let set = Overrides {
+        interval: value(&interval),
+        initial: count(&initial),
+        period: value(&period),
+        max: count(&max),
+        decrement: count(&decrement),
+        failed_waits: count(&failed_waits),
+        disconnect: count(&disconnect),
+        retry: value(&retry),
+    };
+    let result = set.applied_to(profile);
+    if let Some(period) = period
+        && result.period < result.interval
+    {
+        let fault = Fault::DurationOutOfRange { min: result.interval, max: Overrides::LONGEST_PERIOD };
+        report.value(period.span, timing.name("period"), fault);
+    }
+    if result.max < result.decrement {
+        match (max, decrement) {
+            (Some(max), _) => {
+                let fault = Fault::OutOfRange { min: result.decrement.into(), max: *Overrides::COUNTER.end() };
+                report.value(max.span, timing.name("max"), fault);
+            }
+            (None, Some(decrement)) => {
+                let fault = Fault::OutOfRange { min: 1, max: result.max.into() };
+                report.value(decrement.span, timing.name("decrement"), fault);
+            }
+            (None, None) => {}
+        }
+    }
+    (profile, result)
+}
+
+fn value(set: &Option<At<Nanos>>) -> Option<Nanos> {
+    set.as_ref().map(|set| set.value)
+}
+
+fn count(set: &Option<At<u64>>) -> Option<u32> {
+    set.as_ref().and_then(|set| u32::try_from(set.value).ok())
+}
+
+/// `[dataplane]`: how heartbeats are received, and with what priority they are sent.
+pub(super) fn dataplane(root: &Table<'_>, report: &mut Report<'_>) -> Dataplane {
+    let default = Dataplane::default();
+    let Some(table) = root.table(report, "dataplane", &["xdp", "priority"], "a table [dataplane]") else {
+        return default;
+    };
+    let choices = XdpPreference::ALL.map(|xdp| (xdp.name(), xdp));
+    let xdp = table.choice(report, "xdp", "a way to receive, such as \"auto\"", &choices);
+    let priority = table.integer(report, "priority", 1..=98);
+    Dataplane {
+        xdp: xdp.unwrap_or(default.xdp),
+        priority: priority.and_then(|priority| u8::try_from(priority.value).ok()).unwrap_or(default.priority),
+    }
+}

@@ -1,0 +1,336 @@
+//! What the pair consists of: `[[channel]]` and `[[group]]`, and that no two of their parts get in each other's way.
+
+use super::error::{Fault, Report};
+use super::table::{At, Table, called};
+use super::{Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress};
+use crate::core::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Range;
+
+const NAME: &str = "a name of 1 to 32 of A-Z a-z 0-9 . _ -";
+const ADDRESS: &str = "an IPv4 or IPv6 address without prefix or scope, such as \"192.0.2.1\" or \"fe80::1\"";
+const CIDR: &str = "an address with the length of its network's prefix, such as \"192.0.2.10/24\"";
+
+/// The channels and groups; `None` where the report says why.
+pub(super) fn read(root: &Table<'_>, report: &mut Report<'_>) -> Option<(Vec<Channel>, Vec<Group>)> {
+    let mut taken = Taken::default();
+    let channels = channels(root, report, &mut taken);
+    let groups = groups(root, report, &mut taken, &channels);
+    let channels: Option<Vec<_>> = channels.into_iter().map(|channel| channel.whole).collect();
+    Some((channels?, groups?))
+}
+
+/// A channel as far as it could be read.
+struct ReadChannel<'t> {
+    name: Option<&'t str>,
+    kind: Option<ChannelKind>,
+    whole: Option<Channel>,
+}
+
+fn channels<'t>(root: &Table<'t>, report: &mut Report<'_>, taken: &mut Taken<'t>) -> Vec<ReadChannel<'t>> {
+    const RIGHT: &str = "at least one [[channel]]";
+    let tables = root.filled_array(report, "channel", RIGHT);
+    at_most(report, tables.get(MAX_CHANNELS).map(|table| table.span()), "channel", "channels", MAX_CHANNELS);
+
+    let mut channels = Vec::new();
+    for (i, value) in tables.iter().enumerate() {
+        let path = called("channel", i + 1, value.get_ref());
+        let known = ["name", "kind", "a", "b"];
+        if let Some(table) = Table::of(report, path, value, &known, "a table [[channel]]") {
+            channels.push(channel(i, &table, report, taken));
+        }
+    }
+    channels
+}
+
+fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut Taken<'t>) -> ReadChannel<'t> {
+    let name = name(table, report);
+    if let Some(name) = &name {
+        let holder = format!("the name of channel {}", i + 1);
+        let claim = Claim::ChannelName(name.value);
+        taken.claim(report, claim, name.span.clone(), table.name("name"), holder, "another name");
+    }
+    let kind = kind(table, report);
+    let label = name.as_ref().map_or(format!("channel {}", i + 1), |name| format!("channel \"{}\"", name.value));
+    let [a, b] = [Node::A, Node::B].map(|node| end(i, node, &label, table, report, taken));
+    if let (Some(a), Some(b)) = (&a.1, &b.1)
+        && a.value.is_ipv4() != b.value.is_ipv4()
+    {
+        let fault = Fault::DifferentFamilies { a: a.value.to_string() };
+        report.value(b.span.clone(), table.name("b.address"), fault);
+    }
+
+    let whole = || {
+        let whole = |(interface, address): (Option<At<&str>>, Option<At<IpAddr>>)| {
+            Some(End { interface: interface?.value.to_owned(), address: address?.value })
+        };
+        Some(Channel {
+            index: ChannelIndex(u8::try_from(i).ok()?),
+            name: name.as_ref()?.value.to_owned(),
+            kind: kind?,
+            ends: [whole(a)?, whole(b)?],
+        })
+    };
+    ReadChannel { name: name.as_ref().map(|name| name.value), kind, whole: whole() }
+}
+
+fn kind(table: &Table<'_>, report: &mut Report<'_>) -> Option<ChannelKind> {
+    const RIGHT: &str = "\"network\" or \"dedicated\"";
+    if let Some(serial) = table.peek("kind").filter(|kind| kind.value == "serial") {
+        report.value(serial.span, table.name("kind"), Fault::SerialNotYet);
+        return None;
+    }
+    let choices = [("network", ChannelKind::Network), ("dedicated", ChannelKind::Dedicated)];
+    match table.choice(report, "kind", RIGHT, &choices) {
+        None if !table.has("kind") => Some(ChannelKind::Network),
+        kind => kind,
+    }
+}
+
+type ReadEnd<'t> = (Option<At<&'t str>>, Option<At<IpAddr>>);
+
+fn end<'t>(
+    i: usize,
+    node: Node,
+    label: &str,
+    table: &Table<'t>,
+    report: &mut Report<'_>,
+    taken: &mut Taken<'t>,
+) -> ReadEnd<'t> {
+    const RIGHT: &str = "{ interface = \"eth0\", address = \"192.0.2.1\" } with this controller's own values";
+    const INTERFACE: &str = "the name of a network interface: 1 to 15 characters, no space, / or :";
+    let key = node.to_string();
+    table.require(report, &key, RIGHT);
+    let Some(end) = table.table(report, &key, &["interface", "address"], RIGHT) else {
+        return (None, None);
+    };
+
+    end.require(report, "interface", INTERFACE);
+    let interface = end.text(report, "interface", INTERFACE, is_interface_name);
+    if let Some(interface) = &interface {
+        let claim = Claim::Interface(node, interface.value);
+        let holder = format!("controller {node}'s interface for {label}");
+        let key = end.name("interface");
+        taken.claim(report, claim, interface.span.clone(), key, holder, "one channel an interface");
+    }
+
+    end.require(report, "address", ADDRESS);
+    let text = end.text(report, "address", ADDRESS, |_| true);
+    let address = text.and_then(|text| match parse_address(text.value, ADDRESS) {
+        Ok(address) => Some(At { value: address, span: text.span }),
+        Err(fault) => {
+            report.value(text.span, end.name("address"), fault);
+            None
+        }
+    });
+    if let Some(address) = &address {
+        let holder = format!("controller {node}'s own address on {label}");
+        let claim = Claim::address(i, address.value);
+        let right = "an address that only this controller has";
+        taken.claim(report, claim, address.span.clone(), end.name("address"), holder, right);
+    }
+    (interface, address)
+}
+
+fn groups<'t>(
+    root: &Table<'t>,
+    report: &mut Report<'_>,
+    taken: &mut Taken<'t>,
+    channels: &[ReadChannel<'t>],
+) -> Option<Vec<Group>> {
+    let tables = root.array(report, "group", "[[group]] tables");
+    at_most(report, tables.get(MAX_GROUPS).map(|table| table.span()), "group", "groups", MAX_GROUPS);
+
+    let mut groups = Some(Vec::new());
+    let mut addresses_before = 0;
+    for (i, value) in tables.iter().enumerate() {
+        let path = called("group", i + 1, value.get_ref());
+        let known = ["name", "home", "addresses"];
+        let table = Table::of(report, path, value, &known, "a table [[group]]");
+        let group = table.and_then(|table| group(i, &table, report, taken, channels, &mut addresses_before));
+        groups = groups.zip(group).map(|(mut groups, group)| {
+            groups.push(group);
+            groups
+        });
+    }
+    groups
+}
+
+fn group<'t>(
+    i: usize,
+    table: &Table<'t>,
+    report: &mut Report<'_>,
+    taken: &mut Taken<'t>,
+    channels: &[ReadChannel<'t>],
+    addresses_before: &mut usize,
+) -> Option<Group> {
+    let name = name(table, report);
+    if let Some(name) = &name {
+        let holder = format!("the name of group {}", i + 1);
+        let claim = Claim::GroupName(name.value);
+        taken.claim(report, claim, name.span.clone(), table.name("name"), holder, "another name");
+    }
+    const HOME: &str = "\"a\" or \"b\": the controller that holds the group when both are well";
+    table.require(report, "home", HOME);
+    let home = table.choice(report, "home", HOME, &[("a", Node::A), ("b", Node::B)]);
+
+    const ADDRESSES: &str = "at least one { channel = \"net1\", cidr = \"192.0.2.10/24\" }";
+    let list = table.filled_array(report, "addresses", ADDRESSES);
+    let first_too_many = MAX_ADDRESSES.checked_sub(*addresses_before).and_then(|left| list.get(left));
+    at_most(report, first_too_many.map(|value| value.span()), &table.name("addresses"), "addresses", MAX_ADDRESSES);
+    *addresses_before += list.len();
+
+    let label = name.as_ref().map_or(format!("group {}", i + 1), |name| format!("group \"{}\"", name.value));
+    let mut addresses = Vec::new();
+    for (n, value) in list.iter().enumerate() {
+        let path = format!("{}.", table.name(&format!("addresses[{}]", n + 1)));
+        let entry = Table::of(report, path, value, &["channel", "cidr"], ADDRESSES);
+        addresses.push(entry.and_then(|entry| service_address(&label, &entry, report, taken, channels)));
+    }
+    Some(Group {
+        index: GroupIndex(u8::try_from(i).ok()?),
+        name: name?.value.to_owned(),
+        home: home?,
+        addresses: addresses.into_iter().collect::<Option<_>>()?,
+    })
+}
+
+fn service_address<'t>(
+    label: &str,
+    entry: &Table<'t>,
+    report: &mut Report<'_>,
+    taken: &mut Taken<'t>,
+    channels: &[ReadChannel<'t>],
+) -> Option<ServiceAddress> {
+    const CHANNEL: &str = "the name of a [[channel]]";
+    entry.require(report, "channel", CHANNEL);
+    let channel = entry.text(report, "channel", CHANNEL, |_| true);
+    let channel = channel.and_then(|name| match channels.iter().position(|known| known.name == Some(name.value)) {
+        Some(i) if channels[i].kind == Some(ChannelKind::Dedicated) => {
+            report.value(name.span, entry.name("channel"), Fault::DedicatedChannel);
+            None
+        }
+        Some(i) => Some(i),
+        None => {
+            let known = || channels.iter().filter_map(|channel| channel.name).take(MAX_CHANNELS);
+            let nearest = report.nearest(name.value, known());
+            let fault = Fault::UnknownChannel { nearest, known: known().map(str::to_owned).collect() };
+            report.value(name.span, entry.name("channel"), fault);
+            None
+        }
+    });
+
+    entry.require(report, "cidr", CIDR);
+    let cidr = entry.text(report, "cidr", CIDR, |_| true)?;
+    let (address, prefix) = match parse_cidr(cidr.value) {
+        Ok(parts) => parts,
+        Err(fault) => {
+            report.value(cidr.span, entry.name("cidr"), fault);
+            return None;
+        }
+    };
+    let channel = channel?;
+    let claim = Claim::address(channel, address);
+    let holder = format!("a service address of {label}");
+    taken.claim(report, claim, cidr.span, entry.name("cidr"), holder, "an address that nothing else in the pair has");
+    Some(ServiceAddress { channel: ChannelIndex(u8::try_from(channel).ok()?), address, prefix })
+}
+
+fn at_most(report: &mut Report<'_>, first: Option<Range<usize>>, key: &str, what: &'static str, max: usize) {
+    if let Some(span) = first {
+        report.key(span.start, key, Fault::TooMany { what, max });
+    }
+}
+
+fn name<'t>(table: &Table<'t>, report: &mut Report<'_>) -> Option<At<&'t str>> {
+    table.require(report, "name", NAME);
+    table.text(report, "name", NAME, |name| {
+        (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    })
+}
+
+/// As the kernel's `dev_valid_name`.
+fn is_interface_name(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && ![".", ".."].contains(&name)
+        && !name.contains(|c: char| c.is_whitespace() || c.is_control() || "/:".contains(c))
+}
+
+fn parse_address(text: &str, right: &'static str) -> Result<IpAddr, Fault> {
+    let address: IpAddr = text.parse().map_err(|_| Fault::NotAnAddress { right })?;
+    let kind = match address {
+        _ if address.is_unspecified() => "unspecified",
+        _ if address.is_loopback() => "loopback",
+        _ if address.is_multicast() => "multicast",
+        IpAddr::V4(v4) if v4.is_broadcast() => "broadcast",
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => "IPv4-mapped",
+        _ => return Ok(address),
+    };
+    Err(Fault::UnusableAddress { kind })
+}
+
+fn parse_cidr(text: &str) -> Result<(IpAddr, u8), Fault> {
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+    let address = parse_address(address, CIDR)?;
+    let (usual, max) = if address.is_ipv4() { (24, 32) } else { (64, 128) };
+    let prefix = prefix.ok_or_else(|| Fault::NoPrefix { address: address.to_string(), usual })?;
+    let prefix = match prefix.parse() {
+        Ok(length) if (1..=max).contains(&length) && !prefix.starts_with('+') => length,
+        _ => return Err(Fault::BadPrefix { max }),
+    };
+    if let IpAddr::V4(v4) = address
+        && prefix <= 30
+    {
+        let host = u32::MAX >> prefix;
+        match v4.to_bits() & host {
+            0 => return Err(Fault::UnusableAddress { kind: "network" }),
+            bits if bits == host => return Err(Fault::UnusableAddress { kind: "broadcast" }),
+            _ => {}
+        }
+    }
+    Ok((address, prefix))
+}
+
+/// What only one place in the file may have.
+#[derive(PartialEq, Eq, Hash)]
+enum Claim<'t> {
+    ChannelName(&'t str),
+    GroupName(&'t str),
+    Interface(Node, &'t str),
+    /// Link-local addresses are a channel's own: the same one may stand on another channel.
+    Address(Option<usize>, IpAddr),
+}
+
+impl Claim<'_> {
+    fn address(channel: usize, address: IpAddr) -> Self {
+        let link_local = match address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        Self::Address(link_local.then_some(channel), address)
+    }
+}
+
+/// Who has what so far: the holder, and where it stands in the text.
+#[derive(Default)]
+struct Taken<'t>(HashMap<Claim<'t>, (String, usize)>);
+
+impl<'t> Taken<'t> {
+    /// Notes that the value at `span` claims it; reports it where something else did before.
+    fn claim(
+        &mut self,
+        report: &mut Report<'_>,
+        claim: Claim<'t>,
+        span: Range<usize>,
+        key: String,
+        holder: String,
+        right: &'static str,
+    ) {
+        if let Some((before, offset)) = self.0.get(&claim) {
+            report.taken(span, key, before, *offset, right);
+        } else {
+            self.0.insert(claim, (holder, span.start));
+        }
+    }
+}

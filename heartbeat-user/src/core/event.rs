@@ -1,0 +1,101 @@
+//! What happened: one typed event for each change that an operator would want to know of.
+
+use super::{ChannelIndex, GroupIndex, Nanos, Node};
+use serde::Serialize;
+
+/// Why a group is acquired or released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Nobody holds it and this is its home.
+    Home,
+    /// The peer is dead (FIG. 6, step 606).
+    PeerDead,
+    /// The peer has left, or lets go of it.
+    PeerLeft,
+    /// We held it before the agent was restarted, and were back in time.
+    Resumed,
+    /// Both hold it, and the peer's term is higher, or equal and it is at home there.
+    PeerHasPrecedence,
+    /// The agent is being stopped.
+    Stopping,
+    /// None of its addresses could be added.
+    Failed,
+}
+
+/// Why nothing is acquired although the peer is silent. When in doubt, do nothing and say why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Withheld {
+    /// None of our own channels has a carrier: it is us who are cut off.
+    Isolated,
+    /// Heartbeats arrive that are not our peer's: another key, pair, channel or letter. Somebody is there.
+    Stranger,
+}
+
+/// What the two controllers' configurations differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// The channels (FIG. 9, step 908).
+    Channels,
+    /// The groups: their names, order, homes or addresses. Nothing changes hands while that is so.
+    Groups,
+    /// The interval. The longer one counts.
+    Interval,
+}
+
+/// An event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields say what they are")]
+pub enum Event {
+    /// The agent sends and listens.
+    Ready { node: Node, incarnation: u64, resumed: bool },
+    /// A channel's counter is above zero again, or for the first time (FIG. 4, step 416).
+    ChannelGood { channel: ChannelIndex },
+    /// A channel's counter was found at zero, or its first heartbeat never came (FIG. 4, steps 414, 426).
+    ChannelBad { channel: ChannelIndex, silent_ns: Option<Nanos> },
+    /// The peer proved to be alive now: heartbeats of this incarnation count.
+    PeerPaired { incarnation: u64, before: u64 },
+    /// Some channel works.
+    PeerGood,
+    /// All channels are at zero (FIG. 6, steps 604, 606). `overshoot_ns`: what the verdict came late.
+    PeerDead { silent_ns: Option<Nanos>, overshoot_ns: Option<Nanos> },
+    /// The peer said that it is being stopped.
+    PeerLeft,
+    /// The peer said that its agent is being restarted.
+    PeerRestarting,
+    /// We claim a group; its addresses are being added.
+    GroupAcquiring { group: GroupIndex, reason: Reason, term: u64 },
+    /// A group's addresses are in place and announced.
+    GroupAcquired { group: GroupIndex },
+    /// A group's addresses are being removed.
+    GroupReleasing { group: GroupIndex, reason: Reason },
+    /// A group's addresses are gone.
+    GroupReleased { group: GroupIndex },
+    /// Both controllers held a group, for at most this long.
+    DualOwnership { group: GroupIndex, kept_by: Node, at_most_ns: Nanos },
+    /// The peer is silent and its groups are not acquired.
+    TakeoverWithheld { reason: Withheld },
+    /// The controllers' configurations differ.
+    ConfigurationDiffers { what: Difference },
+    /// They no longer do.
+    ConfigurationAgrees { what: Difference },
+    /// A channel's interface lost its carrier.
+    CarrierLost { channel: ChannelIndex },
+    /// It has one again.
+    CarrierFound { channel: ChannelIndex },
+    /// A channel's interface is gone.
+    InterfaceGone { channel: ChannelIndex },
+    /// It is back, perhaps another one of the same name.
+    InterfaceBack { channel: ChannelIndex },
+    /// A socket could not be had or broke (claim 2); `errno` as in errno(3). Tried again from now on.
+    SocketFailed { channel: ChannelIndex, errno: i32 },
+    /// It works again.
+    SocketWorks { channel: ChannelIndex },
+    /// The pulse thread came late by more than half an interval: the host or the agent stood still.
+    Stalled { late_ns: Nanos },
+    /// The agent is being stopped.
+    Stopping,
+}

@@ -1,0 +1,132 @@
+//! With which incarnation of the peer we are paired, and how that comes about without trusting anything recorded earlier.
+//!
+//! A message counts as life only if it names our incarnation and comes from the one we are paired with; the kernel checks
+//! that against [`Pairing::own`] and [`Pairing::peer`]. All other authentic messages come here:
+//! - one that names our incarnation was made for us as we are now: its sender becomes the peer, unless we left it before;
+//! - any other may be a recording. It is only named in what we send, so that its sender, if it lives, can answer to us;
+//!   and only while no channel works, so that a recording never ends a pairing that does.
+
+use super::{ChannelIndex, MAX_CHANNELS};
+use std::collections::VecDeque;
+
+/// Left incarnations that are remembered. A peer that restarts more often within one life of ours is told apart from a
+/// recording of its earliest lives no longer.
+const MAX_LEFT: usize = 1_024;
+
+/// The handshake.
+#[derive(Clone, Debug)]
+pub struct Pairing {
+    own: u64,
+    peer: u64,
+    candidates: [u64; MAX_CHANNELS],
+    left: VecDeque<u64>,
+}
+
+impl Pairing {
+    /// We are `own`, and were paired with `peer` before a restart of the agent (0: with nobody).
+    #[must_use]
+    pub fn new(own: u64, peer: u64) -> Self {
+        Self { own, peer, candidates: [0; MAX_CHANNELS], left: VecDeque::with_capacity(MAX_LEFT) }
+    }
+
+    /// Our incarnation.
+    #[must_use]
+    pub const fn own(&self) -> u64 {
+        self.own
+    }
+
+    /// The peer's incarnation that counts as life; 0 before the first pairing.
+    #[must_use]
+    pub const fn peer(&self) -> u64 {
+        self.peer
+    }
+
+    /// Whom a message on this channel names. `working`: some channel hears the peer.
+    #[must_use]
+    pub const fn named(&self, channel: ChannelIndex, working: bool) -> u64 {
+        match self.candidates[channel.usize()] {
+            candidate if candidate != 0 && !working => candidate,
+            _ => self.peer,
+        }
+    }
+
+    /// An authentic message that is not of this pairing. Whether it made a new one.
+    pub fn handle(&mut self, channel: ChannelIndex, incarnation: u64, peer_incarnation: u64) -> bool {
+        if incarnation == 0 || incarnation == self.own || self.left.contains(&incarnation) {
+            return false;
+        }
+        if peer_incarnation != self.own || incarnation == self.peer {
+            self.candidates[channel.usize()] = incarnation;
+            return false;
+        }
+        if self.peer != 0 {
+            if self.left.len() == MAX_LEFT {
+                self.left.pop_front();
+            }
+            self.left.push_back(self.peer);
+        }
+        self.peer = incarnation;
+        self.candidates = [0; MAX_CHANNELS];
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CH: ChannelIndex = ChannelIndex(0);
+
+    #[test]
+    fn two_that_start_are_paired_after_each_has_named_the_other() {
+        let (mut a, mut b) = (Pairing::new(1, 0), Pairing::new(2, 0));
+        assert!(!a.handle(CH, 2, b.named(CH, false)));
+        assert!(b.handle(CH, 1, a.named(CH, false)));
+        assert!(a.handle(CH, 2, b.named(CH, true)));
+        assert_eq!((a.peer(), b.peer()), (2, 1));
+    }
+
+    #[test]
+    fn a_recording_never_ends_a_pairing_that_works() {
+        let mut a = Pairing::new(1, 2);
+        assert!(!a.handle(CH, 3, 0));
+        assert_eq!((a.peer(), a.named(CH, true)), (2, 2));
+        assert_eq!(a.named(CH, false), 3, "once nothing works, it may answer");
+    }
+
+    #[test]
+    fn a_restarted_peer_that_names_us_is_paired_at_once_and_its_old_life_never_comes_back() {
+        let mut a = Pairing::new(1, 2);
+        assert!(a.handle(CH, 3, 1));
+        assert_eq!(a.peer(), 3);
+        assert!(!a.handle(CH, 2, 1));
+        assert_eq!(a.peer(), 3);
+        assert_eq!(a.named(CH, false), 3);
+    }
+
+    #[test]
+    fn our_own_incarnation_and_zero_are_nobody() {
+        let mut a = Pairing::new(1, 0);
+        assert!(!a.handle(CH, 1, 1) && !a.handle(CH, 0, 1));
+        assert_eq!(a.named(CH, false), 0);
+    }
+
+    #[test]
+    fn a_flood_of_recordings_on_one_channel_leaves_the_others_alone() {
+        let mut a = Pairing::new(1, 0);
+        a.handle(ChannelIndex(1), 7, 0);
+        for old in 100..5_000 {
+            a.handle(CH, old, 99);
+        }
+        assert_eq!(a.named(ChannelIndex(1), false), 7);
+    }
+
+    #[test]
+    fn what_is_remembered_of_left_lives_is_bounded() {
+        let mut a = Pairing::new(1, 0);
+        for incarnation in 10..5_000 {
+            assert!(a.handle(CH, incarnation, 1));
+        }
+        assert_eq!(a.left.len(), MAX_LEFT);
+    }
+}

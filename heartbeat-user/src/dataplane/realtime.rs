@@ -1,0 +1,34 @@
+//! What keeps a thread on time: a real-time priority, memory that stays, no timer slack.
+
+use std::io;
+
+/// Gives the calling thread SCHED_FIFO at `priority` (1..=99); children that it starts get the ordinary policy again.
+///
+/// # Errors
+/// EPERM without CAP_SYS_NICE or RLIMIT_RTPRIO.
+pub fn be_fifo(priority: u8) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority.into() };
+    // SAFETY: a plain system call on the calling thread with a valid pointer.
+    let result =
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes the calling thread's sleeps end when they should (prctl(2), PR_SET_TIMERSLACK), also without a real-time policy.
+pub fn no_timer_slack() {
+    // SAFETY: a plain system call without pointers; cannot fail with this argument.
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1);
+    }
+}
+
+/// Keeps every page of the process that is in memory there, and every one that comes (MCL_ONFAULT: not those that nobody
+/// touches, so that the process stays small).
+///
+/// # Errors
+/// EPERM or ENOMEM without CAP_IPC_LOCK or RLIMIT_MEMLOCK.
+pub fn lock_memory() -> io::Result<()> {
+    // SAFETY: a plain system call without pointers.
+    let result = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,304 @@
+//! The status (P1 to P3): what the agent knows now, as one JSON document.
+
+use crate::{
+    agent::{LatenessHistogram, View, to_hdr},
+    config::Config,
+    core::{ChannelState, Link, Nanos, Node, PeerState, Withheld},
+    dataplane::{Tables, XdpMode},
+};
+use hdrhistogram::Histogram;
+use heartbeat_ebpf::layout::Outcome;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// GOOD, BAD, or not known yet (P1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Works.
+    Good,
+    /// Does not.
+    Bad,
+    /// Not heard yet, not waited for long enough.
+    Unknown,
+}
+
+impl From<ChannelState> for Health {
+    fn from(state: ChannelState) -> Self {
+        match state {
+            ChannelState::Waiting => Self::Unknown,
+            ChannelState::Open => Self::Good,
+            ChannelState::Failed => Self::Bad,
+        }
+    }
+}
+
+impl From<PeerState> for Health {
+    fn from(state: PeerState) -> Self {
+        match state {
+            PeerState::Unknown => Self::Unknown,
+            PeerState::Good => Self::Good,
+            PeerState::Bad => Self::Bad,
+        }
+    }
+}
+
+/// The status document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are what operators read; README.md explains them")]
+pub struct Status {
+    pub node: String,
+    pub pair_id: u32,
+    pub version: String,
+    pub pid: u32,
+    /// How old these facts are.
+    pub age_ms: f64,
+    pub profile: String,
+    pub interval_ms: f64,
+    pub detection_ms: f64,
+    pub incarnation: String,
+    pub term: u64,
+    pub peer: Peer,
+    pub channels: Vec<Channel>,
+    pub groups: Vec<Group>,
+    /// How late the pulse thread came to its appointments.
+    pub lateness: Distribution,
+    pub events_lost: u64,
+    /// What follows from all that, in one line.
+    pub verdict: String,
+}
+
+/// The other controller.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Peer {
+    pub state: Health,
+    pub left: bool,
+    pub incarnation: String,
+    /// In what its configuration differs from ours: channels, groups, interval.
+    pub differs: Vec<String>,
+}
+
+/// A channel (P2).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Channel {
+    pub name: String,
+    pub kind: String,
+    pub state: Health,
+    pub interface: String,
+    pub carrier: bool,
+    pub xdp_mode: String,
+    pub sent: u64,
+    pub received: u64,
+    pub missing: u64,
+    /// Sequence number of the newest heartbeat of the peer's present life.
+    pub highest_sequence: u64,
+    /// FIG. 4's counter.
+    pub counter: u32,
+    pub last_heard_ms: Option<f64>,
+    /// Authentic messages of no pairing yet: they serve the handshake.
+    pub handshakes: u64,
+    /// Messages that were not life, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Times between heartbeats, as the kernel stamped them.
+    pub inter_arrival: Distribution,
+}
+
+/// A group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct Group {
+    pub name: String,
+    pub home: String,
+    /// Who holds it, as far as this controller knows.
+    pub owner: Option<String>,
+    /// Whether its addresses are in place here.
+    pub held: bool,
+    pub addresses: Vec<String>,
+}
+
+/// A distribution in microseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields say what they are")]
+pub struct Distribution {
+    pub n: u64,
+    pub median_us: f64,
+    pub p99_us: f64,
+    pub max_us: f64,
+}
+
+impl Distribution {
+    fn new(histogram: &Histogram<u64>, max: Option<Nanos>) -> Self {
+        let us = |ns: u64| (ns as f64 / 1e3 * 10.0).round() / 10.0;
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        Self {
+            n: histogram.len(),
+            median_us: us(histogram.value_at_quantile(0.5)),
+            p99_us: us(histogram.value_at_quantile(0.99)),
+            max_us: us(max.map_or(histogram.max(), |max| max.0)),
+        }
+    }
+}
+
+/// What a status is made of.
+#[derive(Clone, Copy)]
+#[expect(missing_docs, reason = "the types say what they are")]
+pub struct Sources<'a> {
+    pub config: &'a Config,
+    pub node: Node,
+    pub incarnation: u64,
+    pub view: &'a View,
+    pub tables: &'a Tables,
+    pub modes: &'a [XdpMode],
+    pub lateness: &'a LatenessHistogram,
+    pub events_lost: u64,
+    pub now: Nanos,
+}
+
+impl Status {
+    /// The status as of `sources.now`.
+    #[must_use]
+    pub fn new(sources: &Sources<'_>) -> Self {
+        let Sources { config, node, view, now, .. } = *sources;
+        let channels: Vec<_> = (0..config.channels.len()).map(|i| channel(sources, i)).collect();
+        let names = ["channels", "groups", "interval"];
+        let differs = names.iter().zip(view.differences).filter(|(_, d)| *d).map(|(n, _)| (*n).to_owned()).collect();
+        Self {
+            node: node.to_string(),
+            pair_id: config.pair.id,
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            age_ms: ms(now.since(view.at)),
+            profile: config.profile.to_string(),
+            interval_ms: ms(config.timing.interval),
+            detection_ms: ms(config.timing.detection()),
+            incarnation: format!("{:016x}", sources.incarnation),
+            term: view.term,
+            peer: Peer {
+                state: view.peer.into(),
+                left: view.peer_left,
+                incarnation: format!("{:016x}", view.peer_incarnation),
+                differs,
+            },
+            verdict: verdict(config, view, &channels, now),
+            groups: config.groups.iter().map(|g| group(config, node, view, g)).collect(),
+            lateness: Distribution::new(&sources.lateness.to_hdr(), Some(sources.lateness.max())),
+            events_lost: sources.events_lost,
+            channels,
+        }
+    }
+
+    /// Whether all is GOOD: fresh facts, the peer, all channels.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        /// Facts older than this many intervals, and than a second, are none.
+        const STALE: f64 = 3.0;
+        self.peer.state == Health::Good
+            && self.channels.iter().all(|c| c.state == Health::Good)
+            && self.age_ms <= (self.interval_ms * STALE).max(1_000.0)
+    }
+}
+
+fn ms(span: Nanos) -> f64 {
+    (span.0 as f64 / 1e3).round() / 1e3
+}
+
+fn channel(sources: &Sources<'_>, i: usize) -> Channel {
+    let Sources { config, node, view, tables, modes, now, .. } = *sources;
+    let (configured, seen, slot) = (&config.channels[i], &view.channels[i], &tables.slots()[i]);
+    Channel {
+        name: configured.name.clone(),
+        kind: configured.kind.name().into(),
+        state: seen.state.into(),
+        interface: configured.end(node).interface.clone(),
+        carrier: matches!(seen.link, Link::Present { carrier: true, .. }),
+        xdp_mode: modes[i].to_string(),
+        sent: seen.sent,
+        received: slot.counted(Outcome::Accepted),
+        missing: slot.missing.get(),
+        highest_sequence: slot.highest.get(),
+        counter: seen.count,
+        last_heard_ms: seen.last_arrival.map(|at| ms(now.since(at))),
+        handshakes: slot.counted(Outcome::Handshake),
+        rejected: Outcome::ALL
+            .into_iter()
+            .filter(|o| !matches!(o, Outcome::Accepted | Outcome::Handshake))
+            .map(|o| (o.name().to_owned(), slot.counted(o)))
+            .collect(),
+        inter_arrival: Distribution::new(&to_hdr(&tables.inter_arrival()[i]), None),
+    }
+}
+
+fn group(config: &Config, node: Node, view: &View, group: &crate::config::Group) -> Group {
+    let bit = group.index.bit();
+    let owner = if view.owned & bit != 0 {
+        Some(node)
+    } else if view.peer == PeerState::Good && view.peer_owned & bit != 0 {
+        Some(node.other())
+    } else {
+        None
+    };
+    Group {
+        name: group.name.clone(),
+        home: group.home.to_string(),
+        owner: owner.map(|o| o.to_string()),
+        held: view.held & bit != 0,
+        addresses: group
+            .addresses
+            .iter()
+            .map(|a| format!("{}/{} on {}", a.address, a.prefix, config.channels[a.channel.usize()].name))
+            .collect(),
+    }
+}
+
+fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> String {
+    let silent: Vec<_> = channels.iter().filter(|c| c.state == Health::Bad).collect();
+    let mut parts = Vec::new();
+    match view.peer {
+        PeerState::Unknown => parts.push("waiting for the peer's first heartbeat".to_owned()),
+        PeerState::Bad if view.peer_left => parts.push("the peer has left".to_owned()),
+        PeerState::Bad => {
+            let last = view.channels.iter().filter_map(|c| c.last_arrival).max();
+            parts.push(match last {
+                Some(last) => format!("the peer is dead: no heartbeat on any channel for {}", now.since(last)),
+                None => "the peer is not there: no heartbeat on any channel since the start".to_owned(),
+            });
+        }
+        PeerState::Good if silent.is_empty() => parts.push("the peer is alive on all channels".to_owned()),
+        PeerState::Good => {
+            let list: Vec<_> = silent
+                .iter()
+                .map(|c| {
+                    let carrier = if c.carrier { "" } else { ", no carrier here" };
+                    match c.last_heard_ms {
+                        Some(ms) => format!("{} (silent for {:.1} s{carrier})", c.name, ms / 1e3),
+                        None => format!("{} (never heard{carrier})", c.name),
+                    }
+                })
+                .collect();
+            let works = channels.len() - silent.len();
+            parts.push(format!(
+                "the peer is alive on {works} of {} channels; BAD: {}",
+                channels.len(),
+                list.join(", ")
+            ));
+        }
+    }
+    match view.withheld {
+        Some(Withheld::Isolated) => parts.push("no takeover: none of our own channels has a carrier".into()),
+        Some(Withheld::Stranger) => parts.push(
+            "no takeover: heartbeats arrive that are not our peer's (another key, pair, channel or node letter)".into(),
+        ),
+        None => {}
+    }
+    if view.peer == PeerState::Good && view.differences[1] {
+        parts.push("no group moves: the peer has other groups configured".into());
+    }
+    if view.peer == PeerState::Good && view.differences[0] {
+        parts.push(format!("the peer does not have the same {} channels configured", config.channels.len()));
+    }
+    parts.join("; ")
+}

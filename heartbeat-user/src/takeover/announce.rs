@@ -1,0 +1,212 @@
+//! Tells the neighbours whose Ethernet address a taken-over IP address now leads to (WO 01/82077, S3).
+//!
+//! - **IPv4**: an ARP announcement: a *request*, broadcast, whose sender and target are both the address. RFC 5227 §3 says why
+//!   not a reply: hosts must look at the sender of any request (RFC 826), while some ignore replies that they
+//!   did not ask for. Linux takes a request as gratuitous always, a reply only where its target hardware address repeats the
+//!   sender's (`arp_is_garp`), and overrides a fresh entry for either. keepalived sends requests, too.
+//! - **IPv6**: an unsolicited Neighbor Advertisement to all nodes, override set (RFC 4861 §7.2.6).
+
+use super::netlink::{Link, Outcome};
+use nix::{
+    errno::Errno,
+    ifaddrs::getifaddrs,
+    sys::{
+        socket::{
+            AddressFamily, ControlMessage, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, sendmmsg, setsockopt,
+            socket, sockopt,
+        },
+        time::TimeVal,
+    },
+};
+use pnet_packet::{
+    MutablePacket, Packet,
+    arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket},
+    ethernet::{EtherType, EtherTypes, MutableEthernetPacket},
+    icmpv6::{
+        self, Icmpv6Packet, Icmpv6Types,
+        ndp::{MutableNeighborAdvertPacket, NdpOption, NdpOptionTypes, NeighborAdvertFlags},
+    },
+    ip::IpNextHeaderProtocols,
+    ipv6::MutableIpv6Packet,
+};
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, IoSlice},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+const ETHERNET: usize = 14;
+const IPV6: usize = 40;
+const ADVERTISEMENT: usize = 24;
+/// Length of an ARP announcement, in bytes.
+pub const ARP_FRAME: usize = ETHERNET + 28;
+/// Length of an unsolicited advertisement, in bytes: with one option, the target's Ethernet address.
+pub const ADVERTISEMENT_FRAME: usize = ETHERNET + IPV6 + ADVERTISEMENT + 8;
+
+/// `ff02::1`, and the Ethernet multicast address that it maps to (RFC 2464 §7).
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+const BROADCAST_MAC: [u8; 6] = [0xff; 6];
+/// Two thousand frames on their way.
+const SEND_BUFFER: usize = 4 << 20;
+/// How long a full queue may hold up the takeover thread.
+const PATIENCE_MS: i64 = 20;
+
+/// One address to announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The interface, with its Ethernet address of this moment: that of a bond may change.
+    pub link: Link,
+    /// The address.
+    pub ip: IpAddr,
+    /// Whether this host forwards IPv6 from the interface ([`forwards_ipv6`]): an advertisement that does not say so
+    /// makes hosts drop it as their router (RFC 4861 §7.2.5).
+    pub router: bool,
+}
+
+/// Sends announcements through one AF_PACKET socket, which receives nothing.
+pub struct Announcer {
+    socket: OwnedFd,
+    /// The kernel's own link-layer addresses, by interface index.
+    links: HashMap<u32, LinkAddr>,
+}
+
+impl Announcer {
+    /// Opens the socket, in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// Without CAP_NET_RAW, `EPERM`.
+    pub fn open() -> io::Result<Self> {
+        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER)
+            .or_else(|_| setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER))?;
+        setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(0, PATIENCE_MS * 1_000))?;
+        let mut announcer = Self { socket, links: HashMap::new() };
+        announcer.learn_links()?;
+        Ok(announcer)
+    }
+
+    /// Announces each of `announcements` once, all in as few system calls as the kernel allows, and returns what
+    /// became of each, in their order. Where the interface has no Ethernet address there is nobody to tell: `Ok`.
+    pub fn announce(&mut self, announcements: &[Announcement]) -> Vec<Outcome> {
+        let mut outcomes = vec![Ok(()); announcements.len()];
+        let mut places = Vec::with_capacity(announcements.len());
+        let mut frames = Vec::with_capacity(announcements.len());
+        let mut links = Vec::with_capacity(announcements.len());
+        for (place, announcement) in announcements.iter().enumerate() {
+            let Some(mac) = announcement.link.mac else {
+                continue;
+            };
+            match self.link_addr(announcement.link.index) {
+                Ok(link) => {
+                    places.push(place);
+                    frames.push(frame(mac, announcement.ip, announcement.router));
+                    links.push(Some(link));
+                }
+                Err(errno) => outcomes[place] = Err(errno),
+            }
+        }
+        let slices: Vec<_> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+        let mut begin = 0;
+        while begin < slices.len() {
+            match self.send(&slices[begin..], &links[begin..]) {
+                Ok(sent) => begin += sent,
+                Err(Errno::EINTR) => {}
+                Err(errno) => {
+                    outcomes[places[begin]] = Err(errno); // of the first one; the others have not been tried
+                    begin += 1;
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Returns how many were sent, at least one.
+    fn send(&self, slices: &[[IoSlice<'_>; 1]], links: &[Option<LinkAddr>]) -> nix::Result<usize> {
+        let no_control: [ControlMessage<'_>; 0] = [];
+        let mut headers = MultiHeaders::preallocate(slices.len(), None);
+        let sent = sendmmsg(self.socket.as_raw_fd(), &mut headers, slices, links, no_control, MsgFlags::empty())?;
+        Ok(sent.count())
+    }
+
+    fn link_addr(&mut self, index: u32) -> Result<LinkAddr, Errno> {
+        if !self.links.contains_key(&index) {
+            self.learn_links()?;
+        }
+        self.links.get(&index).copied().ok_or(Errno::ENODEV)
+    }
+
+    /// getifaddrs is the one safe source of `LinkAddr`; it walks all addresses, so it is asked once for each new interface.
+    fn learn_links(&mut self) -> Result<(), Errno> {
+        let found = getifaddrs()?.filter_map(|entry| entry.address.and_then(|a| a.as_link_addr().copied()));
+        self.links = found.map(|link| (link.ifindex() as u32, link)).collect();
+        Ok(())
+    }
+}
+
+/// Whether this host forwards IPv6 packets that come in on `interface`.
+#[must_use]
+pub fn forwards_ipv6(interface: &str) -> bool {
+    fs::read(format!("/proc/sys/net/ipv6/conf/{interface}/forwarding")).is_ok_and(|text| text.starts_with(b"1"))
+}
+
+fn frame(mac: [u8; 6], ip: IpAddr, router: bool) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => arp_announcement(mac, ip).to_vec(),
+        IpAddr::V6(ip) => unsolicited_advertisement(mac, ip, router).to_vec(),
+    }
+}
+
+/// The ARP announcement of `ip` at `mac` (RFC 5227 §3): an Ethernet frame, without padding and check sequence.
+#[must_use]
+pub fn arp_announcement(mac: [u8; 6], ip: Ipv4Addr) -> [u8; ARP_FRAME] {
+    let mut frame = [0; ARP_FRAME];
+    ethernet(&mut frame, mac, BROADCAST_MAC, EtherTypes::Arp);
+    let mut arp = MutableArpPacket::new(&mut frame[ETHERNET..]).expect("the frame has room for it");
+    arp.set_hardware_type(ArpHardwareTypes::Ethernet);
+    arp.set_protocol_type(EtherTypes::Ipv4);
+    arp.set_hw_addr_len(6);
+    arp.set_proto_addr_len(4);
+    arp.set_operation(ArpOperations::Request);
+    arp.set_sender_hw_addr(mac.into());
+    arp.set_sender_proto_addr(ip);
+    arp.set_target_hw_addr([0; 6].into()); // RFC 5227 §2.3: ignored, and SHOULD be zero
+    arp.set_target_proto_addr(ip);
+    frame
+}
+
+/// The unsolicited Neighbor Advertisement of `ip` at `mac` (RFC 4861 §4.4, §7.2.6): an Ethernet frame, without check
+/// sequence.
+#[must_use]
+pub fn unsolicited_advertisement(mac: [u8; 6], ip: Ipv6Addr, router: bool) -> [u8; ADVERTISEMENT_FRAME] {
+    let mut frame = [0; ADVERTISEMENT_FRAME];
+    ethernet(&mut frame, mac, ALL_NODES_MAC, EtherTypes::Ipv6);
+    let mut ipv6 = MutableIpv6Packet::new(&mut frame[ETHERNET..]).expect("the frame has room for it");
+    ipv6.set_version(6);
+    ipv6.set_payload_length((ADVERTISEMENT + 8) as u16);
+    ipv6.set_next_header(IpNextHeaderProtocols::Icmpv6);
+    ipv6.set_hop_limit(255);
+    ipv6.set_source(ip);
+    ipv6.set_destination(ALL_NODES);
+    let mut advertisement = MutableNeighborAdvertPacket::new(ipv6.payload_mut()).expect("the packet has room for it");
+    advertisement.set_icmpv6_type(Icmpv6Types::NeighborAdvert);
+    advertisement.set_flags(NeighborAdvertFlags::Override | if router { NeighborAdvertFlags::Router } else { 0 });
+    advertisement.set_target_addr(ip);
+    advertisement.set_options(&[NdpOption {
+        option_type: NdpOptionTypes::TargetLLAddr,
+        length: 1,
+        data: mac.to_vec(),
+    }]);
+    let checksum = Icmpv6Packet::new(advertisement.packet()).map(|icmp| icmpv6::checksum(&icmp, &ip, &ALL_NODES));
+    advertisement.set_checksum(checksum.expect("an advertisement is an ICMPv6 packet"));
+    frame
+}
+
+fn ethernet(frame: &mut [u8], source: [u8; 6], destination: [u8; 6], ethertype: EtherType) {
+    let mut header = MutableEthernetPacket::new(frame).expect("a frame begins with an Ethernet header");
+    header.set_source(source.into());
+    header.set_destination(destination.into());
+    header.set_ethertype(ethertype);
+}

@@ -1,0 +1,198 @@
+//! Takeover (WO 01/82077, S3): the addresses of a group into the kernel, and the neighbours told.
+//!
+//! All of it is synchronous, for a thread of its own ([`Worker::run`]) that takes orders from a channel. No call in here
+//! waits for anything but the kernel, and for that only within bounds. Nothing can be added that no plan names.
+//!
+//! Deliberately absent: hooks; the question whether somebody else still answers for an address (DESIGN.md §8); any
+//! memory across restarts: what the kernel has is the truth.
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod announce;
+mod netlink;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use addresses::{Address, Watch};
+pub use announce::{
+    ADVERTISEMENT_FRAME, ARP_FRAME, Announcement, Announcer, arp_announcement, forwards_ipv6, unsolicited_advertisement,
+};
+pub use netlink::{Link, Netlink, Outcome};
+pub use sweep::{Swept, held_on_host, remove_unowned};
+pub use worker::{ANNOUNCE_AGAIN, CHECK, Worker, now, run};
+
+use crate::core::{GroupIndex, Nanos};
+use nix::errno::Errno;
+use std::{fmt, io, net::IpAddr};
+
+/// The addresses of a group on this controller. A group's index is its plan's place in the list of plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPlan {
+    /// The group's name.
+    pub name: String,
+    /// Its addresses; taken over in this order, but the IPv4 ones first.
+    pub addresses: Vec<PlannedAddress>,
+}
+
+/// A configured address: the only kind that is ever added or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PlannedAddress {
+    /// The interface's name.
+    pub interface: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// The length of its network's prefix, in bits.
+    pub prefix: u8,
+}
+
+impl PlannedAddress {
+    /// It, on the interface that has the name now.
+    fn on(&self, link: Link) -> Address {
+        Address { interface: link.index, ip: self.ip, prefix: self.prefix }
+    }
+}
+
+impl fmt::Display for PlannedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} on {}", self.ip, self.prefix, self.interface)
+    }
+}
+
+/// What the takeover thread is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Put the group's addresses in place and announce them.
+    Acquire {
+        /// The group.
+        group: GroupIndex,
+        /// When that was decided, CLOCK_MONOTONIC.
+        ordered: Nanos,
+        /// Not if a fresh look shows that none of our own channels has a carrier: then it is us who are cut off.
+        unless_isolated: bool,
+    },
+    /// Take the group's addresses away.
+    Release {
+        /// The group.
+        group: GroupIndex,
+        /// When that was decided, CLOCK_MONOTONIC.
+        ordered: Nanos,
+    },
+    /// End the thread. What is held stays: the caller has released what it wanted to.
+    Stop,
+}
+
+/// What the takeover thread reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The group's addresses are in place, but for those that `failures` name.
+    Acquired {
+        /// The group.
+        group: GroupIndex,
+        /// When what happened.
+        stages: Stages,
+        /// What did not succeed.
+        failures: Vec<Failure>,
+    },
+    /// Nothing was added: none of our own channels has a carrier.
+    Isolated {
+        /// The group.
+        group: GroupIndex,
+        /// When that was seen, CLOCK_MONOTONIC.
+        at: Nanos,
+    },
+    /// Not one address of the group could be put in place; none is. Without failures: there is no plan for the group.
+    AcquireFailed {
+        /// The group.
+        group: GroupIndex,
+        /// Why, an address each.
+        failures: Vec<Failure>,
+    },
+    /// The group's addresses are gone, but for those that `failures` name.
+    Released {
+        /// The group.
+        group: GroupIndex,
+        /// The addresses that this host goes on answering for.
+        failures: Vec<Failure>,
+        /// When the last one was gone, CLOCK_MONOTONIC.
+        at: Nanos,
+    },
+    /// An address of a held group was not there any more (or not yet: its interface was missing), and was put back.
+    Restored {
+        /// The group.
+        group: GroupIndex,
+        /// The address.
+        address: PlannedAddress,
+    },
+}
+
+/// The course of an acquisition, each on CLOCK_MONOTONIC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// It was decided.
+    pub ordered: Nanos,
+    /// The first addresses were in place.
+    pub first_address: Nanos,
+    /// All addresses were in place.
+    pub addresses_in_place: Nanos,
+    /// All were announced once.
+    pub announced: Nanos,
+}
+
+/// What did not succeed, with which address, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The address.
+    pub address: PlannedAddress,
+    /// What was tried.
+    pub step: Step,
+    /// The kernel's reason.
+    pub reason: String,
+}
+
+impl Failure {
+    fn new(address: &PlannedAddress, step: Step, reason: impl fmt::Display) -> Self {
+        Self { address: address.clone(), step, reason: reason.to_string() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} not {}: {}", self.address, self.step, self.reason)
+    }
+}
+
+/// What can fail for an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Put in place.
+    Added,
+    /// Announced; it is in place, and will be announced again.
+    Announced,
+    /// Taken away.
+    Removed,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Added => "added",
+            Self::Announced => "announced",
+            Self::Removed => "removed",
+        })
+    }
+}
+
+/// One outcome an address, where a batch as a whole may have failed.
+fn each(result: io::Result<Vec<Outcome>>, count: usize) -> Vec<Result<(), String>> {
+    match result {
+        Ok(outcomes) => outcomes.into_iter().map(|outcome| outcome.map_err(describe)).collect(),
+        Err(error) => vec![Err(error.to_string()); count],
+    }
+}
+
+/// `No such device (ENODEV)`.
+fn describe(errno: Errno) -> String {
+    format!("{} ({errno:?})", errno.desc())
+}

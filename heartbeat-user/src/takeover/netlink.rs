@@ -1,0 +1,248 @@
+//! The kernel's routing socket: many requests in one system call, the answers told apart by sequence number.
+
+use netlink_packet_core::{
+    ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+    NetlinkMessage, NlasIterator,
+};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkLayerType, LinkMessage},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{setsockopt, sockopt},
+        time::TimeVal,
+    },
+};
+use std::{fmt::Display, io};
+
+/// What became of one request.
+pub type Outcome = Result<(), Errno>;
+
+/// Requests in one send: their refusals, about 1 KiB each in the kernel's accounting, fit any receive buffer.
+const BATCH: usize = 128;
+/// Room for 1,000s of refusals, so that none is lost.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// The kernel answers within microseconds; this bounds what a fault of its could cost the takeover thread.
+const PATIENCE_S: i64 = 2;
+/// The largest part of a dump that the kernel builds is 32 KiB.
+const DATAGRAM: usize = 64 << 10;
+/// Dumps that were interrupted by a change are repeated this often; what the last one says is then good enough.
+const DUMP_TRIALS: usize = 4;
+/// `IFLA_ADDRESS`, `linux/if_link.h`.
+const IFLA_ADDRESS: u16 = 1;
+
+/// One NETLINK_ROUTE socket, in the network namespace of the thread that opened it.
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+    outgoing: Vec<u8>,
+    incoming: Vec<u8>,
+}
+
+/// A network interface as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its Ethernet address; `None` where it has none, as the loopback interface: there nothing can be announced.
+    pub mac: Option<[u8; 6]>,
+    /// Whether it is up and has a carrier, as of this moment.
+    pub carrier: bool,
+}
+
+impl Netlink {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// What the kernel says against a routing socket.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?; // nothing but the kernel is heard
+        socket.set_cap_ack(true)?;
+        socket.set_netlink_get_strict_chk(true)?; // dumps by interface
+        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER))?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE_S, 0))?;
+        setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(PATIENCE_S, 0))?;
+        Ok(Self { socket, sequence: 0, outgoing: Vec::new(), incoming: Vec::with_capacity(DATAGRAM) })
+    }
+
+    /// The interface named `name`.
+    ///
+    /// # Errors
+    /// `ENODEV` where there is none of that name; else as [`Netlink::add`].
+    pub fn link(&mut self, name: &str) -> io::Result<Link> {
+        let mut request = LinkMessage::default();
+        request.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        self.ask(RouteNetlinkMessage::GetLink(request), link_from)
+    }
+
+    /// Sends one request, and reads the payload of the one answer.
+    pub(super) fn ask<T>(
+        &mut self,
+        request: RouteNetlinkMessage,
+        read: impl Fn(&[u8]) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let asked = self.write(vec![request], 0, 0)?;
+        self.read(|message| match message.message_type() {
+            _ if message.sequence_number() != asked => Ok(None),
+            NLMSG_ERROR => Err(refusal(&message)?.into()),
+            _ => read(message.payload()).map(Some),
+        })
+    }
+
+    /// Sends `requests`, at most [`BATCH`] at a time, and returns what became of each, in their order.
+    pub(super) fn apply(&mut self, requests: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            outcomes.extend(self.apply_batch(requests.by_ref().take(BATCH).collect(), flags)?);
+        }
+        Ok(outcomes)
+    }
+
+    fn apply_batch(&mut self, batch: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<Vec<Outcome>> {
+        let mut outcomes = vec![Ok(()); batch.len()];
+        let last = self.write(batch, flags, NLM_F_ACK)?;
+        let first = last.wrapping_sub(outcomes.len() as u32 - 1);
+        self.read(|message| {
+            let place = message.sequence_number().wrapping_sub(first) as usize;
+            if message.message_type() == NLMSG_ERROR
+                && let Some(outcome) = outcomes.get_mut(place)
+            {
+                *outcome = match refusal(&message)? {
+                    Errno::UnknownErrno => Ok(()), // 0: the acknowledgement
+                    errno => Err(errno),
+                };
+            }
+            Ok((message.sequence_number() == last).then_some(()))
+        })?;
+        Ok(outcomes)
+    }
+
+    /// Sends a dump request and hands the payload of each message of the answer to `each`; `begin` is called before each
+    /// trial.
+    pub(super) fn dump(
+        &mut self,
+        request: &RouteNetlinkMessage,
+        mut begin: impl FnMut(),
+        mut each: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for _ in 0..DUMP_TRIALS {
+            begin();
+            let asked = self.write(vec![request.clone()], NLM_F_DUMP, 0)?;
+            let mut interrupted = false;
+            self.read(|message| {
+                if message.sequence_number() != asked {
+                    return Ok(None);
+                }
+                interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
+                match message.message_type() {
+                    NLMSG_ERROR => Err(refusal(&message)?.into()),
+                    NLMSG_DONE => Ok(Some(())),
+                    _ => each(message.payload()).map(|()| None),
+                }
+            })?;
+            if !interrupted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends all of `requests` in one datagram, each with `flags`, the last one with `last_flags`, too; returns its
+    /// sequence number.
+    fn write(&mut self, requests: Vec<RouteNetlinkMessage>, flags: u16, last_flags: u16) -> io::Result<u32> {
+        self.outgoing.clear();
+        let count = requests.len();
+        for (place, request) in requests.into_iter().enumerate() {
+            self.sequence = self.sequence.wrapping_add(1);
+            let mut message = NetlinkMessage::from(request);
+            message.header.sequence_number = self.sequence;
+            message.header.flags = flags | NLM_F_REQUEST;
+            if place + 1 == count {
+                message.header.flags |= last_flags;
+            }
+            message.finalize();
+            let start = self.outgoing.len();
+            self.outgoing.resize(start + message.buffer_len().next_multiple_of(4), 0);
+            message.serialize(&mut self.outgoing[start..]);
+        }
+        uninterrupted(|| self.socket.send(&self.outgoing, 0))?;
+        Ok(self.sequence)
+    }
+
+    /// Receives until `each` has an answer. What is left of the datagram is of the same answer, and of no interest.
+    fn read<T>(&mut self, mut each: impl FnMut(NetlinkBuffer<&[u8]>) -> io::Result<Option<T>>) -> io::Result<T> {
+        loop {
+            self.incoming.clear();
+            let length = uninterrupted(|| self.socket.recv(&mut self.incoming, libc::MSG_TRUNC))?;
+            let mut rest = self.incoming.get(..length).ok_or_else(|| malformed(format!("{length} bytes at once")))?;
+            while !rest.is_empty() {
+                let message = NetlinkBuffer::new_checked(rest).map_err(malformed)?;
+                let taken = (message.length() as usize).next_multiple_of(4).min(rest.len());
+                if let Some(answer) = each(message)? {
+                    return Ok(answer);
+                }
+                rest = &rest[taken..];
+            }
+        }
+    }
+
+    /// Throws away what waits to be received.
+    pub(super) fn forget_answers(&mut self) {
+        self.incoming.clear();
+        while !matches!(self.socket.recv(&mut self.incoming, libc::MSG_DONTWAIT), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+        {
+            self.incoming.clear();
+        }
+    }
+
+    /// The socket itself, to starve it in tests.
+    #[cfg(test)]
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+/// The errno of an NLMSG_ERROR; 0, the acknowledgement, is `UnknownErrno`.
+fn refusal(message: &NetlinkBuffer<&[u8]>) -> io::Result<Errno> {
+    let error = ErrorBuffer::new_checked(message.payload()).map_err(malformed)?;
+    Ok(Errno::from_raw(error.code().map_or(0, |code| -code.get())))
+}
+
+/// Reads only what is needed: a takeover must not fail because a newer kernel says something more about an interface.
+fn link_from(payload: &[u8]) -> io::Result<Link> {
+    let header = LinkHeader::parse(payload).map_err(malformed)?;
+    let attributes = payload.get(16..).unwrap_or_default();
+    let mac = NlasIterator::new(attributes)
+        .filter_map(Result::ok)
+        .find(|attribute| attribute.kind() == IFLA_ADDRESS)
+        .and_then(|attribute| attribute.value().try_into().ok())
+        .filter(|_| header.link_layer_type == LinkLayerType::Ether);
+    let carrier = header.flags.contains(LinkFlags::LowerUp | LinkFlags::Up);
+    Ok(Link { index: header.index, mac, carrier })
+}
+
+/// Calls `system_call` until no signal interrupts it; a time-out says whose.
+fn uninterrupted(mut system_call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match system_call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let text = format!("the kernel's routing socket did not answer within {PATIENCE_S} s");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            result => return result,
+        }
+    }
+}
+
+pub(super) fn malformed(what: impl Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("routing socket: {what}"))
+}

@@ -1,0 +1,127 @@
+//! A network namespace of each test's own: `near0` is the controller's port, `far0` the other end of its cable.
+
+mod addresses;
+mod announce;
+mod worker;
+
+use super::{Address, Link, Netlink, PlannedAddress};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+};
+use nix::{
+    errno::Errno,
+    ifaddrs::getifaddrs,
+    sched::{CloneFlags, unshare},
+    sys::{
+        socket::{AddressFamily, SockFlag, SockProtocol, SockType, bind, recv, setsockopt, socket, sockopt},
+        time::{TimeVal, TimeValLike},
+    },
+};
+use std::{
+    net::IpAddr,
+    os::fd::{AsRawFd, OwnedFd},
+    panic::resume_unwind,
+    thread,
+    time::{Duration, Instant},
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) struct Lab {
+    pub(super) netlink: Netlink,
+    pub(super) near: Link,
+    far: OwnedFd,
+}
+
+/// Runs `test` on a thread in a network namespace that ends with it.
+pub(super) fn in_namespace(test: impl FnOnce(&mut Lab) + Send + 'static) {
+    let thread = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("this test makes a network namespace: it must be run as root");
+        test(&mut Lab::new());
+    });
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+impl Lab {
+    fn new() -> Self {
+        let mut netlink = Netlink::open().unwrap();
+        add_cable(&mut netlink, "near0", "far0");
+        Self { near: netlink.link("near0").unwrap(), far: capture("far0"), netlink }
+    }
+
+    /// The next frame at the far end that `wanted` says yes to; `None` where none comes in time.
+    pub(super) fn frame_within(&self, time: Duration, wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).as_micros().max(1) as i64;
+            setsockopt(&self.far, sockopt::ReceiveTimeout, &TimeVal::microseconds(left)).unwrap();
+            let mut frame = vec![0; 2048];
+            match recv(self.far.as_raw_fd(), &mut frame, nix::sys::socket::MsgFlags::empty()) {
+                Ok(length) if wanted(&frame[..length]) => return Some(frame[..length].to_vec()),
+                Ok(_) if Instant::now() < deadline => {}
+                Ok(_) | Err(Errno::EAGAIN) => return None,
+                Err(errno) => panic!("capture: {errno}"),
+            }
+        }
+    }
+
+    pub(super) fn frame(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+        self.frame_within(PATIENCE, wanted).expect("the frame should have come")
+    }
+
+    pub(super) fn at(&self, ip: &str, prefix: u8) -> Address {
+        Address { interface: self.near.index, ip: ip.parse().unwrap(), prefix }
+    }
+
+    /// All on `near0`, in any order, without those that the kernel gave itself.
+    pub(super) fn present(&mut self) -> Vec<IpAddr> {
+        let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let listed = self.netlink.list(Some(self.near.index)).unwrap();
+        listed.iter().map(|address| address.ip).filter(|ip| !link_local(ip)).collect()
+    }
+}
+
+pub(super) fn add_cable(netlink: &mut Netlink, near: &str, far: &str) {
+    let named = |name: &str| {
+        let mut end = LinkMessage::default();
+        end.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        end
+    };
+    let mut cable = named(near);
+    let peer = LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(named(far))));
+    cable.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), peer]));
+    let outcomes = netlink.apply(vec![RouteNetlinkMessage::NewLink(cable)], NLM_F_CREATE | NLM_F_EXCL).unwrap();
+    assert_eq!(outcomes, [Ok(())], "a veth pair");
+    let up = [near, far].map(|name| {
+        let mut end = named(name);
+        end.header.flags = LinkFlags::Up;
+        end.header.change_mask = LinkFlags::Up;
+        RouteNetlinkMessage::SetLink(end)
+    });
+    assert_eq!(netlink.apply(up.to_vec(), 0).unwrap(), [Ok(()), Ok(())], "both ends up");
+}
+
+pub(super) fn remove_link(netlink: &mut Netlink, name: &str) {
+    let mut link = LinkMessage::default();
+    link.header.index = netlink.link(name).unwrap().index;
+    assert_eq!(netlink.apply(vec![RouteNetlinkMessage::DelLink(link)], 0).unwrap(), [Ok(())]);
+}
+
+pub(super) fn set_ipv4(interface: &str, knob: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/{knob}"), value).unwrap();
+}
+
+pub(super) fn planned(interface: &str, ip: &str, prefix: u8) -> PlannedAddress {
+    PlannedAddress { interface: interface.to_owned(), ip: ip.parse().unwrap(), prefix }
+}
+
+fn capture(interface: &str) -> OwnedFd {
+    let capture = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll).unwrap();
+    setsockopt(&capture, sockopt::RcvBufForce, &(16 << 20)).unwrap();
+    let named = |entry: &nix::ifaddrs::InterfaceAddress| entry.interface_name == interface;
+    let link = getifaddrs().unwrap().filter(named).find_map(|entry| entry.address?.as_link_addr().copied());
+    bind(capture.as_raw_fd(), &link.unwrap()).unwrap();
+    capture
+}

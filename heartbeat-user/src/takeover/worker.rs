@@ -1,0 +1,389 @@
+//! The takeover thread: orders in, reports out; announcements on schedule; a watch on what it holds.
+
+use super::{
+    Announcement, Announcer, Done, Failure, GroupPlan, Link, Netlink, Order, PlannedAddress, Stages, Step, Watch,
+    describe, each, forwards_ipv6,
+};
+use crate::core::{GroupIndex, Nanos};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use nix::time::{ClockId, clock_gettime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+/// When an address is announced again, counted from its takeover: clients may have missed the first announcement.
+pub const ANNOUNCE_AGAIN: [Nanos; 4] =
+    [Nanos::from_millis(100), Nanos::from_millis(500), Nanos::from_millis(2_000), Nanos::from_millis(5_000)];
+/// How often the thread looks, while it holds a group, whether somebody took its addresses away. Where no address or
+/// interface changed this is one system call; a dump follows only where one did.
+pub const CHECK: Nanos = Nanos::from_millis(200);
+/// Addresses that are added, then announced, before the next ones: the first clients need not wait for the last address.
+const CHUNK: usize = 32;
+/// What an acquisition may spend, over all, on waiting for the kernel to finish IPv6 addresses ([`Netlink::settle`]). It
+/// goes on then: the next announcement comes soon.
+const SETTLE: Nanos = Nanos::from_millis(200);
+/// Between two chunks of the later announcements, which are in no hurry: 6,400 frames a second spare the switches'
+/// limits.
+const PACE: Nanos = Nanos::from_millis(5);
+
+/// Runs the takeover thread until it is told to stop; see [`Worker::open`] and [`Worker::run`].
+///
+/// # Errors
+/// As [`Worker::open`].
+pub fn run(
+    plans: Vec<GroupPlan>,
+    channels: Vec<String>,
+    orders: &Receiver<Order>,
+    done: impl FnMut(Done),
+) -> io::Result<()> {
+    Worker::open(plans, channels)?.run(orders, done);
+    Ok(())
+}
+
+/// The state of the takeover thread.
+pub struct Worker {
+    plans: Arc<[GroupPlan]>,
+    /// The interfaces of our own channels.
+    channels: Vec<String>,
+    netlink: Netlink,
+    announcer: Announcer,
+    watch: Watch,
+    /// Groups that it holds, a bit each.
+    held: u64,
+    rounds: Vec<Round>,
+    next_check: Nanos,
+}
+
+/// Addresses of a group that are to be announced again.
+struct Round {
+    due: Nanos,
+    group: GroupIndex,
+    /// Places in the group's plan.
+    places: Vec<usize>,
+    /// When they were announced first (or should have been, had there been no pace to keep).
+    begun: Nanos,
+    /// Entry of [`ANNOUNCE_AGAIN`] that is next.
+    next: usize,
+}
+
+/// The interfaces of a plan as they are now.
+type Links<'a> = HashMap<&'a str, Result<Ready, String>>;
+
+#[derive(Clone, Copy)]
+struct Ready {
+    link: Link,
+    router: bool,
+}
+
+impl Worker {
+    /// Opens the sockets, in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// The kernel refused a routing or packet socket: CAP_NET_ADMIN and CAP_NET_RAW are needed.
+    pub fn open(plans: Vec<GroupPlan>, channels: Vec<String>) -> io::Result<Self> {
+        Ok(Self {
+            plans: plans.into(),
+            channels,
+            netlink: Netlink::open()?,
+            announcer: Announcer::open()?,
+            watch: Watch::open()?,
+            held: 0,
+            rounds: Vec::new(),
+            next_check: Nanos::NEVER,
+        })
+    }
+
+    /// Serves `orders` until [`Order::Stop`], or until nobody is left to give any.
+    pub fn run(mut self, orders: &Receiver<Order>, mut done: impl FnMut(Done)) {
+        loop {
+            match self.wait(orders) {
+                Ok(Order::Acquire { group, unless_isolated: true, .. }) if self.isolated() => {
+                    done(Done::Isolated { group, at: now() });
+                }
+                Ok(Order::Acquire { group, ordered, .. }) => done(self.acquire(group, ordered)),
+                Ok(Order::Release { group, .. }) => self.release(group, &mut done),
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.tick(&mut done),
+            }
+        }
+    }
+
+    fn wait(&self, orders: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
+        let due = self.rounds.iter().map(|round| round.due).chain([self.next_check]).min().unwrap_or(Nanos::NEVER);
+        if due == Nanos::NEVER {
+            return orders.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        }
+        orders.recv_timeout(Duration::from_nanos(due.since(now()).0))
+    }
+
+    /// Whether none of our own channels has a carrier. Asked of the kernel in a way that brings the answer up to date.
+    fn isolated(&mut self) -> bool {
+        let Self { channels, netlink, .. } = self;
+        !channels.iter().any(|name| netlink.link(name).is_ok_and(|link| link.carrier))
+    }
+
+    fn acquire(&mut self, group: GroupIndex, ordered: Nanos) -> Done {
+        let plans = Arc::clone(&self.plans);
+        let Some(plan) = plans.get(group.usize()) else {
+            return Done::AcquireFailed { group, failures: Vec::new() };
+        };
+        let links = self.links(&plan.addresses);
+        let mut stages = Stages { ordered, ..Stages::default() };
+        let mut failures = Vec::new();
+        self.cancel(group);
+        let mut patience = SETTLE;
+        for places in in_order(plan) {
+            let in_place = self.add(plan, &links, places, &mut failures);
+            self.settle(plan, &links, &in_place, &mut patience);
+            stages.addresses_in_place = now();
+            if stages.first_address == Nanos::default() && !in_place.is_empty() {
+                stages.first_address = stages.addresses_in_place;
+            }
+            failures.extend(self.announce(plan, &links, &in_place));
+            self.announce_again(group, in_place);
+        }
+        stages.announced = now();
+        if plan.addresses.is_empty() {
+            (stages.first_address, stages.addresses_in_place) = (stages.announced, stages.announced);
+        } else if stages.first_address == Nanos::default() {
+            self.take_away(plan, &links);
+            return Done::AcquireFailed { group, failures };
+        }
+        self.held |= group.bit();
+        self.next_check = now().after(CHECK);
+        Done::Acquired { group, stages, failures }
+    }
+
+    fn release(&mut self, group: GroupIndex, done: &mut impl FnMut(Done)) {
+        let plans = Arc::clone(&self.plans);
+        self.cancel(group);
+        self.held &= !group.bit();
+        let mut failures = Vec::new();
+        if let Some(plan) = plans.get(group.usize()) {
+            let links = self.links(&plan.addresses);
+            failures = self.take_away(plan, &links);
+        }
+        done(Done::Released { group, failures, at: now() });
+        self.restore(done); // the kernel may have taken addresses of other groups away with a primary one
+        if self.held == 0 {
+            self.next_check = Nanos::NEVER;
+        }
+    }
+
+    /// Serves what is due: one chunk of announcements, the look at what is held.
+    fn tick(&mut self, done: &mut impl FnMut(Done)) {
+        let now = now();
+        if let Some(due) = self.rounds.iter().position(|round| round.due <= now) {
+            let round = self.rounds.swap_remove(due);
+            self.announce_round(round);
+        }
+        if self.next_check <= now {
+            self.next_check = now.after(CHECK);
+            if self.watch.changed() {
+                self.restore(done);
+            }
+        }
+    }
+
+    fn announce_round(&mut self, round: Round) {
+        let plans = Arc::clone(&self.plans);
+        let plan = &plans[round.group.usize()];
+        let links = self.links(round.places.iter().map(|place| &plan.addresses[*place]));
+        warn(plan, self.announce(plan, &links, &round.places));
+        self.rounds.extend(round.following());
+    }
+
+    /// Puts back what is missing of the held groups; what cannot be put back is tried again after the next change.
+    fn restore(&mut self, done: &mut impl FnMut(Done)) {
+        let plans = Arc::clone(&self.plans);
+        let links = self.links(held(&plans, self.held).flat_map(|(_, plan)| &plan.addresses));
+        let mut wanted = Vec::new();
+        let mut owners = HashMap::new();
+        for (group, plan) in held(&plans, self.held) {
+            for (place, planned) in plan.addresses.iter().enumerate() {
+                if let Ok(ready) = &links[planned.interface.as_str()] {
+                    wanted.push(planned.on(ready.link));
+                    owners.insert(planned.on(ready.link), (group, place));
+                }
+            }
+        }
+        let mut restored: BTreeMap<GroupIndex, Vec<usize>> = BTreeMap::new();
+        let outcomes = self.netlink.reconcile(&wanted).unwrap_or_else(|error| {
+            log::warn!("addresses held cannot be checked: {error}");
+            Vec::new()
+        });
+        for (address, outcome) in outcomes {
+            let (group, place) = owners[&address];
+            let planned = &plans[group.usize()].addresses[place];
+            match outcome {
+                Ok(()) => restored.entry(group).or_default().push(place),
+                Err(errno) => log::warn!("{}", Failure::new(planned, Step::Added, describe(errno))),
+            }
+        }
+        let mut patience = SETTLE;
+        for (group, places) in restored {
+            let plan = &plans[group.usize()];
+            for places in chunks(places) {
+                self.settle(plan, &links, &places, &mut patience);
+                warn(plan, self.announce(plan, &links, &places));
+                places.iter().for_each(|place| done(Done::Restored { group, address: plan.addresses[*place].clone() }));
+                self.announce_again(group, places);
+            }
+        }
+    }
+
+    /// Adds the addresses at `places` of the plan, and returns the places of those that are there.
+    fn add(
+        &mut self,
+        plan: &GroupPlan,
+        links: &Links<'_>,
+        places: Vec<usize>,
+        failures: &mut Vec<Failure>,
+    ) -> Vec<usize> {
+        let mut wanted = Vec::with_capacity(places.len());
+        let mut addresses = Vec::with_capacity(places.len());
+        for place in places {
+            let planned = &plan.addresses[place];
+            match &links[planned.interface.as_str()] {
+                Ok(ready) => {
+                    wanted.push(place);
+                    addresses.push(planned.on(ready.link));
+                }
+                Err(reason) => failures.push(Failure::new(planned, Step::Added, reason)),
+            }
+        }
+        let outcomes = each(self.netlink.add(&addresses), addresses.len());
+        let mut outcomes = outcomes.into_iter();
+        wanted.retain(|place| match outcomes.next() {
+            Some(Err(reason)) => {
+                failures.push(Failure::new(&plan.addresses[*place], Step::Added, reason));
+                false
+            }
+            _ => true,
+        });
+        wanted
+    }
+
+    fn settle(&mut self, plan: &GroupPlan, links: &Links<'_>, places: &[usize], patience: &mut Nanos) {
+        let planned = places.iter().map(|place| &plan.addresses[*place]);
+        let addresses: Vec<_> =
+            planned.filter_map(|a| Some(a.on(links[a.interface.as_str()].as_ref().ok()?.link))).collect();
+        let begun = now();
+        if let Err(error) = self.netlink.settle(&addresses, begun.after(*patience)) {
+            log::warn!("group {}: {error}", plan.name);
+        }
+        *patience = patience.since(now().since(begun));
+    }
+
+    /// Removes all addresses of the plan, whatever their prefix has become; returns those that stay.
+    fn take_away(&mut self, plan: &GroupPlan, links: &Links<'_>) -> Vec<Failure> {
+        // An interface that is gone took its addresses with it.
+        let there = |a: &PlannedAddress| links[a.interface.as_str()].as_ref().ok().map(|ready| a.on(ready.link));
+        let (planned, addresses): (Vec<_>, Vec<_>) = plan.addresses.iter().filter_map(|a| Some((a, there(a)?))).unzip();
+        let outcomes = each(self.netlink.remove(&addresses), addresses.len());
+        let refused = planned.iter().zip(outcomes).filter_map(|(planned, outcome)| Some((*planned, outcome.err()?)));
+        let mut failures: Vec<_> =
+            refused.map(|(planned, reason)| Failure::new(planned, Step::Removed, reason)).collect();
+        match self.netlink.list(None) {
+            Ok(present) => {
+                let by_ip: HashMap<_, _> =
+                    addresses.iter().zip(&planned).map(|(a, p)| ((a.interface, a.ip), *p)).collect();
+                let left: Vec<_> = present.into_iter().filter(|a| by_ip.contains_key(&(a.interface, a.ip))).collect();
+                for (address, outcome) in left.iter().zip(each(self.netlink.remove(&left), left.len())) {
+                    if let Err(reason) = outcome {
+                        failures.push(Failure::new(by_ip[&(address.interface, address.ip)], Step::Removed, reason));
+                    }
+                }
+            }
+            Err(error) => log::warn!("group {}: {error}", plan.name),
+        }
+        failures
+    }
+
+    fn announce(&mut self, plan: &GroupPlan, links: &Links<'_>, places: &[usize]) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        let mut announced = Vec::with_capacity(places.len());
+        let mut announcements = Vec::with_capacity(places.len());
+        for planned in places.iter().map(|place| &plan.addresses[*place]) {
+            match &links[planned.interface.as_str()] {
+                Ok(ready) => {
+                    announced.push(planned);
+                    announcements.push(Announcement { link: ready.link, ip: planned.ip, router: ready.router });
+                }
+                Err(reason) => failures.push(Failure::new(planned, Step::Announced, reason)),
+            }
+        }
+        for (planned, outcome) in announced.into_iter().zip(self.announcer.announce(&announcements)) {
+            if let Err(errno) = outcome {
+                failures.push(Failure::new(planned, Step::Announced, describe(errno)));
+            }
+        }
+        failures
+    }
+
+    fn announce_again(&mut self, group: GroupIndex, places: Vec<usize>) {
+        for places in chunks(places) {
+            let waiting = self.rounds.iter().filter(|round| round.group == group).count() as u64;
+            let begun = now().after(PACE.times(waiting));
+            self.rounds.extend(Round { due: begun, group, places, begun, next: 0 }.following());
+        }
+    }
+
+    fn cancel(&mut self, group: GroupIndex) {
+        self.rounds.retain(|round| round.group != group);
+    }
+
+    /// Looked up each time: a NIC may have been replaced, a bond may have changed its Ethernet address.
+    fn links<'a>(&mut self, addresses: impl IntoIterator<Item = &'a PlannedAddress>) -> Links<'a> {
+        let mut links = Links::new();
+        for address in addresses {
+            links.entry(address.interface.as_str()).or_insert_with(|| match self.netlink.link(&address.interface) {
+                Ok(link) => Ok(Ready { link, router: forwards_ipv6(&address.interface) }),
+                Err(error) => Err(error.to_string()),
+            });
+        }
+        links
+    }
+}
+
+impl Round {
+    fn following(self) -> Option<Self> {
+        let due = self.begun.after(*ANNOUNCE_AGAIN.get(self.next)?);
+        Some(Self { due, next: self.next + 1, ..self })
+    }
+}
+
+fn warn(plan: &GroupPlan, failures: Vec<Failure>) {
+    for failure in failures {
+        log::warn!("group {}: {failure}", plan.name);
+    }
+}
+
+fn chunks(places: Vec<usize>) -> Vec<Vec<usize>> {
+    places.chunks(CHUNK).map(<[usize]>::to_vec).collect()
+}
+
+/// What is added and announced together: IPv4 addresses first, for they need not settle, and in chunks; all IPv6 ones at once.
+/// The kernel walks all multicast groups of the interface for each new IPv6 address (`ipv6_find_idev`,
+/// `ipv6_mc_up`), and each address that has settled is one more group: to settle in between costs the square.
+fn in_order(plan: &GroupPlan) -> Vec<Vec<usize>> {
+    let (ipv4, ipv6): (_, Vec<_>) = (0..plan.addresses.len()).partition(|place| plan.addresses[*place].ip.is_ipv4());
+    let mut parts = chunks(ipv4);
+    parts.extend((!ipv6.is_empty()).then_some(ipv6));
+    parts
+}
+
+/// The plans of the groups whose bits are set.
+fn held(plans: &[GroupPlan], bits: u64) -> impl Iterator<Item = (GroupIndex, &GroupPlan)> {
+    (0..).map(GroupIndex).zip(plans).filter(move |(group, _)| bits & group.bit() != 0)
+}
+
+/// CLOCK_MONOTONIC.
+#[must_use]
+pub fn now() -> Nanos {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux always has CLOCK_MONOTONIC");
+    Nanos(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}

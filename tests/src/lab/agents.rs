@@ -1,0 +1,220 @@
+//! The lab's agents: configure, start, signal, ask and listen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use super::agent::{Status, heartbeat};
+use super::config::Config;
+use super::log::{LogLine, Mark};
+use super::topology::Node;
+use super::{Lab, realtime_ns};
+
+/// How long a clean stop may take.
+pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long `heartbeat status` may take.
+const STATUS_LIMIT: Duration = Duration::from_secs(5);
+
+impl Lab {
+    /// Writes the configuration of both agents, and makes the pair's key if there is none yet.
+    ///
+    /// # Errors
+    /// The agent's binary is missing, or cannot make a key.
+    pub fn configure(&self, config: &Config) -> Result<()> {
+        self.make_key()?;
+        for node in Node::BOTH {
+            self.configure_text(node, &config.to_toml(&self.key_file()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes one agent's configuration, whatever it says.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn configure_text(&self, node: Node, text: &str) -> Result<()> {
+        let path = self.config_file(node);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Where an agent's configuration is.
+    #[must_use]
+    pub fn config_file(&self, node: Node) -> PathBuf {
+        self.folder().join(format!("{node}.toml"))
+    }
+
+    /// Where the pair's key is.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.folder().join("pair.key")
+    }
+
+    /// An agent's `--runtime-dir`.
+    #[must_use]
+    pub fn runtime_dir(&self, node: Node) -> &Path {
+        &self.agent(node).runtime_dir
+    }
+
+    /// Makes the pair's key if there is none yet.
+    ///
+    /// # Errors
+    /// The agent's binary is missing, or cannot make a key.
+    pub fn make_key(&self) -> Result<()> {
+        let key = self.key_file();
+        if key.exists() {
+            return Ok(());
+        }
+        let (status, stdout, stderr) =
+            heartbeat(["keygen".as_ref(), key.as_os_str()], STATUS_LIMIT)?;
+        ensure!(
+            status.success(),
+            "heartbeat keygen failed with {status}: {stdout}{stderr}"
+        );
+        Ok(())
+    }
+
+    /// Starts an agent; [`Self::configure`] comes first. Returns as soon as the process runs: wait for its event `ready`.
+    ///
+    /// # Errors
+    /// It runs already, its controller is off, or the binary is missing.
+    pub fn start(&self, node: Node) -> Result<u64> {
+        let namespace = self.controller(node)?;
+        let at = realtime_ns();
+        self.agent(node)
+            .start(&namespace, &self.config_file(node))
+            .map(|()| at)
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn kill(&self, node: Node) -> Result<u64> {
+        let at = realtime_ns();
+        self.agent(node).signal(Signal::SIGKILL)?;
+        self.agent(node).wait_end(STOP_LIMIT).map(|_| at)
+    }
+
+    /// SIGTERM, and waits for the clean end.
+    ///
+    /// # Errors
+    /// It is not running, or does not end in ten seconds.
+    pub fn stop(&self, node: Node) -> Result<ExitStatus> {
+        self.agent(node).signal(Signal::SIGTERM)?;
+        self.agent(node).wait_end(STOP_LIMIT)
+    }
+
+    /// SIGSTOP: the agent gets no CPU until [`Self::resume`].
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn pause(&self, node: Node) -> Result<u64> {
+        let at = realtime_ns();
+        self.agent(node).signal(Signal::SIGSTOP).map(|()| at)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn resume(&self, node: Node) -> Result<u64> {
+        let at = realtime_ns();
+        self.agent(node).signal(Signal::SIGCONT).map(|()| at)
+    }
+
+    /// SIGHUP: read the configuration again.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn reload(&self, node: Node) -> Result<u64> {
+        let at = realtime_ns();
+        self.agent(node).signal(Signal::SIGHUP).map(|()| at)
+    }
+
+    /// The pid of a running agent.
+    #[must_use]
+    pub fn pid(&self, node: Node) -> Option<u32> {
+        self.agent(node).pid()
+    }
+
+    /// How the last agent ended; `None` while one runs, or none ever did.
+    #[must_use]
+    pub fn exit_status(&self, node: Node) -> Option<ExitStatus> {
+        self.agent(node).exit_status()
+    }
+
+    /// Waits for an agent to end by itself.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn wait_exit(&self, node: Node, timeout: Duration) -> Result<ExitStatus> {
+        self.agent(node).wait_end(timeout)
+    }
+
+    /// `heartbeat status --json`.
+    ///
+    /// # Errors
+    /// It does not answer within five seconds, or writes something that is no JSON.
+    pub fn status(&self, node: Node) -> Result<Status> {
+        self.status_within(node, STATUS_LIMIT)
+    }
+
+    /// The same with another limit.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn status_within(&self, node: Node, limit: Duration) -> Result<Status> {
+        self.agent(node).status(limit)
+    }
+
+    /// The place in a controller's log after everything that was said up to now.
+    #[must_use]
+    pub fn mark(&self, node: Node) -> Mark {
+        self.agent(node).log.mark()
+    }
+
+    /// The place where the agent that was started last begins.
+    #[must_use]
+    pub fn run_begin(&self, node: Node) -> Mark {
+        self.agent(node).log.run_begin()
+    }
+
+    /// What was said since.
+    #[must_use]
+    pub fn events_since(&self, node: Node, mark: Mark) -> Vec<LogLine> {
+        self.agent(node).log.since(mark)
+    }
+
+    /// The first line that is `wanted` since the agent was last started, waiting for it if need be.
+    ///
+    /// # Errors
+    /// Nothing of the kind in time, or the agent ended; the message shows its last 30 lines.
+    pub fn wait_event(
+        &self,
+        node: Node,
+        wanted: impl Fn(&LogLine) -> bool,
+        timeout: Duration,
+    ) -> Result<LogLine> {
+        self.wait_event_since(node, self.run_begin(node), wanted, timeout)
+    }
+
+    /// The first line that is `wanted` since `mark`.
+    ///
+    /// # Errors
+    /// As [`Self::wait_event`].
+    pub fn wait_event_since(
+        &self,
+        node: Node,
+        mark: Mark,
+        wanted: impl Fn(&LogLine) -> bool,
+        timeout: Duration,
+    ) -> Result<LogLine> {
+        let log = &self.agent(node).log;
+        log.wait(mark, timeout, wanted)
+            .with_context(|| format!("waiting for the agent on {node}"))
+    }
+}

@@ -1,0 +1,314 @@
+//! How to break a lab and mend it: cables, switches, power and interfaces.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+
+use super::agents::STOP_LIMIT;
+use super::netlink::Which;
+use super::netns::Namespace;
+use super::topology::{
+    HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface_index, network_name,
+};
+use super::{Lab, realtime_ns, remains};
+
+/// What is broken on purpose, as far as it must be remembered.
+#[derive(Default)]
+pub(super) struct Broken {
+    /// Cables: a switch that is switched on again leaves them alone.
+    cut: BTreeSet<String>,
+    interfaces_down: BTreeSet<Node>,
+}
+
+impl Lab {
+    /// Pulls a cable: whoever is at its ends loses the carrier. `a-net1`, `client1-net1`, `xlink` (both ends at once).
+    ///
+    /// # Errors
+    /// There is no such cable; the message names those that there are.
+    pub fn cut(&self, cable: &str) -> Result<u64> {
+        let (switch, ports) = self.cable(cable)?;
+        let at = realtime_ns();
+        if switch.number == XLINK {
+            switch.set_ports(false)?;
+        } else {
+            ports
+                .iter()
+                .try_for_each(|port| switch.set_port(port, false))?;
+        }
+        self.broken().cut.insert(cable.to_owned());
+        Ok(at)
+    }
+
+    /// Makes a cable lose every packet while its ends keep their carrier. Also takes a whole network (`net1`): a switch that hangs.
+    ///
+    /// # Errors
+    /// There is no such cable or network.
+    pub fn silence(&self, cable: &str) -> Result<u64> {
+        if let Ok(switch) = self.switch_named(cable) {
+            let at = realtime_ns();
+            return switch.set_forwarding(false).map(|()| at);
+        }
+        let (switch, ports) = self.cable(cable)?;
+        let at = realtime_ns();
+        ports
+            .iter()
+            .try_for_each(|port| switch.set_plugged(port, false))?;
+        Ok(at)
+    }
+
+    /// Undoes [`Self::cut`] and [`Self::silence`]; returns when the cable carries packets again.
+    ///
+    /// # Errors
+    /// There is no such cable or network.
+    pub fn mend(&self, cable: &str) -> Result<u64> {
+        if let Ok(switch) = self.switch_named(cable) {
+            switch.set_forwarding(true)?;
+            if switch.number != XLINK {
+                return Ok(realtime_ns());
+            }
+        }
+        let (switch, ports) = self.cable(cable)?;
+        self.broken().cut.remove(cable);
+        for port in &ports {
+            switch.set_plugged(port, true)?;
+        }
+        if switch.number == XLINK {
+            self.carry_xlink()?;
+            return Ok(realtime_ns());
+        }
+        for port in &ports {
+            switch.set_port(port, true)?;
+            switch.wait_operational(port)?;
+        }
+        Ok(realtime_ns())
+    }
+
+    /// Switches a switch off (`net1`): all its ports lose their carrier at once.
+    ///
+    /// # Errors
+    /// There is no such network.
+    pub fn switch_off(&self, network: &str) -> Result<u64> {
+        let switch = self.switch_named(network)?;
+        let at = realtime_ns();
+        switch.set_ports(false).map(|()| at)
+    }
+
+    /// Switches it on again; cables that are cut stay cut.
+    ///
+    /// # Errors
+    /// There is no such network.
+    pub fn switch_on(&self, network: &str) -> Result<u64> {
+        let switch = self.switch_named(network)?;
+        switch.set_forwarding(true)?;
+        if switch.number == XLINK {
+            return self.mend(network);
+        }
+        let cut = self.broken().cut.clone();
+        for (cable, port) in self.ports_of(switch) {
+            if !cut.contains(&cable) {
+                switch.set_port(&port, true)?;
+                switch.wait_operational(&port)?;
+            }
+        }
+        Ok(realtime_ns())
+    }
+
+    /// The names of all cables.
+    #[must_use]
+    pub fn cables(&self) -> Vec<String> {
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        for switch in &self.switches {
+            for host in self.hosts_on(switch) {
+                names.insert(cable_name(switch, host));
+            }
+        }
+        names.into_iter().collect()
+    }
+
+    /// The names of all networks, the dedicated cable included.
+    #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        self.switches
+            .iter()
+            .map(|switch| network_name(switch.number))
+            .collect()
+    }
+
+    // ---- controllers
+
+    /// Cuts a controller's power: its agent is gone, all its interfaces vanish together, its memory (bpffs) is lost.
+    ///
+    /// # Errors
+    /// It is off already.
+    pub fn power_off(&self, node: Node) -> Result<u64> {
+        let agent = self.agent(node);
+        let Some(namespace) = self.controller_slot(node).take() else {
+            bail!("controller {node} is powered off already")
+        };
+        let at = realtime_ns();
+        let had_agent = agent.signal(Signal::SIGKILL).is_ok();
+        namespace.netlink().delete_group(NICS)?;
+        self.carry_xlink()?;
+        if had_agent {
+            agent.wait_end(STOP_LIMIT)?;
+        }
+        namespace.remove();
+        remains::remove_pins(&agent.runtime_dir);
+        fs::remove_dir_all(&agent.runtime_dir).context("cannot empty the runtime directory")?;
+        fs::create_dir(&agent.runtime_dir).context("cannot create a runtime directory")?;
+        Ok(at)
+    }
+
+    /// Switches it on again: a fresh boot with all cables plugged in, and no agent yet.
+    ///
+    /// # Errors
+    /// It is on.
+    pub fn power_on(&self, node: Node) -> Result<()> {
+        {
+            let mut slot = self.controller_slot(node);
+            ensure!(slot.is_none(), "controller {node} is powered on already");
+            *slot = Some(Arc::new(Namespace::create(
+                &format!("{}-{node}", self.id()),
+                HOST_SYSCTLS,
+            )?));
+        }
+        let own = format!("{node}-");
+        {
+            let mut broken = self.broken();
+            broken.cut.retain(|cable| !cable.starts_with(&own));
+            broken.interfaces_down.remove(&node);
+        }
+        self.plug_in(node)?;
+        self.carry_xlink()
+    }
+
+    /// Sets all of a controller's interfaces down, as an administrator would; the agent goes on.
+    ///
+    /// # Errors
+    /// It is powered off.
+    pub fn interfaces_down(&self, node: Node) -> Result<u64> {
+        let namespace = self.controller(node)?;
+        let at = realtime_ns();
+        namespace.netlink().set_up(&Which::Group(NICS), false)?;
+        self.broken().interfaces_down.insert(node);
+        self.carry_xlink().map(|()| at)
+    }
+
+    /// Sets them up again, and restores the addresses that the kernel drops with it.
+    ///
+    /// # Errors
+    /// It is powered off.
+    pub fn interfaces_up(&self, node: Node) -> Result<u64> {
+        let namespace = self.controller(node)?;
+        namespace.netlink().set_up(&Which::Group(NICS), true)?;
+        self.broken().interfaces_down.remove(&node);
+        self.carry_xlink()?;
+        for switch in &self.switches {
+            for (address, prefix_len) in addresses(Host::Controller(node), switch.number) {
+                namespace.netlink().add_address(
+                    interface_index(switch.number),
+                    address,
+                    prefix_len,
+                )?;
+            }
+        }
+        Ok(realtime_ns())
+    }
+
+    fn broken(&self) -> MutexGuard<'_, Broken> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The dedicated cable has carrier while it is whole and both ends are up; the box in its middle passes that on.
+    fn carry_xlink(&self) -> Result<()> {
+        let switch = self.switch_numbered(XLINK)?;
+        let whole = {
+            let broken = self.broken();
+            !broken.cut.contains(&network_name(XLINK)) && broken.interfaces_down.is_empty()
+        };
+        let carries = whole && Node::BOTH.iter().all(|node| self.controller(*node).is_ok());
+        switch.set_ports(carries)?;
+        if carries {
+            for (_, port) in self.ports_of(switch) {
+                switch.wait_operational(&port)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn plug_in(&self, node: Node) -> Result<()> {
+        let namespace = self.controller(node)?;
+        let host = Host::Controller(node);
+        self.switches
+            .iter()
+            .try_for_each(|switch| switch.plug(host, &namespace))?;
+        self.switches
+            .iter()
+            .try_for_each(|switch| switch.wait_operational(&switch.port(host)))
+    }
+
+    fn hosts_on(&self, switch: &Switch) -> Vec<Host> {
+        let mut hosts = Node::BOTH.map(Host::Controller).to_vec();
+        if switch.number != XLINK && switch.number <= self.clients.len() {
+            hosts.push(Host::Client);
+        }
+        hosts
+    }
+
+    fn ports_of(&self, switch: &Switch) -> Vec<(String, String)> {
+        let powered = |host: &Host| !matches!(host, Host::Controller(node) if self.controller(*node).is_err());
+        let hosts = self.hosts_on(switch).into_iter().filter(powered);
+        hosts
+            .map(|host| (cable_name(switch, host), switch.port(host)))
+            .collect()
+    }
+
+    pub(super) fn switch_numbered(&self, number: usize) -> Result<&Switch> {
+        self.switches
+            .get(number)
+            .with_context(|| format!("the lab has no network {number}"))
+    }
+
+    fn switch_named(&self, network: &str) -> Result<&Switch> {
+        let found = self
+            .switches
+            .iter()
+            .find(|switch| network_name(switch.number) == network);
+        found.with_context(|| {
+            format!(
+                "no network {network}; there are {}",
+                self.networks().join(", ")
+            )
+        })
+    }
+
+    fn cable(&self, cable: &str) -> Result<(&Switch, Vec<String>)> {
+        for switch in &self.switches {
+            let ports = self
+                .ports_of(switch)
+                .into_iter()
+                .filter(|(name, _)| name == cable);
+            let ports: Vec<_> = ports.map(|(_, port)| port).collect();
+            if !ports.is_empty() {
+                return Ok((switch, ports));
+            }
+        }
+        ensure!(
+            !self.cables().iter().any(|name| name == cable),
+            "cable {cable} hangs on a controller that is powered off"
+        );
+        bail!("no cable {cable}; there are {}", self.cables().join(", "))
+    }
+}
+
+fn cable_name(switch: &Switch, host: Host) -> String {
+    match (switch.number, host) {
+        (XLINK, _) => network_name(XLINK),
+        (_, Host::Controller(_) | Host::Client) => {
+            format!("{}-{}", switch.port(host), network_name(switch.number))
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! `cargo xtask lint`: format and clippy, for the host and for the BPF target; warnings are errors.
+
+use anyhow::Result;
+
+use crate::{setup, shell};
+
+pub(crate) fn run() -> Result<()> {
+    setup::run()?;
+    shell::run(shell::cargo().args(["fmt", "--all", "--", "--check"]))?;
+    shell::run(
+        shell::cargo().args(["clippy", "--release", "--workspace", "--all-targets"]).args(["--", "-Dwarnings"]),
+    )?;
+    // In the target directory of heartbeat-user's build script: RUSTC_BOOTSTRAP would rebuild what the host has.
+    shell::run(
+        shell::cargo()
+            .args(["clippy", "--release", "-Zbuild-std=core", "--target", "bpfel-unknown-none"])
+            .args(["--target-dir", "target/ebpf", "--package", "heartbeat-ebpf"])
+            .args(["--features", "program", "--bin", "heartbeat-xdp"])
+            .args(["--", "-Dwarnings"])
+            .env("RUSTC_BOOTSTRAP", "1"),
+    )
+}
