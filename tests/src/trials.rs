@@ -156,10 +156,19 @@ pub fn group_events(lab: &Lab, node: Node, mark: Mark) -> Vec<LogLine> {
 pub fn expect_settled(lab: &Lab, holders: [Node; 2]) -> Result<()> {
     for node in Node::BOTH {
         let status = lab.status(node)?;
-        ensure!(status.code == 0, "{node} finds something BAD: {:#}", status.json);
-        expect_holders(&status, node, holders)?;
+        ensure!(status.code == 0, "{node} finds something BAD: {:#}\n{}", status.json, story(lab));
+        expect_holders(&status, node, holders).with_context(|| story(lab))?;
     }
     Ok(())
+}
+
+/// Everything that both agents said since they were started, for a failing test.
+#[must_use]
+pub fn story(lab: &Lab) -> String {
+    let said = |node| lab.events_since(node, lab.run_begin(node)).into_iter().map(move |line| (line.time_ns, node, line.raw));
+    let mut lines: Vec<_> = Node::BOTH.into_iter().flat_map(said).collect();
+    lines.sort_by_key(|(time_ns, ..)| *time_ns);
+    lines.iter().map(|(_, node, line)| format!("{node} {line}\n")).collect()
 }
 
 /// One agent's status names these holders, and it holds its own groups only.
