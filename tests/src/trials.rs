@@ -165,7 +165,8 @@ pub fn expect_settled(lab: &Lab, holders: [Node; 2]) -> Result<()> {
 /// Everything that both agents said since they were started, for a failing test.
 #[must_use]
 pub fn story(lab: &Lab) -> String {
-    let said = |node| lab.events_since(node, lab.run_begin(node)).into_iter().map(move |line| (line.time_ns, node, line.raw));
+    let said =
+        |node| lab.events_since(node, lab.run_begin(node)).into_iter().map(move |line| (line.time_ns, node, line.raw));
     let mut lines: Vec<_> = Node::BOTH.into_iter().flat_map(said).collect();
     lines.sort_by_key(|(time_ns, ..)| *time_ns);
     lines.iter().map(|(_, node, line)| format!("{node} {line}\n")).collect()
