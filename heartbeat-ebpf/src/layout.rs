@@ -170,7 +170,7 @@ pub struct Histogram {
 const _: () = {
     assert!(size_of::<End>() == 24);
     assert!(size_of::<Record>() == 160);
-    assert!(size_of::<Slot>() == 448 && size_of::<Slot>() % 64 == 0);
+    assert!(size_of::<Slot>() == 448 && size_of::<Slot>().is_multiple_of(64));
     assert!(size_of::<Agent>() == 64);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);
     assert!(core::mem::offset_of!(Slot, outcomes) == 320);
@@ -268,13 +268,6 @@ impl Slot {
     #[inline(always)]
     pub fn count(&self, outcome: Outcome) {
         self.outcomes[outcome as usize].add(1);
-    }
-
-    /// Counts one message that was accepted or replayed: these are only counted by whoever holds the writer's place of
-    /// `live`, so the cost of an atomic addition is saved.
-    #[inline(always)]
-    pub(crate) fn count_alone(&self, outcome: Outcome) {
-        self.outcomes[outcome as usize].add_alone(1);
     }
 
     /// How many messages met this outcome.

@@ -67,7 +67,7 @@ fn heartbeat(context: XdpContext) -> u32 {
     let interface = unsafe { (*context.ctx).ingress_ifindex };
     let end = End { interface, zero: 0, address: datagram.destination };
     // SAFETY: a plain value that only the agent writes.
-    let Some(channel) = (unsafe { CHANNEL_OF.get(&end) }).copied() else {
+    let Some(channel) = (unsafe { CHANNEL_OF.get(end) }).copied() else {
         return XDP_PASS;
     };
     let (Some(slot), Some(histogram), Some(agent)) = (SLOTS.get(channel), INTER_ARRIVAL.get(channel), AGENT.get(0))

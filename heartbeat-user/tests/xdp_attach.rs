@@ -32,20 +32,20 @@ fn cable() {
 }
 
 fn open(pins: &PinFolder) -> (Kernel, Adopted) {
-    let (kernel, adopted) = Kernel::open(&settings(), pins.path()).unwrap();
+    let (kernel, adopted) = Kernel::open(&settings(), pins.path()).expect("opening");
     kernel.tables().agent().incarnation.set(OWN);
     kernel.tables().agent().peer_incarnation.set(PEER);
     (kernel, adopted)
 }
 
 fn attach(kernel: &mut Kernel, preference: XdpPreference) -> Attached {
-    kernel.attach(CHANNEL, "near", ADDRESS_V4.into(), preference).unwrap()
+    kernel.attach(CHANNEL, "near", ADDRESS_V4.into(), preference).expect("attaching")
 }
 
 fn send(sequence: u64) {
-    let socket = UdpSocket::bind("192.0.2.2:0").unwrap();
+    let socket = UdpSocket::bind("192.0.2.2:0").expect("a socket");
     let payload = signed(heartbeat(CHANNEL.0, sequence));
-    assert_eq!(socket.send_to(&payload, (ADDRESS_V4, wire::PORT)).unwrap(), wire::LEN);
+    assert_eq!(socket.send_to(&payload, (ADDRESS_V4, wire::PORT)).expect("sending"), wire::LEN);
 }
 
 /// Waits until so many frames were counted; they are in flight for microseconds.
@@ -61,8 +61,8 @@ fn expect(kernel: &Kernel, outcome: Outcome, count: u64) {
 
 /// What `ip` says about an interface's XDP program, if it has one.
 fn program_on(interface: &str) -> Option<String> {
-    let output = Command::new("ip").args(["-details", "link", "show", interface]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let output = Command::new("ip").args(["-details", "link", "show", interface]).output().expect("ip");
+    let text = String::from_utf8(output.stdout).expect("text");
     text.lines().find(|line| line.contains("prog/xdp")).map(|line| line.trim().to_owned())
 }
 
@@ -234,6 +234,28 @@ fn an_interface_that_was_made_anew_is_attached_anew() {
         attach(&mut kernel, XdpPreference::Auto);
         send(3);
         expect(&kernel, Outcome::Accepted, 3);
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn links_of_interfaces_that_were_renamed_meanwhile_are_not_adopted() {
+    in_namespace(|| {
+        cable();
+        run("ip link add name spare type veth peer name spare-far");
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        attach(&mut kernel, XdpPreference::Auto);
+        kernel.attach(OTHER, "spare", ADDRESS_V6.into(), XdpPreference::Auto).unwrap();
+        drop(kernel);
+        run("ip link set near down");
+        for (from, to) in [("near", "aside"), ("spare", "near"), ("aside", "spare")] {
+            run(&format!("ip link set {from} name {to}"));
+        }
+        let (mut kernel, adopted) = open(&pins);
+        assert_eq!((adopted.maps, adopted.interfaces), (true, vec![]));
+        assert_eq!((program_on("near"), program_on("spare")), (None, None));
+        assert!(!attach(&mut kernel, XdpPreference::Native).adopted);
         kernel.remove().unwrap();
     });
 }

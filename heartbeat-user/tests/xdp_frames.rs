@@ -12,13 +12,16 @@ use heartbeat_ebpf::{
     admit::{self, Expected, News},
     frame::{Address, Frame},
     histogram,
-    layout::{Outcome, Record},
+    layout::{Outcome, Record, Slot},
     siphash::Key,
     wire::{self, Message, View},
 };
-use pnet_packet::ethernet::EtherTypes;
+use pnet_packet::ethernet::{EtherType, EtherTypes};
 use proptest::prelude::*;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 use support::*;
 
 const DROP: u32 = 1;
@@ -130,6 +133,8 @@ fn table() -> Table {
     t.passes("three tags", tagged(&[QINQ, VLAN, VLAN], EtherTypes::Ipv4, &ip4(&v4(90))));
     t.passes("ARP", ethernet(EtherTypes::Arp, &[0; 46]));
     t.passes("LLDP", ethernet(EtherTypes::Lldp, &[0; 46]));
+    t.passes("802.3 with a length", ethernet(EtherType::new(46), &[0; 46]));
+    t.passes("MPLS", ethernet(EtherTypes::Mpls, &ip4(&v4(90))));
     t.passes("nothing behind Ethernet", ethernet(EtherTypes::Ipv4, &[]));
     t.passes("nothing behind a tag", tagged(&[VLAN], EtherTypes::Ipv4, &[]));
     t.passes("half a tag", cut(tagged(&[VLAN], EtherTypes::Ipv4, &[]), 17));
@@ -142,6 +147,7 @@ fn table() -> Table {
     t.passes("IHL beyond the frame", cut(with(good.clone(), |b| b[14] = 0x4f), 14 + 60 + 7));
     t.passes("IPv4 of version 6", with(good.clone(), |b| b[14] = 0x65));
     t.passes("TCP", ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, TCP, &[], &udp4(&v4(90)))));
+    t.passes("ICMP", ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, 1, &[], &udp4(&v4(90)))));
     t.passes("first fragment", with(good.clone(), |b| b[20] = 0x20));
     t.passes("later fragment", with(good.clone(), |b| b[21] = 0x01));
     t.passes("fragment far behind", with(good.clone(), |b| b[20] = 0x1f));
@@ -171,6 +177,7 @@ fn table() -> Table {
     t.accepts("three extensions", extended(&[HOP_BY_HOP, ROUTING, DESTINATION], &v6(7)), V6);
     t.accepts("five extensions", extended(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, ROUTING], &v6(8)), V6);
     t.passes("too many extensions", extended(&[DESTINATION; 6], &v6(90)));
+    t.passes("ICMPv6", ethernet(EtherTypes::Ipv6, &ipv6_with(ADDRESS_V6, 58, &udp6(&v6(90)))));
     t.passes("fragment header", extended(&[FRAGMENT], &v6(90)));
     t.passes("fragment header behind another", extended(&[HOP_BY_HOP, FRAGMENT], &v6(90)));
     t.passes("unknown extension", extended(&[140], &v6(90)));
@@ -243,6 +250,9 @@ fn table() -> Table {
     t.add("behind a jump, not seen", over_ipv4(&v4(78)), DROP, Some((Outcome::Accepted, V4)), -1);
     t.add("a huge jump", over_ipv4(&v4(u64::MAX)), DROP, Some((Outcome::Accepted, V4)), (u64::MAX - 142) as i64);
     t.drops("before a huge jump", over_ipv4(&v4(141)), Outcome::Replayed);
+    t.add("replayed over IPv6", over_ipv6(&v6(8)), DROP, Some((Outcome::Replayed, V6)), 0);
+    t.add("forged over IPv6", with(over_ipv6(&v6(9)), |b| b[200] ^= 1), DROP, Some((Outcome::WrongTag, V6)), 0);
+    t.add("of the other channel", over_ipv6(&v4(90)), DROP, Some((Outcome::WrongChannel, V6)), 0);
     let news = signed(Message { owned: 1, term: 4, ..heartbeat(V6, 9) });
     t.accepts("news", over_ipv6(&news), V6);
     t
@@ -333,7 +343,7 @@ fn check(case: &Case, before: &State, after: &State) {
 #[test]
 fn every_crafted_frame_has_its_verdict_and_counter_in_the_kernel_and_in_process() {
     let table = table();
-    assert!(table.0.len() >= 40, "{} cases", table.0.len());
+    assert!(table.0.len() >= 100, "{} cases", table.0.len());
     in_namespace(|| {
         let pins = PinFolder::new();
         let (mut kernel, adopted) = Kernel::open(&settings(), pins.path()).unwrap();
@@ -371,6 +381,87 @@ fn every_crafted_frame_has_its_verdict_and_counter_in_the_kernel_and_in_process(
         drop(doorbell);
         kernel.remove().unwrap();
         assert!(!pins.path().exists());
+    });
+}
+
+/// Kernel and process, fed with the same frames on channel `V4`.
+struct Both {
+    kernel: Kernel,
+    tables: [Arc<Tables>; 2],
+    _pins: PinFolder,
+}
+
+impl Both {
+    fn new() -> Self {
+        let pins = PinFolder::new();
+        let (mut kernel, _) = Kernel::open(&settings(), pins.path()).expect("opening");
+        kernel.attach(ChannelIndex(V4), "lo", ADDRESS_V4.into(), XdpPreference::Auto).expect("attaching");
+        let tables = [kernel.tables(), Arc::new(Tables::anonymous().expect("memory"))];
+        tables.iter().for_each(|tables| pair_up(tables));
+        Self { kernel, tables, _pins: pins }
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let frame = over_ipv4(&signed(message));
+        assert_eq!(self.kernel.test_run(Yardstick::Heartbeat, &frame, 1).expect("a run").0, DROP);
+        assert_eq!(in_process(&self.tables[1], &frame, 1).0, DROP);
+    }
+
+    fn slots(&self) -> [&Slot; 2] {
+        self.tables.each_ref().map(|tables| &tables.slots()[usize::from(V4)])
+    }
+}
+
+#[test]
+fn a_heartbeat_that_finds_another_processor_at_its_record_is_lost_and_counted() {
+    in_namespace(|| {
+        let mut both = Both::new();
+        both.deliver(heartbeat(V4, 1));
+        for slot in both.slots() {
+            assert!(slot.live.lock() && slot.handshake.lock());
+        }
+        both.deliver(heartbeat(V4, 2));
+        both.deliver(Message { peer_incarnation: 0, ..heartbeat(V4, 3) });
+        for slot in both.slots() {
+            slot.live.unlock();
+            slot.handshake.unlock();
+        }
+        for slot in both.slots() {
+            assert_eq!((slot.counted(Outcome::Accepted), slot.counted(Outcome::Busy), slot.highest.get()), (1, 1, 1));
+            assert_eq!(slot.counted(Outcome::Handshake), 1, "counted, though not stored");
+            assert_eq!(slot.handshake.read().unwrap().0, [0; wire::WORDS]);
+        }
+        both.deliver(heartbeat(V4, 4));
+        for slot in both.slots() {
+            assert_eq!((slot.counted(Outcome::Accepted), slot.missing.get()), (2, 2));
+        }
+        both.kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_new_incarnation_of_the_peer_starts_a_new_window_and_the_old_one_is_not_heard_again() {
+    in_namespace(|| {
+        let mut both = Both::new();
+        let new = |sequence| Message { incarnation: PEER + 1, ..heartbeat(V4, sequence) };
+        both.deliver(heartbeat(V4, 500));
+        both.deliver(new(3));
+        for slot in both.slots() {
+            assert_eq!((slot.counted(Outcome::Handshake), slot.highest.get()), (1, 500));
+        }
+        for tables in &both.tables {
+            tables.agent().peer_incarnation.set(PEER + 1);
+        }
+        both.deliver(new(3));
+        both.deliver(new(2));
+        both.deliver(heartbeat(V4, 501));
+        both.deliver(new(4));
+        for slot in both.slots() {
+            let counted = [Outcome::Accepted, Outcome::Replayed, Outcome::Handshake].map(|o| slot.counted(o));
+            assert_eq!(counted, [3, 1, 2], "accepted, replayed, handshake");
+            assert_eq!((slot.missing.get(), slot.highest.get(), slot.window_of.get()), (0, 4, PEER + 1));
+        }
+        both.kernel.remove().unwrap();
     });
 }
 

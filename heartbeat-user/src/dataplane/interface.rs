@@ -9,16 +9,7 @@ use netlink_packet_route::{
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use serde::{Deserialize, Serialize};
-use std::{
-    ffi::CString,
-    fmt, io,
-    mem::size_of_val,
-    os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
-    path::Path,
-};
+use std::fmt;
 
 /// Where a channel's heartbeats are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -140,58 +131,4 @@ pub(super) fn holder(ifindex: u32) -> Result<Option<Holder>> {
         }
     }
     Ok(mode.map(|mode| Holder { mode, program_id }))
-}
-
-/// The interface that a pinned bpf_link is attached to; 0 where that interface is gone.
-pub(super) fn ifindex_of_pinned_link(path: &Path) -> io::Result<u32> {
-    // linux/bpf.h: commands, and the parts of `union bpf_attr` and `struct bpf_link_info` that they use.
-    const BPF_OBJ_GET: libc::c_long = 7;
-    const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-    const BPF_LINK_TYPE_XDP: u32 = 6;
-    #[repr(C)]
-    #[derive(Default)]
-    struct Get {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
-    #[repr(C)]
-    #[derive(Default)]
-    struct GetInfo {
-        bpf_fd: u32,
-        info_len: u32,
-        info: u64,
-    }
-    #[repr(C)]
-    #[derive(Default)]
-    struct Info {
-        link_type: u32,
-        id: u32,
-        prog_id: u32,
-        padding: u32,
-        xdp_ifindex: u32,
-        rest: [u32; 19],
-    }
-
-    /// # Safety
-    /// All pointers in `attributes` must be valid for what the kernel does with them.
-    unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
-        // SAFETY: the kernel reads `size_of::<T>()` bytes; the rest is the caller's promise.
-        let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of_val(attributes)) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
-    }
-
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let get = Get { pathname: path.as_ptr() as u64, ..Get::default() };
-    // SAFETY: a string that lives until the call returns; the descriptor that it gives is new, and ours.
-    let link = unsafe { OwnedFd::from_raw_fd(bpf(BPF_OBJ_GET, &get)?) };
-    let mut info = Info::default();
-    let get_info =
-        GetInfo { bpf_fd: link.as_raw_fd() as u32, info_len: size_of::<Info>() as u32, info: &raw mut info as u64 };
-    // SAFETY: the kernel writes at most `info_len` bytes to `info`, which lives until the call returns.
-    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &get_info)? };
-    if info.link_type != BPF_LINK_TYPE_XDP {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XDP link"));
-    }
-    Ok(info.xdp_ifindex)
 }

@@ -10,14 +10,18 @@
 //! Not pinned, since each load brings its own: keys (nobody shall find them in a file system), the doorbell, the log.
 
 use super::{
-    Tables, XdpMode, XdpPreference,
+    Tables, XdpMode, XdpPreference, bpf_link,
     interface::{self, Holder},
+    pins::{
+        BPFFS, LINK, PINNED, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape,
+        unpin,
+    },
 };
 use crate::core::{ChannelIndex, Node};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
-    maps::{Array, HashMap, Map, MapData, MapInfo, RingBuf},
+    maps::{Array, HashMap, Map, MapData, RingBuf},
     programs::{
         ProgramError, Xdp,
         links::{FdLink, PinnedLink},
@@ -32,7 +36,6 @@ use heartbeat_ebpf::{
 };
 use nix::{
     errno::Errno,
-    mount::{MsFlags, mount},
     net::if_::if_nametoindex,
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
@@ -46,9 +49,6 @@ use std::{
     time::Duration,
 };
 
-const BPFFS: &str = "/sys/fs/bpf";
-/// The maps that an agent adopts from the one before it.
-const PINNED: [&str; 4] = [map::AGENT, map::CHANNEL_OF, map::INTER_ARRIVAL, map::SLOTS];
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heartbeat-xdp"));
 
 /// What the program is loaded with.
@@ -176,7 +176,7 @@ impl Kernel {
             Self { ebpf, folder, tables: Arc::new(tables), channel_of, keys, doorbell, interfaces: BTreeMap::new() };
         kernel.set_keys(settings.keys)?;
         kernel.program()?.load().map_err(explain).context("loading the XDP program")?;
-        adopted.interfaces = kernel.pinned_links()?;
+        adopted.interfaces = kernel.adoptable_links()?;
         adopted.repaired = kernel.repair();
         Ok((kernel, adopted))
     }
@@ -367,7 +367,7 @@ impl Kernel {
             return None;
         }
         let mut adopt = || -> Result<(XdpMode, FdLink)> {
-            let of = interface::ifindex_of_pinned_link(&path)?;
+            let of = bpf_link::ifindex(&path)?;
             ensure!(of == ifindex, "it was on the interface of index {of}, {interface} now has {ifindex}");
             let holder = interface::holder(ifindex)?.context("it has no program")?;
             ensure!(preference.allows(holder.mode), "it is in {} mode", holder.mode);
@@ -475,6 +475,22 @@ impl Kernel {
         records().zip(before).filter(left_odd).map(repair).collect()
     }
 
+    /// The interfaces whose pinned links can be adopted. Links of interfaces that are gone or were renamed are removed, so
+    /// that they do not stand in the way of what is to be attached there.
+    fn adoptable_links(&self) -> Result<Vec<String>> {
+        let mut names = self.pinned_links()?;
+        names.retain(|name| {
+            let path = self.link_path(name);
+            let adoptable =
+                if_nametoindex(name.as_str()).is_ok_and(|now| bpf_link::ifindex(&path).is_ok_and(|of| of == now));
+            if !adoptable {
+                unpin(&path);
+            }
+            adoptable
+        });
+        Ok(names)
+    }
+
     /// The interfaces that a link is pinned for.
     fn pinned_links(&self) -> Result<Vec<String>> {
         let mut names: Vec<_> = entries(&self.folder)?
@@ -490,17 +506,6 @@ impl Kernel {
     }
 }
 
-const LINK: &str = "link-";
-
-fn link_path(folder: &Path, interface: &str) -> PathBuf {
-    // bpffs keeps names with dots, as VLAN interfaces have, for itself.
-    folder.join(format!("{LINK}{}", interface.replace('%', "%25").replace('.', "%2e")))
-}
-
-fn unescape(name: &str) -> String {
-    name.replace("%2e", ".").replace("%25", "%")
-}
-
 fn words(address: IpAddr) -> Address {
     Address::new(match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
@@ -508,71 +513,10 @@ fn words(address: IpAddr) -> Address {
     })
 }
 
-fn mount_bpffs() -> Result<()> {
-    let mounted = || statfs(BPFFS).map(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
-    if mounted() == Ok(true) {
-        return Ok(());
-    }
-    fs::create_dir_all(BPFFS).with_context(|| format!("making {BPFFS}"))?;
-    match mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700")) {
-        // Somebody else was faster.
-        Err(Errno::EBUSY) if mounted() == Ok(true) => Ok(()),
-        result => result.with_context(|| format!("mounting the BPF file system at {BPFFS}")),
-    }
-}
-
-/// Pins of other versions of the records hold the interfaces, and tell us nothing.
-fn remove_other_versions(pin_folder: &Path, ours: &Path) -> Result<()> {
-    for path in entries(pin_folder)? {
-        let is_version = path
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_prefix('v'))
-            .is_some_and(|number| number.parse::<u32>().is_ok());
-        if is_version && path != ours {
-            empty(&path)?;
-            fs::remove_dir(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether all maps are pinned there, with the shapes that ours have.
-fn all_adoptable(folder: &Path) -> bool {
-    let sizes = |name: &str| match name {
-        map::AGENT => (4, size_of::<layout::Agent>(), 1),
-        map::CHANNEL_OF => (size_of::<End>(), 4, layout::CHANNELS),
-        map::INTER_ARRIVAL => (4, size_of::<layout::Histogram>(), layout::CHANNELS),
-        _ => (4, size_of::<layout::Slot>(), layout::CHANNELS),
-    };
-    PINNED.iter().all(|name| {
-        MapInfo::from_pin(folder.join(name))
-            .is_ok_and(|info| (info.key_size() as usize, info.value_size() as usize, info.max_entries()) == sizes(name))
-    })
-}
-
 fn array<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
     match ebpf.map(name) {
         Some(Map::Array(data)) => Ok(data),
         _ => Err(anyhow!("the object has no array map {name}")),
-    }
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let list = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>();
-    list().with_context(|| format!("listing {}", folder.display()))
-}
-
-fn empty(folder: &Path) -> Result<()> {
-    for path in entries(folder)? {
-        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
-    }
-    Ok(())
-}
-
-fn unpin(path: &Path) {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => log::warn!("removing {}: {error}", path.display()),
-        _ => {}
     }
 }
 

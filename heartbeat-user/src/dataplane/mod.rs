@@ -2,10 +2,12 @@
 //! pulse thread's place in the scheduler. The only part of the agent with `unsafe` code.
 
 pub mod bell;
+mod bpf_link;
 pub mod clock;
 mod interface;
 mod kernel;
 pub mod link;
+mod pins;
 pub mod realtime;
 pub mod socket;
 mod tables;

@@ -87,7 +87,7 @@ unsafe impl<T: Shared> Sync for Region<T> {}
 impl<T: Shared> Region<T> {
     /// Maps `records` records of a map, or of fresh memory.
     fn map(records: usize, map: Option<BorrowedFd<'_>>) -> Result<Self> {
-        const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
+        const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
         let len = NonZeroUsize::new(records * size_of::<T>()).context("no records")?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at a place that the kernel chooses: nobody else's memory is touched. The kernel rounds
