@@ -10,3 +10,4 @@ pub mod client;
 pub mod inject;
 pub mod lab;
 pub mod live;
+pub mod trials;

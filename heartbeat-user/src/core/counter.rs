@@ -102,6 +102,10 @@ impl Counter {
             // WO 01/82077, FIG. 4, steps 422, 424: normally 1, more if messages were lost
             let step = if self.last_sequence == 0 { 1 } else { sequence.saturating_sub(self.last_sequence) };
             self.count = self.count.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
+            if timing.from_arrival {
+                // A peer that was late, not lost on the way, skipped no sequence number: it too gets the full time again.
+                self.count = self.count.max(timing.max);
+            }
         }
         self.last_sequence = self.last_sequence.max(sequence);
         self.spared = false;
@@ -287,6 +291,20 @@ mod tests {
         assert_eq!(c.check(&timing, Nanos(deadline.0 - 1), false), None);
         assert_eq!(c.check(&timing, deadline, false), Some(Change::Failed));
         assert_eq!(timing.detection(), timing.interval.times(3));
+    }
+
+    #[test]
+    fn after_a_late_heartbeat_it_takes_three_missed_intervals_again() {
+        let timing = lan();
+        let mut c = Counter::new(&timing, Nanos(0));
+        c.heard(&timing, 1, Nanos(0));
+        for turn in 1..=20 {
+            // It comes after almost three intervals each time, and its numbers have no gap.
+            let late = Nanos::from_millis(turn * 299);
+            assert_eq!(c.check(&timing, late, false), None);
+            c.heard(&timing, turn + 1, late);
+            assert_eq!(c.deadline(&timing), late.after(timing.interval.times(3)));
+        }
     }
 
     #[test]

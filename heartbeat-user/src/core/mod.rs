@@ -439,12 +439,14 @@ impl Core {
                 let channel = ChannelIndex(i as u8);
                 let c = &mut self.channels[i];
                 let heard = c.counter.state() == ChannelState::Open;
-                self.actions.push_back(match c.generator.tick(&timing, now, heard) {
-                    SocketStep::Open => Action::OpenSocket(channel),
-                    SocketStep::Send => Action::Send(channel),
-                    SocketStep::Close => Action::CloseSocket(channel),
-                    SocketStep::Wait => continue,
-                });
+                let actions: &[Action] = match c.generator.tick(&timing, now, heard) {
+                    SocketStep::Open => &[Action::OpenSocket(channel)],
+                    SocketStep::Send => &[Action::Send(channel)],
+                    SocketStep::Close => &[Action::CloseSocket(channel)],
+                    SocketStep::Reopen => &[Action::CloseSocket(channel), Action::OpenSocket(channel)],
+                    SocketStep::Wait => &[],
+                };
+                self.actions.extend(actions);
             }
         } else if self.urgent {
             self.send_on_open_channels();
