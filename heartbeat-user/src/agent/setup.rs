@@ -3,7 +3,7 @@
 use super::{
     Options,
     pulse::{Pulse, PulseChannel},
-    shared::{Command, LatenessHistogram, Report, Shared, View},
+    shared::{Command, Report, Shared},
 };
 use crate::{
     config::{PairKeys, XdpPreference, check_host},
@@ -11,7 +11,7 @@ use crate::{
     dataplane::{
         Adopted, Kernel, Settings, Tables, XdpMode, bell::Bell, clock, link::Observer, realtime, socket::Ends,
     },
-    status::{ControlEvent, Journal},
+    status::{ControlEvent, Journal, Lateness, View},
     takeover::{self, Done, GroupPlan, Netlink, Order, PlannedAddress},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -145,7 +145,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             differences: [false; 3],
             channels: (0..channels.len()).filter_map(|i| core.channel(ChannelIndex(i as u8))).collect(),
         }),
-        lateness: LatenessHistogram::new(),
+        lateness: Lateness::new(),
         events_lost: AtomicU64::new(0),
     });
 
