@@ -235,6 +235,9 @@ impl Core {
     pub fn handle_handshake(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
         let before = self.pairing.peer();
         if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation) {
+            // Perhaps a recording; perhaps a peer that we hear and that does not hear us. Before we ever heard it as it is
+            // now, nothing is claimed from somebody who may be alive.
+            self.handle_stranger(now, channel);
             return;
         }
         self.tell(now, Event::PeerPaired { incarnation: message.incarnation, before });
@@ -248,7 +251,7 @@ impl Core {
         self.urgent = true;
     }
 
-    /// Heartbeats that are not our peer's arrived on this channel.
+    /// Heartbeats that are not our peer's, or not provably so, arrived on this channel.
     pub fn handle_stranger(&mut self, now: Nanos, channel: ChannelIndex) {
         if let Some(c) = self.channels.get_mut(channel.usize()) {
             c.stranger_at = Some(now);
