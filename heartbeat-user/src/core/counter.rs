@@ -90,8 +90,11 @@ impl Counter {
         self.period = period;
     }
 
-    /// A heartbeat was received: steps 416 to 424.
+    /// A heartbeat was received: steps 416 to 424. One that was counted before says nothing, however often it is shown.
     pub fn heard(&mut self, timing: &Timing, sequence: u64, arrived: Nanos) -> Option<Change> {
+        if sequence <= self.last_sequence {
+            return None;
+        }
         let opened = self.state != State::Open;
         if opened {
             // WO 01/82077, FIG. 4, step 416
@@ -100,14 +103,14 @@ impl Counter {
             self.next_check = arrived.after(self.period);
         } else {
             // WO 01/82077, FIG. 4, steps 422, 424: normally 1, more if messages were lost
-            let step = if self.last_sequence == 0 { 1 } else { sequence.saturating_sub(self.last_sequence) };
+            let step = if self.last_sequence == 0 { 1 } else { sequence - self.last_sequence };
             self.count = self.count.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
             if timing.from_arrival {
                 // A peer that was late, not lost on the way, skipped no sequence number: it too gets the full time again.
                 self.count = self.count.max(timing.max);
             }
         }
-        self.last_sequence = self.last_sequence.max(sequence);
+        self.last_sequence = sequence;
         self.spared = false;
         self.last_arrival = Some(self.last_arrival.map_or(arrived, |last| last.max(arrived)));
         if timing.from_arrival {
@@ -334,5 +337,22 @@ mod tests {
         c.expect_new_sequence();
         c.heard(&timing, 3, Nanos(5));
         assert_eq!(c.count(), 3);
+    }
+
+    #[test]
+    fn a_heartbeat_that_is_shown_again_neither_opens_a_channel_nor_brings_its_end_nearer() {
+        let timing = lan();
+        let ms = Nanos::from_millis;
+        let mut c = Counter::new(&timing, Nanos(0));
+        c.heard(&timing, 7, ms(0));
+        // As a flood of replays has it: shown at every turn, with the time at which it once arrived.
+        for now in 1..300 {
+            assert_eq!(c.heard(&timing, 7, ms(0)), None);
+            assert_eq!(c.check(&timing, ms(now), false), None, "at {now} ms");
+        }
+        assert_eq!(c.check(&timing, ms(300), false), Some(Change::Failed));
+        assert_eq!(c.heard(&timing, 7, ms(0)), None);
+        assert_eq!(c.state(), State::Failed);
+        assert_eq!(c.heard(&timing, 8, ms(301)), Some(Change::Opened));
     }
 }

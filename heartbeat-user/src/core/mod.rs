@@ -211,7 +211,7 @@ impl Core {
         core
     }
 
-    /// Heartbeats that are not our peer's arrived on this channel.
+    /// Heartbeats that are not our peer's, or not provably so, arrived on this channel.
     pub fn handle_stranger(&mut self, now: Nanos, channel: ChannelIndex) {
         if let Some(c) = self.channels.get_mut(channel.usize()) {
             c.stranger_at = Some(now);

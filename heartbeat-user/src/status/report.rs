@@ -290,7 +290,9 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
     match view.withheld {
         Some(Withheld::Isolated) => parts.push("no takeover: none of our own channels has a carrier".into()),
         Some(Withheld::Stranger) => parts.push(
-            "no takeover: heartbeats arrive that are not our peer's (another key, pair, channel or node letter)".into(),
+            "no takeover: heartbeats arrive that are not our peer's (another key, pair, channel or node letter), or from a \
+             peer that does not hear us"
+                .into(),
         ),
         None => {}
     }
