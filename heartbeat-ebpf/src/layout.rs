@@ -270,13 +270,6 @@ impl Slot {
         self.outcomes[outcome as usize].add(1);
     }
 
-    /// Counts one message that was accepted or replayed: these are only counted by whoever holds the writer's place of
-    /// `live`, so the cost of an atomic addition is saved.
-    #[inline(always)]
-    pub(crate) fn count_alone(&self, outcome: Outcome) {
-        self.outcomes[outcome as usize].add_alone(1);
-    }
-
     /// How many messages met this outcome.
     #[must_use]
     pub fn counted(&self, outcome: Outcome) -> u64 {

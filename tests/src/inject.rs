@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, bind, recv,
-    send, sendmmsg, setsockopt, socket, sockopt,
+    AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, bind, recv, send, sendmmsg,
+    setsockopt, socket, sockopt,
 };
 use std::os::fd::AsFd as _;
 
@@ -50,9 +50,7 @@ impl Injector {
         let netlink = namespace.netlink();
         netlink.add_queue(netlink.link(interface)?.index)?;
         // Protocol 0: it sends, and hears nothing.
-        Ok(Self {
-            socket: open(namespace, interface, None)?,
-        })
+        Ok(Self { socket: open(namespace, interface, None)? })
     }
 
     /// Sends one frame, from the destination address on, without check sequence.
@@ -70,10 +68,7 @@ impl Injector {
     /// No frames, more than ten million, or the kernel's own.
     pub fn flood(&self, frames: &[Vec<u8>], count: u64) -> Result<Flood> {
         anyhow::ensure!(!frames.is_empty(), "a flood wants at least one frame");
-        anyhow::ensure!(
-            count <= LIMIT,
-            "a flood has at most {LIMIT} frames, not {count}"
-        );
+        anyhow::ensure!(count <= LIMIT, "a flood has at most {LIMIT} frames, not {count}");
         let slices: Vec<[IoSlice<'_>; 1]> = frames
             .iter()
             .cycle()
@@ -92,34 +87,21 @@ impl Injector {
             let left = usize::try_from(count - sent).unwrap_or(BATCH);
             let end = (position + BATCH.min(left)).min(slices.len());
             let batch = slices.get(position..end).unwrap_or_default();
-            match sendmmsg(
-                self.socket.as_raw_fd(),
-                &mut headers,
-                batch,
-                none,
-                [],
-                MsgFlags::MSG_DONTWAIT,
-            ) {
+            match sendmmsg(self.socket.as_raw_fd(), &mut headers, batch, none, [], MsgFlags::MSG_DONTWAIT) {
                 Ok(results) => {
                     let taken = results.count();
                     position += taken;
                     sent += taken as u64;
                     progress = Instant::now();
                 }
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR)
-                    if progress.elapsed() < STUCK =>
-                {
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) if progress.elapsed() < STUCK => {
                     let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
-                    poll(&mut ready, PollTimeout::from(10_u8))
-                        .context("cannot wait for the socket")?;
+                    poll(&mut ready, PollTimeout::from(10_u8)).context("cannot wait for the socket")?;
                 }
                 Err(error) => bail!("the flood stopped after {sent} of {count} frames: {error}"),
             }
         }
-        Ok(Flood {
-            sent,
-            elapsed: start.elapsed(),
-        })
+        Ok(Flood { sent, elapsed: start.elapsed() })
     }
 }
 
@@ -158,8 +140,7 @@ impl Tap {
                     let left = deadline.saturating_duration_since(Instant::now());
                     anyhow::ensure!(!left.is_zero(), "no such frame within {timeout:?}");
                     let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-                    let wait =
-                        PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+                    let wait = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
                     poll(&mut ready, wait).context("cannot wait for the socket")?;
                 }
                 Err(Errno::EINTR) => {}
@@ -173,13 +154,8 @@ fn open(namespace: &Namespace, interface: &str, protocol: Option<SockProtocol>) 
     let name = interface.to_owned();
     let opened = namespace.run(move || -> Result<OwnedFd> {
         let address = link_address(&name)?;
-        let socket = socket(
-            AddressFamily::Packet,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            protocol,
-        )
-        .context("cannot open a packet socket")?;
+        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
+            .context("cannot open a packet socket")?;
         bind(socket.as_raw_fd(), &address).with_context(|| format!("cannot bind to {name}"))?;
         Ok(socket)
     })?;
@@ -191,10 +167,6 @@ fn link_address(interface: &str) -> Result<LinkAddr> {
     let found = getifaddrs()
         .context("cannot list interfaces")?
         .filter(|entry| entry.interface_name == interface)
-        .find_map(|entry| {
-            entry
-                .address
-                .and_then(|address| address.as_link_addr().copied())
-        });
+        .find_map(|entry| entry.address.and_then(|address| address.as_link_addr().copied()));
     found.with_context(|| format!("no interface {interface}"))
 }

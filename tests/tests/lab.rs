@@ -27,12 +27,8 @@ fn address_of_a() -> IpAddr {
 }
 
 fn namespaces_of(id: &str) -> Vec<String> {
-    let names = fs::read_dir("/run/netns")
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names
-        .filter(|name| name.starts_with(&format!("{id}-")))
-        .collect()
+    let names = fs::read_dir("/run/netns").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(&format!("{id}-"))).collect()
 }
 
 #[test]
@@ -40,22 +36,14 @@ fn a_client_reaches_both_controllers_over_ipv4_and_ipv6() {
     let lab = lab();
     for number in [1, 2] {
         for host in [1, 2] {
-            for target in [
-                IpAddr::from(ipv4(number, host)),
-                ipv6(number, host.into()).into(),
-            ] {
+            for target in [IpAddr::from(ipv4(number, host)), ipv6(number, host.into()).into()] {
                 let probe = lab.probe(number, target, ProbeOptions::default()).unwrap();
                 let reply = probe.wait_reply_after(0, SOON).unwrap();
                 assert!(reply.received_ns >= reply.sent_ns && reply.received_ns <= realtime_ns());
             }
         }
     }
-    let known = lab
-        .client(1)
-        .unwrap()
-        .netlink()
-        .neighbour(address_of_a())
-        .unwrap();
+    let known = lab.client(1).unwrap().netlink().neighbour(address_of_a()).unwrap();
     assert_eq!(known, Some(mac(Host::Controller(Node::A), 1)));
     assert_eq!(owner_of(known.unwrap()), Some(Node::A));
 }
@@ -64,9 +52,7 @@ fn a_client_reaches_both_controllers_over_ipv4_and_ipv6() {
 fn a_cut_cable_takes_the_carrier_and_a_mended_one_brings_it_back() {
     let lab = lab();
     let a = lab.controller(Node::A).unwrap();
-    let probe = lab
-        .probe(1, address_of_a(), ProbeOptions::default())
-        .unwrap();
+    let probe = lab.probe(1, address_of_a(), ProbeOptions::default()).unwrap();
     probe.wait_reply_after(0, SOON).unwrap();
 
     let cut = lab.cut("a-net1").unwrap();
@@ -74,11 +60,7 @@ fn a_cut_cable_takes_the_carrier_and_a_mended_one_brings_it_back() {
     assert!(link.up && !link.carrier, "{link:?}");
     assert!(a.netlink().link("eth1").unwrap().carrier);
     let done = realtime_ns();
-    assert!(
-        probe
-            .wait_reply_after(done + 1_000_000, Duration::from_millis(100))
-            .is_err()
-    );
+    assert!(probe.wait_reply_after(done + 1_000_000, Duration::from_millis(100)).is_err());
 
     let mended = lab.mend("a-net1").unwrap();
     assert!(a.netlink().link("eth0").unwrap().carrier);
@@ -94,33 +76,11 @@ fn a_cut_cable_takes_the_carrier_and_a_mended_one_brings_it_back() {
 #[test]
 fn the_dedicated_cable_loses_its_carrier_at_both_ends_and_keeps_its_addresses() {
     let lab = lab();
-    let link = |node| {
-        lab.controller(node)
-            .unwrap()
-            .netlink()
-            .link("eth9")
-            .unwrap()
-    };
-    let addresses = || {
-        lab.controller(Node::A)
-            .unwrap()
-            .netlink()
-            .addresses()
-            .unwrap()
-    };
+    let link = |node| lab.controller(node).unwrap().netlink().link("eth9").unwrap();
+    let addresses = || lab.controller(Node::A).unwrap().netlink().addresses().unwrap();
     let before = addresses();
-    assert!(
-        before.contains(&(link(Node::A).index, "fe80::1".parse().unwrap())),
-        "{before:?}"
-    );
-    assert_eq!(
-        before
-            .iter()
-            .filter(|(index, _)| *index == link(Node::A).index)
-            .count(),
-        1,
-        "{before:?}"
-    );
+    assert!(before.contains(&(link(Node::A).index, "fe80::1".parse().unwrap())), "{before:?}");
+    assert_eq!(before.iter().filter(|(index, _)| *index == link(Node::A).index).count(), 1, "{before:?}");
     lab.cut("xlink").unwrap();
     for node in Node::BOTH {
         assert!(link(node).up && !link(node).carrier);
@@ -136,20 +96,13 @@ fn the_dedicated_cable_loses_its_carrier_at_both_ends_and_keeps_its_addresses() 
 fn a_silent_cable_or_switch_loses_packets_and_keeps_the_carrier() {
     let lab = lab();
     let a = lab.controller(Node::A).unwrap();
-    let probe = lab
-        .probe(1, address_of_a(), ProbeOptions::default())
-        .unwrap();
+    let probe = lab.probe(1, address_of_a(), ProbeOptions::default()).unwrap();
     for name in ["a-net1", "net1"] {
         probe.wait_reply_after(realtime_ns(), SOON).unwrap();
         lab.silence(name).unwrap();
         let done = realtime_ns();
         assert!(a.netlink().link("eth0").unwrap().carrier);
-        assert!(
-            probe
-                .wait_reply_after(done + 1_000_000, Duration::from_millis(50))
-                .is_err(),
-            "{name}"
-        );
+        assert!(probe.wait_reply_after(done + 1_000_000, Duration::from_millis(50)).is_err(), "{name}");
         lab.mend(name).unwrap();
     }
     probe.wait_reply_after(realtime_ns(), SOON).unwrap();
@@ -158,25 +111,11 @@ fn a_silent_cable_or_switch_loses_packets_and_keeps_the_carrier() {
 #[test]
 fn a_switch_that_is_off_takes_every_carrier_and_leaves_cut_cables_cut_when_it_is_back() {
     let lab = lab();
-    let carrier = |node| {
-        lab.controller(node)
-            .unwrap()
-            .netlink()
-            .link("eth0")
-            .unwrap()
-            .carrier
-    };
+    let carrier = |node| lab.controller(node).unwrap().netlink().link("eth0").unwrap().carrier;
     lab.cut("b-net1").unwrap();
     lab.switch_off("net1").unwrap();
     assert!(!carrier(Node::A) && !carrier(Node::B));
-    assert!(
-        !lab.client(1)
-            .unwrap()
-            .netlink()
-            .link("eth0")
-            .unwrap()
-            .carrier
-    );
+    assert!(!lab.client(1).unwrap().netlink().link("eth0").unwrap().carrier);
     lab.switch_on("net1").unwrap();
     assert!(carrier(Node::A) && !carrier(Node::B));
     lab.mend("b-net1").unwrap();
@@ -186,28 +125,15 @@ fn a_switch_that_is_off_takes_every_carrier_and_leaves_cut_cables_cut_when_it_is
 #[test]
 fn a_powered_off_controller_is_gone_at_once_and_boots_afresh() {
     let lab = lab();
-    let probe = lab
-        .probe(1, ipv4(1, 2).into(), ProbeOptions::default())
-        .unwrap();
+    let probe = lab.probe(1, ipv4(1, 2).into(), ProbeOptions::default()).unwrap();
     probe.wait_reply_after(0, SOON).unwrap();
     lab.power_off(Node::B).unwrap();
     let done = realtime_ns();
     assert!(lab.namespace_path("b").is_err());
-    let carrier = |name| {
-        lab.controller(Node::A)
-            .unwrap()
-            .netlink()
-            .link(name)
-            .unwrap()
-            .carrier
-    };
+    let carrier = |name| lab.controller(Node::A).unwrap().netlink().link(name).unwrap().carrier;
     assert!(!carrier("eth9") && carrier("eth0"));
     assert!(lab.power_off(Node::B).is_err());
-    assert!(
-        probe
-            .wait_reply_after(done + 1_000_000, Duration::from_millis(50))
-            .is_err()
-    );
+    assert!(probe.wait_reply_after(done + 1_000_000, Duration::from_millis(50)).is_err());
     let error = lab.cut("b-net1").unwrap_err().to_string();
     assert!(error.contains("powered off"), "{error}");
     lab.power_on(Node::B).unwrap();
@@ -237,15 +163,9 @@ fn interfaces_that_were_down_get_their_addresses_back() {
 fn two_labs_live_side_by_side_and_a_dropped_one_leaves_nothing_behind() {
     let (one, two) = (lab(), lab());
     assert_ne!(one.id(), two.id());
-    let probe = two
-        .probe(1, address_of_a(), ProbeOptions::default())
-        .unwrap();
+    let probe = two.probe(1, address_of_a(), ProbeOptions::default()).unwrap();
     let (id, folder) = (one.id().to_owned(), one.folder().to_owned());
-    assert_eq!(
-        namespaces_of(&id).len(),
-        7,
-        "a, b, net1, net2, xlink, client1, client2"
-    );
+    assert_eq!(namespaces_of(&id).len(), 7, "a, b, net1, net2, xlink, client1, client2");
     one.cut("a-net1").unwrap();
     drop(one);
     assert_eq!(namespaces_of(&id), [""; 0]);
@@ -306,12 +226,7 @@ fn a_lab_whose_pid_was_given_to_another_process_counts_as_dead() {
 fn an_orphaned_agent_of_a_dead_lab_is_killed() {
     let id = "hb1-4243";
     let file = Path::new(remains::LABS).join(id).join("a/anything");
-    let mut orphan = Command::new("tail")
-        .arg("-F")
-        .arg(file)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut orphan = Command::new("tail").arg("-F").arg(file).stderr(Stdio::null()).spawn().unwrap();
     // For an instant after exec a process has no command line yet.
     let command_line = format!("/proc/{}/cmdline", orphan.id());
     let begin = Instant::now();
@@ -335,35 +250,21 @@ fn a_flood_arrives_frame_by_frame() {
     frame.resize(60, 7);
     let injector = Injector::open(lab.switch(1).unwrap(), "a").unwrap();
     injector.send(&frame).unwrap();
-    assert_eq!(
-        tap.next(|heard| heard.get(12..14) == Some(&[0x88, 0xb5]), SOON)
-            .unwrap(),
-        frame
-    );
+    assert_eq!(tap.next(|heard| heard.get(12..14) == Some(&[0x88, 0xb5]), SOON).unwrap(), frame);
     let flood = injector.flood(&[frame.clone(), frame], COUNT).unwrap();
     assert_eq!(flood.sent, COUNT);
-    tap.next(|heard| heard.get(12..14) == Some(&[0x88, 0xb5]), SOON)
-        .unwrap();
+    tap.next(|heard| heard.get(12..14) == Some(&[0x88, 0xb5]), SOON).unwrap();
 }
 
 #[test]
 fn wrong_names_are_answered_with_the_right_ones() {
     let lab = lab();
     let error = lab.cut("a-net3").unwrap_err().to_string();
-    assert!(
-        error.contains("a-net1, a-net2, b-net1, b-net2, client1-net1, client2-net2, xlink"),
-        "{error}"
-    );
+    assert!(error.contains("a-net1, a-net2, b-net1, b-net2, client1-net1, client2-net2, xlink"), "{error}");
     let error = lab.switch_off("net3").unwrap_err().to_string();
     assert!(error.contains("xlink, net1, net2"), "{error}");
     assert!(lab.start(Node::A).is_err());
-    assert!(
-        Lab::new(Options {
-            networks: 64,
-            ..Options::default()
-        })
-        .is_err()
-    );
+    assert!(Lab::new(Options { networks: 64, ..Options::default() }).is_err());
 }
 
 #[test]
@@ -390,11 +291,7 @@ fn a_running_lab_does_what_it_is_told_over_its_control_socket() {
     let none = control::send(Some("hb0-0"), "cut a-net1").unwrap_err();
     assert!(none.to_string().contains(lab.id()), "{none}");
     for verb in VERBS {
-        assert!(
-            !wrong(&format!("{} nothing", verb.name)).contains("no verb"),
-            "{}",
-            verb.name
-        );
+        assert!(!wrong(&format!("{} nothing", verb.name)).contains("no verb"), "{}", verb.name);
     }
     drop(server);
 }
@@ -402,21 +299,9 @@ fn a_running_lab_does_what_it_is_told_over_its_control_socket() {
 #[test]
 fn a_lab_of_sixty_four_channels_is_up_in_a_few_seconds() {
     let begin = Instant::now();
-    let lab = Lab::new(Options {
-        networks: 63,
-        clients: 1,
-        ..Options::default()
-    })
-    .unwrap();
+    let lab = Lab::new(Options { networks: 63, clients: 1, ..Options::default() }).unwrap();
     eprintln!("64 channels after {:?}", begin.elapsed());
-    assert!(
-        lab.controller(Node::B)
-            .unwrap()
-            .netlink()
-            .link("eth63")
-            .unwrap()
-            .carrier
-    );
+    assert!(lab.controller(Node::B).unwrap().netlink().link("eth63").unwrap().carrier);
     let begin = Instant::now();
     drop(lab);
     eprintln!("dropped after {:?}", begin.elapsed());

@@ -45,9 +45,6 @@ pub(crate) fn run(args: &LabArgs) -> Result<()> {
         return Ok(());
     }
     let name = args.name.as_deref().unwrap_or_default();
-    println!(
-        "{}",
-        control::send(args.lab.as_deref(), &format!("{} {name}", args.verb))?
-    );
+    println!("{}", control::send(args.lab.as_deref(), &format!("{} {name}", args.verb))?);
     Ok(())
 }

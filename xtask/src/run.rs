@@ -61,9 +61,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
         config: args.config,
         agent_arguments: args.agent_arguments,
         lab: args.lab,
-        run_for: args
-            .run_for
-            .map(|seconds| Duration::from_secs(seconds.into())),
+        run_for: args.run_for.map(|seconds| Duration::from_secs(seconds.into())),
         profile: Some(args.profile.name().to_owned()),
     })
 }

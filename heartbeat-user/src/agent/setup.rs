@@ -23,7 +23,10 @@ use std::{
     io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread::JoinHandle,
 };
 
@@ -151,11 +154,10 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     let (reports, reports_in) = bounded(REPORTS);
     let (pulse_bell, control_bell) = (Bell::new()?, Bell::new()?);
     for group in (0..plans.len()).map(|i| GroupIndex(i as u8)).filter(|g| owned & g.bit() != 0) {
-        // Still in place: the takeover thread is to know, announce and guard them again.
-        orders.send(Order::Acquire { group, ordered: now, unless_isolated: false })?;
+        orders.send(Order::Resume { group })?;
     }
     let takeover = {
-        let (commands, reports) = (commands.clone(), reports.clone());
+        let (commands, reports, shared) = (commands.clone(), reports.clone(), Arc::clone(&shared));
         let (pulse_bell, control_bell) = (pulse_bell.clone(), control_bell.clone());
         let interfaces = config.channels.iter().map(|c| c.end(node).interface.clone()).collect();
         let worker = takeover::Worker::open(plans, interfaces).context("sockets for takeovers")?;
@@ -165,7 +167,10 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
                     let _ = commands.send(command);
                     pulse_bell.ring();
                 }
-                let _ = reports.send(Report::Takeover(done));
+                // Never waits for the control side either.
+                if reports.try_send(Report::Takeover(done)).is_err() {
+                    shared.events_lost.fetch_add(1, Relaxed);
+                }
                 control_bell.ring();
             });
         })?

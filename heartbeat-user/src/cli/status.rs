@@ -138,11 +138,7 @@ fn show(status: &Status) -> String {
 
 /// `wrong_tag 3, replayed 1`
 fn rejected(channel: &crate::status::Channel) -> String {
-    let list: Vec<_> = channel
-        .rejected
-        .iter()
-        .filter(|(_, n)| **n > 0)
-        .map(|(reason, n)| format!("{reason} {n}"))
-        .collect();
+    let list: Vec<_> =
+        channel.rejected.iter().filter(|(_, n)| **n > 0).map(|(reason, n)| format!("{reason} {n}")).collect();
     if list.is_empty() { "-".into() } else { list.join(", ") }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::{
     io::{IsTerminal, Write},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 /// The names behind the indices of events.
@@ -128,7 +128,7 @@ fn human(key: &str, value: &Value) -> Option<String> {
 }
 
 fn time(time_ns: u64) -> impl std::fmt::Display {
-    humantime::format_rfc3339_micros(SystemTime::from(UNIX_EPOCH + Duration::from_nanos(time_ns)))
+    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(time_ns))
 }
 
 /// An event of the control side, beside the core's own.

@@ -72,6 +72,12 @@ pub enum Order {
         /// Not if a fresh look shows that none of our own channels has a carrier: then it is us who are cut off.
         unless_isolated: bool,
     },
+    /// The group is held already, by an earlier life of the agent: guard its addresses, put back what is missing, but
+    /// announce nothing that is in place. Whether it is still ours will be known with the peer's next heartbeat.
+    Resume {
+        /// The group.
+        group: GroupIndex,
+    },
     /// Take the group's addresses away.
     Release {
         /// The group.

@@ -104,6 +104,11 @@ impl Worker {
                     done(Done::Isolated { group, at: now() });
                 }
                 Ok(Order::Acquire { group, ordered, .. }) => done(self.acquire(group, ordered)),
+                Ok(Order::Resume { group }) => {
+                    self.held |= group.bit();
+                    self.next_check = now().after(CHECK);
+                    self.restore(&mut done);
+                }
                 Ok(Order::Release { group, .. }) => self.release(group, &mut done),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => self.tick(&mut done),

@@ -57,16 +57,9 @@ pub(super) fn reply_to_us(packet: &[u8], target: IpAddr, ident: u16) -> Option<(
         }
         IpAddr::V6(_) => (packet, 129),
     };
-    let is_ours = *icmp.first()? == kind
-        && icmp.get(4..6)? == ident.to_be_bytes()
-        && icmp.get(8..16)? == MAGIC;
-    let field =
-        |range: std::ops::Range<usize>| Some(u64::from_be_bytes(icmp.get(range)?.try_into().ok()?));
-    if is_ours {
-        Some((field(24..32)?, field(16..24)?))
-    } else {
-        None
-    }
+    let is_ours = *icmp.first()? == kind && icmp.get(4..6)? == ident.to_be_bytes() && icmp.get(8..16)? == MAGIC;
+    let field = |range: std::ops::Range<usize>| Some(u64::from_be_bytes(icmp.get(range)?.try_into().ok()?));
+    if is_ours { Some((field(24..32)?, field(16..24)?)) } else { None }
 }
 
 #[cfg(test)]

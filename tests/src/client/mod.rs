@@ -35,10 +35,7 @@ pub struct ProbeOptions {
 
 impl Default for ProbeOptions {
     fn default() -> Self {
-        Self {
-            interval: Duration::from_millis(1),
-            kept: 600_000,
-        }
+        Self { interval: Duration::from_millis(1), kept: 600_000 }
     }
 }
 
@@ -67,10 +64,7 @@ impl Gap {
     fn between(before: Reply, after: Reply) -> Self {
         let late_ourselves = after.number == before.number + 1;
         let asked_ns = if late_ourselves { after.sent_ns } else { 0 };
-        Self {
-            from_ns: before.received_ns.max(asked_ns),
-            to_ns: after.received_ns,
-        }
+        Self { from_ns: before.received_ns.max(asked_ns), to_ns: after.received_ns }
     }
 
     /// How long nobody answered.
@@ -101,8 +95,7 @@ impl View {
     /// Whether there was a reply within the last `within`.
     #[must_use]
     pub fn answering(&self, within: Duration) -> bool {
-        let age =
-            |reply: Reply| Duration::from_nanos(realtime_ns().saturating_sub(reply.received_ns));
+        let age = |reply: Reply| Duration::from_nanos(realtime_ns().saturating_sub(reply.received_ns));
         self.last.is_some_and(|reply| age(reply) <= within)
     }
 }
@@ -164,9 +157,7 @@ impl Probe {
     pub fn start(namespace: &Namespace, target: IpAddr, options: ProbeOptions) -> Result<Self> {
         static NEXT_IDENT: AtomicU16 = AtomicU16::new(1);
         let ident = NEXT_IDENT.fetch_add(1, Ordering::Relaxed);
-        let socket = namespace
-            .run(move || open(target))?
-            .with_context(|| format!("cannot ping {target}"))?;
+        let socket = namespace.run(move || open(target))?.with_context(|| format!("cannot ping {target}"))?;
         let receiver = socket.try_clone().context("cannot clone a socket")?;
         let shared = Arc::new(Shared {
             options,
@@ -186,11 +177,7 @@ impl Probe {
                 move || receive_all(&receiver, target, ident, &shared)
             }),
         ];
-        Ok(Self {
-            target,
-            shared,
-            threads,
-        })
+        Ok(Self { target, shared, threads })
     }
 
     /// Whom it pings.
@@ -208,24 +195,13 @@ impl Probe {
     /// The last reply received before `at_ns`.
     #[must_use]
     pub fn last_before(&self, at_ns: u64) -> Option<Reply> {
-        self.shared
-            .state()
-            .replies
-            .iter()
-            .rev()
-            .find(|reply| reply.received_ns < at_ns)
-            .copied()
+        self.shared.state().replies.iter().rev().find(|reply| reply.received_ns < at_ns).copied()
     }
 
     /// The first reply received at or after `at_ns`.
     #[must_use]
     pub fn first_after(&self, at_ns: u64) -> Option<Reply> {
-        self.shared
-            .state()
-            .replies
-            .iter()
-            .find(|reply| reply.received_ns >= at_ns)
-            .copied()
+        self.shared.state().replies.iter().find(|reply| reply.received_ns >= at_ns).copied()
     }
 
     /// The same, waiting for it if need be.
@@ -233,28 +209,12 @@ impl Probe {
     /// # Errors
     /// None comes in time.
     pub fn wait_reply_after(&self, at_ns: u64, timeout: Duration) -> Result<Reply> {
-        let late = |state: &mut State| {
-            state
-                .view
-                .last
-                .is_none_or(|reply| reply.received_ns < at_ns)
-        };
-        let waited = self
-            .shared
-            .news
-            .wait_timeout_while(self.shared.state(), timeout, late);
+        let late = |state: &mut State| state.view.last.is_none_or(|reply| reply.received_ns < at_ns);
+        let waited = self.shared.news.wait_timeout_while(self.shared.state(), timeout, late);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match state
-            .replies
-            .iter()
-            .find(|reply| reply.received_ns >= at_ns)
-        {
+        match state.replies.iter().find(|reply| reply.received_ns >= at_ns) {
             Some(reply) => Ok(*reply),
-            None => bail!(
-                "{} did not answer within {timeout:?}; so far: {:?}",
-                self.target,
-                state.view
-            ),
+            None => bail!("{} did not answer within {timeout:?}; so far: {:?}", self.target, state.view),
         }
     }
 
@@ -265,29 +225,17 @@ impl Probe {
         let state = self.shared.state();
         let mut largest = Gap::default();
         let mut consider = |gap: Gap| {
-            let inside = Gap {
-                from_ns: gap.from_ns.max(from_ns),
-                to_ns: gap.to_ns.min(to_ns),
-            };
+            let inside = Gap { from_ns: gap.from_ns.max(from_ns), to_ns: gap.to_ns.min(to_ns) };
             if inside.length() > largest.length() {
                 largest = inside;
             }
         };
         let mut before = None;
         for reply in &state.replies {
-            consider(before.map_or(
-                Gap {
-                    from_ns,
-                    to_ns: reply.received_ns,
-                },
-                |before| Gap::between(before, *reply),
-            ));
+            consider(before.map_or(Gap { from_ns, to_ns: reply.received_ns }, |before| Gap::between(before, *reply)));
             before = Some(*reply);
         }
-        consider(Gap {
-            from_ns: before.map_or(from_ns, |last| last.received_ns),
-            to_ns,
-        });
+        consider(Gap { from_ns: before.map_or(from_ns, |last| last.received_ns), to_ns });
         largest
     }
 
@@ -328,10 +276,7 @@ fn send_all(socket: &Socket, target: IpAddr, ident: u16, shared: &Shared) {
     let mut slot = 0_u32;
     while !shared.stop.load(Ordering::Relaxed) {
         let count = shared.sent.fetch_add(1, Ordering::Relaxed);
-        if socket
-            .send_to(&request(target, ident, count, realtime_ns()), &to)
-            .is_err()
-        {
+        if socket.send_to(&request(target, ident, count, realtime_ns()), &to).is_err() {
             shared.refused.fetch_add(1, Ordering::Relaxed);
         }
         // Keep the pace, but do not make up for what was missed.
@@ -340,10 +285,7 @@ fn send_all(socket: &Socket, target: IpAddr, ident: u16, shared: &Shared) {
         let due = shared.options.interval.saturating_mul(slot);
         match due.checked_sub(now) {
             Some(wait) => thread::sleep(wait.min(shared.options.interval)),
-            None => {
-                slot = u32::try_from(now.as_nanos() / shared.options.interval.as_nanos().max(1))
-                    .unwrap_or(0)
-            }
+            None => slot = u32::try_from(now.as_nanos() / shared.options.interval.as_nanos().max(1)).unwrap_or(0),
         }
     }
 }
@@ -353,33 +295,16 @@ fn receive_all(socket: &Socket, target: IpAddr, ident: u16, shared: &Shared) {
     let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
     while !shared.stop.load(Ordering::Relaxed) {
         let mut slices = [IoSliceMut::new(&mut buffer)];
-        let received = recvmsg::<()>(
-            socket.as_raw_fd(),
-            &mut slices,
-            Some(&mut control),
-            MsgFlags::empty(),
-        );
+        let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty());
         let Ok(message) = received else { continue };
-        let stamp = message
-            .cmsgs()
-            .into_iter()
-            .flatten()
-            .find_map(|control| match control {
-                ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
-                _ => None,
-            });
+        let stamp = message.cmsgs().into_iter().flatten().find_map(|control| match control {
+            ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+            _ => None,
+        });
         let length = message.bytes;
-        let received_ns = stamp
-            .and_then(|at| u64::try_from(at.as_nanos()).ok())
-            .unwrap_or_else(realtime_ns);
-        if let Some((number, sent_ns)) =
-            reply_to_us(buffer.get(..length).unwrap_or_default(), target, ident)
-        {
-            shared.note(Reply {
-                number,
-                sent_ns,
-                received_ns,
-            });
+        let received_ns = stamp.and_then(|at| u64::try_from(at.as_nanos()).ok()).unwrap_or_else(realtime_ns);
+        if let Some((number, sent_ns)) = reply_to_us(buffer.get(..length).unwrap_or_default(), target, ident) {
+            shared.note(Reply { number, sent_ns, received_ns });
         }
     }
 }
@@ -391,34 +316,21 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn reply(number: u64, sent_ms: u64, received_ms: u64) -> Reply {
-        Reply {
-            number,
-            sent_ns: sent_ms * MS,
-            received_ns: received_ms * MS,
-        }
+        Reply { number, sent_ns: sent_ms * MS, received_ns: received_ms * MS }
     }
 
     #[test]
     fn lost_requests_make_a_gap_from_reply_to_reply() {
-        assert_eq!(
-            Gap::between(reply(4, 4, 5), reply(9, 39, 40)).length(),
-            Duration::from_millis(35)
-        );
+        assert_eq!(Gap::between(reply(4, 4, 5), reply(9, 39, 40)).length(), Duration::from_millis(35));
     }
 
     #[test]
     fn a_client_that_was_late_itself_finds_no_gap() {
-        assert_eq!(
-            Gap::between(reply(4, 4, 5), reply(5, 39, 40)).length(),
-            Duration::from_millis(1)
-        );
+        assert_eq!(Gap::between(reply(4, 4, 5), reply(5, 39, 40)).length(), Duration::from_millis(1));
     }
 
     #[test]
     fn a_request_that_waited_for_its_answer_makes_a_gap() {
-        assert_eq!(
-            Gap::between(reply(4, 4, 5), reply(5, 6, 40)).length(),
-            Duration::from_millis(34)
-        );
+        assert_eq!(Gap::between(reply(4, 4, 5), reply(5, 6, 40)).length(), Duration::from_millis(34));
     }
 }

@@ -39,18 +39,12 @@ pub struct Status {
 pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("HEARTBEAT_BIN") {
         let path = PathBuf::from(path);
-        anyhow::ensure!(
-            path.is_file(),
-            "HEARTBEAT_BIN names {}, which is no file",
-            path.display()
-        );
+        anyhow::ensure!(path.is_file(), "HEARTBEAT_BIN names {}, which is no file", path.display());
         return Ok(path);
     }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."));
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| workspace.join("target"), |dir| workspace.join(dir));
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir));
     let path = target.join("release/heartbeat");
     anyhow::ensure!(
         path.is_file(),
@@ -69,11 +63,7 @@ pub fn heartbeat<I: AsRef<OsStr>>(
     limit: Duration,
 ) -> Result<(ExitStatus, String, String)> {
     let mut command = Command::new(binary()?);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     super::child::bind_life_to_thread(&mut command);
     let mut child = command.spawn().context("cannot start heartbeat")?;
     let pid = pid_of(&child);
@@ -91,12 +81,8 @@ pub fn heartbeat<I: AsRef<OsStr>>(
     if output.is_err() {
         let _already_ended = kill(pid, Signal::SIGKILL);
     }
-    let status = reader
-        .join()
-        .map_err(|_| anyhow!("a reader panicked"))?
-        .context("cannot wait for heartbeat")?;
-    let (stdout, stderr) =
-        output.map_err(|_| anyhow!("heartbeat did not answer within {limit:?}"))?;
+    let status = reader.join().map_err(|_| anyhow!("a reader panicked"))?.context("cannot wait for heartbeat")?;
+    let (stdout, stderr) = output.map_err(|_| anyhow!("heartbeat did not answer within {limit:?}"))?;
     Ok((status, stdout, stderr))
 }
 
@@ -130,16 +116,9 @@ impl Process {
 
     /// Waits for the end without reaping, then reaps under the lock: whoever sees `Running` under the lock may signal that pid.
     fn wait_for_end(&self, mut child: Child) {
-        let _end = waitid(
-            Id::Pid(pid_of(&child)),
-            WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
-        );
+        let _end = waitid(Id::Pid(pid_of(&child)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         let mut state = self.state();
-        *state = State::Ended(
-            child
-                .wait()
-                .unwrap_or_else(|_| ExitStatus::from_raw(0xff00)),
-        );
+        *state = State::Ended(child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0xff00)));
         self.ended.notify_all();
     }
 }
@@ -177,17 +156,12 @@ impl Agent {
             .stdout(input.try_clone().context("cannot clone a pipe")?)
             .stderr(input);
         self.log.begin_run();
-        let child = namespace
-            .spawn(command)
-            .inspect_err(|_| self.log.end_run())?;
+        let child = namespace.spawn(command).inspect_err(|_| self.log.end_run())?;
         let pid = pid_of(&child);
         *state = State::Running(pid);
         drop(state);
-        fs::write(
-            self.folder.join(format!("agent-{}.pid", self.node)),
-            format!("{pid}\n"),
-        )
-        .context("cannot note the agent's pid")?;
+        fs::write(self.folder.join(format!("agent-{}.pid", self.node)), format!("{pid}\n"))
+            .context("cannot note the agent's pid")?;
         let log = Arc::clone(&self.log);
         thread::spawn(move || log.read_all(output, copy));
         let process = Arc::clone(&self.process);
@@ -211,12 +185,10 @@ impl Agent {
 
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         match *self.process.state() {
-            State::Running(pid) => kill(pid, signal)
-                .with_context(|| format!("cannot send {signal} to the agent on {}", self.node)),
-            State::Ended(status) => bail!(
-                "the agent on {} is not running: it ended with {status}",
-                self.node
-            ),
+            State::Running(pid) => {
+                kill(pid, signal).with_context(|| format!("cannot send {signal} to the agent on {}", self.node))
+            }
+            State::Ended(status) => bail!("the agent on {} is not running: it ended with {status}", self.node),
             State::NeverStarted => bail!("the agent on {} was not started", self.node),
         }
     }
@@ -240,20 +212,15 @@ impl Agent {
     }
 
     pub(super) fn status(&self, limit: Duration) -> Result<Status> {
-        let arguments: [&OsStr; 4] = [
-            "status".as_ref(),
-            "--json".as_ref(),
-            "--runtime-dir".as_ref(),
-            self.runtime_dir.as_os_str(),
-        ];
+        let arguments: [&OsStr; 4] =
+            ["status".as_ref(), "--json".as_ref(), "--runtime-dir".as_ref(), self.runtime_dir.as_os_str()];
         let (status, stdout, stderr) = heartbeat(arguments, limit)?;
-        let code = status
-            .code()
-            .with_context(|| format!("heartbeat status ended with {status}: {stderr}"))?;
+        let code = status.code().with_context(|| format!("heartbeat status ended with {status}: {stderr}"))?;
         let json = match stdout.trim() {
             "" => Value::Null,
-            text => serde_json::from_str(text)
-                .with_context(|| format!("heartbeat status --json wrote no JSON: {text}"))?,
+            text => {
+                serde_json::from_str(text).with_context(|| format!("heartbeat status --json wrote no JSON: {text}"))?
+            }
         };
         Ok(Status { code, json, stderr })
     }

@@ -68,12 +68,8 @@ impl Lab {
         if key.exists() {
             return Ok(());
         }
-        let (status, stdout, stderr) =
-            heartbeat(["keygen".as_ref(), key.as_os_str()], STATUS_LIMIT)?;
-        ensure!(
-            status.success(),
-            "heartbeat keygen failed with {status}: {stdout}{stderr}"
-        );
+        let (status, stdout, stderr) = heartbeat(["keygen".as_ref(), key.as_os_str()], STATUS_LIMIT)?;
+        ensure!(status.success(), "heartbeat keygen failed with {status}: {stdout}{stderr}");
         Ok(())
     }
 
@@ -84,9 +80,7 @@ impl Lab {
     pub fn start(&self, node: Node) -> Result<u64> {
         let namespace = self.controller(node)?;
         let at = realtime_ns();
-        self.agent(node)
-            .start(&namespace, &self.config_file(node))
-            .map(|()| at)
+        self.agent(node).start(&namespace, &self.config_file(node)).map(|()| at)
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -193,12 +187,7 @@ impl Lab {
     ///
     /// # Errors
     /// Nothing of the kind in time, or the agent ended; the message shows its last 30 lines.
-    pub fn wait_event(
-        &self,
-        node: Node,
-        wanted: impl Fn(&LogLine) -> bool,
-        timeout: Duration,
-    ) -> Result<LogLine> {
+    pub fn wait_event(&self, node: Node, wanted: impl Fn(&LogLine) -> bool, timeout: Duration) -> Result<LogLine> {
         self.wait_event_since(node, self.run_begin(node), wanted, timeout)
     }
 
@@ -214,7 +203,6 @@ impl Lab {
         timeout: Duration,
     ) -> Result<LogLine> {
         let log = &self.agent(node).log;
-        log.wait(mark, timeout, wanted)
-            .with_context(|| format!("waiting for the agent on {node}"))
+        log.wait(mark, timeout, wanted).with_context(|| format!("waiting for the agent on {node}"))
     }
 }

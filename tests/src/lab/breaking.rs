@@ -10,9 +10,7 @@ use nix::sys::signal::Signal;
 use super::agents::STOP_LIMIT;
 use super::netlink::Which;
 use super::netns::Namespace;
-use super::topology::{
-    HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface_index, network_name,
-};
+use super::topology::{HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface_index, network_name};
 use super::{Lab, realtime_ns, remains};
 
 /// What is broken on purpose, as far as it must be remembered.
@@ -34,9 +32,7 @@ impl Lab {
         if switch.number == XLINK {
             switch.set_ports(false)?;
         } else {
-            ports
-                .iter()
-                .try_for_each(|port| switch.set_port(port, false))?;
+            ports.iter().try_for_each(|port| switch.set_port(port, false))?;
         }
         self.broken().cut.insert(cable.to_owned());
         Ok(at)
@@ -53,9 +49,7 @@ impl Lab {
         }
         let (switch, ports) = self.cable(cable)?;
         let at = realtime_ns();
-        ports
-            .iter()
-            .try_for_each(|port| switch.set_plugged(port, false))?;
+        ports.iter().try_for_each(|port| switch.set_plugged(port, false))?;
         Ok(at)
     }
 
@@ -131,10 +125,7 @@ impl Lab {
     /// The names of all networks, the dedicated cable included.
     #[must_use]
     pub fn networks(&self) -> Vec<String> {
-        self.switches
-            .iter()
-            .map(|switch| network_name(switch.number))
-            .collect()
+        self.switches.iter().map(|switch| network_name(switch.number)).collect()
     }
 
     // ---- controllers
@@ -170,10 +161,7 @@ impl Lab {
         {
             let mut slot = self.controller_slot(node);
             ensure!(slot.is_none(), "controller {node} is powered on already");
-            *slot = Some(Arc::new(Namespace::create(
-                &format!("{}-{node}", self.id()),
-                HOST_SYSCTLS,
-            )?));
+            *slot = Some(Arc::new(Namespace::create(&format!("{}-{node}", self.id()), HOST_SYSCTLS)?));
         }
         let own = format!("{node}-");
         {
@@ -208,11 +196,7 @@ impl Lab {
         self.carry_xlink()?;
         for switch in &self.switches {
             for (address, prefix_len) in addresses(Host::Controller(node), switch.number) {
-                namespace.netlink().add_address(
-                    interface_index(switch.number),
-                    address,
-                    prefix_len,
-                )?;
+                namespace.netlink().add_address(interface_index(switch.number), address, prefix_len)?;
             }
         }
         Ok(realtime_ns())
@@ -242,12 +226,8 @@ impl Lab {
     pub(super) fn plug_in(&self, node: Node) -> Result<()> {
         let namespace = self.controller(node)?;
         let host = Host::Controller(node);
-        self.switches
-            .iter()
-            .try_for_each(|switch| switch.plug(host, &namespace))?;
-        self.switches
-            .iter()
-            .try_for_each(|switch| switch.wait_operational(&switch.port(host)))
+        self.switches.iter().try_for_each(|switch| switch.plug(host, &namespace))?;
+        self.switches.iter().try_for_each(|switch| switch.wait_operational(&switch.port(host)))
     }
 
     fn hosts_on(&self, switch: &Switch) -> Vec<Host> {
@@ -261,36 +241,21 @@ impl Lab {
     fn ports_of(&self, switch: &Switch) -> Vec<(String, String)> {
         let powered = |host: &Host| !matches!(host, Host::Controller(node) if self.controller(*node).is_err());
         let hosts = self.hosts_on(switch).into_iter().filter(powered);
-        hosts
-            .map(|host| (cable_name(switch, host), switch.port(host)))
-            .collect()
+        hosts.map(|host| (cable_name(switch, host), switch.port(host))).collect()
     }
 
     pub(super) fn switch_numbered(&self, number: usize) -> Result<&Switch> {
-        self.switches
-            .get(number)
-            .with_context(|| format!("the lab has no network {number}"))
+        self.switches.get(number).with_context(|| format!("the lab has no network {number}"))
     }
 
     fn switch_named(&self, network: &str) -> Result<&Switch> {
-        let found = self
-            .switches
-            .iter()
-            .find(|switch| network_name(switch.number) == network);
-        found.with_context(|| {
-            format!(
-                "no network {network}; there are {}",
-                self.networks().join(", ")
-            )
-        })
+        let found = self.switches.iter().find(|switch| network_name(switch.number) == network);
+        found.with_context(|| format!("no network {network}; there are {}", self.networks().join(", ")))
     }
 
     fn cable(&self, cable: &str) -> Result<(&Switch, Vec<String>)> {
         for switch in &self.switches {
-            let ports = self
-                .ports_of(switch)
-                .into_iter()
-                .filter(|(name, _)| name == cable);
+            let ports = self.ports_of(switch).into_iter().filter(|(name, _)| name == cable);
             let ports: Vec<_> = ports.map(|(_, port)| port).collect();
             if !ports.is_empty() {
                 return Ok((switch, ports));

@@ -5,10 +5,7 @@ use std::process::Command;
 /// Before the program starts: SIGKILL when the thread that spawned it ends (a killed lab takes its agents along), no
 /// signal blocked (the live view blocks the ones that it reads from a signalfd), and a process group of its own, so that
 /// a Ctrl-C on the terminal reaches the lab and not the agents behind its back.
-#[expect(
-    unsafe_code,
-    reason = "std offers no safe way to run code in the child before exec"
-)]
+#[expect(unsafe_code, reason = "std offers no safe way to run code in the child before exec")]
 pub(super) fn bind_life_to_thread(command: &mut Command) {
     use std::os::unix::process::CommandExt;
     command.process_group(0);

@@ -5,9 +5,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::topology::{
-    self, Host, Node, XLINK, host_number, interface, ipv4, ipv6, many_ipv4, network_name,
-};
+use super::topology::{self, Host, Node, XLINK, host_number, interface, ipv4, ipv6, many_ipv4, network_name};
 
 /// Which addresses the channels and groups of [`Config::pair`] use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,9 +72,7 @@ impl Config {
     /// on net2 at home on b.
     #[must_use]
     pub fn pair(networks: usize, family: Family) -> Self {
-        let mut channels: Vec<_> = (1..=networks)
-            .map(|number| network_channel(number, family))
-            .collect();
+        let mut channels: Vec<_> = (1..=networks).map(|number| network_channel(number, family)).collect();
         let link = |node| (interface(XLINK), topology::xlink_address(node).to_string());
         channels.push(ChannelConfig {
             name: network_name(XLINK),
@@ -86,15 +82,12 @@ impl Config {
             probe: Vec::new(),
         });
         let homes = [("storage-a", Node::A), ("storage-b", Node::B)];
-        let groups = homes
-            .iter()
-            .zip(1..=networks)
-            .map(|((name, home), number)| GroupConfig {
-                name: (*name).to_owned(),
-                home: *home,
-                addresses: vec![(network_name(number), service_cidr(number, family))],
-                extra: String::new(),
-            });
+        let groups = homes.iter().zip(1..=networks).map(|((name, home), number)| GroupConfig {
+            name: (*name).to_owned(),
+            home: *home,
+            addresses: vec![(network_name(number), service_cidr(number, family))],
+            extra: String::new(),
+        });
         Self {
             pair_id: 7,
             port: None,
@@ -133,8 +126,8 @@ impl Config {
     #[must_use]
     pub fn many_addresses(mut self, count: usize) -> Self {
         if let Some(group) = self.groups.first_mut() {
-            let more = (0..count.saturating_sub(1))
-                .map(|index| ("net1".to_owned(), format!("{}/16", many_ipv4(1, index))));
+            let more =
+                (0..count.saturating_sub(1)).map(|index| ("net1".to_owned(), format!("{}/16", many_ipv4(1, index))));
             group.addresses.truncate(1);
             group.addresses.extend(more);
         }
@@ -145,17 +138,12 @@ impl Config {
     #[must_use]
     pub fn to_toml(&self, key_file: &Path) -> String {
         let mut text = String::new();
-        self.write(&mut text, self.key_file.as_deref().unwrap_or(key_file))
-            .expect("writing to a String does not fail");
+        self.write(&mut text, self.key_file.as_deref().unwrap_or(key_file)).expect("writing to a String does not fail");
         text
     }
 
     fn write(&self, to: &mut String, key_file: &Path) -> std::fmt::Result {
-        writeln!(
-            to,
-            "# Written by Heartbeat's lab.\n[pair]\nid = {}",
-            self.pair_id
-        )?;
+        writeln!(to, "# Written by Heartbeat's lab.\n[pair]\nid = {}", self.pair_id)?;
         writeln!(to, "key_file = \"{}\"", key_file.display())?;
         if let Some(port) = self.port {
             writeln!(to, "port = {port}")?;
@@ -169,27 +157,16 @@ impl Config {
         }
         writeln!(to, "\n[dataplane]\nxdp = \"{}\"", self.xdp)?;
         for channel in &self.channels {
-            writeln!(
-                to,
-                "\n[[channel]]\nname = \"{}\"\nkind = \"{}\"",
-                channel.name, channel.kind
-            )?;
+            writeln!(to, "\n[[channel]]\nname = \"{}\"\nkind = \"{}\"", channel.name, channel.kind)?;
             for (node, (interface, address)) in [("a", &channel.a), ("b", &channel.b)] {
-                writeln!(
-                    to,
-                    "{node} = {{ interface = \"{interface}\", address = \"{address}\" }}"
-                )?;
+                writeln!(to, "{node} = {{ interface = \"{interface}\", address = \"{address}\" }}")?;
             }
             if !channel.probe.is_empty() {
                 writeln!(to, "probe = {:?}", channel.probe)?;
             }
         }
         for group in &self.groups {
-            writeln!(
-                to,
-                "\n[[group]]\nname = \"{}\"\nhome = \"{}\"\naddresses = [",
-                group.name, group.home
-            )?;
+            writeln!(to, "\n[[group]]\nname = \"{}\"\nhome = \"{}\"\naddresses = [", group.name, group.home)?;
             for (channel, cidr) in &group.addresses {
                 writeln!(to, "  {{ channel = \"{channel}\", cidr = \"{cidr}\" }},")?;
             }
@@ -229,18 +206,12 @@ mod tests {
     use super::*;
 
     fn parsed(config: &Config) -> toml::Table {
-        config
-            .to_toml(Path::new("/run/x/pair.key"))
-            .parse()
-            .unwrap()
+        config.to_toml(Path::new("/run/x/pair.key")).parse().unwrap()
     }
 
     #[test]
     fn the_file_says_what_the_builder_was_told() {
-        let config = Config::pair(2, Family::V4)
-            .profile("fast")
-            .timing("interval", "\"5ms\"")
-            .xdp("generic");
+        let config = Config::pair(2, Family::V4).profile("fast").timing("interval", "\"5ms\"").xdp("generic");
         let file = parsed(&config);
         assert_eq!(file["timing"]["profile"].as_str(), Some("fast"));
         assert_eq!(file["timing"]["interval"].as_str(), Some("5ms"));
@@ -249,20 +220,14 @@ mod tests {
         let channels = file["channel"].as_array().unwrap();
         assert_eq!(channels.len(), 3);
         assert_eq!(channels[2]["b"]["address"].as_str(), Some("fe80::2"));
-        assert_eq!(
-            file["group"][1]["addresses"][0]["cidr"].as_str(),
-            Some("198.51.100.10/24")
-        );
+        assert_eq!(file["group"][1]["addresses"][0]["cidr"].as_str(), Some("198.51.100.10/24"));
     }
 
     #[test]
     fn every_one_of_a_thousand_addresses_is_different_and_none_is_the_clients() {
         let file = parsed(&Config::pair(1, Family::V6).many_addresses(1000));
         let addresses = file["group"][0]["addresses"].as_array().unwrap();
-        let mut all: Vec<&str> = addresses
-            .iter()
-            .map(|address| address["cidr"].as_str().unwrap())
-            .collect();
+        let mut all: Vec<&str> = addresses.iter().map(|address| address["cidr"].as_str().unwrap()).collect();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 1000);

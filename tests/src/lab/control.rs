@@ -51,43 +51,23 @@ pub struct Verb {
 }
 
 const fn verb(name: &'static str, subject: Subject, does: &'static str) -> Verb {
-    Verb {
-        name,
-        subject,
-        does,
-    }
+    Verb { name, subject, does }
 }
 
 /// All verbs.
 pub const VERBS: &[Verb] = &[
-    verb(
-        "cut",
-        Subject::Cable,
-        "pull the cable: both ends lose the carrier",
-    ),
-    verb(
-        "silence",
-        Subject::CableOrNetwork,
-        "lose every packet, keep the carrier",
-    ),
+    verb("cut", Subject::Cable, "pull the cable: both ends lose the carrier"),
+    verb("silence", Subject::CableOrNetwork, "lose every packet, keep the carrier"),
     verb("mend", Subject::CableOrNetwork, "undo cut and silence"),
     verb("off", Subject::Network, "switch the switch off"),
     verb("on", Subject::Network, "switch it on again"),
     verb("kill", Subject::Node, "SIGKILL the agent"),
-    verb(
-        "stop",
-        Subject::Node,
-        "SIGTERM the agent: a clean hand-over",
-    ),
+    verb("stop", Subject::Node, "SIGTERM the agent: a clean hand-over"),
     verb("start", Subject::Node, "start the agent again"),
     verb("pause", Subject::Node, "SIGSTOP the agent"),
     verb("resume", Subject::Node, "SIGCONT the agent"),
     verb("reload", Subject::Node, "SIGHUP the agent"),
-    verb(
-        "down",
-        Subject::Node,
-        "set all interfaces of the controller down",
-    ),
+    verb("down", Subject::Node, "set all interfaces of the controller down"),
     verb("up", Subject::Node, "set them up again"),
     verb("power-off", Subject::Node, "cut the controller's power"),
     verb("power-on", Subject::Node, "boot it again, with its agent"),
@@ -105,43 +85,20 @@ pub fn perform(lab: &Lab, line: &str) -> Result<String> {
     let node = || name.parse::<Node>();
     match verb {
         "cut" => lab.cut(name).map(|_| format!("{name} is cut")),
-        "silence" => lab
-            .silence(name)
-            .map(|_| format!("{name} loses everything")),
+        "silence" => lab.silence(name).map(|_| format!("{name} loses everything")),
         "mend" => lab.mend(name).map(|_| format!("{name} is mended")),
         "off" => lab.switch_off(name).map(|_| format!("{name} is off")),
         "on" => lab.switch_on(name).map(|_| format!("{name} is on")),
-        "kill" => lab
-            .kill(node()?)
-            .map(|_| format!("the agent on {name} is killed")),
-        "stop" => lab
-            .stop(node()?)
-            .map(|status| format!("the agent on {name} stopped with {status}")),
-        "start" => lab
-            .start(node()?)
-            .map(|_| format!("the agent on {name} is started")),
-        "pause" => lab
-            .pause(node()?)
-            .map(|_| format!("the agent on {name} is paused")),
-        "resume" => lab
-            .resume(node()?)
-            .map(|_| format!("the agent on {name} goes on")),
-        "reload" => lab
-            .reload(node()?)
-            .map(|_| format!("the agent on {name} reloads")),
-        "down" => lab
-            .interfaces_down(node()?)
-            .map(|_| format!("the interfaces of {name} are down")),
-        "up" => lab
-            .interfaces_up(node()?)
-            .map(|_| format!("the interfaces of {name} are up")),
-        "power-off" => lab
-            .power_off(node()?)
-            .map(|_| format!("{name} has no power")),
-        "power-on" => lab
-            .power_on(node()?)
-            .and_then(|()| lab.start(node()?))
-            .map(|_| format!("{name} boots")),
+        "kill" => lab.kill(node()?).map(|_| format!("the agent on {name} is killed")),
+        "stop" => lab.stop(node()?).map(|status| format!("the agent on {name} stopped with {status}")),
+        "start" => lab.start(node()?).map(|_| format!("the agent on {name} is started")),
+        "pause" => lab.pause(node()?).map(|_| format!("the agent on {name} is paused")),
+        "resume" => lab.resume(node()?).map(|_| format!("the agent on {name} goes on")),
+        "reload" => lab.reload(node()?).map(|_| format!("the agent on {name} reloads")),
+        "down" => lab.interfaces_down(node()?).map(|_| format!("the interfaces of {name} are down")),
+        "up" => lab.interfaces_up(node()?).map(|_| format!("the interfaces of {name} are up")),
+        "power-off" => lab.power_off(node()?).map(|_| format!("{name} has no power")),
+        "power-on" => lab.power_on(node()?).and_then(|()| lab.start(node()?)).map(|_| format!("{name} boots")),
         _ => bail!("no verb {verb}; {}", help()),
     }
 }
@@ -167,11 +124,8 @@ impl Server {
     /// The socket cannot be made.
     pub fn start(lab: Arc<Lab>, note: impl Fn(&str, &str) + Send + 'static) -> Result<Self> {
         let path = socket_path(lab.id());
-        let listener = UnixListener::bind(&path)
-            .with_context(|| format!("cannot listen on {}", path.display()))?;
-        listener
-            .set_nonblocking(true)
-            .context("cannot set up the control socket")?;
+        let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+        listener.set_nonblocking(true).context("cannot set up the control socket")?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -184,10 +138,7 @@ impl Server {
                 }
             }
         });
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Self { stop, thread: Some(thread) })
     }
 }
 
@@ -229,13 +180,11 @@ pub fn send(id: Option<&str>, line: &str) -> Result<String> {
             bail!("no lab {id}; none is running. `cargo xtask run` brings one up")
         }
         Some(id) => bail!("no lab {id}; there are {}", running.join(", ")),
-        None => running
-            .last()
-            .ok_or_else(|| anyhow!("no lab is running; `cargo xtask run` brings one up"))?,
+        None => running.last().ok_or_else(|| anyhow!("no lab is running; `cargo xtask run` brings one up"))?,
     };
     let path = socket_path(id);
-    let mut stream = UnixStream::connect(&path)
-        .with_context(|| format!("cannot reach lab {id} at {}", path.display()))?;
+    let mut stream =
+        UnixStream::connect(&path).with_context(|| format!("cannot reach lab {id} at {}", path.display()))?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     writeln!(stream, "{line}")?;
     let mut answer = String::new();
@@ -254,10 +203,7 @@ pub fn send(id: Option<&str>, line: &str) -> Result<String> {
 /// # Errors
 /// The folder of labs cannot be read.
 pub fn running() -> Result<Vec<String>> {
-    Ok(living()?
-        .into_iter()
-        .filter(|id| socket_path(id).exists())
-        .collect())
+    Ok(living()?.into_iter().filter(|id| socket_path(id).exists()).collect())
 }
 
 fn socket_path(id: &str) -> PathBuf {

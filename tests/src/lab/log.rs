@@ -56,10 +56,7 @@ impl LogLine {
     /// Whether this is `event` of that channel or group.
     #[must_use]
     pub fn is_of(&self, event: &str, subject: &str) -> bool {
-        self.is(event)
-            && [&self.channel, &self.group]
-                .iter()
-                .any(|name| name.as_deref() == Some(subject))
+        self.is(event) && [&self.channel, &self.group].iter().any(|name| name.as_deref() == Some(subject))
     }
 }
 
@@ -144,51 +141,27 @@ impl Log {
     }
 
     pub(super) fn since(&self, mark: Mark) -> Vec<LogLine> {
-        self.state()
-            .lines
-            .iter()
-            .filter(|line| line.number >= mark.0)
-            .cloned()
-            .collect()
+        self.state().lines.iter().filter(|line| line.number >= mark.0).cloned().collect()
     }
 
     /// The first line from `mark` on that is `wanted`, waiting for it at most `timeout`, and no longer than the agent runs.
-    pub(super) fn wait(
-        &self,
-        mark: Mark,
-        timeout: Duration,
-        wanted: impl Fn(&LogLine) -> bool,
-    ) -> Result<LogLine> {
+    pub(super) fn wait(&self, mark: Mark, timeout: Duration, wanted: impl Fn(&LogLine) -> bool) -> Result<LogLine> {
         let deadline = Instant::now() + timeout;
         let mut seen = mark.0;
         let mut state = self.state();
         loop {
-            if let Some(line) = state
-                .lines
-                .iter()
-                .find(|line| line.number >= seen && wanted(line))
-            {
+            if let Some(line) = state.lines.iter().find(|line| line.number >= seen && wanted(line)) {
                 return Ok(line.clone());
             }
             seen = seen.max(state.next);
             let left = deadline.saturating_duration_since(Instant::now());
             if state.ended == state.started {
-                bail!(
-                    "the agent ended without saying it; its last lines:\n{}",
-                    tail(&state)
-                );
+                bail!("the agent ended without saying it; its last lines:\n{}", tail(&state));
             }
             if left.is_zero() {
-                bail!(
-                    "nothing of that kind within {timeout:?}; the agent's last lines:\n{}",
-                    tail(&state)
-                );
+                bail!("nothing of that kind within {timeout:?}; the agent's last lines:\n{}", tail(&state));
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -208,11 +181,7 @@ fn tail(state: &State) -> String {
             json => format!("  {json}"),
         })
         .collect();
-    if lines.is_empty() {
-        "  (none)".to_owned()
-    } else {
-        lines.join("\n")
-    }
+    if lines.is_empty() { "  (none)".to_owned() } else { lines.join("\n") }
 }
 
 #[cfg(test)]
@@ -229,38 +198,17 @@ mod tests {
         let (output, mut input) = pipe().unwrap();
         log.begin_run();
         let reading = Arc::clone(&log);
-        let reader =
-            thread::spawn(move || reading.read_all(output, File::create("/dev/null").unwrap()));
+        let reader = thread::spawn(move || reading.read_all(output, File::create("/dev/null").unwrap()));
         writeln!(input, "no json").unwrap();
-        writeln!(
-            input,
-            r#"{{"event":"channel_bad","channel":"net1","time_ns":5}}"#
-        )
-        .unwrap();
-        let line = log
-            .wait(log.run_begin(), Duration::from_secs(5), |line| {
-                line.is_of("channel_bad", "net1")
-            })
-            .unwrap();
+        writeln!(input, r#"{{"event":"channel_bad","channel":"net1","time_ns":5}}"#).unwrap();
+        let line = log.wait(log.run_begin(), Duration::from_secs(5), |line| line.is_of("channel_bad", "net1")).unwrap();
         assert_eq!((line.number, line.time_ns), (1, 5));
-        assert_eq!(
-            log.since(Mark(0)).first().map(|line| line.raw.clone()),
-            Some(Value::String("no json".to_owned()))
-        );
-        let error = log
-            .wait(log.mark(), Duration::from_millis(1), |_| true)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("within 1ms") && error.contains("no json"),
-            "{error}"
-        );
+        assert_eq!(log.since(Mark(0)).first().map(|line| line.raw.clone()), Some(Value::String("no json".to_owned())));
+        let error = log.wait(log.mark(), Duration::from_millis(1), |_| true).unwrap_err().to_string();
+        assert!(error.contains("within 1ms") && error.contains("no json"), "{error}");
         drop(input);
         reader.join().unwrap();
-        let error = log
-            .wait(log.mark(), Duration::from_secs(60), |_| true)
-            .unwrap_err()
-            .to_string();
+        let error = log.wait(log.mark(), Duration::from_secs(60), |_| true).unwrap_err().to_string();
         assert!(error.contains("ended"), "{error}");
     }
 }

@@ -58,12 +58,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            networks: 2,
-            clients: 2,
-            mtu: 1500,
-            queues: 1,
-        }
+        Self { networks: 2, clients: 2, mtu: 1500, queues: 1 }
     }
 }
 
@@ -93,9 +88,7 @@ impl Lab {
             options.networks
         );
         let home = Home::claim()?;
-        let host = |name: &str| {
-            Namespace::create(&format!("{}-{name}", home.id), HOST_SYSCTLS).map(Arc::new)
-        };
+        let host = |name: &str| Namespace::create(&format!("{}-{name}", home.id), HOST_SYSCTLS).map(Arc::new);
         let clients: Vec<_> = (1..=options.clients.min(options.networks))
             .map(|number| host(&format!("client{number}")))
             .collect::<Result<_>>()?;
@@ -107,15 +100,7 @@ impl Lab {
         for agent in &agents {
             fs::create_dir(&agent.runtime_dir).context("cannot create a runtime directory")?;
         }
-        let lab = Self {
-            options,
-            agents,
-            controllers,
-            clients,
-            switches,
-            broken: Mutex::default(),
-            home,
-        };
+        let lab = Self { options, agents, controllers, clients, switches, broken: Mutex::default(), home };
         for (switch, client) in lab.switches.iter().skip(1).zip(&lab.clients) {
             switch.plug(Host::Client, client)?;
             switch.wait_operational(&switch.port(Host::Client))?;
@@ -159,9 +144,7 @@ impl Lab {
     /// # Errors
     /// Its power is off.
     pub fn controller(&self, node: Node) -> Result<Arc<Namespace>> {
-        let Some(namespace) = self.controller_slot(node).clone() else {
-            bail!("controller {node} is powered off")
-        };
+        let Some(namespace) = self.controller_slot(node).clone() else { bail!("controller {node} is powered off") };
         Ok(namespace)
     }
 
@@ -170,12 +153,8 @@ impl Lab {
     /// # Errors
     /// That network has no client.
     pub fn client(&self, number: usize) -> Result<&Namespace> {
-        let client = number
-            .checked_sub(1)
-            .and_then(|index| self.clients.get(index));
-        client
-            .map(Arc::as_ref)
-            .with_context(|| format!("network {number} has no client"))
+        let client = number.checked_sub(1).and_then(|index| self.clients.get(index));
+        client.map(Arc::as_ref).with_context(|| format!("network {number} has no client"))
     }
 
     /// The namespace of the switch of network `number` (from 1), or with 0 that of the box in the dedicated cable. Its ports

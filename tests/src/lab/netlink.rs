@@ -9,15 +9,12 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow, bail};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
-};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-    State,
+    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
@@ -80,18 +77,9 @@ pub(super) enum Which<'a> {
 impl Netlink {
     pub(super) fn open() -> Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE).context("cannot open an rtnetlink socket")?;
-        socket
-            .bind_auto()
-            .context("cannot bind an rtnetlink socket")?;
-        socket
-            .connect(&SocketAddr::new(0, 0))
-            .context("cannot connect an rtnetlink socket")?;
-        Ok(Self {
-            inner: Mutex::new(Inner {
-                socket,
-                sequence: 0,
-            }),
-        })
+        socket.bind_auto().context("cannot bind an rtnetlink socket")?;
+        socket.connect(&SocketAddr::new(0, 0)).context("cannot connect an rtnetlink socket")?;
+        Ok(Self { inner: Mutex::new(Inner { socket, sequence: 0 }) })
     }
 
     pub(super) fn loopback_up(&self) -> Result<()> {
@@ -113,11 +101,8 @@ impl Netlink {
                 ])),
             ]),
         ];
-        self.change(
-            RouteNetlinkMessage::NewLink(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
-        .with_context(|| format!("cannot make bridge {name}"))
+        self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+            .with_context(|| format!("cannot make bridge {name}"))
     }
 
     /// Lays a cable, its near end up and plugged into the bridge. The far end is down: the kernel refuses to set it up
@@ -149,33 +134,19 @@ impl Netlink {
                 LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far))),
             ]),
         ];
-        self.change(
-            RouteNetlinkMessage::NewLink(near),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
-        .with_context(|| {
-            format!(
-                "cannot lay a cable from port {} to {}",
-                veth.name, veth.far_name
-            )
-        })
+        self.change(RouteNetlinkMessage::NewLink(near), NLM_F_CREATE | NLM_F_EXCL)
+            .with_context(|| format!("cannot lay a cable from port {} to {}", veth.name, veth.far_name))
     }
 
     /// Gives an interface a queue, so that a sender waits where a bare veth would drop.
     pub(crate) fn add_queue(&self, index: u32) -> Result<()> {
         let mut message = TcMessage::default();
-        message.header.index =
-            i32::try_from(index).context("an interface index is a positive i32")?;
+        message.header.index = i32::try_from(index).context("an interface index is a positive i32")?;
         message.header.handle = TcHandle { major: 1, minor: 0 };
         message.header.parent = TcHandle::ROOT;
-        message
-            .attributes
-            .push(TcAttribute::Kind("pfifo".to_owned()));
-        self.change(
-            RouteNetlinkMessage::NewQueueDiscipline(message),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        )
-        .context("cannot add a queue")
+        message.attributes.push(TcAttribute::Kind("pfifo".to_owned()));
+        self.change(RouteNetlinkMessage::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)
+            .context("cannot add a queue")
     }
 
     /// Sets interfaces up or down.
@@ -189,18 +160,14 @@ impl Netlink {
     /// Plugs a port into a bridge, or with `None` takes it out while its carrier stays.
     pub(super) fn set_bridge(&self, port: &str, bridge: Option<u32>) -> Result<()> {
         let mut message = selecting(&Which::Name(port));
-        message
-            .attributes
-            .push(LinkAttribute::Controller(bridge.unwrap_or(0)));
-        self.change(RouteNetlinkMessage::NewLink(message), 0)
-            .with_context(|| format!("cannot move port {port}"))
+        message.attributes.push(LinkAttribute::Controller(bridge.unwrap_or(0)));
+        self.change(RouteNetlinkMessage::NewLink(message), 0).with_context(|| format!("cannot move port {port}"))
     }
 
     /// Deletes every interface of a group in one go, so that all far ends lose their carrier together.
     pub(super) fn delete_group(&self, group: u32) -> Result<()> {
         let message = selecting(&Which::Group(group));
-        self.change(RouteNetlinkMessage::DelLink(message), 0)
-            .context("cannot delete the interfaces")
+        self.change(RouteNetlinkMessage::DelLink(message), 0).context("cannot delete the interfaces")
     }
 
     /// Adds an address (or confirms it), IPv6 without duplicate address detection.
@@ -209,11 +176,8 @@ impl Netlink {
     /// The kernel's own.
     pub fn add_address(&self, index: u32, address: IpAddr, prefix_len: u8) -> Result<()> {
         let message = address_message(index, address, prefix_len);
-        self.change(
-            RouteNetlinkMessage::NewAddress(message),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        )
-        .with_context(|| format!("cannot add {address}/{prefix_len}"))
+        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+            .with_context(|| format!("cannot add {address}/{prefix_len}"))
     }
 
     /// Removes an address.
@@ -233,32 +197,14 @@ impl Netlink {
     pub fn addresses(&self) -> Result<Vec<(u32, IpAddr)>> {
         let answers = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
         let address_of = |message: &AddressMessage| {
-            let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
-                message.attributes.iter().find_map(wanted)
-            };
-            find(|a| {
-                if let AddressAttribute::Local(ip) = a {
-                    Some(*ip)
-                } else {
-                    None
-                }
-            })
-            .or_else(|| {
-                find(|a| {
-                    if let AddressAttribute::Address(ip) = a {
-                        Some(*ip)
-                    } else {
-                        None
-                    }
-                })
-            })
+            let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(wanted);
+            find(|a| if let AddressAttribute::Local(ip) = a { Some(*ip) } else { None })
+                .or_else(|| find(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None }))
         };
         Ok(answers
             .iter()
             .filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewAddress(message) => {
-                    Some((message.header.index, address_of(message)?))
-                }
+                RouteNetlinkMessage::NewAddress(message) => Some((message.header.index, address_of(message)?)),
                 _ => None,
             })
             .collect())
@@ -270,9 +216,7 @@ impl Netlink {
     /// There is none of that name.
     pub fn link(&self, name: &str) -> Result<Link> {
         let request = RouteNetlinkMessage::GetLink(selecting(&Which::Name(name)));
-        let answers = self
-            .request(request, NLM_F_REQUEST)
-            .with_context(|| format!("no interface {name}"))?;
+        let answers = self.request(request, NLM_F_REQUEST).with_context(|| format!("no interface {name}"))?;
         let Some(RouteNetlinkMessage::NewLink(message)) = answers.first() else {
             bail!("no answer about interface {name}")
         };
@@ -286,9 +230,7 @@ impl Netlink {
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::OperState(state) => link.operational = *state == State::Up,
-                LinkAttribute::Address(mac) => {
-                    link.mac = mac.as_slice().try_into().unwrap_or_default()
-                }
+                LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().unwrap_or_default(),
                 _ => {}
             }
         }
@@ -309,21 +251,17 @@ impl Netlink {
         let answers = self.dump(RouteNetlinkMessage::GetNeighbour(message))?;
         Ok(answers.iter().find_map(|answer| match answer {
             RouteNetlinkMessage::NewNeighbour(message) if message.attributes.contains(&wanted) => {
-                message
-                    .attributes
-                    .iter()
-                    .find_map(|attribute| match attribute {
-                        NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok(),
-                        _ => None,
-                    })
+                message.attributes.iter().find_map(|attribute| match attribute {
+                    NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok(),
+                    _ => None,
+                })
             }
             _ => None,
         }))
     }
 
     fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
-        self.request(message, NLM_F_REQUEST | NLM_F_ACK | flags)
-            .map(drop)
+        self.request(message, NLM_F_REQUEST | NLM_F_ACK | flags).map(drop)
     }
 
     fn dump(&self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
@@ -331,15 +269,8 @@ impl Netlink {
     }
 
     /// Sends one request and collects its answers: until the acknowledgement, the end of the dump, or the one message.
-    fn request(
-        &self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<Vec<RouteNetlinkMessage>> {
-        let mut inner = self
-            .inner
-            .lock()
-            .map_err(|_| anyhow!("a lock is poisoned"))?;
+    fn request(&self, message: RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>> {
+        let mut inner = self.inner.lock().map_err(|_| anyhow!("a lock is poisoned"))?;
         inner.sequence = inner.sequence.wrapping_add(1);
         let sequence = inner.sequence;
         let mut header = NetlinkHeader::default();
@@ -349,24 +280,16 @@ impl Netlink {
         packet.finalize();
         let mut bytes = vec![0; packet.buffer_len()];
         packet.serialize(&mut bytes);
-        inner
-            .socket
-            .send(&bytes, 0)
-            .context("cannot send a netlink request")?;
+        inner.socket.send(&bytes, 0).context("cannot send a netlink request")?;
         let many = flags & NLM_F_DUMP == NLM_F_DUMP || flags & NLM_F_ACK != 0;
         let mut answers = Vec::new();
         loop {
-            let (bytes, _) = inner
-                .socket
-                .recv_from_full()
-                .context("cannot receive a netlink answer")?;
+            let (bytes, _) = inner.socket.recv_from_full().context("cannot receive a netlink answer")?;
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
                 let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
                     .map_err(|error| anyhow!("cannot read a netlink answer: {error}"))?;
-                let length = (answer.header.length as usize)
-                    .next_multiple_of(4)
-                    .clamp(16, rest.len().max(16));
+                let length = (answer.header.length as usize).next_multiple_of(4).clamp(16, rest.len().max(16));
                 rest = rest.get(length..).unwrap_or_default();
                 if answer.header.sequence_number != sequence {
                     continue;
@@ -410,11 +333,7 @@ fn set_flag_up(message: &mut LinkMessage, up: bool) {
 }
 
 fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    }
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
 fn address_message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessage {
@@ -429,9 +348,7 @@ fn address_message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessag
             message.header.scope = AddressScope::Link;
         }
         message.header.flags = AddressHeaderFlags::Nodad;
-        message
-            .attributes
-            .push(AddressAttribute::Flags(AddressFlags::Nodad));
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
     message
 }

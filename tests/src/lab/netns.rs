@@ -57,10 +57,8 @@ impl Namespace {
         let (jobs, work) = channel::<Job>();
         let (born, birth) = channel::<Result<Netlink>>();
         let bind_to = path.clone();
-        let sysctls: Vec<(String, String)> = sysctls
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
+        let sysctls: Vec<(String, String)> =
+            sysctls.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let thread = thread::Builder::new()
             .name(format!("ns {name}"))
             .spawn(move || {
@@ -85,11 +83,7 @@ impl Namespace {
                 bail!("the thread of namespace {name} panicked")
             }
         };
-        Ok(Self {
-            name: name.to_owned(),
-            netlink,
-            resident: Mutex::new(Some(Resident { jobs, thread })),
-        })
+        Ok(Self { name: name.to_owned(), netlink, resident: Mutex::new(Some(Resident { jobs, thread })) })
     }
 
     /// Its name below [`FOLDER`].
@@ -123,21 +117,11 @@ impl Namespace {
         let (done, result) = channel();
         let job: Job = Box::new(move || drop(done.send(job())));
         {
-            let resident = self
-                .resident
-                .lock()
-                .map_err(|_| anyhow!("a lock is poisoned"))?;
-            let resident = resident
-                .as_ref()
-                .ok_or_else(|| anyhow!("namespace {} was removed", self.name))?;
-            resident
-                .jobs
-                .send(job)
-                .map_err(|_| anyhow!("the thread of namespace {} is gone", self.name))?;
+            let resident = self.resident.lock().map_err(|_| anyhow!("a lock is poisoned"))?;
+            let resident = resident.as_ref().ok_or_else(|| anyhow!("namespace {} was removed", self.name))?;
+            resident.jobs.send(job).map_err(|_| anyhow!("the thread of namespace {} is gone", self.name))?;
         }
-        result
-            .recv()
-            .map_err(|_| anyhow!("a job in namespace {} panicked", self.name))
+        result.recv().map_err(|_| anyhow!("a job in namespace {} panicked", self.name))
     }
 
     /// Starts a process inside; it is killed when this namespace, or the whole program, goes.
@@ -147,17 +131,12 @@ impl Namespace {
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
         let program = command.get_program().to_owned();
         child::bind_life_to_thread(&mut command);
-        self.run(move || command.spawn())?
-            .with_context(|| format!("cannot start {}", program.display()))
+        self.run(move || command.spawn())?.with_context(|| format!("cannot start {}", program.display()))
     }
 
     /// Removes the name and ends the resident thread. The kernel frees the namespace with its last socket.
     pub fn remove(&self) {
-        let resident = self
-            .resident
-            .lock()
-            .ok()
-            .and_then(|mut resident| resident.take());
+        let resident = self.resident.lock().ok().and_then(|mut resident| resident.take());
         if let Some(Resident { jobs, thread }) = resident {
             drop(jobs);
             let _ended = thread.join();
@@ -184,25 +163,11 @@ fn prepare_folder() -> Result<()> {
     let _one_at_a_time = Flock::lock(File::open(FOLDER)?, FlockArg::LockExclusive)
         .map_err(|(_, error)| error)
         .with_context(|| format!("cannot lock {FOLDER}"))?;
-    let share = || {
-        mount(
-            None::<&str>,
-            FOLDER,
-            None::<&str>,
-            MsFlags::MS_SHARED | MsFlags::MS_REC,
-            None::<&str>,
-        )
-    };
+    let share = || mount(None::<&str>, FOLDER, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>);
     match share() {
         Err(Errno::EINVAL) => {
-            mount(
-                Some(FOLDER),
-                FOLDER,
-                None::<&str>,
-                MsFlags::MS_BIND | MsFlags::MS_REC,
-                None::<&str>,
-            )
-            .with_context(|| format!("cannot bind {FOLDER}"))?;
+            mount(Some(FOLDER), FOLDER, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+                .with_context(|| format!("cannot bind {FOLDER}"))?;
             share().with_context(|| format!("cannot share {FOLDER}"))
         }
         other => other.with_context(|| format!("cannot share {FOLDER}; the lab needs root")),
@@ -210,16 +175,9 @@ fn prepare_folder() -> Result<()> {
 }
 
 fn enter_new(bind_to: &Path, sysctls: &[(String, String)]) -> Result<Netlink> {
-    unshare(CloneFlags::CLONE_NEWNET)
-        .context("cannot make a network namespace; the lab needs root")?;
-    mount(
-        Some("/proc/thread-self/ns/net"),
-        bind_to,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .with_context(|| format!("cannot bind the namespace to {}", bind_to.display()))?;
+    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace; the lab needs root")?;
+    mount(Some("/proc/thread-self/ns/net"), bind_to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| format!("cannot bind the namespace to {}", bind_to.display()))?;
     for (key, value) in sysctls {
         // `/proc/sys/net` is that of the thread which opens the file.
         match fs::write(Path::new("/proc/sys/net").join(key), value) {

@@ -31,10 +31,7 @@ impl Home {
     /// Removes the remains of dead labs, then claims a new id.
     pub(super) fn claim() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        anyhow::ensure!(
-            geteuid().is_root(),
-            "the lab needs root: it makes network namespaces and loads XDP programs"
-        );
+        anyhow::ensure!(geteuid().is_root(), "the lab needs root: it makes network namespaces and loads XDP programs");
         fs::create_dir_all(LABS).with_context(|| format!("cannot create {LABS}"))?;
         let _one_at_a_time = lock()?;
         sweep_locked()?;
@@ -44,8 +41,7 @@ impl Home {
         fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let home = Self { id, folder };
         let start = start_time(pid).context("cannot read our own /proc/PID/stat")?;
-        fs::write(home.folder.join("lab.pid"), format!("{pid} {start}\n"))
-            .context("cannot write lab.pid")?;
+        fs::write(home.folder.join("lab.pid"), format!("{pid} {start}\n")).context("cannot write lab.pid")?;
         Ok(home)
     }
 }
@@ -62,11 +58,8 @@ impl Drop for Home {
 /// The folder of labs cannot be read.
 pub fn living() -> Result<Vec<String>> {
     let mut found: Vec<_> = ids()?.into_iter().filter(|id| is_alive(id)).collect();
-    found.sort_by_key(|id| {
-        fs::metadata(Path::new(LABS).join(id).join("lab.pid"))
-            .and_then(|file| file.modified())
-            .ok()
-    });
+    found
+        .sort_by_key(|id| fs::metadata(Path::new(LABS).join(id).join("lab.pid")).and_then(|file| file.modified()).ok());
     Ok(found)
 }
 
@@ -113,9 +106,7 @@ fn ids() -> Result<Vec<String>> {
 }
 
 fn is_id(name: &str) -> bool {
-    let numbers = name
-        .strip_prefix("hb")
-        .and_then(|rest| rest.split_once('-'));
+    let numbers = name.strip_prefix("hb").and_then(|rest| rest.split_once('-'));
     numbers.is_some_and(|(pid, count)| pid.parse::<u32>().is_ok() && count.parse::<u32>().is_ok())
 }
 
@@ -123,11 +114,8 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    Ok(entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect())
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
 fn is_alive(id: &str) -> bool {
@@ -135,10 +123,7 @@ fn is_alive(id: &str) -> bool {
     let Some((pid, start)) = written.trim().split_once(' ') else {
         return false;
     };
-    pid.parse()
-        .ok()
-        .and_then(start_time)
-        .is_some_and(|now| now.to_string() == start)
+    pid.parse().ok().and_then(start_time).is_some_and(|now| now.to_string() == start)
 }
 
 /// Field 22 of `/proc/PID/stat`: clock ticks from boot to the start of the process.
@@ -157,9 +142,7 @@ fn kill_orphans(id: &str) {
         if !(note.starts_with("agent-") && note.ends_with(".pid")) {
             continue;
         }
-        let Some(pid) = fs::read_to_string(folder.join(note))
-            .ok()
-            .and_then(|text| text.trim().parse::<i32>().ok())
+        let Some(pid) = fs::read_to_string(folder.join(note)).ok().and_then(|text| text.trim().parse::<i32>().ok())
         else {
             continue;
         };

@@ -99,11 +99,7 @@ pub enum Host {
 
 /// Network `number` (from 1), or [`XLINK`]: `net1`, `xlink`.
 pub(super) fn network_name(number: usize) -> String {
-    if number == XLINK {
-        "xlink".to_owned()
-    } else {
-        format!("net{number}")
-    }
+    if number == XLINK { "xlink".to_owned() } else { format!("net{number}") }
 }
 
 /// The interface by which a controller is on network `number`: net1 is eth0, and eth9 is always the dedicated cable.
@@ -130,14 +126,7 @@ pub fn mac(host: Host, number: usize) -> Mac {
         Host::Controller(Node::B) => 0x0b,
         Host::Client => 0x0c,
     };
-    [
-        0x02,
-        0x48,
-        0x42,
-        who,
-        0,
-        u8::try_from(number).unwrap_or(u8::MAX),
-    ]
+    [0x02, 0x48, 0x42, who, 0, u8::try_from(number).unwrap_or(u8::MAX)]
 }
 
 /// Which controller has this Ethernet address.
@@ -163,40 +152,20 @@ pub fn ipv4(number: usize, host_number: u8) -> Ipv4Addr {
 /// The unique local IPv6 address `host_number` of network `number`: fd00:77:number::x, always a /64.
 #[must_use]
 pub fn ipv6(number: usize, host_number: u16) -> Ipv6Addr {
-    Ipv6Addr::new(
-        0xfd00,
-        0x77,
-        u16::try_from(number).unwrap_or(u16::MAX),
-        0,
-        0,
-        0,
-        0,
-        host_number,
-    )
+    Ipv6Addr::new(0xfd00, 0x77, u16::try_from(number).unwrap_or(u16::MAX), 0, 0, 0, 0, host_number)
 }
 
 /// The link-local address of a controller on the dedicated cable, always a /64: fe80::1 and fe80::2.
 #[must_use]
 pub fn xlink_address(node: Node) -> Ipv6Addr {
-    Ipv6Addr::new(
-        0xfe80,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        u16::from(host_number(Host::Controller(node))),
-    )
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, u16::from(host_number(Host::Controller(node))))
 }
 
 /// Service address `index` (from 0, below 60,000) of network `number` when a network has many: 10.(100 + number).0.0/16.
 /// Its client has the last address of that /16, so that it reaches them without a router.
 #[must_use]
 pub fn many_ipv4(number: usize, index: usize) -> Ipv4Addr {
-    let [high, low] = u16::try_from(index + 256)
-        .unwrap_or(u16::MAX - 1)
-        .to_be_bytes();
+    let [high, low] = u16::try_from(index + 256).unwrap_or(u16::MAX - 1).to_be_bytes();
     Ipv4Addr::new(10, 100 + u8::try_from(number).unwrap_or(100), high, low)
 }
 
@@ -216,10 +185,7 @@ pub(super) fn addresses(host: Host, number: usize) -> Vec<(IpAddr, u8)> {
     if let (XLINK, Host::Controller(node)) = (number, host) {
         return vec![(xlink_address(node).into(), 64)];
     }
-    let mut addresses = vec![
-        (ipv4(number, last).into(), 24),
-        (ipv6(number, last.into()).into(), 64),
-    ];
+    let mut addresses = vec![(ipv4(number, last).into(), 24), (ipv6(number, last.into()).into(), 64)];
     if host == Host::Client {
         addresses.push((many_ipv4(number, 65_278).into(), 16));
     }
@@ -239,10 +205,7 @@ pub(super) const HOST_SYSCTLS: &[(&str, &str)] = &[
 ];
 
 /// Settings of a switch: it has no stack of its own.
-const SWITCH_SYSCTLS: &[(&str, &str)] = &[
-    ("ipv6/conf/all/disable_ipv6", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),
-];
+const SWITCH_SYSCTLS: &[(&str, &str)] = &[("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
 
 /// A switch, or the box in the middle of the dedicated cable.
 pub(super) struct Switch {
@@ -254,15 +217,9 @@ pub(super) struct Switch {
 
 impl Switch {
     pub(super) fn new(lab: &str, number: usize, mtu: u32, queues: u32) -> Result<Self> {
-        let namespace =
-            Namespace::create(&format!("{lab}-{}", network_name(number)), SWITCH_SYSCTLS)?;
+        let namespace = Namespace::create(&format!("{lab}-{}", network_name(number)), SWITCH_SYSCTLS)?;
         namespace.netlink().add_bridge(BRIDGE, BRIDGE_INDEX)?;
-        Ok(Self {
-            number,
-            namespace,
-            mtu,
-            queues,
-        })
+        Ok(Self { number, namespace, mtu, queues })
     }
 
     /// Plugs a host in: lays the cable, and gives the host's NIC its addresses.
@@ -272,8 +229,7 @@ impl Switch {
             Host::Client => (interface(1), interface_index(1)),
         };
         let port = self.port(host);
-        let file =
-            File::open(far.path()).with_context(|| format!("namespace {} is gone", far.name()))?;
+        let file = File::open(far.path()).with_context(|| format!("namespace {} is gone", far.name()))?;
         self.namespace.netlink().add_veth(&Veth {
             name: &port,
             index: 1000 + u32::from(host_number(host)),
@@ -314,9 +270,7 @@ impl Switch {
 
     /// A port that is not plugged into the bridge keeps its carrier and swallows everything.
     pub(super) fn set_plugged(&self, port: &str, plugged: bool) -> Result<()> {
-        self.namespace
-            .netlink()
-            .set_bridge(port, plugged.then_some(BRIDGE_INDEX))
+        self.namespace.netlink().set_bridge(port, plugged.then_some(BRIDGE_INDEX))
     }
 
     /// A bridge that is down forwards nothing while every port keeps its carrier.

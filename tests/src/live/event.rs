@@ -16,32 +16,15 @@ impl Event {
     pub(super) fn of(node: Node, line: &LogLine) -> Option<Self> {
         let text = match (&line.event, &line.raw) {
             (Some(event), raw) => {
-                let subject = line
-                    .channel
-                    .as_deref()
-                    .or(line.group.as_deref())
-                    .unwrap_or_default();
-                let why = ["message", "reason", "verdict"]
-                    .iter()
-                    .find_map(|key| raw.get(key)?.as_str());
-                let subject = if subject.is_empty() {
-                    String::new()
-                } else {
-                    format!(" {subject}")
-                };
-                format!(
-                    "{node}: {event}{subject}{}",
-                    why.map(|why| format!(" ({why})")).unwrap_or_default()
-                )
+                let subject = line.channel.as_deref().or(line.group.as_deref()).unwrap_or_default();
+                let why = ["message", "reason", "verdict"].iter().find_map(|key| raw.get(key)?.as_str());
+                let subject = if subject.is_empty() { String::new() } else { format!(" {subject}") };
+                format!("{node}: {event}{subject}{}", why.map(|why| format!(" ({why})")).unwrap_or_default())
             }
             (None, Value::String(text)) => format!("{node}: {text}"),
             _ => return None,
         };
-        let time_ns = if line.time_ns == 0 {
-            realtime_ns()
-        } else {
-            line.time_ns
-        };
+        let time_ns = if line.time_ns == 0 { realtime_ns() } else { line.time_ns };
         Some(Self { time_ns, text })
     }
 
@@ -49,10 +32,6 @@ impl Event {
     pub(super) fn line(&self) -> String {
         let ms = self.time_ns / 1_000_000;
         let (hours, minutes, seconds) = (ms / 3_600_000 % 24, ms / 60_000 % 60, ms / 1000 % 60);
-        format!(
-            "{hours:02}:{minutes:02}:{seconds:02}.{:03}Z  {}",
-            ms % 1000,
-            self.text
-        )
+        format!("{hours:02}:{minutes:02}:{seconds:02}.{:03}Z  {}", ms % 1000, self.text)
     }
 }

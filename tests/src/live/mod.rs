@@ -68,18 +68,13 @@ pub fn run(options: &RunOptions) -> Result<()> {
     };
     if config.is_some() || !options.agent_arguments.is_empty() {
         let mut command = Command::new(&program);
-        command.arg("run").args(
-            config
-                .iter()
-                .flat_map(|config| [Path::new("--config"), config]),
-        );
+        command.arg("run").args(config.iter().flat_map(|config| [Path::new("--config"), config]));
         command.args(&options.agent_arguments);
         let error = command.exec();
         return Err(error).with_context(|| format!("cannot run {}", program.display()));
     }
     let signals = Signals::block()?;
-    let Some((lab, config)) = bring_up(options.profile.as_deref().unwrap_or("lan"), &signals)?
-    else {
+    let Some((lab, config)) = bring_up(options.profile.as_deref().unwrap_or("lan"), &signals)? else {
         println!("interrupted; the lab is removed");
         return Ok(());
     };
@@ -108,10 +103,7 @@ impl Signals {
     /// Waits so long for a signal.
     fn arrives_within(&self, timeout: Duration) -> bool {
         let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        let _interrupted = poll(
-            &mut ready,
-            PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),
-        );
+        let _interrupted = poll(&mut ready, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX));
         matches!(self.0.read_signal(), Ok(Some(_)))
     }
 }
@@ -128,21 +120,14 @@ fn bring_up(profile: &str, signals: &Signals) -> Result<Option<(Arc<Lab>, Config
     ));
     let config = Config::pair(lab.options().networks, Family::V4).profile(profile);
     lab.configure(&config)?;
-    say(&format!(
-        "key and configuration (profile {profile}) in {}",
-        lab.folder().display()
-    ));
+    say(&format!("key and configuration (profile {profile}) in {}", lab.folder().display()));
     for node in Node::BOTH {
         lab.start(node)?;
-        say(&format!(
-            "agent {node} starts: loads its XDP program, listens for a full detection time"
-        ));
+        say(&format!("agent {node} starts: loads its XDP program, listens for a full detection time"));
     }
     for node in Node::BOTH {
         let deadline = Instant::now() + READY_LIMIT;
-        while let Err(error) =
-            lab.wait_event(node, |line| line.is("ready"), Duration::from_millis(100))
-        {
+        while let Err(error) = lab.wait_event(node, |line| line.is("ready"), Duration::from_millis(100)) {
             if signals.arrives_within(Duration::ZERO) {
                 return Ok(None);
             }
@@ -150,10 +135,7 @@ fn bring_up(profile: &str, signals: &Signals) -> Result<Option<(Arc<Lab>, Config
                 return Err(error.context(format!("the agent on {node} does not get ready")));
             }
         }
-        say(&format!(
-            "agent {node} is ready after {:.1?}",
-            begin.elapsed()
-        ));
+        say(&format!("agent {node} is ready after {:.1?}", begin.elapsed()));
     }
     Ok(Some((lab, config)))
 }
@@ -167,29 +149,19 @@ fn watch(lab: &Arc<Lab>, config: &Config, options: &RunOptions, signals: &Signal
     let services = services(lab, config)?;
     let (note, notes) = channel();
     let _server = Server::start(Arc::clone(lab), move |line, answer| {
-        let _view_gone = note.send(Event {
-            time_ns: realtime_ns(),
-            text: format!("lab: {line}: {answer}"),
-        });
+        let _view_gone = note.send(Event { time_ns: realtime_ns(), text: format!("lab: {line}: {answer}") });
     })?;
     let begin = Instant::now();
-    let mut news = News {
-        marks: [Node::A, Node::B].map(|node| (node, lab.mark(node))),
-        notes,
-        events: VecDeque::new(),
-    };
+    let mut news =
+        News { marks: [Node::A, Node::B].map(|node| (node, lab.mark(node))), notes, events: VecDeque::new() };
     news.since_the_beginning(lab);
     let mut screen = Screen::new();
     loop {
         let fresh = news.collect(lab);
         let picture = Picture::take(lab, config, &services, begin.elapsed());
         screen.show(&picture, &news.events, &fresh)?;
-        let left = options
-            .run_for
-            .map(|total| total.saturating_sub(begin.elapsed()));
-        if left.is_some_and(|left| left.is_zero())
-            || signals.arrives_within(left.unwrap_or(REDRAW).min(REDRAW))
-        {
+        let left = options.run_for.map(|total| total.saturating_sub(begin.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) || signals.arrives_within(left.unwrap_or(REDRAW).min(REDRAW)) {
             return Ok(());
         }
     }
@@ -202,20 +174,11 @@ fn services(lab: &Lab, config: &Config) -> Result<Vec<Service>> {
         let Some((channel, cidr)) = group.addresses.first() else {
             continue;
         };
-        let number = config
-            .channels
-            .iter()
-            .position(|known| known.name == *channel);
-        let number = number
-            .with_context(|| format!("group {} is on an unknown channel {channel}", group.name))?
-            + 1;
+        let number = config.channels.iter().position(|known| known.name == *channel);
+        let number = number.with_context(|| format!("group {} is on an unknown channel {channel}", group.name))? + 1;
         let address = cidr.split('/').next().unwrap_or_default().parse();
-        let address =
-            address.with_context(|| format!("group {} has a bad address {cidr}", group.name))?;
-        let options = ProbeOptions {
-            interval: Duration::from_millis(2),
-            kept: 10_000,
-        };
+        let address = address.with_context(|| format!("group {} has a bad address {cidr}", group.name))?;
+        let options = ProbeOptions { interval: Duration::from_millis(2), kept: 10_000 };
         let probe: Probe = lab.probe(number, address, options)?;
         services.push(Service {
             group: group.name.clone(),
@@ -248,17 +211,13 @@ impl News {
             let now = lab.mark(*node);
             let lines = lab.events_since(*node, *mark);
             fresh.extend(
-                lines
-                    .iter()
-                    .filter(|line| line.number < now.number())
-                    .filter_map(|line| Event::of(*node, line)),
+                lines.iter().filter(|line| line.number < now.number()).filter_map(|line| Event::of(*node, line)),
             );
             *mark = now;
         }
         fresh.sort_by_key(|event| event.time_ns);
         self.events.extend(fresh.iter().cloned());
-        self.events
-            .drain(..self.events.len().saturating_sub(EVENTS));
+        self.events.drain(..self.events.len().saturating_sub(EVENTS));
         fresh
     }
 }
@@ -277,11 +236,7 @@ impl Screen {
             // The alternate screen, without a cursor.
             print!("\x1b[?1049h\x1b[?25l");
         }
-        Self {
-            terminal,
-            last: String::new(),
-            printed: None,
-        }
+        Self { terminal, last: String::new(), printed: None }
     }
 
     fn show(&mut self, picture: &Picture, events: &VecDeque<Event>, fresh: &[Event]) -> Result<()> {

@@ -63,33 +63,16 @@ pub(super) struct Picture {
 impl Picture {
     /// Asks both agents and the clients.
     pub(super) fn take(lab: &Lab, config: &Config, services: &[Service], up: Duration) -> Self {
-        let side = |node| Side {
-            node,
-            process: process(lab, node),
-            status: ask(lab, node),
-        };
+        let side = |node| Side { node, process: process(lab, node), status: ask(lab, node) };
         let sides = thread::scope(|scope| {
             let b = scope.spawn(|| side(Node::B));
             let a = side(Node::A);
-            [
-                a,
-                b.join().unwrap_or(Side {
-                    node: Node::B,
-                    process: "unknown".to_owned(),
-                    status: None,
-                }),
-            ]
+            [a, b.join().unwrap_or(Side { node: Node::B, process: "unknown".to_owned(), status: None })]
         });
         let seen = services.iter().map(|service| {
             let view = service.probe.view();
             let client = lab.client(service.network).ok();
-            let mac = client.and_then(|client| {
-                client
-                    .netlink()
-                    .neighbour(service.probe.target())
-                    .ok()
-                    .flatten()
-            });
+            let mac = client.and_then(|client| client.netlink().neighbour(service.probe.target()).ok().flatten());
             Seen {
                 group: service.group.clone(),
                 home: service.home,
@@ -105,11 +88,7 @@ impl Picture {
             up,
             seen: seen.collect(),
             sides,
-            channels: config
-                .channels
-                .iter()
-                .map(|channel| (channel.name.clone(), channel.kind.clone()))
-                .collect(),
+            channels: config.channels.iter().map(|channel| (channel.name.clone(), channel.kind.clone())).collect(),
             cables: lab.cables(),
             networks: lab.networks(),
         }
@@ -128,11 +107,7 @@ impl Picture {
         text.push_str(&footer);
         // Colours take no room: only lines without them are cut.
         let fit = |line: &str| -> String {
-            if line.contains('\x1b') {
-                line.to_owned()
-            } else {
-                line.chars().take(width.into()).collect()
-            }
+            if line.contains('\x1b') { line.to_owned() } else { line.chars().take(width.into()).collect() }
         };
         let lines: Vec<String> = text.lines().take(height.into()).map(fit).collect();
         lines.join("\n")
@@ -149,12 +124,7 @@ impl Picture {
             seconds % 60
         );
         for side in &self.sides {
-            let field = |pointer: &str| {
-                side.json(pointer)
-                    .and_then(Value::as_str)
-                    .unwrap_or("?")
-                    .to_owned()
-            };
+            let field = |pointer: &str| side.json(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
             let says = match side.status {
                 Some(_) => format!(
                     "peer {}, verdict: {}",
@@ -173,57 +143,32 @@ impl Picture {
     pub(super) fn signature(&self) -> String {
         let mut text = String::new();
         for side in &self.sides {
-            let _never_fails = write!(
-                text,
-                "{} {:?} {:?};",
-                side.process,
-                side.json("/peer/state"),
-                side.json("/verdict")
-            );
+            let _never_fails =
+                write!(text, "{} {:?} {:?};", side.process, side.json("/peer/state"), side.json("/verdict"));
             for channel in side.list("/channels") {
-                let _never_fails = write!(
-                    text,
-                    "{:?} {:?};",
-                    channel.get("state"),
-                    channel.get("xdp_mode")
-                );
+                let _never_fails = write!(text, "{:?} {:?};", channel.get("state"), channel.get("xdp_mode"));
             }
             let _never_fails = write!(text, "{:?};", side.json("/groups"));
         }
         for seen in &self.seen {
-            let _never_fails = write!(
-                text,
-                "{} {:?} {:?};",
-                seen.answering, seen.by, seen.view.last_gap
-            );
+            let _never_fails = write!(text, "{} {:?} {:?};", seen.answering, seen.by, seen.view.last_gap);
         }
         text
     }
 
     fn channels(&self) -> Table {
-        let mut table = table(&[
-            "channel", "kind", "seen by", "state", "xdp", "sent", "received", "missing", "rejected",
-        ]);
+        let mut table =
+            table(&["channel", "kind", "seen by", "state", "xdp", "sent", "received", "missing", "rejected"]);
         for (name, kind) in &self.channels {
             for side in &self.sides {
                 let channel = side
                     .list("/channels")
                     .iter()
                     .find(|channel| channel.get("name").is_some_and(|known| known == name));
-                let text = |key| {
-                    channel
-                        .and_then(|channel| channel.get(key))
-                        .map_or("?".to_owned(), brief)
-                };
-                let reasons = channel
-                    .and_then(|channel| channel.get("rejected"))
-                    .and_then(Value::as_object);
+                let text = |key| channel.and_then(|channel| channel.get(key)).map_or("?".to_owned(), brief);
+                let reasons = channel.and_then(|channel| channel.get("rejected")).and_then(Value::as_object);
                 let rejected = reasons.map_or("?".to_owned(), |reasons| {
-                    reasons
-                        .values()
-                        .filter_map(Value::as_u64)
-                        .sum::<u64>()
-                        .to_string()
+                    reasons.values().filter_map(Value::as_u64).sum::<u64>().to_string()
                 });
                 table.add_row(vec![
                     Cell::new(name),
@@ -262,48 +207,28 @@ impl Picture {
                     .find(|group| group.get("name").and_then(Value::as_str) == Some(&seen.group));
                 group.and_then(|group| group.get(key)).cloned()
             };
-            let mut owners: Vec<String> = self
-                .sides
-                .iter()
-                .filter_map(|side| of(side, "owner"))
-                .map(|owner| brief(&owner))
-                .collect();
+            let mut owners: Vec<String> =
+                self.sides.iter().filter_map(|side| of(side, "owner")).map(|owner| brief(&owner)).collect();
             owners.dedup();
-            let holders = self
-                .sides
-                .iter()
-                .filter(|side| of(side, "held").is_some_and(|held| held == Value::Bool(true)));
+            let holders =
+                self.sides.iter().filter(|side| of(side, "held").is_some_and(|held| held == Value::Bool(true)));
             let holders: Vec<&str> = holders.map(|side| side.node.name()).collect();
             let millis = |length: Option<Duration>| {
-                length.map_or("-".to_owned(), |gap| {
-                    format!("{:.1} ms", gap.as_secs_f64() * 1e3)
-                })
+                length.map_or("-".to_owned(), |gap| format!("{:.1} ms", gap.as_secs_f64() * 1e3))
             };
             let last_gap = match seen.view.last.filter(|_| !seen.answering) {
                 Some(last) => {
                     let silence = realtime_ns().saturating_sub(last.received_ns);
-                    format!(
-                        "{:.1} s so far",
-                        Duration::from_nanos(silence).as_secs_f64()
-                    )
+                    format!("{:.1} s so far", Duration::from_nanos(silence).as_secs_f64())
                 }
                 None => millis(seen.view.last_gap.map(|gap| gap.length())),
             };
-            let longest =
-                Some(seen.view.largest_gap.length()).filter(|_| seen.view.last_gap.is_some());
+            let longest = Some(seen.view.largest_gap.length()).filter(|_| seen.view.last_gap.is_some());
             table.add_row(vec![
                 Cell::new(&seen.group),
                 Cell::new(seen.home),
-                Cell::new(if owners.is_empty() {
-                    "?".to_owned()
-                } else {
-                    owners.join(" / ")
-                }),
-                Cell::new(if holders.is_empty() {
-                    "nobody".to_owned()
-                } else {
-                    holders.join(" and ")
-                }),
+                Cell::new(if owners.is_empty() { "?".to_owned() } else { owners.join(" / ") }),
+                Cell::new(if holders.is_empty() { "nobody".to_owned() } else { holders.join(" and ") }),
                 Cell::new(&seen.cidr),
                 Cell::new(&seen.client),
                 state(if seen.answering { "yes" } else { "no" }),
@@ -322,21 +247,14 @@ impl Side {
     }
 
     fn list(&self, pointer: &str) -> &[Value] {
-        self.json(pointer)
-            .and_then(Value::as_array)
-            .map_or(&[], Vec::as_slice)
+        self.json(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 }
 
 /// How to break things.
 pub(super) fn footer(picture: &Picture) -> String {
     let cables: Vec<&str> = picture.cables.iter().map(String::as_str).collect();
-    let networks: Vec<&str> = picture
-        .networks
-        .iter()
-        .map(String::as_str)
-        .filter(|name| *name != "xlink")
-        .collect();
+    let networks: Vec<&str> = picture.networks.iter().map(String::as_str).filter(|name| *name != "xlink").collect();
     format!(
         "break it, from another terminal: cargo xtask lab VERB NAME\n  \
          cut | silence | mend              {}\n  \
@@ -349,11 +267,7 @@ pub(super) fn footer(picture: &Picture) -> String {
 }
 
 fn process(lab: &Lab, node: Node) -> String {
-    match (
-        lab.controller(node).is_ok(),
-        lab.pid(node),
-        lab.exit_status(node),
-    ) {
+    match (lab.controller(node).is_ok(), lab.pid(node), lab.exit_status(node)) {
         (false, ..) => "powered off".to_owned(),
         (_, Some(pid), _) => format!("running (pid {pid})"),
         (_, None, Some(status)) => format!("ended ({status})"),
@@ -363,19 +277,13 @@ fn process(lab: &Lab, node: Node) -> String {
 
 fn ask(lab: &Lab, node: Node) -> Option<Status> {
     lab.pid(node)?;
-    lab.status_within(node, STATUS_LIMIT)
-        .ok()
-        .filter(|status| status.json.is_object())
+    lab.status_within(node, STATUS_LIMIT).ok().filter(|status| status.json.is_object())
 }
 
 fn table(titles: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED.with_rounded_corners());
-    table.set_header(
-        titles
-            .iter()
-            .map(|title| Cell::new(title).add_attribute(Attribute::Bold)),
-    );
+    table.set_header(titles.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
     table
 }
 
@@ -397,11 +305,7 @@ fn brief(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "none".to_owned(),
-        Value::Object(fields) => match fields
-            .get("text")
-            .or_else(|| fields.get("summary"))
-            .and_then(Value::as_str)
-        {
+        Value::Object(fields) => match fields.get("text").or_else(|| fields.get("summary")).and_then(Value::as_str) {
             Some(text) => text.to_owned(),
             None => value.to_string(),
         },

@@ -21,9 +21,13 @@ struct Running {
 
 impl Running {
     fn new(plans: Vec<GroupPlan>) -> Self {
+        Self::with_channels(plans, Vec::new())
+    }
+
+    fn with_channels(plans: Vec<GroupPlan>, channels: Vec<String>) -> Self {
         let (orders, given) = unbounded();
         let (report, done) = unbounded();
-        let worker = Worker::open(plans, Vec::new()).unwrap();
+        let worker = Worker::open(plans, channels).unwrap();
         let thread = thread::spawn(move || worker.run(&given, |what| report.send(what).unwrap_or(())));
         Self { orders: Some(orders), done, thread: Some(thread) }
     }
@@ -275,6 +279,39 @@ fn on_stop_what_is_held_stays() {
         running.acquire(FIRST);
         running.orders.as_ref().unwrap().send(Order::Stop).unwrap();
         drop(running);
+        assert_eq!(sorted(lab), [ip("192.0.2.10")]);
+    });
+}
+
+#[test]
+fn a_resumed_group_is_guarded_but_only_what_was_missing_is_announced() {
+    in_namespace(|lab| {
+        let plan = plan("storage", [near("192.0.2.10"), near("192.0.2.11")]);
+        let earlier = Running::new(vec![GroupPlan { addresses: vec![near("192.0.2.10")], ..plan.clone() }]);
+        earlier.acquire(FIRST);
+        lab.frame(arp_for(10));
+        drop(earlier);
+        let running = Running::new(vec![plan]);
+        let restored = running.order(Order::Resume { group: FIRST });
+        assert_eq!(restored, Done::Restored { group: FIRST, address: near("192.0.2.11") });
+        lab.frame(arp_for(11));
+        let again = Duration::from_nanos(ANNOUNCE_AGAIN[0].0) + Duration::from_millis(100);
+        assert_eq!(lab.frame_within(again, arp_for(10)), None);
+        assert_eq!(sorted(lab), [ip("192.0.2.10"), ip("192.0.2.11")]);
+    });
+}
+
+#[test]
+fn without_a_carrier_on_any_own_channel_nothing_is_added_for_a_dead_peer() {
+    in_namespace(|lab| {
+        let order = Order::Acquire { group: FIRST, ordered: now(), unless_isolated: true };
+        let plans = vec![plan("storage", [near("192.0.2.10")])];
+        let running = |channels: &[&str]| {
+            Running::with_channels(plans.clone(), channels.iter().map(|c| (*c).to_owned()).collect())
+        };
+        assert!(matches!(running(&["gone0"]).order(order), Done::Isolated { .. }));
+        assert_eq!(sorted(lab), [] as [IpAddr; 0]);
+        assert!(matches!(running(&["gone0", "near0"]).order(order), Done::Acquired { .. }));
         assert_eq!(sorted(lab), [ip("192.0.2.10")]);
     });
 }
