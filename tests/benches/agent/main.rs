@@ -23,7 +23,8 @@ use serde_json::Value;
 const SOON: Duration = Duration::from_secs(30);
 /// How long a verdict or a takeover may take before the trial counts as disturbed.
 const AT_ONCE: Duration = Duration::from_secs(2);
-const SECTIONS: [(&str, fn(Trials) -> Result<()>); 4] =
+type Section = fn(Trials) -> Result<()>;
+const SECTIONS: [(&str, Section); 4] =
     [("overshoot", overshoot::run), ("takeover", takeover::run), ("cost", cost::run), ("start", start::run)];
 
 /// How much is to be measured.
