@@ -1,5 +1,6 @@
 //! `cargo xtask`: what a developer of Heartbeat types, one file a subcommand.
 
+mod bench;
 mod compile;
 mod lab;
 mod lint;
@@ -32,6 +33,8 @@ enum Task {
     Lab(lab::LabArgs),
     /// Run all tests: unit tests side by side, then those in the lab one by one (as root)
     Test(test::Options),
+    /// Measure what DESIGN.md has budgets for, and hold the figures against them (as root)
+    Bench(bench::Options),
     /// Check format and lints, for the host and for the BPF target
     Lint,
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Run(args) => compile::run().and_then(|()| run::run(args)).map(|()| ExitCode::SUCCESS),
         Task::Lab(args) => lab::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Lint => lint::run().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -6,32 +6,32 @@
 //! ```text
 //! pin_folder/v<VERSION of the records>/AGENT CHANNEL_OF INTER_ARRIVAL SLOTS     maps
 //!                                     /link-<interface>                         one bpf_link an interface
+//!                                     /program-<object>-<settings>              the program
 //! ```
-//! Not pinned, since each load brings its own: keys (nobody shall find them in a file system), the doorbell, the log.
+//! An agent that finds its own program there takes it as it is, with the maps that no pin names: keys, doorbell, log.
 
 use super::{
     Tables, XdpMode, XdpPreference, bpf_link,
     interface::{self, Holder},
     pins::{
-        BPFFS, LINK, PINNED, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape,
-        unpin,
+        BPFFS, LINK, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape, unpin,
     },
+    program::{self, Loaded, Logger},
 };
 use crate::core::{ChannelIndex, Node};
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
-    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
+    Ebpf, Pod, TestRun as _, TestRunOptions,
     maps::{Array, HashMap, Map, MapData, RingBuf},
     programs::{
-        ProgramError, Xdp,
+        Xdp,
         links::{FdLink, PinnedLink},
         xdp::{XdpLink, XdpMode as AyaMode},
     },
 };
-use aya_log::EbpfLogger;
 use heartbeat_ebpf::{
     frame::Address,
-    layout::{self, End, Record, map, program},
+    layout::{self, End, Record},
     siphash::Key,
 };
 use nix::{
@@ -48,8 +48,6 @@ use std::{
     thread,
     time::Duration,
 };
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heartbeat-xdp"));
 
 /// What the program is loaded with.
 #[derive(Clone, Copy)]
@@ -99,12 +97,15 @@ pub enum Yardstick {
 
 /// The XDP program and its maps in this kernel.
 pub struct Kernel {
-    ebpf: Ebpf,
+    program: Xdp,
+    /// Loaded when it is asked for.
+    yardstick: Option<Ebpf>,
     folder: PathBuf,
     tables: Arc<Tables>,
     channel_of: HashMap<MapData, EndKey, u32>,
     keys: Array<MapData, KeyValue>,
     doorbell: Option<RingBuf<MapData>>,
+    logger: Option<Logger>,
     interfaces: BTreeMap<String, Interface>,
 }
 
@@ -155,27 +156,20 @@ impl Kernel {
             empty(&folder)?;
         }
 
-        let (port, pair_id, node) = (settings.port, settings.pair_id, settings.node.wire());
-        let mut loader = EbpfLoader::new();
-        loader
-            .override_global(program::PORT, &port, true)
-            .override_global(program::PAIR_ID, &pair_id, true)
-            .override_global(program::NODE, &node, true);
-        for name in PINNED {
-            loader.map_pin_path(name, folder.join(name));
-        }
-        let mut ebpf = loader.load(OBJECT).context("loading the XDP program's maps")?;
-
-        let tables =
-            Tables::of_maps(array(&ebpf, map::AGENT)?, array(&ebpf, map::SLOTS)?, array(&ebpf, map::INTER_ARRIVAL)?)?;
-        let mut take = |name| ebpf.take_map(name).with_context(|| format!("the object has no map {name}"));
-        let channel_of = HashMap::try_from(take(map::CHANNEL_OF)?)?;
-        let keys = Array::try_from(take(map::KEYS)?)?;
-        let doorbell = Some(RingBuf::try_from(take(map::DOORBELL)?)?);
-        let mut kernel =
-            Self { ebpf, folder, tables: Arc::new(tables), channel_of, keys, doorbell, interfaces: BTreeMap::new() };
+        let loaded = Loaded::open(settings, &folder)?;
+        let tables = Tables::of_maps(array(&loaded.agent)?, array(&loaded.slots)?, array(&loaded.inter_arrival)?)?;
+        let mut kernel = Self {
+            program: loaded.program,
+            yardstick: None,
+            folder,
+            tables: Arc::new(tables),
+            channel_of: HashMap::try_from(loaded.channel_of)?,
+            keys: Array::try_from(loaded.keys)?,
+            doorbell: Some(RingBuf::try_from(loaded.doorbell)?),
+            logger: Some(loaded.logger),
+            interfaces: BTreeMap::new(),
+        };
         kernel.set_keys(settings.keys)?;
-        kernel.program()?.load().map_err(explain).context("loading the XDP program")?;
         adopted.interfaces = kernel.adoptable_links()?;
         adopted.repaired = kernel.repair();
         Ok((kernel, adopted))
@@ -275,8 +269,8 @@ impl Kernel {
     ///
     /// # Errors
     /// On the second call.
-    pub fn logger(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
-        Ok(EbpfLogger::init(&mut self.ebpf)?)
+    pub fn logger(&mut self) -> Result<Logger> {
+        self.logger.take().context("the log is taken already")
     }
 
     /// Takes everything away: programs from interfaces, pins, the folder.
@@ -301,26 +295,17 @@ impl Kernel {
     /// Where the kernel refuses; it takes frames of 14 bytes to 3 KiB or so.
     pub fn test_run(&mut self, yardstick: Yardstick, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
         let program = match yardstick {
-            Yardstick::Heartbeat => self.program()?,
+            Yardstick::Heartbeat => &mut self.program,
             Yardstick::Empty => {
-                let empty = self.xdp(program::EMPTY)?;
-                if empty.fd().is_err() {
-                    empty.load().map_err(explain)?;
-                }
-                empty
+                let ebpf = match self.yardstick.take() {
+                    Some(loaded) => loaded,
+                    None => program::empty(&self.folder)?,
+                };
+                program::xdp(self.yardstick.insert(ebpf), layout::program::EMPTY)?
             }
         };
         let result = program.test_run(TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() })?;
         Ok((result.return_value, result.duration))
-    }
-
-    fn program(&mut self) -> Result<&mut Xdp> {
-        self.xdp(program::NAME)
-    }
-
-    fn xdp(&mut self, name: &str) -> Result<&mut Xdp> {
-        let program = self.ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
-        Ok(program.try_into()?)
     }
 
     /// Makes the program run on `interface` in a mode that `preference` allows: the one it has, one that was pinned, or a
@@ -372,7 +357,7 @@ impl Kernel {
             let holder = interface::holder(ifindex)?.context("it has no program")?;
             ensure!(preference.allows(holder.mode), "it is in {} mode", holder.mode);
             let link = XdpLink::try_from(FdLink::from(PinnedLink::from_pin(&path)?))?;
-            let program = self.program()?;
+            let program = &mut self.program;
             let id = program.attach_to_link(link)?;
             Ok((holder.mode, program.take_link(id)?.try_into()?))
         };
@@ -404,7 +389,7 @@ impl Kernel {
                 continue;
             }
             let mut attach = || -> Result<FdLink> {
-                let program = self.program()?;
+                let program = &mut self.program;
                 let id = program.attach_to_if_index(ifindex, aya_mode)?;
                 let link: FdLink = program.take_link(id)?.try_into()?;
                 Ok(link.pin(&path).context("pinning the link")?.into())
@@ -517,10 +502,10 @@ fn words(address: IpAddr) -> Address {
     })
 }
 
-fn array<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
-    match ebpf.map(name) {
-        Some(Map::Array(data)) => Ok(data),
-        _ => Err(anyhow!("the object has no array map {name}")),
+fn array(map: &Map) -> Result<&MapData> {
+    match map {
+        Map::Array(data) => Ok(data),
+        _ => bail!("a map is no array"),
     }
 }
 
@@ -544,15 +529,4 @@ fn refusal(error: &anyhow::Error, interface: &str, ifindex: u32) -> String {
 
 fn held_by(interface: &str, holder: &Holder) -> String {
     format!("{interface} holds another XDP program, {holder}")
-}
-
-/// aya's message for a refused program is its whole trace: its last lines say what is wrong.
-fn explain(error: ProgramError) -> anyhow::Error {
-    const LINES: usize = 12;
-    let ProgramError::LoadError { io_error, verifier_log } = &error else {
-        return error.into();
-    };
-    let log = verifier_log.to_string();
-    let lines: Vec<_> = log.lines().collect();
-    anyhow!("{io_error}; the verifier said: {}", lines[lines.len().saturating_sub(LINES)..].join("\n"))
 }

@@ -8,6 +8,7 @@ mod interface;
 mod kernel;
 pub mod link;
 mod pins;
+mod program;
 pub mod realtime;
 pub mod socket;
 mod tables;

@@ -21,6 +21,9 @@ pub(super) const PINNED: [&str; 4] = [map::AGENT, map::CHANNEL_OF, map::INTER_AR
 /// What the names of links' pins start with.
 pub(super) const LINK: &str = "link-";
 
+/// What the name of the program's pin starts with.
+pub(super) const PROGRAM: &str = "program-";
+
 /// The pin of an interface's link.
 pub(super) fn link_path(folder: &Path, interface: &str) -> PathBuf {
     // bpffs keeps names with dots, as VLAN interfaces have, for itself.
