@@ -41,6 +41,8 @@ pub struct Counter {
     /// Sequence number of the last heartbeat counted; 0 where the next one is the first of its incarnation.
     last_sequence: u64,
     last_arrival: Option<Nanos>,
+    /// A verdict was put off because we came late to it ourselves.
+    spared: bool,
     next_check: Nanos,
     period: Nanos,
 }
@@ -54,6 +56,7 @@ impl Counter {
             count: 0,
             last_sequence: 0,
             last_arrival: None,
+            spared: false,
             next_check: now.after(timing.interval.times(timing.failed_waits.into())),
             period: timing.period,
         }
@@ -101,6 +104,7 @@ impl Counter {
             self.count = self.count.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
         }
         self.last_sequence = self.last_sequence.max(sequence);
+        self.spared = false;
         self.last_arrival = Some(self.last_arrival.map_or(arrived, |last| last.max(arrived)));
         if timing.from_arrival {
             self.next_check = arrived.after(self.period);
@@ -119,8 +123,10 @@ impl Counter {
                 _ => self.count == 0,
             };
             if failed {
-                if stalled && self.state == State::Waiting {
-                    // We were not there to hear anything: wait once more.
+                if stalled && (self.state == State::Waiting || !self.spared) {
+                    // We were not there to hear anything: one more period, but on an open channel only one, for a host that
+                    // is late all the time must find a dead peer too.
+                    self.spared = true;
                     self.next_check = now.after(self.period);
                     return None;
                 }

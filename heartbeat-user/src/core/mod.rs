@@ -138,12 +138,16 @@ pub struct Core {
     ownership: Ownership,
     peer: PeerState,
     peer_known: bool,
+    /// When this pairing began: what its peer sends from then on answers to something later.
+    paired_at: Nanos,
     said: PeerSaid,
-    /// The last time at which we knew that the peer did not hold what we hold.
+    /// The last time at which the peer surely did not hold what we hold.
     alone_at: Nanos,
     next_send: Nanos,
     /// The wake-up that we asked for: coming later than that is our own stall.
     expected: Nanos,
+    /// The time between two checks: ours, or longer where the peer's interval is.
+    period: Nanos,
     flags: u8,
     /// What we say changed: say it at once, not at the next interval.
     urgent: bool,
@@ -178,16 +182,18 @@ impl Core {
             .collect::<Vec<_>>();
         let mut core = Self {
             pairing: Pairing::new(setup.incarnation, resumed.peer_incarnation),
-            // Room for everything that one step can cause: five actions a channel, four a group, and the rest.
-            actions: VecDeque::with_capacity(channels.len() * 8 + setup.homes.len() * 8 + 32),
+            // Room for everything that one turn can cause: fourteen actions a channel, eight a group, and the rest.
+            actions: VecDeque::with_capacity(channels.len() * 16 + setup.homes.len() * 8 + 32),
             channels,
             ownership,
             peer: PeerState::Unknown,
             peer_known: false,
+            paired_at: now,
             said: PeerSaid::default(),
             alone_at: now,
             next_send: now,
             expected: now,
+            period: timing.period,
             flags: 0,
             urgent: false,
             said_state: (resumed.owned, 0),
@@ -246,7 +252,7 @@ impl Core {
         }
         if was_isolated && !self.isolated() {
             // It was us; the peer gets a full detection time to be heard again.
-            self.ownership.listen(now.after(timing.detection()));
+            self.ownership.listen(now.after(self.detection()));
         }
     }
 
@@ -284,7 +290,7 @@ impl Core {
             if self.ownership.acquired(group) {
                 self.tell(now, Event::GroupAcquired { group });
             }
-        } else if self.ownership.acquire_failed(now, group) {
+        } else if self.ownership.acquire_failed(now, group) && self.ownership.begin_failing(group) {
             self.tell(now, Event::GroupReleasing { group, reason: Reason::Failed });
             self.tell(now, Event::GroupReleased { group });
         }
@@ -293,7 +299,9 @@ impl Core {
     /// A fresh look showed that none of our own channels has a carrier: it is us, and nothing was added.
     pub fn handle_isolated(&mut self, now: Nanos, group: GroupIndex) {
         if self.ownership.acquire_failed(now, group) {
-            self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated });
+            if self.ownership.withhold(Withheld::Isolated) {
+                self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated });
+            }
             self.tell(now, Event::GroupReleased { group });
         }
     }
@@ -315,9 +323,12 @@ impl Core {
     }
 
     /// The agent is to be replaced by a new life of itself: keep everything, say so once, exit.
+    /// One that is already leaving leaves.
     pub fn handle_restart(&mut self) {
-        self.flags |= flags::RESTARTING;
-        self.farewells.get_or_insert(1);
+        if self.flags & flags::LEAVING == 0 {
+            self.flags |= flags::RESTARTING;
+            self.farewells.get_or_insert(1);
+        }
     }
 
     /// Everything that follows from the time, and from what was handled before it.
@@ -377,10 +388,6 @@ impl Core {
             isolated: self.isolated(),
             stranger: self.channels.iter().filter_map(|c| c.stranger_at).any(|at| now.since(at) <= stranger_for),
         };
-        let owned_before = self.ownership.owned();
-        if peer_good && facts.peer_owned & owned_before == 0 {
-            self.alone_at = now;
-        }
         let (actions, alone_at) = (&mut self.actions, self.alone_at);
         let mut acquired = [None; MAX_GROUPS];
         self.ownership.decide(now, &facts, |step| match step {
@@ -400,8 +407,11 @@ impl Core {
         });
         let term = self.ownership.term();
         for (i, reason) in acquired.into_iter().enumerate() {
-            if let Some(reason) = reason {
-                self.tell(now, Event::GroupAcquiring { group: GroupIndex(i as u8), reason, term });
+            let group = GroupIndex(i as u8);
+            if let Some(reason) = reason
+                && !self.ownership.is_failing(group)
+            {
+                self.tell(now, Event::GroupAcquiring { group, reason, term });
             }
         }
         let leaving = self.flags & flags::LEAVING != 0;

@@ -1,6 +1,6 @@
 //! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
 
-use super::{Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Nanos};
+use super::{Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Nanos, Timing};
 use heartbeat_ebpf::wire::{Message, flags};
 
 /// Where the peer stands.
@@ -40,13 +40,24 @@ impl Core {
     /// An authentic message that is not of this pairing.
     pub fn handle_handshake(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
         let before = self.pairing.peer();
-        if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation) {
+        let answers = (self.paired_at.0..=now.0).contains(&message.echo_sent_ns);
+        if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation, answers) {
+            if message.incarnation == self.pairing.named(channel, self.peer == PeerState::Good)
+                && let Some(c) = self.channels.get_mut(channel.usize())
+            {
+                // What we send next proves that it is new.
+                c.echo = Some((message.sent_ns, arrived));
+            }
+            // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
+            self.handle_stranger(now, channel);
             return;
         }
         self.tell(now, Event::PeerPaired { incarnation: message.incarnation, before });
         for c in &mut self.channels {
             c.counter.expect_new_sequence();
+            c.echo = None;
         }
+        self.paired_at = now;
         self.said = PeerSaid { differs: self.said.differs, ..PeerSaid::default() };
         // It named us as we are now, so it is life.
         self.handle_heartbeat(now, channel, message, arrived);
@@ -76,6 +87,11 @@ impl Core {
             interval_us: message.interval_us,
         };
         self.ownership.see_term(message.term);
+        if message.echo_sent_ns != 0 && message.owned & self.ownership.owned() == 0 {
+            // It was sent after it had heard, and held for a while, what we sent then: our own clock says when.
+            let sent_at = Nanos(message.echo_sent_ns).after(Nanos(message.echo_held_ns)).min(now);
+            self.alone_at = self.alone_at.max(sent_at);
+        }
         // WO 01/82077, FIG. 9, steps 908, 910: told to the operator; nothing moves because of it.
         for (i, what) in [Difference::Channels, Difference::Groups, Difference::Interval].into_iter().enumerate() {
             match (before.differs[i], differs[i]) {
@@ -107,9 +123,15 @@ impl Core {
         } else {
             timing.period
         };
+        self.period = period;
         for c in &mut self.channels {
             c.counter.set_period(period);
         }
+    }
+
+    /// Our detection time, in the peer's intervals where these are longer.
+    pub(super) fn detection(&self) -> Nanos {
+        Timing { period: self.period, ..self.setup.timing }.detection()
     }
 
     /// WO 01/82077, FIG. 6, steps 604, 606.
@@ -117,7 +139,8 @@ impl Core {
         let state = |state| move |c: &Channel| c.counter.state() == state;
         let judged = if self.channels.iter().any(state(ChannelState::Open)) {
             PeerState::Good
-        } else if self.channels.iter().all(state(ChannelState::Failed)) {
+        } else if self.peer == PeerState::Good || self.channels.iter().all(state(ChannelState::Failed)) {
+            // Where the last one that worked failed, one that still waits for its first heartbeat changes nothing.
             PeerState::Bad
         } else {
             self.peer
@@ -132,7 +155,7 @@ impl Core {
         }
         let last = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
         let silent_ns = last.map(|last| now.since(last));
-        let allowed = self.setup.timing.detection();
+        let allowed = self.detection();
         let overshoot_ns = silent_ns.filter(|_| self.setup.timing.from_arrival).map(|s| s.since(allowed));
         self.tell(now, Event::PeerDead { silent_ns, overshoot_ns });
     }
