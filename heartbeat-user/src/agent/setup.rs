@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{Config, End, PairKeys, XdpPreference, check_host},
-    core::{ChannelIndex, Core, GroupIndex, Link, Nanos, Node, PeerState, Resumed, Setup},
+    core::{ChannelIndex, Core, GroupIndex, Link, Nanos, Node, PeerState, Resumed, Setup, Timing},
     dataplane::{
         Adopted, Kernel, Settings, Tables, XdpMode,
         bell::Bell,
@@ -98,7 +98,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
                 .collect(),
         })
         .collect();
-    let resumed = if adopted.maps { resume(&tables, config.timing.detection(), plans.len()) } else { None };
+    let resumed = if adopted.maps { resume(&tables, &config.timing, plans.len()) } else { None };
     let owned = resumed.map_or(0, |r| r.owned);
     sweep(&plans, owned, journal)?;
 
@@ -342,12 +342,14 @@ pub(super) fn attach(
 
 /// What an earlier life left in its cell. Its groups are ours still only if it ended so recently that the peer cannot have
 /// found it dead: else the peer may hold them by now.
-fn resume(tables: &Tables, detection: Nanos, groups: usize) -> Option<Resumed> {
+fn resume(tables: &Tables, timing: &Timing, groups: usize) -> Option<Resumed> {
     let agent = tables.agent();
     if agent.incarnation.get() == 0 {
         return None;
     }
-    let in_time = clock::monotonic().since(Nanos(agent.alive_ns.get())) < detection;
+    // Its last heartbeat may be an interval older than its last sign of life.
+    let bound = timing.detection().since(timing.interval);
+    let in_time = clock::monotonic().since(Nanos(agent.alive_ns.get())) < bound;
     let all = if groups >= 64 { u64::MAX } else { (1 << groups) - 1 };
     Some(Resumed {
         peer_incarnation: agent.peer_incarnation.get(),

@@ -95,7 +95,7 @@ pub enum Event {
     SocketFailed { channel: ChannelIndex, errno: i32 },
     /// It works again.
     SocketWorks { channel: ChannelIndex },
-    /// The pulse thread came late by more than half an interval: the host or the agent stood still.
+    /// The pulse thread came late by an interval and at least 10 ms: the host or the agent stood still.
     Stalled { late_ns: Nanos },
     /// The agent is being stopped.
     Stopping,

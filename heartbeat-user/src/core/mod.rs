@@ -157,6 +157,8 @@ pub struct Core {
     actions: VecDeque<Action>,
 }
 
+/// Stalls shorter than this are for the histogram, not for the operator.
+const NOTEWORTHY: Nanos = Nanos::from_millis(10);
 /// Copies of the last message of a life: one lost must not cost a detection time.
 const FAREWELLS: u8 = 3;
 
@@ -336,7 +338,7 @@ impl Core {
         let timing = self.setup.timing;
         let late = now.since(self.expected);
         let stalled = late.0 > timing.interval.0 / 2;
-        if stalled {
+        if late >= timing.interval.max(NOTEWORTHY) {
             self.tell(now, Event::Stalled { late_ns: late });
         }
         for i in 0..self.channels.len() {

@@ -11,8 +11,8 @@
 use super::{ChannelIndex, MAX_CHANNELS};
 use std::collections::VecDeque;
 
-/// Left incarnations that are remembered. A peer that restarts more often within one life of ours is told apart from a
-/// recording of its earliest lives no longer.
+/// Left incarnations that are remembered. Of a peer that restarts more often within one life of ours, the earliest lives
+/// are told apart by what they answer to alone.
 const MAX_LEFT: usize = 1_024;
 
 /// The handshake.

@@ -48,11 +48,11 @@ fn a_stop_while_acquiring_first_finishes_then_releases() {
 #[test]
 fn a_restart_does_not_end_a_stop_before_everything_is_released() {
     let mut world = World::lan();
-    world.sides[B].acquire_takes = Nanos::from_millis(50);
+    world.sides[B].acquire_takes = Nanos::from_millis(500);
     world.stop(B);
     world.run(Nanos::from_millis(10));
     world.sides[B].core.as_mut().expect("it still releases").handle_restart();
-    world.run(SECOND);
+    world.run(SECOND.times(2));
     assert_eq!((world.sides[B].addresses, world.held()), (0, [3, 0]));
 }
 
@@ -168,7 +168,12 @@ fn when_both_stand_still_as_on_one_paused_host_nothing_moves() {
 fn a_peer_that_stood_still_first_and_wakes_with_us_is_not_dead() {
     let timing = Profile::Lan.timing();
     for silent in 0..29 {
-        let mut world = World::settled(timing);
+        let mut world = World::new(timing);
+        world.start(A);
+        world.run(Nanos::from_millis(50));
+        world.start(B);
+        // It has just sent one.
+        world.run(SECOND);
         let until = SECOND.times(10);
         world.stall(B, until);
         let before = Nanos::from_millis(10 * silent);

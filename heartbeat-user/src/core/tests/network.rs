@@ -194,3 +194,20 @@ fn a_socket_that_fails_is_closed_tried_again_and_told_once() {
     world.assert_all_channels_good();
     assert_eq!(world.core(B).peer(), PeerState::Good);
 }
+
+#[test]
+fn what_a_slow_channel_says_late_does_not_undo_what_a_quick_one_said_since() {
+    let mut world = World::lan();
+    world.cut(B, 1, true);
+    world.record = true;
+    world.run(Nanos::from_millis(150));
+    let slow = *world.recorded[B].iter().rfind(|m| m.channel == 1).expect("sent");
+    world.stop(B);
+    world.run(Nanos::from_millis(1));
+    assert_eq!(world.held(), [3, 0]);
+    world.replay(A, slow);
+    world.run(Nanos::from_millis(120));
+    assert_eq!(world.core(A).peer_owned(), 0);
+    assert_eq!(world.told(A, |e| matches!(e, Event::DualOwnership { .. })).1, 0);
+    assert_eq!(world.held(), [3, 0]);
+}

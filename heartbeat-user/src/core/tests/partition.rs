@@ -41,7 +41,8 @@ fn after_a_partition_each_group_stays_with_one_by_term_and_then_home() {
 fn how_long_both_held_a_group_is_never_understated() {
     for part in 0..20 {
         let mut world = World::lan();
-        world.run(Nanos::from_millis(5 * part));
+        world.latency = Nanos::from_millis(70);
+        world.run(Nanos::from_millis(500 + 5 * part));
         world.paths[A].iter_mut().for_each(|p| p.cut = true);
         // b finds a dead and claims; a hears b all the time, so the conflict is told as soon as it exists.
         let mut began = None;
@@ -67,6 +68,21 @@ fn the_one_that_acquired_later_keeps_what_both_hold() {
     world.carriers(A, true);
     world.run(SECOND.times(2));
     world.assert_settled();
+    assert_eq!(world.held(), [0, 3]);
+}
+
+#[test]
+fn a_controller_without_a_past_claims_beyond_the_terms_it_heard() {
+    let mut world = World::lan();
+    world.sides[B].power_off(world.now);
+    world.run(SECOND);
+    world.start(B);
+    world.run(SECOND.times(5));
+    assert_eq!(world.held(), [3, 0]);
+    world.carriers(A, false);
+    world.run(SECOND.times(5));
+    world.carriers(A, true);
+    world.run(SECOND.times(2));
     assert_eq!(world.held(), [0, 3]);
 }
 

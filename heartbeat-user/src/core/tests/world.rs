@@ -6,7 +6,7 @@ use crate::{
     core::{ChannelState, Core, Event, Link, Nanos, Node, PeerState, Timing},
 };
 use heartbeat_ebpf::wire::Message;
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 /// A tiny generator (xorshift64*): the same seed, the same run.
 pub struct Random(u64);
@@ -180,7 +180,7 @@ impl World {
     pub fn run_until(&mut self, until: Nanos) {
         loop {
             let flight = self.flights.first_key_value().map_or(Nanos::NEVER, |((due, _), _)| *due);
-            let turn = [A, B].map(|s| (self.turn(s), s)).into_iter().min_by_key(|&t| Reverse(Reverse(t)));
+            let turn = [A, B].map(|s| (self.turn(s), s)).into_iter().min();
             let (due, side) = turn.expect("two sides");
             if flight.min(due) > until {
                 self.now = until;
