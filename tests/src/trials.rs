@@ -13,9 +13,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde_json::Value;
 
@@ -162,14 +162,37 @@ pub fn expect_settled(lab: &Lab, holders: [Node; 2]) -> Result<()> {
     Ok(())
 }
 
-/// Everything that both agents said since they were started, for a failing test.
+/// Waits until they say so of any holders, and gives these. A pair that was broken settles in the end, however often the
+/// host stood still meanwhile; no single event says when that is.
+///
+/// # Errors
+/// They do not.
+pub fn wait_settled(lab: &Lab) -> Result<[Node; 2]> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let status = lab.status(Node::A)?.json;
+        let holder = |group| named(&status, "groups", group).ok()?.get("owner")?.as_str()?.parse::<Node>().ok();
+        let settled = match Node::BOTH.map(|node| holder(group_of(node))) {
+            [Some(first), Some(second)] => expect_settled(lab, [first, second]).map(|()| [first, second]),
+            _ => Err(anyhow!("a group is nobody's: {status:#}\n{}", story(lab))),
+        };
+        if settled.is_ok() || Instant::now() > deadline {
+            return settled;
+        }
+    }
+}
+
+/// Everything that both agents said since they were started, for a failing test. The host has its part in the story: a peer
+/// that stood still for longer than the profile allows is rightly found dead.
 #[must_use]
 pub fn story(lab: &Lab) -> String {
     let said =
-        |node| lab.events_since(node, lab.run_begin(node)).into_iter().map(move |line| (line.time_ns, node, line.raw));
+        |node| lab.events_since(node, lab.run_begin(node)).into_iter().map(move |line| (line.time_ns, node, line));
     let mut lines: Vec<_> = Node::BOTH.into_iter().flat_map(said).collect();
     lines.sort_by_key(|(time_ns, ..)| *time_ns);
-    lines.iter().map(|(_, node, line)| format!("{node} {line}\n")).collect()
+    let stall = lines.iter().filter_map(|(.., line)| nanos(line, "late_ns").ok()).max().unwrap_or_default();
+    let text: String = lines.iter().map(|(_, node, line)| format!("{node} {}\n", line.raw)).collect();
+    format!("{text}the host held an agent up for {stall:?} at most")
 }
 
 /// One agent's status names these holders, and it holds its own groups only.

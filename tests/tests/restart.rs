@@ -16,9 +16,11 @@ const NOTICED: Duration = Duration::from_millis(200);
 const A: Node = Node::A;
 const B: Node = Node::B;
 
+/// A healthy pair, and a client that pings a's service address often enough to see a hand-over.
 fn pair() -> (Lab, Probe) {
     let lab = healthy_pair(LAN).unwrap();
-    let probe = lab.probe(1, ipv4(1, 10).into(), ProbeOptions::default()).unwrap();
+    let often = ProbeOptions { interval: Duration::from_micros(200), ..ProbeOptions::default() };
+    let probe = lab.probe(1, ipv4(1, 10).into(), often).unwrap();
     probe.wait_reply_after(0, SOON).unwrap();
     (lab, probe)
 }
@@ -164,8 +166,8 @@ fn a_stopped_agent_hands_over_at_once_and_is_standby_when_it_is_back() {
     let left = wait(&lab, B, on_b, "peer_left");
     let acquiring = lab.wait_event_since(B, on_b, |line| line.is_of("group_acquiring", "storage-a"), SOON).unwrap();
     assert_eq!(acquiring.raw["reason"], "peer_left", "{acquiring:?}");
-    lab.wait_event_since(B, on_b, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
-    let answered = probe.wait_reply_after(acquiring.time_ns, SOON).unwrap().received_ns;
+    let acquired = lab.wait_event_since(B, on_b, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
+    let answered = probe.wait_reply_after(acquired.time_ns, SOON).unwrap().received_ns;
     let gap = probe.largest_gap(began, answered).length();
     show(&format!(
         "clean stop: the peer says so after {:?}, acquires after {:?}; client's gap {gap:?}",
