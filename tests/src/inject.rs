@@ -68,11 +68,16 @@ impl Injector {
     /// No frames, more than ten million, or the kernel's own.
     pub fn flood(&self, frames: &[Vec<u8>], count: u64) -> Result<Flood> {
         anyhow::ensure!(!frames.is_empty(), "a flood wants at least one frame");
-        anyhow::ensure!(count <= LIMIT, "a flood has at most {LIMIT} frames, not {count}");
+        anyhow::ensure!(
+            count <= LIMIT,
+            "a flood has at most {LIMIT} frames, not {count}"
+        );
+        // Whole rounds, so that every frame is sent as often as any other, and enough of them for full batches.
+        let rounds = (16 * BATCH).div_ceil(frames.len());
         let slices: Vec<[IoSlice<'_>; 1]> = frames
             .iter()
             .cycle()
-            .take(frames.len().next_multiple_of(BATCH))
+            .take(rounds * frames.len())
             .map(|frame| [IoSlice::new(frame)])
             .collect();
         let none: [Option<LinkAddr>; BATCH] = [None; BATCH];

@@ -7,6 +7,9 @@
 #![deny(unsafe_code)]
 
 pub mod client;
+pub mod frame;
 pub mod inject;
 pub mod lab;
 pub mod live;
+pub mod pair;
+pub mod trials;

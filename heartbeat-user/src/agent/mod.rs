@@ -8,8 +8,6 @@ mod pulse;
 mod setup;
 mod shared;
 
-pub use shared::{LatenessHistogram, View, to_hdr};
-
 use crate::{
     config::Config,
     core::Node,

@@ -149,11 +149,15 @@ impl Pulse {
                 self.core.handle_handshake(now, channel, &message, arrived);
                 self.publish_pairing();
             }
-            if let Some((message, arrived)) = news(&slot.live, &mut self.channels[i].live_version)
-                && message.incarnation == self.core.peer_incarnation()
-                && message.peer_incarnation == self.expected_incarnation()
-            {
-                self.core.handle_heartbeat(now, channel, &message, arrived);
+            if let Some((message, arrived)) = news(&slot.live, &mut self.channels[i].live_version) {
+                if message.incarnation == self.core.peer_incarnation()
+                    && message.peer_incarnation == self.expected_incarnation()
+                {
+                    self.core.handle_heartbeat(now, channel, &message, arrived);
+                } else {
+                    // Of an earlier pairing: after a restart, it is what our first message can answer to.
+                    self.core.handle_handshake(now, channel, &message, arrived);
+                }
             }
             let strangers = strangers(&self.tables, channel);
             if std::mem::replace(&mut self.channels[i].strangers, strangers) != strangers {

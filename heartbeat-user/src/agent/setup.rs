@@ -3,15 +3,20 @@
 use super::{
     Options,
     pulse::{Pulse, PulseChannel},
-    shared::{Command, LatenessHistogram, Report, Shared, View},
+    shared::{Command, Report, Shared},
 };
 use crate::{
-    config::{PairKeys, XdpPreference, check_host},
-    core::{ChannelIndex, Core, GroupIndex, Link, Nanos, PeerState, Resumed, Setup},
+    config::{Config, End, PairKeys, XdpPreference, check_host},
+    core::{ChannelIndex, Core, GroupIndex, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{
-        Adopted, Kernel, Settings, Tables, XdpMode, bell::Bell, clock, link::Observer, realtime, socket::Ends,
+        Adopted, Kernel, Settings, Tables, XdpMode,
+        bell::Bell,
+        clock,
+        link::Observer,
+        realtime,
+        socket::{Ends, HeartbeatSocket},
     },
-    status::{ControlEvent, Journal},
+    status::{ControlEvent, Journal, Lateness, View},
     takeover::{self, Done, GroupPlan, Netlink, Order, PlannedAddress},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -66,6 +71,8 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     }
     let keys = PairKeys::load(&config.pair.key_file)?;
     let lock = lock(runtime_dir)?;
+    let observer = Observer::new().context("a socket to look at interfaces")?;
+    ports_are_free(config, node, &observer)?;
     if let Err(error) = realtime::lock_memory() {
         log::warn!("memory cannot be locked ({error}): under memory pressure heartbeats may be late");
     }
@@ -100,7 +107,6 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     tables.agent().incarnation.set(incarnation);
     tables.agent().peer_incarnation.set(resumed.map_or(0, |r| r.peer_incarnation));
 
-    let observer = Observer::new().context("a socket to look at interfaces")?;
     let mut modes = Vec::new();
     let mut links = Vec::new();
     let mut channels = Vec::new();
@@ -108,8 +114,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         let (own, peer) = (channel.end(node), channel.end(node.other()));
         let mode = attach(kernel.as_mut(), config.dataplane.xdp, channel.index, own, journal)?;
         let seen = observer.look(&own.interface).with_context(|| format!("interface {} is gone", own.interface))?;
-        let ends =
-            Ends { interface: own.interface.clone(), own: own.address, peer: peer.address, port: config.pair.port };
+        let ends = ends(config, own, peer);
         links.push(Link::Present { index: seen.index, carrier: seen.carrier });
         channels.push(PulseChannel::new(ends, seen.index, mode == XdpMode::Socket, &tables, channel.index));
         modes.push(mode);
@@ -145,7 +150,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             differences: [false; 3],
             channels: (0..channels.len()).filter_map(|i| core.channel(ChannelIndex(i as u8))).collect(),
         }),
-        lateness: LatenessHistogram::new(),
+        lateness: Lateness::new(),
         events_lost: AtomicU64::new(0),
     });
 
@@ -224,6 +229,32 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     })
 }
 
+fn ends(config: &Config, own: &End, peer: &End) -> Ends {
+    Ends { interface: own.interface.clone(), own: own.address, peer: peer.address, port: config.pair.port }
+}
+
+/// Nobody else speaks for this controller. A second agent with another runtime directory would find its peer dead, for the
+/// first one hears all heartbeats; so it must not get as far as touching an address.
+fn ports_are_free(config: &Config, node: Node, observer: &Observer) -> Result<()> {
+    for channel in &config.channels {
+        let (own, peer) = (channel.end(node), channel.end(node.other()));
+        let Some(seen) = observer.look(&own.interface) else { continue };
+        // Whatever else is wrong with it may pass, and the generator tries again.
+        if let Err(error) = HeartbeatSocket::open(&ends(config, own, peer), seen.index)
+            && error.raw_os_error() == Some(libc::EADDRINUSE)
+        {
+            let port = config.pair.port;
+            bail!(
+                "channel \"{}\": another program, perhaps another agent, has UDP port {port} of {}: `ss -lunp 'sport = \
+                 :{port}'` names it; stop it, or set another pair.port on both controllers",
+                channel.name,
+                own.address
+            );
+        }
+    }
+    Ok(())
+}
+
 /// One agent to a runtime directory.
 fn lock(runtime_dir: &Path) -> Result<Flock<File>> {
     std::fs::create_dir_all(runtime_dir)
@@ -293,7 +324,7 @@ pub(super) fn attach(
     kernel: Option<&mut Kernel>,
     preference: XdpPreference,
     channel: ChannelIndex,
-    end: &crate::config::End,
+    end: &End,
     journal: &Journal,
 ) -> Result<XdpMode> {
     let (xdp_mode, why) = match kernel {

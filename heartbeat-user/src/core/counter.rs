@@ -41,6 +41,8 @@ pub struct Counter {
     /// Sequence number of the last heartbeat counted; 0 where the next one is the first of its incarnation.
     last_sequence: u64,
     last_arrival: Option<Nanos>,
+    /// A verdict was put off because we came late to it ourselves.
+    spared: bool,
     next_check: Nanos,
     period: Nanos,
 }
@@ -54,6 +56,7 @@ impl Counter {
             count: 0,
             last_sequence: 0,
             last_arrival: None,
+            spared: false,
             next_check: now.after(timing.interval.times(timing.failed_waits.into())),
             period: timing.period,
         }
@@ -87,8 +90,11 @@ impl Counter {
         self.period = period;
     }
 
-    /// A heartbeat was received: steps 416 to 424.
+    /// A heartbeat was received: steps 416 to 424. One that was counted before says nothing, however often it is shown.
     pub fn heard(&mut self, timing: &Timing, sequence: u64, arrived: Nanos) -> Option<Change> {
+        if sequence <= self.last_sequence {
+            return None;
+        }
         let opened = self.state != State::Open;
         if opened {
             // WO 01/82077, FIG. 4, step 416
@@ -97,10 +103,15 @@ impl Counter {
             self.next_check = arrived.after(self.period);
         } else {
             // WO 01/82077, FIG. 4, steps 422, 424: normally 1, more if messages were lost
-            let step = if self.last_sequence == 0 { 1 } else { sequence.saturating_sub(self.last_sequence) };
+            let step = if self.last_sequence == 0 { 1 } else { sequence - self.last_sequence };
             self.count = self.count.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
+            if timing.from_arrival {
+                // A peer that was late, not lost on the way, skipped no sequence number: it too gets the full time again.
+                self.count = self.count.max(timing.max);
+            }
         }
-        self.last_sequence = self.last_sequence.max(sequence);
+        self.last_sequence = sequence;
+        self.spared = false;
         self.last_arrival = Some(self.last_arrival.map_or(arrived, |last| last.max(arrived)));
         if timing.from_arrival {
             self.next_check = arrived.after(self.period);
@@ -119,8 +130,10 @@ impl Counter {
                 _ => self.count == 0,
             };
             if failed {
-                if stalled && self.state == State::Waiting {
-                    // We were not there to hear anything: wait once more.
+                if stalled && (self.state == State::Waiting || !self.spared) {
+                    // We were not there to hear anything: one more period, but on an open channel only one, for a host that
+                    // is late all the time must find a dead peer too.
+                    self.spared = true;
                     self.next_check = now.after(self.period);
                     return None;
                 }
@@ -284,6 +297,20 @@ mod tests {
     }
 
     #[test]
+    fn after_a_late_heartbeat_it_takes_three_missed_intervals_again() {
+        let timing = lan();
+        let mut c = Counter::new(&timing, Nanos(0));
+        c.heard(&timing, 1, Nanos(0));
+        for turn in 1..=20 {
+            // It comes after almost three intervals each time, and its numbers have no gap.
+            let late = Nanos::from_millis(turn * 299);
+            assert_eq!(c.check(&timing, late, false), None);
+            c.heard(&timing, turn + 1, late);
+            assert_eq!(c.deadline(&timing), late.after(timing.interval.times(3)));
+        }
+    }
+
+    #[test]
     fn a_stall_of_our_own_counts_as_one_interval_however_long() {
         let timing = lan();
         let mut c = Counter::new(&timing, Nanos(0));
@@ -310,5 +337,22 @@ mod tests {
         c.expect_new_sequence();
         c.heard(&timing, 3, Nanos(5));
         assert_eq!(c.count(), 3);
+    }
+
+    #[test]
+    fn a_heartbeat_that_is_shown_again_neither_opens_a_channel_nor_brings_its_end_nearer() {
+        let timing = lan();
+        let ms = Nanos::from_millis;
+        let mut c = Counter::new(&timing, Nanos(0));
+        c.heard(&timing, 7, ms(0));
+        // As a flood of replays has it: shown at every turn, with the time at which it once arrived.
+        for now in 1..300 {
+            assert_eq!(c.heard(&timing, 7, ms(0)), None);
+            assert_eq!(c.check(&timing, ms(now), false), None, "at {now} ms");
+        }
+        assert_eq!(c.check(&timing, ms(300), false), Some(Change::Failed));
+        assert_eq!(c.heard(&timing, 7, ms(0)), None);
+        assert_eq!(c.state(), State::Failed);
+        assert_eq!(c.heard(&timing, 8, ms(301)), Some(Change::Opened));
     }
 }

@@ -29,7 +29,8 @@ pub enum Reason {
 pub enum Withheld {
     /// None of our own channels has a carrier: it is us who are cut off.
     Isolated,
-    /// Heartbeats arrive that are not our peer's: another key, pair, channel or letter. Somebody is there.
+    /// Heartbeats arrive that are not our peer's: another key, pair, channel or letter; or recordings, or a peer that does
+    /// not hear us. Somebody is there.
     Stranger,
 }
 

@@ -9,17 +9,24 @@ mod event;
 mod generator;
 mod ownership;
 mod pairing;
+mod peer;
+#[cfg(test)]
+mod tests;
 mod types;
+mod view;
 
 pub use counter::State as ChannelState;
 pub use event::{Difference, Event, Reason, Withheld};
+pub use peer::PeerState;
 pub use types::*;
+pub use view::ChannelView;
 
 use counter::{Change, Counter};
 use generator::{Generator, Step as SocketStep};
-use heartbeat_ebpf::wire::{Message, flags};
+use heartbeat_ebpf::wire::flags;
 use ownership::{Facts, Ownership, Step};
 use pairing::Pairing;
+use peer::PeerSaid;
 use std::collections::VecDeque;
 
 /// What the driver has to do.
@@ -111,17 +118,6 @@ pub enum SocketResult {
     Failed(i32),
 }
 
-/// The peer's public state, from the newest of its messages.
-#[derive(Clone, Copy, Debug, Default)]
-struct PeerSaid {
-    sent_ns: u64,
-    flags: u8,
-    owned: u64,
-    term: u64,
-    differs: [bool; 3],
-    interval_us: u32,
-}
-
 #[derive(Clone, Debug)]
 struct Channel {
     counter: Counter,
@@ -133,18 +129,6 @@ struct Channel {
     stranger_at: Option<Nanos>,
 }
 
-/// Where the peer stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PeerState {
-    /// Not heard yet, not waited for long enough.
-    Unknown,
-    /// Some channel works.
-    Good,
-    /// All channels are dead.
-    Bad,
-}
-
 /// The agent's judgement.
 #[derive(Clone, Debug)]
 pub struct Core {
@@ -154,12 +138,16 @@ pub struct Core {
     ownership: Ownership,
     peer: PeerState,
     peer_known: bool,
+    /// When this pairing began: what its peer sends from then on answers to something later.
+    paired_at: Nanos,
     said: PeerSaid,
-    /// The last time at which we knew that the peer did not hold what we hold.
+    /// The last time at which the peer surely did not hold what we hold.
     alone_at: Nanos,
     next_send: Nanos,
     /// The wake-up that we asked for: coming later than that is our own stall.
     expected: Nanos,
+    /// The time between two checks: ours, or longer where the peer's interval is.
+    period: Nanos,
     flags: u8,
     /// What we say changed: say it at once, not at the next interval.
     urgent: bool,
@@ -194,16 +182,18 @@ impl Core {
             .collect::<Vec<_>>();
         let mut core = Self {
             pairing: Pairing::new(setup.incarnation, resumed.peer_incarnation),
-            // Room for everything that one step can cause: five actions a channel, four a group, and the rest.
-            actions: VecDeque::with_capacity(channels.len() * 8 + setup.homes.len() * 8 + 32),
+            // Room for everything that one turn can cause: fourteen actions a channel, eight a group, and the rest.
+            actions: VecDeque::with_capacity(channels.len() * 16 + setup.homes.len() * 8 + 32),
             channels,
             ownership,
             peer: PeerState::Unknown,
             peer_known: false,
+            paired_at: now,
             said: PeerSaid::default(),
             alone_at: now,
             next_send: now,
             expected: now,
+            period: timing.period,
             flags: 0,
             urgent: false,
             said_state: (resumed.owned, 0),
@@ -221,34 +211,7 @@ impl Core {
         core
     }
 
-    /// A heartbeat that counts as life: the newest on this channel, though others may have come since the last call.
-    pub fn handle_heartbeat(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
-        self.learn(now, message);
-        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
-        c.echo = Some((message.sent_ns, arrived));
-        if c.counter.heard(&self.setup.timing, message.sequence, arrived) == Some(Change::Opened) {
-            self.tell(now, Event::ChannelGood { channel });
-        }
-    }
-
-    /// An authentic message that is not of this pairing.
-    pub fn handle_handshake(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
-        let before = self.pairing.peer();
-        if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation) {
-            return;
-        }
-        self.tell(now, Event::PeerPaired { incarnation: message.incarnation, before });
-        for c in &mut self.channels {
-            c.counter.expect_new_sequence();
-        }
-        self.said = PeerSaid { differs: self.said.differs, ..PeerSaid::default() };
-        // It named us as we are now, so it is life.
-        self.handle_heartbeat(now, channel, message, arrived);
-        // Let the peer know at once whom it is paired with.
-        self.urgent = true;
-    }
-
-    /// Heartbeats that are not our peer's arrived on this channel.
+    /// Heartbeats that are not our peer's, or not provably so, arrived on this channel.
     pub fn handle_stranger(&mut self, now: Nanos, channel: ChannelIndex) {
         if let Some(c) = self.channels.get_mut(channel.usize()) {
             c.stranger_at = Some(now);
@@ -289,7 +252,7 @@ impl Core {
         }
         if was_isolated && !self.isolated() {
             // It was us; the peer gets a full detection time to be heard again.
-            self.ownership.listen(now.after(timing.detection()));
+            self.ownership.listen(now.after(self.detection()));
         }
     }
 
@@ -327,7 +290,7 @@ impl Core {
             if self.ownership.acquired(group) {
                 self.tell(now, Event::GroupAcquired { group });
             }
-        } else if self.ownership.acquire_failed(now, group) {
+        } else if self.ownership.acquire_failed(now, group) && self.ownership.begin_failing(group) {
             self.tell(now, Event::GroupReleasing { group, reason: Reason::Failed });
             self.tell(now, Event::GroupReleased { group });
         }
@@ -336,7 +299,9 @@ impl Core {
     /// A fresh look showed that none of our own channels has a carrier: it is us, and nothing was added.
     pub fn handle_isolated(&mut self, now: Nanos, group: GroupIndex) {
         if self.ownership.acquire_failed(now, group) {
-            self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated });
+            if self.ownership.withhold(Withheld::Isolated) {
+                self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated });
+            }
             self.tell(now, Event::GroupReleased { group });
         }
     }
@@ -358,9 +323,12 @@ impl Core {
     }
 
     /// The agent is to be replaced by a new life of itself: keep everything, say so once, exit.
+    /// One that is already leaving leaves.
     pub fn handle_restart(&mut self) {
-        self.flags |= flags::RESTARTING;
-        self.farewells.get_or_insert(1);
+        if self.flags & flags::LEAVING == 0 {
+            self.flags |= flags::RESTARTING;
+            self.farewells.get_or_insert(1);
+        }
     }
 
     /// Everything that follows from the time, and from what was handled before it.
@@ -402,142 +370,8 @@ impl Core {
         self.actions.pop_front()
     }
 
-    /// The message that is due on a channel: one more is sent (FIG. 5, step 516).
-    pub fn message(&mut self, now: Nanos, channel: ChannelIndex) -> Option<Message> {
-        let working = self.peer == PeerState::Good;
-        let configured = self.configured();
-        let heard = self.heard();
-        let c = self.channels.get_mut(channel.usize())?;
-        if !c.generator.is_open() {
-            return None;
-        }
-        let (echo_sent_ns, arrived) = c.echo.unwrap_or((0, now));
-        Some(Message {
-            pair_id: self.setup.pair_id,
-            node: self.setup.node.wire(),
-            channel: channel.0,
-            flags: self.flags,
-            key_id: self.setup.key_id,
-            interval_us: u32::try_from(self.setup.timing.interval.0 / 1_000).unwrap_or(u32::MAX),
-            incarnation: self.pairing.own(),
-            peer_incarnation: self.pairing.named(channel, working),
-            sequence: c.generator.next_sequence(),
-            sent_ns: now.0,
-            echo_sent_ns,
-            echo_held_ns: now.since(arrived).0,
-            configured,
-            heard,
-            owned: self.ownership.owned(),
-            term: self.ownership.term(),
-            groups_digest: self.setup.groups_digest,
-            // The fault analysis and hand-over on command are not there yet.
-            operational: 0,
-            analysis_wanted: 0,
-            analysis_done: 0,
-            qos: 0,
-            duties_qos: 0,
-            wanted: 0,
-        })
-    }
-
     fn tell(&mut self, now: Nanos, event: Event) {
         self.actions.push_back(Action::Tell(now, event));
-    }
-
-    /// Takes over what a message says of its sender, if it is the newest over all channels.
-    fn learn(&mut self, now: Nanos, message: &Message) {
-        self.peer_known = true;
-        if message.sent_ns < self.said.sent_ns {
-            return;
-        }
-        let before = self.said;
-        let own_interval_us = self.setup.timing.interval.0 / 1_000;
-        let differs = [
-            message.configured != self.configured(),
-            message.groups_digest != self.setup.groups_digest,
-            u64::from(message.interval_us) != own_interval_us,
-        ];
-        self.said = PeerSaid {
-            sent_ns: message.sent_ns,
-            flags: message.flags,
-            owned: message.owned,
-            term: message.term,
-            differs,
-            interval_us: message.interval_us,
-        };
-        self.ownership.see_term(message.term);
-        // WO 01/82077, FIG. 9, steps 908, 910: told to the operator; nothing moves because of it.
-        for (i, what) in [Difference::Channels, Difference::Groups, Difference::Interval].into_iter().enumerate() {
-            match (before.differs[i], differs[i]) {
-                (false, true) => self.tell(now, Event::ConfigurationDiffers { what }),
-                (true, false) => self.tell(now, Event::ConfigurationAgrees { what }),
-                _ => {}
-            }
-        }
-        if before.interval_us != message.interval_us {
-            self.stretch(message.interval_us);
-        }
-        let began = !before.flags & message.flags;
-        if began & flags::LEAVING != 0 {
-            self.tell(now, Event::PeerLeft);
-        }
-        if began & flags::RESTARTING != 0 {
-            self.tell(now, Event::PeerRestarting);
-        }
-    }
-
-    /// A peer that sends less often than we do gets as many of its own intervals.
-    fn stretch(&mut self, peer_interval_us: u32) {
-        /// Beyond this, an interval is a mistake.
-        const LONGEST: Nanos = Nanos::from_millis(60_000);
-        let timing = self.setup.timing;
-        let peers = Nanos::from_micros(peer_interval_us.into()).min(LONGEST);
-        let period = if peers > timing.interval {
-            Nanos((u128::from(timing.period.0) * u128::from(peers.0) / u128::from(timing.interval.0)) as u64)
-        } else {
-            timing.period
-        };
-        for c in &mut self.channels {
-            c.counter.set_period(period);
-        }
-    }
-
-    fn configured(&self) -> u64 {
-        (0..self.channels.len()).fold(0, |bits, i| bits | 1 << i)
-    }
-
-    fn heard(&self) -> u64 {
-        let open = |c: &Channel| c.counter.state() == ChannelState::Open;
-        self.channels.iter().enumerate().filter(|(_, c)| open(c)).fold(0, |bits, (i, _)| bits | 1 << i)
-    }
-
-    fn isolated(&self) -> bool {
-        !self.channels.iter().any(|c| c.link.carrier())
-    }
-
-    /// WO 01/82077, FIG. 6, steps 604, 606.
-    fn judge_peer(&mut self, now: Nanos) {
-        let state = |state| move |c: &Channel| c.counter.state() == state;
-        let judged = if self.channels.iter().any(state(ChannelState::Open)) {
-            PeerState::Good
-        } else if self.channels.iter().all(state(ChannelState::Failed)) {
-            PeerState::Bad
-        } else {
-            self.peer
-        };
-        if judged == self.peer {
-            return;
-        }
-        self.peer = judged;
-        if judged == PeerState::Good {
-            self.tell(now, Event::PeerGood);
-            return;
-        }
-        let last = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
-        let silent_ns = last.map(|last| now.since(last));
-        let allowed = self.setup.timing.detection();
-        let overshoot_ns = silent_ns.filter(|_| self.setup.timing.from_arrival).map(|s| s.since(allowed));
-        self.tell(now, Event::PeerDead { silent_ns, overshoot_ns });
     }
 
     fn decide(&mut self, now: Nanos) {
@@ -554,10 +388,6 @@ impl Core {
             isolated: self.isolated(),
             stranger: self.channels.iter().filter_map(|c| c.stranger_at).any(|at| now.since(at) <= stranger_for),
         };
-        let owned_before = self.ownership.owned();
-        if peer_good && facts.peer_owned & owned_before == 0 {
-            self.alone_at = now;
-        }
         let (actions, alone_at) = (&mut self.actions, self.alone_at);
         let mut acquired = [None; MAX_GROUPS];
         self.ownership.decide(now, &facts, |step| match step {
@@ -577,8 +407,11 @@ impl Core {
         });
         let term = self.ownership.term();
         for (i, reason) in acquired.into_iter().enumerate() {
-            if let Some(reason) = reason {
-                self.tell(now, Event::GroupAcquiring { group: GroupIndex(i as u8), reason, term });
+            let group = GroupIndex(i as u8);
+            if let Some(reason) = reason
+                && !self.ownership.is_failing(group)
+            {
+                self.tell(now, Event::GroupAcquiring { group, reason, term });
             }
         }
         let leaving = self.flags & flags::LEAVING != 0;
@@ -606,12 +439,14 @@ impl Core {
                 let channel = ChannelIndex(i as u8);
                 let c = &mut self.channels[i];
                 let heard = c.counter.state() == ChannelState::Open;
-                self.actions.push_back(match c.generator.tick(&timing, now, heard) {
-                    SocketStep::Open => Action::OpenSocket(channel),
-                    SocketStep::Send => Action::Send(channel),
-                    SocketStep::Close => Action::CloseSocket(channel),
-                    SocketStep::Wait => continue,
-                });
+                let actions: &[Action] = match c.generator.tick(&timing, now, heard) {
+                    SocketStep::Open => &[Action::OpenSocket(channel)],
+                    SocketStep::Send => &[Action::Send(channel)],
+                    SocketStep::Close => &[Action::CloseSocket(channel)],
+                    SocketStep::Reopen => &[Action::CloseSocket(channel), Action::OpenSocket(channel)],
+                    SocketStep::Wait => &[],
+                };
+                self.actions.extend(actions);
             }
         } else if self.urgent {
             self.send_on_open_channels();
@@ -637,89 +472,5 @@ impl Core {
         let timing = &self.setup.timing;
         let silence = self.channels.iter().map(|c| c.counter.deadline(timing)).min();
         silence.unwrap_or(Nanos::NEVER).min(self.next_send).min(self.ownership.deadline(now)).max(now)
-    }
-}
-
-/// What the status shows of a channel's judgement.
-#[derive(Clone, Copy, Debug)]
-pub struct ChannelView {
-    /// Where it stands.
-    pub state: ChannelState,
-    /// The counter of FIG. 4.
-    pub count: u32,
-    /// Messages sent on it.
-    pub sent: u64,
-    /// When its last heartbeat arrived.
-    pub last_arrival: Option<Nanos>,
-    /// Its interface.
-    pub link: Link,
-}
-
-/// What the status, and the kernel, are shown of the judgement.
-impl Core {
-    /// A channel.
-    #[must_use]
-    pub fn channel(&self, channel: ChannelIndex) -> Option<ChannelView> {
-        self.channels.get(channel.usize()).map(|c| ChannelView {
-            state: c.counter.state(),
-            count: c.counter.count(),
-            sent: c.generator.sent(),
-            last_arrival: c.counter.last_arrival(),
-            link: c.link,
-        })
-    }
-
-    /// Where the peer stands.
-    #[must_use]
-    pub const fn peer(&self) -> PeerState {
-        self.peer
-    }
-
-    /// The peer's incarnation that counts as life; 0 before the first pairing.
-    #[must_use]
-    pub const fn peer_incarnation(&self) -> u64 {
-        self.pairing.peer()
-    }
-
-    /// The groups that the peer said it holds.
-    #[must_use]
-    pub const fn peer_owned(&self) -> u64 {
-        self.said.owned
-    }
-
-    /// Whether the peer said that it leaves.
-    #[must_use]
-    pub const fn peer_left(&self) -> bool {
-        self.said.flags & flags::LEAVING != 0
-    }
-
-    /// Groups that we hold or are about to.
-    #[must_use]
-    pub fn owned(&self) -> u64 {
-        self.ownership.owned()
-    }
-
-    /// Groups whose addresses are in place.
-    #[must_use]
-    pub fn held(&self) -> u64 {
-        self.ownership.held()
-    }
-
-    /// Our term.
-    #[must_use]
-    pub const fn term(&self) -> u64 {
-        self.ownership.term()
-    }
-
-    /// Why nothing is acquired, where something would be.
-    #[must_use]
-    pub const fn withheld(&self) -> Option<Withheld> {
-        self.ownership.withheld()
-    }
-
-    /// What the configurations differ in: channels, groups, interval.
-    #[must_use]
-    pub const fn differences(&self) -> [bool; 3] {
-        self.said.differs
     }
 }

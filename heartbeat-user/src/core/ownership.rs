@@ -65,6 +65,8 @@ struct Group {
     holding: Holding,
     /// Both hold it, and that was said.
     dual: bool,
+    /// The last attempt to acquire it failed, and that was said: the next ones are silent until one succeeds.
+    failing: bool,
 }
 
 /// How long a group rests after none of its addresses could be added.
@@ -89,8 +91,11 @@ impl Ownership {
     #[must_use]
     pub fn new(node: Node, homes: &[Node], owned: u64, term: u64, listen_until: Nanos) -> Self {
         let holding = |i: usize| if owned >> i & 1 == 1 { Holding::Held } else { Holding::Standby };
-        let groups =
-            homes.iter().enumerate().map(|(i, &home)| Group { home, holding: holding(i), dual: false }).collect();
+        let groups = homes
+            .iter()
+            .enumerate()
+            .map(|(i, &home)| Group { home, holding: holding(i), dual: false, failing: false })
+            .collect();
         Self { node, groups, term, highest_seen: term, listen_until, withheld: None, stopping: false }
     }
 
@@ -139,17 +144,38 @@ impl Ownership {
 
     /// The addresses are in place. False where nobody asked for that.
     pub fn acquired(&mut self, group: GroupIndex) -> bool {
-        self.change(group, Holding::Acquiring, Holding::Held)
+        let changed = self.change(group, Holding::Acquiring, Holding::Held);
+        if changed {
+            self.groups[group.usize()].failing = false;
+        }
+        changed
     }
 
-    /// None of the addresses could be added.
+    /// None of the addresses could be added; of a group that was resumed, which counts as held from the start, too.
     pub fn acquire_failed(&mut self, now: Nanos, group: GroupIndex) -> bool {
-        self.change(group, Holding::Acquiring, Holding::Resting { until: now.after(REST) })
+        let resting = Holding::Resting { until: now.after(REST) };
+        self.change(group, Holding::Acquiring, resting) || self.change(group, Holding::Held, resting)
+    }
+
+    /// That it failed is to be said. Whether that is new.
+    pub fn begin_failing(&mut self, group: GroupIndex) -> bool {
+        self.groups.get_mut(group.usize()).is_some_and(|g| !std::mem::replace(&mut g.failing, true))
+    }
+
+    /// Whether the last attempt to acquire it failed.
+    #[must_use]
+    pub fn is_failing(&self, group: GroupIndex) -> bool {
+        self.groups.get(group.usize()).is_some_and(|g| g.failing)
     }
 
     /// The addresses are gone.
     pub fn released(&mut self, group: GroupIndex) -> bool {
         self.change(group, Holding::Releasing, Holding::Standby)
+    }
+
+    /// Something is not acquired, for this reason. Whether that is new.
+    pub fn withhold(&mut self, reason: Withheld) -> bool {
+        self.withheld.replace(reason) != Some(reason)
     }
 
     fn change(&mut self, group: GroupIndex, from: Holding, to: Holding) -> bool {
@@ -253,10 +279,9 @@ impl Ownership {
             None
         };
         if let Some(reason) = objection {
-            if self.withheld != objection {
+            if self.withhold(reason) {
                 step(Step::Withhold(reason));
             }
-            self.withheld = objection;
             return;
         }
         self.withheld = None;
@@ -269,7 +294,10 @@ impl Ownership {
     }
 
     fn claim(&mut self, group: GroupIndex, reason: Reason, step: &mut impl FnMut(Step)) {
-        self.term = self.term.max(self.highest_seen).saturating_add(1);
+        // Trying again is not another acquisition.
+        if !self.groups[group.usize()].failing || self.highest_seen >= self.term {
+            self.term = self.term.max(self.highest_seen).saturating_add(1);
+        }
         self.groups[group.usize()].holding = Holding::Acquiring;
         step(Step::Acquire(group, reason));
     }

@@ -2,7 +2,9 @@
 //!
 //! A message counts as life only if it names our incarnation and comes from the one we are paired with; the kernel checks
 //! that against [`Pairing::own`] and [`Pairing::peer`]. All other authentic messages come here:
-//! - one that names our incarnation was made for us as we are now: its sender becomes the peer, unless we left it before;
+//! - one that names our incarnation was made for us as we are now: its sender becomes the peer, unless we left it before,
+//!   or have another peer and it does not prove that it was made since: it must answer to something that we sent to that
+//!   one. (Lives that we never paired with, because we did not hear them, can be recorded too.)
 //! - any other may be a recording. It is only named in what we send, so that its sender, if it lives, can answer to us;
 //!   and only while no channel works, so that a recording never ends a pairing that does.
 
@@ -50,12 +52,13 @@ impl Pairing {
         }
     }
 
-    /// An authentic message that is not of this pairing. Whether it made a new one.
-    pub fn handle(&mut self, channel: ChannelIndex, incarnation: u64, peer_incarnation: u64) -> bool {
+    /// An authentic message that is not of this pairing. `answers`: to something that we sent since the last pairing.
+    /// Whether it made a new one.
+    pub fn handle(&mut self, channel: ChannelIndex, incarnation: u64, peer_incarnation: u64, answers: bool) -> bool {
         if incarnation == 0 || incarnation == self.own || self.left.contains(&incarnation) {
             return false;
         }
-        if peer_incarnation != self.own || incarnation == self.peer {
+        if peer_incarnation != self.own || incarnation == self.peer || (self.peer != 0 && !answers) {
             self.candidates[channel.usize()] = incarnation;
             return false;
         }
@@ -80,16 +83,16 @@ mod tests {
     #[test]
     fn two_that_start_are_paired_after_each_has_named_the_other() {
         let (mut a, mut b) = (Pairing::new(1, 0), Pairing::new(2, 0));
-        assert!(!a.handle(CH, 2, b.named(CH, false)));
-        assert!(b.handle(CH, 1, a.named(CH, false)));
-        assert!(a.handle(CH, 2, b.named(CH, true)));
+        assert!(!a.handle(CH, 2, b.named(CH, false), true));
+        assert!(b.handle(CH, 1, a.named(CH, false), true));
+        assert!(a.handle(CH, 2, b.named(CH, true), true));
         assert_eq!((a.peer(), b.peer()), (2, 1));
     }
 
     #[test]
     fn a_recording_never_ends_a_pairing_that_works() {
         let mut a = Pairing::new(1, 2);
-        assert!(!a.handle(CH, 3, 0));
+        assert!(!a.handle(CH, 3, 0, true));
         assert_eq!((a.peer(), a.named(CH, true)), (2, 2));
         assert_eq!(a.named(CH, false), 3, "once nothing works, it may answer");
     }
@@ -97,26 +100,34 @@ mod tests {
     #[test]
     fn a_restarted_peer_that_names_us_is_paired_at_once_and_its_old_life_never_comes_back() {
         let mut a = Pairing::new(1, 2);
-        assert!(a.handle(CH, 3, 1));
+        assert!(a.handle(CH, 3, 1, true));
         assert_eq!(a.peer(), 3);
-        assert!(!a.handle(CH, 2, 1));
+        assert!(!a.handle(CH, 2, 1, true));
         assert_eq!(a.peer(), 3);
         assert_eq!(a.named(CH, false), 3);
     }
 
     #[test]
+    fn a_life_that_we_never_heard_does_not_come_back_unless_it_answers_to_something_recent() {
+        let mut a = Pairing::new(1, 4);
+        assert!(!a.handle(CH, 3, 1, false));
+        assert_eq!(a.peer(), 4);
+        assert!(a.handle(CH, 5, 1, true));
+    }
+
+    #[test]
     fn our_own_incarnation_and_zero_are_nobody() {
         let mut a = Pairing::new(1, 0);
-        assert!(!a.handle(CH, 1, 1) && !a.handle(CH, 0, 1));
+        assert!(!a.handle(CH, 1, 1, true) && !a.handle(CH, 0, 1, true));
         assert_eq!(a.named(CH, false), 0);
     }
 
     #[test]
     fn a_flood_of_recordings_on_one_channel_leaves_the_others_alone() {
         let mut a = Pairing::new(1, 0);
-        a.handle(ChannelIndex(1), 7, 0);
+        a.handle(ChannelIndex(1), 7, 0, true);
         for old in 100..5_000 {
-            a.handle(CH, old, 99);
+            a.handle(CH, old, 99, true);
         }
         assert_eq!(a.named(ChannelIndex(1), false), 7);
     }
@@ -125,7 +136,7 @@ mod tests {
     fn what_is_remembered_of_left_lives_is_bounded() {
         let mut a = Pairing::new(1, 0);
         for incarnation in 10..5_000 {
-            assert!(a.handle(CH, incarnation, 1));
+            assert!(a.handle(CH, incarnation, 1, true));
         }
         assert_eq!(a.left.len(), MAX_LEFT);
     }

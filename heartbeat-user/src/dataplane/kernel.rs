@@ -407,7 +407,11 @@ impl Kernel {
         let folder = &self.folder;
         self.interfaces.retain(|name, interface| {
             let keep = match except {
-                Some((kept, ifindex)) if kept == name => interface.ifindex == ifindex,
+                // One made anew may have the index of the one before, but the link went with that.
+                Some((kept, ifindex)) if kept == name => {
+                    let linked_to = bpf_link::ifindex(&link_path(folder, name));
+                    interface.ifindex == ifindex && linked_to.is_ok_and(|of| of == ifindex)
+                }
                 _ => {
                     interface.channels &= !channel.bit();
                     interface.channels != 0

@@ -1,8 +1,10 @@
 //! What an operator sees: events and log lines, and the status document over a Unix socket.
 
+mod facts;
 mod log;
 mod report;
 
+pub use facts::{Lateness, View, to_hdr};
 pub use log::{ControlEvent, Journal, Names, Output};
 pub use report::{Channel, Distribution, Group, Health, Peer, Sources, Status};
 

@@ -1,7 +1,7 @@
 //! The status (P1 to P3): what the agent knows now, as one JSON document.
 
+use super::facts::{Lateness, View, to_hdr};
 use crate::{
-    agent::{LatenessHistogram, View, to_hdr},
     config::Config,
     core::{ChannelState, Link, Nanos, Node, PeerState, Withheld},
     dataplane::{Tables, XdpMode},
@@ -153,7 +153,7 @@ pub struct Sources<'a> {
     pub view: &'a View,
     pub tables: &'a Tables,
     pub modes: &'a [XdpMode],
-    pub lateness: &'a LatenessHistogram,
+    pub lateness: &'a Lateness,
     pub events_lost: u64,
     pub now: Nanos,
 }
@@ -290,7 +290,9 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
     match view.withheld {
         Some(Withheld::Isolated) => parts.push("no takeover: none of our own channels has a carrier".into()),
         Some(Withheld::Stranger) => parts.push(
-            "no takeover: heartbeats arrive that are not our peer's (another key, pair, channel or node letter)".into(),
+            "no takeover: heartbeats arrive that are not our peer's (another key, pair, channel or node letter), or from a \
+             peer that does not hear us"
+                .into(),
         ),
         None => {}
     }

@@ -134,7 +134,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn start(&self, namespace: &Namespace, config: &Path) -> Result<()> {
+    pub(super) fn start(&self, namespace: &Namespace, config: &Path, letter: Node) -> Result<()> {
         let mut state = self.process.state();
         if let State::Running(pid) = *state {
             bail!("the agent on {} is running already (pid {pid})", self.node);
@@ -150,7 +150,7 @@ impl Agent {
             .arg("run")
             .arg("--config")
             .arg(config)
-            .args(["--node", self.node.name(), "--runtime-dir"])
+            .args(["--node", letter.name(), "--runtime-dir"])
             .arg(&self.runtime_dir)
             .stdin(Stdio::null())
             .stdout(input.try_clone().context("cannot clone a pipe")?)

@@ -78,9 +78,17 @@ impl Lab {
     /// # Errors
     /// It runs already, its controller is off, or the binary is missing.
     pub fn start(&self, node: Node) -> Result<u64> {
+        self.start_as(node, node)
+    }
+
+    /// The same, but the agent is told that it is `letter`: as by an operator who mixes them up.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_as(&self, node: Node, letter: Node) -> Result<u64> {
         let namespace = self.controller(node)?;
         let at = realtime_ns();
-        self.agent(node).start(&namespace, &self.config_file(node)).map(|()| at)
+        self.agent(node).start(&namespace, &self.config_file(node), letter).map(|()| at)
     }
 
     /// SIGKILL, and waits until the process is gone.

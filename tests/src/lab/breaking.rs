@@ -10,7 +10,9 @@ use nix::sys::signal::Signal;
 use super::agents::STOP_LIMIT;
 use super::netlink::Which;
 use super::netns::Namespace;
-use super::topology::{HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface_index, network_name};
+use super::topology::{
+    HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface, interface_index, network_name,
+};
 use super::{Lab, realtime_ns, remains};
 
 /// What is broken on purpose, as far as it must be remembered.
@@ -199,6 +201,30 @@ impl Lab {
                 namespace.netlink().add_address(interface_index(switch.number), address, prefix_len)?;
             }
         }
+        Ok(realtime_ns())
+    }
+
+    /// Takes a controller's NIC out while it runs (`net1`, `xlink`): interface and addresses are gone.
+    ///
+    /// # Errors
+    /// There is no such network, or no such NIC any more.
+    pub fn remove_nic(&self, node: Node, network: &str) -> Result<u64> {
+        let number = self.switch_named(network)?.number;
+        let namespace = self.controller(node)?;
+        let at = realtime_ns();
+        namespace.netlink().delete(&interface(number)).map(|()| at)
+    }
+
+    /// Puts another one in its place, with the same name, index and addresses; returns when it carries packets.
+    ///
+    /// # Errors
+    /// There is no such network, or the NIC is still there.
+    pub fn insert_nic(&self, node: Node, network: &str) -> Result<u64> {
+        let switch = self.switch_named(network)?;
+        let host = Host::Controller(node);
+        let namespace = self.controller(node)?;
+        switch.plug(host, &namespace)?;
+        switch.wait_operational(&switch.port(host))?;
         Ok(realtime_ns())
     }
 

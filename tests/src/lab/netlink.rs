@@ -164,6 +164,12 @@ impl Netlink {
         self.change(RouteNetlinkMessage::NewLink(message), 0).with_context(|| format!("cannot move port {port}"))
     }
 
+    /// Deletes an interface.
+    pub(super) fn delete(&self, name: &str) -> Result<()> {
+        let message = selecting(&Which::Name(name));
+        self.change(RouteNetlinkMessage::DelLink(message), 0).with_context(|| format!("cannot delete {name}"))
+    }
+
     /// Deletes every interface of a group in one go, so that all far ends lose their carrier together.
     pub(super) fn delete_group(&self, group: u32) -> Result<()> {
         let message = selecting(&Which::Group(group));

@@ -1,0 +1,162 @@
+//! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
+
+use super::{Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Nanos, Timing};
+use heartbeat_ebpf::wire::{Message, flags};
+
+/// Where the peer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    /// Not heard yet, not waited for long enough.
+    Unknown,
+    /// Some channel works.
+    Good,
+    /// All channels are dead.
+    Bad,
+}
+
+/// The peer's public state, from the newest of its messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PeerSaid {
+    pub(super) sent_ns: u64,
+    pub(super) flags: u8,
+    pub(super) owned: u64,
+    pub(super) term: u64,
+    pub(super) differs: [bool; 3],
+    pub(super) interval_us: u32,
+}
+
+impl Core {
+    /// A heartbeat that counts as life: the newest on this channel, though others may have come since the last call.
+    pub fn handle_heartbeat(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
+        self.learn(now, message);
+        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
+        c.echo = Some((message.sent_ns, arrived));
+        if c.counter.heard(&self.setup.timing, message.sequence, arrived) == Some(Change::Opened) {
+            self.tell(now, Event::ChannelGood { channel });
+        }
+    }
+
+    /// An authentic message that is not of this pairing.
+    pub fn handle_handshake(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
+        let before = self.pairing.peer();
+        let answers = (self.paired_at.0..=now.0).contains(&message.echo_sent_ns);
+        if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation, answers) {
+            if message.incarnation == self.pairing.named(channel, self.peer == PeerState::Good)
+                && let Some(c) = self.channels.get_mut(channel.usize())
+            {
+                // What we send next proves that it is new.
+                c.echo = Some((message.sent_ns, arrived));
+            }
+            // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
+            self.handle_stranger(now, channel);
+            return;
+        }
+        self.tell(now, Event::PeerPaired { incarnation: message.incarnation, before });
+        for c in &mut self.channels {
+            c.counter.expect_new_sequence();
+            c.echo = None;
+        }
+        self.paired_at = now;
+        self.said = PeerSaid { differs: self.said.differs, ..PeerSaid::default() };
+        // It named us as we are now, so it is life.
+        self.handle_heartbeat(now, channel, message, arrived);
+        // Let the peer know at once whom it is paired with.
+        self.urgent = true;
+    }
+
+    /// Takes over what a message says of its sender, if it is the newest over all channels.
+    fn learn(&mut self, now: Nanos, message: &Message) {
+        self.peer_known = true;
+        if message.sent_ns < self.said.sent_ns {
+            return;
+        }
+        let before = self.said;
+        let own_interval_us = self.setup.timing.interval.0 / 1_000;
+        let differs = [
+            message.configured != self.configured(),
+            message.groups_digest != self.setup.groups_digest,
+            u64::from(message.interval_us) != own_interval_us,
+        ];
+        self.said = PeerSaid {
+            sent_ns: message.sent_ns,
+            flags: message.flags,
+            owned: message.owned,
+            term: message.term,
+            differs,
+            interval_us: message.interval_us,
+        };
+        self.ownership.see_term(message.term);
+        if message.echo_sent_ns != 0 && message.owned & self.ownership.owned() == 0 {
+            // It was sent after it had heard, and held for a while, what we sent then: our own clock says when.
+            let sent_at = Nanos(message.echo_sent_ns).after(Nanos(message.echo_held_ns)).min(now);
+            self.alone_at = self.alone_at.max(sent_at);
+        }
+        // WO 01/82077, FIG. 9, steps 908, 910: told to the operator; nothing moves because of it.
+        for (i, what) in [Difference::Channels, Difference::Groups, Difference::Interval].into_iter().enumerate() {
+            match (before.differs[i], differs[i]) {
+                (false, true) => self.tell(now, Event::ConfigurationDiffers { what }),
+                (true, false) => self.tell(now, Event::ConfigurationAgrees { what }),
+                _ => {}
+            }
+        }
+        if before.interval_us != message.interval_us {
+            self.stretch(message.interval_us);
+        }
+        let began = !before.flags & message.flags;
+        if began & flags::LEAVING != 0 {
+            self.tell(now, Event::PeerLeft);
+        }
+        if began & flags::RESTARTING != 0 {
+            self.tell(now, Event::PeerRestarting);
+        }
+    }
+
+    /// A peer that sends less often than we do gets as many of its own intervals.
+    fn stretch(&mut self, peer_interval_us: u32) {
+        /// Beyond this, an interval is a mistake.
+        const LONGEST: Nanos = Nanos::from_millis(60_000);
+        let timing = self.setup.timing;
+        let peers = Nanos::from_micros(peer_interval_us.into()).min(LONGEST);
+        let period = if peers > timing.interval {
+            Nanos((u128::from(timing.period.0) * u128::from(peers.0) / u128::from(timing.interval.0)) as u64)
+        } else {
+            timing.period
+        };
+        self.period = period;
+        for c in &mut self.channels {
+            c.counter.set_period(period);
+        }
+    }
+
+    /// Our detection time, in the peer's intervals where these are longer.
+    pub(super) fn detection(&self) -> Nanos {
+        Timing { period: self.period, ..self.setup.timing }.detection()
+    }
+
+    /// WO 01/82077, FIG. 6, steps 604, 606.
+    pub(super) fn judge_peer(&mut self, now: Nanos) {
+        let state = |state| move |c: &Channel| c.counter.state() == state;
+        let judged = if self.channels.iter().any(state(ChannelState::Open)) {
+            PeerState::Good
+        } else if self.peer == PeerState::Good || self.channels.iter().all(state(ChannelState::Failed)) {
+            // Where the last one that worked failed, one that still waits for its first heartbeat changes nothing.
+            PeerState::Bad
+        } else {
+            self.peer
+        };
+        if judged == self.peer {
+            return;
+        }
+        self.peer = judged;
+        if judged == PeerState::Good {
+            self.tell(now, Event::PeerGood);
+            return;
+        }
+        let last = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let silent_ns = last.map(|last| now.since(last));
+        let allowed = self.detection();
+        let overshoot_ns = silent_ns.filter(|_| self.setup.timing.from_arrival).map(|s| s.since(allowed));
+        self.tell(now, Event::PeerDead { silent_ns, overshoot_ns });
+    }
+}

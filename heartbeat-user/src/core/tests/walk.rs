@@ -1,0 +1,136 @@
+//! A random walk over all faults at once.
+
+use super::world::{A, B, Random, World};
+use crate::{
+    config::Profile,
+    core::{Link, Nanos},
+};
+
+/// Seeds in a plain run; `HEARTBEAT_SEEDS` gives another number, `HEARTBEAT_SEED` a single one.
+const SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 2_000 };
+const FAULTS: u64 = 100;
+
+/// Prints the seed of a walk that fails.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("HEARTBEAT_SEED={} fails", self.0);
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn a_random_walk_over_all_faults_never_has_two_holders_while_a_channel_works_and_always_settles() {
+    if let Some(seed) = number("HEARTBEAT_SEED") {
+        return walk(seed, true);
+    }
+    let seeds = number("HEARTBEAT_SEEDS").unwrap_or(SEEDS);
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            scope.spawn(move || (half..seeds).step_by(2).for_each(|seed| walk(seed, false)));
+        }
+    });
+}
+
+fn walk(seed: u64, trace: bool) {
+    let named = Named(seed);
+    let mut random = Random::new(seed + 1);
+    let profile = [Profile::Lan, Profile::Lan, Profile::Fast, Profile::Classic][random.below(4) as usize];
+    let timing = profile.timing();
+    let mut world = World::with([timing; 2], 1 + random.below(3) as usize);
+    (world.record, world.trace) = (true, trace);
+    world.random = Random::new(seed + 2);
+    world.latency = Nanos(random.below(timing.interval.0 / 10));
+    world.jitter = Nanos(random.below(timing.interval.0 / 10));
+    world.lateness = Nanos(random.below(timing.interval.0 / 10));
+    world.start(A);
+    if random.below(2) == 0 {
+        world.start(B);
+    }
+    for _ in 0..FAULTS {
+        fault(&mut world, &mut random);
+        let longest = if random.below(8) == 0 { 40 } else { 5 };
+        world.run(Nanos(random.below(timing.interval.0 * longest)));
+    }
+    mend(&mut world);
+    world.run(world.patience().times(2).after(timing.interval.times(40)));
+    world.assert_settled();
+    world.assert_all_channels_good();
+    std::mem::forget(named);
+}
+
+fn mend(world: &mut World) {
+    for side in [A, B] {
+        world.paths[side].fill(Default::default());
+        let s = &mut world.sides[side];
+        s.links.iter_mut().for_each(|l| *l = Link::Present { index: 1, carrier: true });
+        s.errno.fill(None);
+        s.acquire_fails = false;
+        s.stalled_until = world.now;
+    }
+    for side in [A, B] {
+        world.run(world.sides[side].acquire_takes.times(6));
+        if world.sides[side].core.is_none() {
+            world.start(side);
+        }
+    }
+}
+
+fn fault(world: &mut World, random: &mut Random) {
+    let side = random.below(2) as usize;
+    let channel = random.below(world.paths[0].len() as u64) as usize;
+    let interval = world.sides[A].timing.interval;
+    let path = &mut world.paths[side][channel];
+    let fault = random.below(24);
+    if world.trace {
+        eprintln!("{} fault {fault} on {side}, channel {channel}", world.now);
+    }
+    match fault {
+        0..=2 => path.cut = true,
+        3..=5 => path.cut = false,
+        6 => path.lost = random.below(500),
+        7 => (path.lost, path.doubled) = (0, random.below(300)),
+        8 => world.cut_all(true),
+        9 => world.cut_all(false),
+        10 => world.paths.iter_mut().for_each(|p| p[channel].cut = true),
+        11 => world.paths[side].iter_mut().for_each(|p| p.cut = random.below(3) == 0),
+        12 => {
+            let carrier = random.below(2) == 0;
+            world.sides[side].links[channel] = Link::Present { index: 1, carrier };
+        }
+        13 => world.carriers(side, random.below(3) > 0),
+        14 => {
+            let back = Link::Present { index: random.below(5) as u32, carrier: true };
+            world.sides[side].links[channel] = if random.below(2) == 0 { Link::Absent } else { back };
+        }
+        15 => world.stall(side, Nanos(random.below(interval.0 * 60))),
+        16 => {
+            let span = Nanos(random.below(interval.0 * 60));
+            world.stall(A, span);
+            world.stall(B, span);
+        }
+        17 => world.sides[side].kill(),
+        18 => world.sides[side].power_off(world.now),
+        19 | 20 if world.sides[side].core.is_none() => world.start(side),
+        19 => world.stop(side),
+        20 => world.sides[side].acquire_takes = Nanos(random.below(interval.0 * 4)),
+        21 => world.sides[side].acquire_fails = random.below(3) == 0,
+        22 => world.sides[side].errno[channel] = (random.below(2) == 0).then_some(101),
+        _ => {
+            for _ in 0..random.below(50) {
+                let (from, to) = (random.below(2) as usize, random.below(2) as usize);
+                let sent = world.recorded[from].len() as u64;
+                if sent > 0 {
+                    let message = world.recorded[from][random.below(sent) as usize];
+                    world.replay(to, message);
+                }
+            }
+        }
+    }
+}

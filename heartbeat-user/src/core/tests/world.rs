@@ -1,0 +1,315 @@
+//! The simulated pair in virtual time, and what must always hold for it.
+
+use super::side::Side;
+use crate::{
+    config::Profile,
+    core::{ChannelState, Core, Event, Link, Nanos, Node, PeerState, Timing},
+};
+use heartbeat_ebpf::wire::Message;
+use std::{cmp::Reverse, collections::BTreeMap};
+
+/// A tiny generator (xorshift64*): the same seed, the same run.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// 0 to `n` - 1.
+    pub fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 16) % n
+    }
+}
+
+pub const A: usize = 0;
+pub const B: usize = 1;
+/// Both start at this time, unless a test wants otherwise.
+pub const START: Nanos = Nanos::from_millis(1_000_000);
+
+/// Of one direction of one channel.
+#[derive(Clone, Copy, Default)]
+pub struct Path {
+    pub cut: bool,
+    /// Of a thousand messages.
+    pub lost: u64,
+    /// Of a thousand messages, so many come twice.
+    pub doubled: u64,
+}
+
+pub struct World {
+    pub now: Nanos,
+    pub sides: [Side; 2],
+    pub random: Random,
+    pub latency: Nanos,
+    pub jitter: Nanos,
+    /// Each turn of a pulse thread comes late by up to this.
+    pub lateness: Nanos,
+    /// By sender, then channel.
+    pub paths: [Vec<Path>; 2],
+    /// Everything ever sent, by sender, where `record` is on.
+    pub recorded: [Vec<Message>; 2],
+    pub record: bool,
+    /// Everything told is printed.
+    pub trace: bool,
+    flights: BTreeMap<(Nanos, u64), (usize, Message)>,
+    flown: u64,
+    next_incarnation: u64,
+    working_since: Vec<Nanos>,
+    willing_since: Nanos,
+    dual: u64,
+    /// How often both began to hold a group.
+    pub duals: u32,
+}
+
+impl World {
+    /// A pair with three channels and two groups, each at home on one side; nobody runs yet.
+    pub fn new(timing: Timing) -> Self {
+        Self::with([timing; 2], 3)
+    }
+
+    pub fn with(timings: [Timing; 2], channels: usize) -> Self {
+        let homes = [Node::A, Node::B];
+        let side = |node, timing, booted| Side::new(node, timing, channels, &homes, Nanos::from_millis(booted));
+        Self {
+            now: START,
+            sides: [side(Node::A, timings[0], 0), side(Node::B, timings[1], 500_000)],
+            random: Random::new(1),
+            latency: Nanos::from_micros(100),
+            jitter: Nanos(0),
+            lateness: Nanos(0),
+            paths: [vec![Path::default(); channels], vec![Path::default(); channels]],
+            recorded: [Vec::new(), Vec::new()],
+            record: false,
+            trace: false,
+            flights: BTreeMap::new(),
+            flown: 0,
+            next_incarnation: 1,
+            willing_since: Nanos::NEVER,
+            working_since: vec![Nanos::NEVER; channels],
+            dual: 0,
+            duals: 0,
+        }
+    }
+
+    /// Both have run for long; a holds group 0, b group 1.
+    pub fn settled(timing: Timing) -> Self {
+        let mut world = Self::new(timing);
+        world.start(A);
+        world.start(B);
+        world.run(timing.detection().times(3));
+        world.assert_settled();
+        assert_eq!(world.held(), [1, 2]);
+        world.sides.iter_mut().for_each(|s| s.events.clear());
+        world
+    }
+
+    pub fn lan() -> Self {
+        Self::settled(Profile::Lan.timing())
+    }
+
+    pub fn start(&mut self, side: usize) {
+        self.next_incarnation += 1;
+        let incarnation = self.next_incarnation;
+        self.sides[side].start(self.now, incarnation);
+    }
+
+    /// Clean stop.
+    pub fn stop(&mut self, side: usize) {
+        let now = self.sides[side].clock(self.now);
+        if let Some(core) = &mut self.sides[side].core {
+            core.handle_stop(now);
+            self.sides[side].wake = self.now;
+        }
+    }
+
+    pub fn stall(&mut self, side: usize, span: Nanos) {
+        self.sides[side].stalled_until = self.now.after(span);
+    }
+
+    pub fn cut(&mut self, from: usize, channel: usize, cut: bool) {
+        self.paths[from][channel].cut = cut;
+    }
+
+    pub fn cut_all(&mut self, cut: bool) {
+        self.paths.iter_mut().flatten().for_each(|p| p.cut = cut);
+    }
+
+    pub fn carriers(&mut self, side: usize, carrier: bool) {
+        self.sides[side].links.fill(Link::Present { index: 1, carrier });
+    }
+
+    pub fn core(&self, side: usize) -> &Core {
+        self.sides[side].core.as_ref().expect("it runs")
+    }
+
+    pub fn held(&self) -> [u64; 2] {
+        [A, B].map(|s| self.sides[s].core.as_ref().map_or(0, Core::held))
+    }
+
+    /// When something was told for the first time, and how often.
+    pub fn told(&self, side: usize, which: impl Fn(&Event) -> bool) -> (Option<Nanos>, usize) {
+        let mut times = self.sides[side].events.iter().filter(|(_, e)| which(e)).map(|(at, _)| *at);
+        let first = times.next();
+        (first, times.count() + usize::from(first.is_some()))
+    }
+
+    /// A message of an earlier time is put on the wire again.
+    pub fn replay(&mut self, to: usize, message: Message) {
+        self.fly(to, message, Nanos(0));
+    }
+
+    fn fly(&mut self, to: usize, message: Message, delay: Nanos) {
+        self.flown += 1;
+        let jitter = Nanos(if self.jitter.0 == 0 { 0 } else { self.random.below(self.jitter.0) });
+        let due = self.now.after(self.latency).after(jitter).after(delay);
+        self.flights.insert((due, self.flown), (to, message));
+    }
+
+    pub fn run(&mut self, span: Nanos) {
+        self.run_until(self.now.after(span));
+    }
+
+    pub fn run_until(&mut self, until: Nanos) {
+        loop {
+            let flight = self.flights.first_key_value().map_or(Nanos::NEVER, |((due, _), _)| *due);
+            let turn = [A, B].map(|s| (self.turn(s), s)).into_iter().min_by_key(|&t| Reverse(Reverse(t)));
+            let (due, side) = turn.expect("two sides");
+            if flight.min(due) > until {
+                self.now = until;
+                return;
+            }
+            self.now = self.now.max(flight.min(due));
+            if flight <= due {
+                self.land();
+            } else {
+                self.drive(side);
+            }
+            self.check();
+        }
+    }
+
+    /// When a side is driven next.
+    fn turn(&self, side: usize) -> Nanos {
+        let side = &self.sides[side];
+        if side.core.is_none() {
+            return Nanos::NEVER;
+        }
+        let order = side.orders.iter().map(|o| o.due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
+        side.wake.min(order).max(side.stalled_until)
+    }
+
+    fn land(&mut self) {
+        let Some((_, (to, message))) = self.flights.pop_first() else { return };
+        let channel = usize::from(message.channel);
+        if self.sides[to].carrier(channel) {
+            self.sides[to].receive(self.now, message);
+        }
+    }
+
+    fn drive(&mut self, side: usize) {
+        let mut sent = Vec::new();
+        let told = self.sides[side].events.len();
+        self.sides[side].drive(self.now, |message| sent.push(message));
+        if self.trace {
+            let node = self.sides[side].node;
+            self.sides[side].events[told..].iter().for_each(|(at, event)| eprintln!("{at} {node}: {event:?}"));
+        }
+        if self.lateness.0 > 0 && self.sides[side].wake != Nanos::NEVER {
+            let late = Nanos(self.random.below(self.lateness.0));
+            self.sides[side].wake = self.sides[side].wake.after(late);
+        }
+        for message in sent {
+            if self.record {
+                self.recorded[side].push(message);
+            }
+            let channel = usize::from(message.channel);
+            let Path { cut, lost, doubled } = self.paths[side][channel];
+            if cut || !self.sides[side].carrier(channel) || self.random.below(1_000) < lost {
+                continue;
+            }
+            self.fly(1 - side, message, Nanos(0));
+            if self.random.below(1_000) < doubled {
+                let delay = Nanos(self.random.below(self.sides[side].timing.interval.0));
+                self.fly(1 - side, message, delay);
+            }
+        }
+    }
+
+    /// The longer of the two detection times.
+    pub fn detection(&self) -> Nanos {
+        let slowest = self.sides.iter().map(|s| s.timing.interval).max().expect("two sides");
+        self.sides.iter().map(|s| Nanos(s.timing.detection().0 / s.timing.interval.0 * slowest.0)).max().expect("two")
+    }
+
+    /// How long some channel has worked both ways between two agents that were in time.
+    pub fn working_for(&self) -> Nanos {
+        self.working_since.iter().map(|since| self.now.since(*since)).max().expect("a channel")
+    }
+
+    fn check(&mut self) {
+        let sane = self.sides.iter().all(|s| s.core.is_some() && s.stalled_until <= self.now);
+        let since = self.sides[A].sane_since.max(self.sides[B].sane_since);
+        for (channel, working) in self.working_since.iter_mut().enumerate() {
+            let end = |s: usize| {
+                let path = self.paths[s][channel];
+                let side = &self.sides[s];
+                !path.cut && path.lost == 0 && side.carrier(channel) && side.errno[channel].is_none()
+            };
+            if !sane || !end(A) || !end(B) {
+                *working = Nanos::NEVER;
+            } else if *working == Nanos::NEVER || *working < since {
+                *working = self.now;
+            }
+        }
+        let both = self.sides[A].owned() & self.sides[B].owned();
+        let slack = self.detection().after(self.sides[A].timing.interval.max(self.sides[B].timing.interval));
+        if both & !self.dual != 0 {
+            self.duals += 1;
+            assert!(self.working_for() <= slack, "both began to hold a group although a channel works");
+        }
+        self.dual = both;
+        let takes = self.sides[A].acquire_takes.max(self.sides[B].acquire_takes);
+        let settling = slack.after(takes.times(6)).after(self.detection());
+        assert!(both == 0 || self.working_for() <= settling, "both hold a group for too long");
+        let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.leaving());
+        if !willing || self.sides[A].digest != self.sides[B].digest {
+            self.willing_since = Nanos::NEVER;
+        } else if self.willing_since == Nanos::NEVER {
+            self.willing_since = self.now;
+        }
+        if self.working_for().min(self.now.since(self.willing_since)) > self.patience() {
+            self.assert_settled();
+        }
+    }
+
+    /// Within this after the last fault, everything is as it should be.
+    pub fn patience(&self) -> Nanos {
+        let takes = self.sides[A].acquire_takes.max(self.sides[B].acquire_takes);
+        let rest = Nanos::from_millis(1_000);
+        self.detection().times(5).after(takes.times(8)).after(rest)
+    }
+
+    /// Every group has one holder, and both agree on who it is.
+    pub fn assert_settled(&self) {
+        let [a, b] = self.held();
+        let all = (1 << self.sides[A].homes.len()) - 1;
+        assert_eq!((a & b, a | b), (0, all), "holders {a:b} and {b:b}");
+        assert_eq!([self.sides[A].addresses, self.sides[B].addresses], [a, b], "addresses are where the holders are");
+        assert_eq!([self.core(A).peer_owned(), self.core(B).peer_owned()], [b, a], "both views agree");
+        assert!([A, B].iter().all(|&s| self.core(s).peer() == PeerState::Good), "each is alive to the other");
+    }
+
+    pub fn assert_all_channels_good(&self) {
+        for side in [A, B] {
+            assert!(self.core(side).channels.iter().all(|c| c.counter.state() == ChannelState::Open), "side {side}");
+        }
+    }
+}

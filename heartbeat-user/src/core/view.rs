@@ -1,0 +1,139 @@
+//! What the judgement shows: to the peer in each message, to the kernel, to the status.
+
+use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, PeerState, Withheld};
+use heartbeat_ebpf::wire::{Message, flags};
+
+/// What the status shows of a channel's judgement.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelView {
+    /// Where it stands.
+    pub state: ChannelState,
+    /// The counter of FIG. 4.
+    pub count: u32,
+    /// Messages sent on it.
+    pub sent: u64,
+    /// When its last heartbeat arrived.
+    pub last_arrival: Option<Nanos>,
+    /// Its interface.
+    pub link: Link,
+}
+
+/// What the status, and the kernel, are shown of the judgement.
+impl Core {
+    /// The message that is due on a channel: one more is sent (FIG. 5, step 516).
+    pub fn message(&mut self, now: Nanos, channel: ChannelIndex) -> Option<Message> {
+        let working = self.peer == PeerState::Good;
+        let configured = self.configured();
+        let heard = self.heard();
+        let c = self.channels.get_mut(channel.usize())?;
+        if !c.generator.is_open() {
+            return None;
+        }
+        let (echo_sent_ns, arrived) = c.echo.unwrap_or((0, now));
+        Some(Message {
+            pair_id: self.setup.pair_id,
+            node: self.setup.node.wire(),
+            channel: channel.0,
+            flags: self.flags,
+            key_id: self.setup.key_id,
+            interval_us: u32::try_from(self.setup.timing.interval.0 / 1_000).unwrap_or(u32::MAX),
+            incarnation: self.pairing.own(),
+            peer_incarnation: self.pairing.named(channel, working),
+            sequence: c.generator.next_sequence(),
+            sent_ns: now.0,
+            echo_sent_ns,
+            echo_held_ns: now.since(arrived).0,
+            configured,
+            heard,
+            owned: self.ownership.owned(),
+            term: self.ownership.term(),
+            groups_digest: self.setup.groups_digest,
+            // The fault analysis and hand-over on command are not there yet.
+            operational: 0,
+            analysis_wanted: 0,
+            analysis_done: 0,
+            qos: 0,
+            duties_qos: 0,
+            wanted: 0,
+        })
+    }
+
+    /// A channel.
+    #[must_use]
+    pub fn channel(&self, channel: ChannelIndex) -> Option<ChannelView> {
+        self.channels.get(channel.usize()).map(|c| ChannelView {
+            state: c.counter.state(),
+            count: c.counter.count(),
+            sent: c.generator.sent(),
+            last_arrival: c.counter.last_arrival(),
+            link: c.link,
+        })
+    }
+
+    /// Where the peer stands.
+    #[must_use]
+    pub const fn peer(&self) -> PeerState {
+        self.peer
+    }
+
+    /// The peer's incarnation that counts as life; 0 before the first pairing.
+    #[must_use]
+    pub const fn peer_incarnation(&self) -> u64 {
+        self.pairing.peer()
+    }
+
+    /// The groups that the peer said it holds.
+    #[must_use]
+    pub const fn peer_owned(&self) -> u64 {
+        self.said.owned
+    }
+
+    /// Whether the peer said that it leaves.
+    #[must_use]
+    pub const fn peer_left(&self) -> bool {
+        self.said.flags & flags::LEAVING != 0
+    }
+
+    /// Groups that we hold or are about to.
+    #[must_use]
+    pub fn owned(&self) -> u64 {
+        self.ownership.owned()
+    }
+
+    /// Groups whose addresses are in place.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.ownership.held()
+    }
+
+    /// Our term.
+    #[must_use]
+    pub const fn term(&self) -> u64 {
+        self.ownership.term()
+    }
+
+    /// Why nothing is acquired, where something would be.
+    #[must_use]
+    pub const fn withheld(&self) -> Option<Withheld> {
+        self.ownership.withheld()
+    }
+
+    /// What the configurations differ in: channels, groups, interval.
+    #[must_use]
+    pub const fn differences(&self) -> [bool; 3] {
+        self.said.differs
+    }
+
+    pub(super) fn configured(&self) -> u64 {
+        (0..self.channels.len()).fold(0, |bits, i| bits | 1 << i)
+    }
+
+    pub(super) fn heard(&self) -> u64 {
+        let open = |c: &Channel| c.counter.state() == ChannelState::Open;
+        self.channels.iter().enumerate().filter(|(_, c)| open(c)).fold(0, |bits, (i, _)| bits | 1 << i)
+    }
+
+    pub(super) fn isolated(&self) -> bool {
+        !self.channels.iter().any(|c| c.link.carrier())
+    }
+}

@@ -1,0 +1,142 @@
+//! A running pair, and what its status documents and logs say: what the tests of the agents' behaviour begin with.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::frame;
+use crate::inject::Tap;
+use crate::lab::topology::{Host, mac};
+use crate::lab::{Config, Lab, LogLine, Mark, Node, Options};
+
+/// What should happen at once has this long on a machine that is busy with other things.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// A new lab that fits `config`, with both agents running and settled.
+///
+/// # Errors
+/// The lab's, or the pair does not settle.
+pub fn running(config: &Config) -> Result<Lab> {
+    let networks = config.channels.iter().filter(|channel| channel.kind == "network").count();
+    let lab = Lab::new(Options { networks, clients: networks.min(2), ..Options::default() })?;
+    lab.configure(config)?;
+    for node in Node::BOTH {
+        lab.start(node)?;
+    }
+    settled(&lab, config)?;
+    Ok(lab)
+}
+
+/// Waits until both agents hear each other on every channel, and each group is held at home.
+///
+/// # Errors
+/// That does not happen soon.
+pub fn settled(lab: &Lab, config: &Config) -> Result<()> {
+    for node in Node::BOTH {
+        for channel in &config.channels {
+            lab.wait_event(node, |line| line.is_of("channel_good", &channel.name), SOON)?;
+        }
+    }
+    for group in &config.groups {
+        lab.wait_event(group.home, |line| line.is_of("group_acquired", &group.name), SOON)?;
+    }
+    // And each has heard of what the other holds.
+    until("both know the owners", || {
+        let known =
+            |node| -> Result<bool> { Ok(owners(&lab.status(node)?.json).iter().all(|owner| !owner.is_empty())) };
+        Ok((known(Node::A)? && known(Node::B)?).then_some(()))
+    })
+}
+
+/// Looks again and again until there is something to see.
+///
+/// # Errors
+/// Nothing, soon; or what looking came to.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(seen) = look()? {
+            return Ok(seen);
+        }
+        if Instant::now() > deadline {
+            bail!("not within {SOON:?}: {what}");
+        }
+        thread::yield_now();
+    }
+}
+
+/// A channel of a status document; null where there is none of that name.
+#[must_use]
+pub fn channel<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let channels = status["channels"].as_array();
+    channels.and_then(|all| all.iter().find(|channel| channel["name"] == name)).unwrap_or(&Value::Null)
+}
+
+/// Who holds each group, in order; empty for nobody.
+#[must_use]
+pub fn owners(status: &Value) -> Vec<String> {
+    let groups = status["groups"].as_array().map(Vec::as_slice).unwrap_or_default();
+    groups.iter().map(|group| group["owner"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Which groups are in place there, in order.
+#[must_use]
+pub fn held(status: &Value) -> Vec<bool> {
+    let groups = status["groups"].as_array().map(Vec::as_slice).unwrap_or_default();
+    groups.iter().map(|group| group["held"] == true).collect()
+}
+
+/// A channel's rejected messages by reason, and its handshakes under `handshake`.
+#[must_use]
+pub fn rejected(status: &Value, name: &str) -> BTreeMap<String, u64> {
+    let channel = channel(status, name);
+    let mut counts: BTreeMap<_, _> = channel["rejected"]
+        .as_object()
+        .map(|reasons| reasons.iter().map(|(reason, n)| (reason.clone(), n.as_u64().unwrap_or(0))).collect())
+        .unwrap_or_default();
+    counts.insert("handshake".to_owned(), channel["handshakes"].as_u64().unwrap_or(0));
+    counts
+}
+
+/// What `after` has more than `before`, where that is anything.
+#[must_use]
+pub fn increase(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let more =
+        |(reason, n): (&String, &u64)| (reason.clone(), n.saturating_sub(before.get(reason).copied().unwrap_or(0)));
+    after.iter().map(more).filter(|(_, n)| *n > 0).collect()
+}
+
+/// The lines since `mark` that say that something changed: all but late wake-ups, which change nothing.
+#[must_use]
+pub fn changes(lab: &Lab, node: Node, mark: Mark) -> Vec<LogLine> {
+    let lines = lab.events_since(node, mark).into_iter();
+    lines.filter(|line| line.event.is_some() && !line.is("stalled")).collect()
+}
+
+/// `count` heartbeats that `from` sends on network `number`, as its switch hears them from now on.
+///
+/// # Errors
+/// They do not come soon.
+pub fn record(lab: &Lab, number: usize, from: Node, count: usize) -> Result<Vec<Vec<u8>>> {
+    let tap = Tap::open(lab.switch(number)?, from.name())?;
+    let sender = mac(Host::Controller(from), number);
+    let wanted = |heard: &[u8]| heard.get(6..12) == Some(&sender[..]) && frame::payload(heard, frame::PORT).is_some();
+    (0..count).map(|_| tap.next(wanted, SOON)).collect()
+}
+
+/// The bytes of the lab's first key.
+///
+/// # Errors
+/// There is no key file, or it is not as `heartbeat keygen` makes it.
+pub fn key(lab: &Lab) -> Result<[u8; 16]> {
+    let text = std::fs::read_to_string(lab.key_file()).context("cannot read the key file")?;
+    let hex = text.lines().find_map(|line| line.strip_prefix("0 ")).context("no key 0")?.trim();
+    let mut key = [0; 16];
+    for (i, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * i..2 * i + 2).context("a short key")?, 16)?;
+    }
+    Ok(key)
+}

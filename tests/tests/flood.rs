@@ -1,0 +1,269 @@
+//! Millions of frames on our port that are not the peer's heartbeats: every one is counted by its reason, and nothing moves.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use heartbeat_ebpf::siphash::Key;
+use heartbeat_ebpf::wire::{LEN, Message, View};
+use heartbeat_tests::frame::{PORT, Path, payload};
+use heartbeat_tests::inject::Injector;
+use heartbeat_tests::lab::{Config, Family, Lab, Node};
+use heartbeat_tests::pair::{SOON, changes, held, increase, key, owners, record, rejected, running, settled, until};
+
+/// Frames of the large flood: `HEARTBEAT_FLOOD`, or two million.
+fn flood_size() -> u64 {
+    std::env::var("HEARTBEAT_FLOOD").map_or(2_000_000, |count| count.parse().unwrap())
+}
+
+/// A pair that waits for its peer's first heartbeat for a second only.
+fn impatient(networks: usize) -> Config {
+    Config::pair(networks, Family::V4).timing("failed_waits", "10")
+}
+
+fn message(frame: &[u8]) -> Message {
+    let bytes: [u8; LEN] = payload(frame, PORT).unwrap().try_into().unwrap();
+    Message::parse(&View::new(&bytes).words())
+}
+
+fn signed(key: Key, message: Message) -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    message.emit(key, &mut bytes);
+    bytes
+}
+
+/// The frame with one bit of its message flipped, and what must become of it: cheapest check first.
+fn flipped(frame: &[u8], bit: usize) -> (Vec<u8>, &'static str) {
+    let mut bytes = payload(frame, PORT).unwrap().to_vec();
+    bytes[bit / 8] ^= 0x80 >> (bit % 8);
+    let reason = match bit / 8 {
+        0..=3 => "malformed",
+        4..=7 => "wrong_pair",
+        // Node b is 1: without its last bit it is our own letter, with any other it is nobody's.
+        8 if bit % 8 == 7 => "same_node",
+        8 => "malformed",
+        9 => "wrong_channel",
+        _ => "wrong_tag",
+    };
+    (Path::channel(1, Node::B).frame(&bytes), reason)
+}
+
+/// One frame of each sort, to controller a on network 1, with the reason that it is to be counted under.
+fn hostile(lab: &Lab) -> Vec<(Vec<u8>, &'static str)> {
+    let recorded = record(lab, 1, Node::B, 3).unwrap();
+    let own = record(lab, 1, Node::A, 1).unwrap();
+    let key = Key::new(key(lab).unwrap());
+    let real = message(&recorded[0]);
+    let path = Path::channel(1, Node::B);
+    let crafted = |message: Message| path.frame(&signed(key, message));
+    let forged = |message: Message| path.frame(&signed(Key::new([7; 16]), message));
+    let bytes = payload(&recorded[0], PORT).unwrap();
+    // Built anew around what was recorded: a virtual cable leaves the checksum to a NIC that is not there.
+    let again = |frame: &Vec<u8>| (path.frame(payload(frame, PORT).unwrap()), "replayed");
+    let mut frames: Vec<_> = recorded.iter().map(again).collect();
+    frames.extend([
+        (crafted(real), "replayed"),
+        (forged(Message { sequence: real.sequence + 1_000_000, ..real }), "wrong_tag"),
+        (crafted(Message { key_id: 1, ..real }), "wrong_tag"),
+        (crafted(Message { key_id: 255, ..real }), "wrong_tag"),
+        (forged(Message { owned: u64::MAX, term: u64::MAX, flags: 0xff, ..real }), "wrong_tag"),
+        (crafted(Message { channel: 1, ..real }), "wrong_channel"),
+        (crafted(Message { channel: 255, ..real }), "wrong_channel"),
+        (crafted(Message { pair_id: real.pair_id + 1, ..real }), "wrong_pair"),
+        (crafted(Message { node: 2, ..real }), "malformed"),
+        (crafted(Message { node: 0, ..real }), "same_node"),
+        (path.frame(payload(&own[0], PORT).unwrap()), "reflected"),
+        (crafted(Message { incarnation: 0, ..real }), "malformed"),
+        (crafted(Message { sequence: 0, ..real }), "malformed"),
+        (path.frame(&[]), "malformed"),
+        (path.frame(&bytes[..LEN - 1]), "malformed"),
+        (path.frame(&[bytes, &[0]].concat()), "malformed"),
+        (path.frame(&[bytes, bytes, bytes, bytes, bytes].concat()), "malformed"),
+        (path.frame(&[0; LEN]), "malformed"),
+        (path.frame(&[0xff; LEN]), "malformed"),
+    ]);
+    // A frame that ends before its datagram does.
+    let mut cut = path.frame(bytes);
+    cut.truncate(cut.len() - 8);
+    frames.push((cut, "malformed"));
+    frames
+}
+
+/// How many of `count` frames, going round, are counted under each reason.
+fn expected(frames: &[(Vec<u8>, &str)], count: u64) -> BTreeMap<String, u64> {
+    let (rounds, rest) = (count / frames.len() as u64, (count % frames.len() as u64) as usize);
+    let mut counts = BTreeMap::new();
+    for (i, (_, reason)) in frames.iter().enumerate() {
+        *counts.entry((*reason).to_owned()).or_default() += rounds + u64::from(i < rest);
+    }
+    counts.retain(|_, n| *n > 0);
+    counts
+}
+
+/// Sends `count` frames to controller a on network 1, waits until all are counted, and gives the frames a second.
+fn pour(lab: &Lab, frames: &[(Vec<u8>, &'static str)], count: u64) -> f64 {
+    let injector = Injector::open(lab.switch(1).unwrap(), "a").unwrap();
+    let counters = || rejected(&lab.status(Node::A).unwrap().json, "net1");
+    let before = counters();
+    let only: Vec<_> = frames.iter().map(|(frame, _)| frame.clone()).collect();
+    let flood = injector.flood(&only, count).unwrap();
+    assert_eq!(flood.sent, count);
+    let mut found = BTreeMap::new();
+    let counted = until("every frame counted", || {
+        found = increase(&before, &counters());
+        Ok((found.values().sum::<u64>() >= count).then_some(()))
+    });
+    assert_eq!(found, expected(frames, count), "{counted:?}");
+    count as f64 / flood.elapsed.as_secs_f64()
+}
+
+fn assert_nothing_changes(lab: &Lab, during: impl FnOnce()) {
+    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let before = Node::BOTH.map(|node| lab.status(node).unwrap().json);
+    during();
+    for ((node, mark), before) in Node::BOTH.into_iter().zip(marks).zip(before) {
+        let changes = changes(lab, node, mark);
+        assert!(changes.is_empty(), "{node}: {changes:?}");
+        let status = lab.status(node).unwrap();
+        assert_eq!(status.code, 0, "{}", status.json);
+        for key in ["incarnation", "term", "groups", "peer"] {
+            assert_eq!(status.json[key], before[key], "{node}: {key}");
+        }
+    }
+}
+
+#[test]
+fn two_million_hostile_frames_are_counted_by_reason_and_nothing_moves() {
+    let lab = running(&Config::pair(2, Family::V4)).unwrap();
+    let frames = hostile(&lab);
+    assert_nothing_changes(&lab, || {
+        let rate = pour(&lab, &frames, flood_size());
+        eprintln!("{} frames at {rate:.0} a second", flood_size());
+    });
+}
+
+#[test]
+fn every_single_bit_flipped_in_a_real_heartbeat_is_noticed() {
+    let lab = running(&Config::pair(1, Family::V4)).unwrap();
+    let recorded = record(&lab, 1, Node::B, 1).unwrap();
+    let frames: Vec<_> = (0..LEN * 8).map(|bit| flipped(&recorded[0], bit)).collect();
+    assert_nothing_changes(&lab, || {
+        pour(&lab, &frames, frames.len() as u64 * 20);
+    });
+}
+
+#[test]
+fn every_frame_is_counted_where_the_socket_receives_too() {
+    let lab = running(&Config::pair(1, Family::V4).xdp("socket")).unwrap();
+    // What ends before its datagram does is dropped by the stack; frames here are few enough for the socket's buffer.
+    let mut frames = hostile(&lab);
+    frames.pop();
+    let count = 2 * frames.len() as u64;
+    assert_nothing_changes(&lab, || {
+        for _ in 0..10 {
+            pour(&lab, &frames, count);
+        }
+    });
+}
+
+/// What `from` said in its present life, recorded at its switch port: `count` frames of network 1.
+fn recording(lab: &Lab, from: Node, count: usize) -> Vec<(Vec<u8>, &'static str)> {
+    record(lab, 1, from, count).unwrap().into_iter().map(|frame| (frame, "handshake")).collect()
+}
+
+#[test]
+fn what_a_former_life_of_the_peer_said_changes_nothing_while_its_present_life_works() {
+    let config = impatient(2);
+    let lab = running(&config).unwrap();
+    let old = recording(&lab, Node::B, 5);
+    lab.kill(Node::B).unwrap();
+    let mark = lab.mark(Node::A);
+    lab.start(Node::B).unwrap();
+    lab.wait_event_since(Node::A, mark, |line| line.is("peer_paired"), SOON).unwrap();
+    for node in Node::BOTH {
+        until("all is well", || Ok((lab.status(node)?.code == 0).then_some(()))).unwrap();
+    }
+    until("the groups rest", || {
+        let status = Node::BOTH.map(|node| owners(&lab.status(node).unwrap().json));
+        Ok((status[0] == status[1] && status[0].iter().all(|owner| !owner.is_empty())).then_some(()))
+    })
+    .unwrap();
+    assert_nothing_changes(&lab, || {
+        pour(&lab, &old, 100_000);
+    });
+}
+
+#[test]
+fn a_dead_peer_stays_dead_whatever_is_replayed() {
+    let lab = running(&impatient(2)).unwrap();
+    let older = recording(&lab, Node::B, 5);
+    lab.kill(Node::B).unwrap();
+    let mark = lab.mark(Node::A);
+    lab.start(Node::B).unwrap();
+    lab.wait_event_since(Node::A, mark, |line| line.is("peer_paired"), SOON).unwrap();
+    until("all is well", || Ok((lab.status(Node::A)?.code == 0).then_some(()))).unwrap();
+    // Heard and counted by a before b dies: of the present pairing.
+    let newer: Vec<_> = recording(&lab, Node::B, 5).into_iter().map(|(frame, _)| (frame, "replayed")).collect();
+    let mark = lab.mark(Node::A);
+    lab.kill(Node::B).unwrap();
+    lab.wait_event_since(Node::A, mark, |line| line.is("peer_dead"), SOON).unwrap();
+    until("a holds everything", || Ok((held(&lab.status(Node::A)?.json) == [true, true]).then_some(()))).unwrap();
+    let mark = lab.mark(Node::A);
+    pour(&lab, &older, 50_000);
+    pour(&lab, &newer, 50_000);
+    let changes = changes(&lab, Node::A, mark);
+    assert!(changes.is_empty(), "{changes:?}");
+    let json = lab.status(Node::A).unwrap().json;
+    assert_eq!(json["peer"]["state"], "bad");
+    assert_eq!(held(&json), [true, true]);
+}
+
+#[test]
+fn recordings_poured_on_every_channel_at_the_start_of_both_do_not_make_two_owners() {
+    let config = impatient(1);
+    let lab = running(&config).unwrap();
+    let recorded = [1, 0].map(|number| Node::BOTH.map(|node| record(&lab, number, node, 3).unwrap()));
+    for node in Node::BOTH {
+        lab.stop(node).unwrap();
+    }
+    // From all sides, at full speed, for longer than an agent waits for its peer.
+    std::thread::scope(|scope| {
+        for (number, recorded) in [1, 0].into_iter().zip(&recorded) {
+            for (from, frames) in Node::BOTH.into_iter().zip(recorded) {
+                let injector = Injector::open(lab.switch(number).unwrap(), from.peer().name()).unwrap();
+                scope.spawn(move || injector.flood(frames, 400_000).unwrap());
+            }
+        }
+        for node in Node::BOTH {
+            lab.start(node).unwrap();
+        }
+        for node in Node::BOTH {
+            let claimed = lab.wait_event(node, |line| line.is("group_acquired"), Duration::from_secs(6));
+            let json = lab.status(node).unwrap().json;
+            eprintln!("{node}: {:?}, {}", claimed.ok().and_then(|line| line.group), json["verdict"]);
+        }
+    });
+    settled(&lab, &config).unwrap();
+    for node in Node::BOTH {
+        let lines = lab.events_since(node, lab.run_begin(node));
+        assert!(!lines.iter().any(|line| line.is("dual_ownership")), "{node}: {lines:?}");
+    }
+}
+
+#[test]
+fn recordings_poured_on_one_alone_do_not_pass_for_a_peer() {
+    let config = impatient(1);
+    let lab = running(&config).unwrap();
+    let recorded = record(&lab, 1, Node::B, 3).unwrap();
+    for node in Node::BOTH {
+        lab.stop(node).unwrap();
+    }
+    lab.start(Node::A).unwrap();
+    lab.wait_event(Node::A, |line| line.is("ready"), SOON).unwrap();
+    let injector = Injector::open(lab.switch(1).unwrap(), "a").unwrap();
+    injector.flood(&recorded, 100_000).unwrap();
+    let lines = lab.events_since(Node::A, lab.run_begin(Node::A));
+    assert!(!lines.iter().any(|line| line.is("peer_paired") || line.is("peer_good")), "{lines:?}");
+    // Somebody may be there: a waits until that is quiet, then takes what nobody holds.
+    lab.wait_event(Node::A, |line| line.is("group_acquired"), SOON).unwrap();
+}

@@ -1,0 +1,97 @@
+//! A pair works the same however its heartbeats are received, and over IPv6 alone.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::IpAddr;
+
+use heartbeat_tests::client::ProbeOptions;
+use heartbeat_tests::lab::topology::{ipv4, ipv6};
+use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
+use heartbeat_tests::pair::{SOON, channel, held, rejected, running, settled, until};
+
+fn start(modes: [&str; 2], family: Family) -> Lab {
+    let config = Config::pair(2, family);
+    let lab = Lab::new(Options::default()).unwrap();
+    lab.make_key().unwrap();
+    for (node, mode) in Node::BOTH.into_iter().zip(modes) {
+        lab.configure_text(node, &config.clone().xdp(mode).to_toml(&lab.key_file())).unwrap();
+    }
+    for node in Node::BOTH {
+        lab.start(node).unwrap();
+    }
+    settled(&lab, &config).unwrap();
+    lab
+}
+
+/// Each counts what the other sends, then b dies, a takes over, and the client of network 2 is served again.
+fn counts_and_takes_over(lab: &Lab, modes: [&str; 2], service: IpAddr) {
+    for (node, mode) in Node::BOTH.into_iter().zip(modes) {
+        let received = |name: &str| channel(&lab.status(node).unwrap().json, name)["received"].as_u64().unwrap();
+        for name in ["net1", "net2", "xlink"] {
+            let before = received(name);
+            until("ten heartbeats more", || Ok((received(name) >= before + 10).then_some(()))).unwrap();
+            let json = lab.status(node).unwrap().json;
+            assert_eq!(channel(&json, name)["xdp_mode"], mode, "{node} {name}");
+            assert_eq!(channel(&json, name)["missing"], 0, "{node} {name}");
+            assert!(channel(&json, name)["inter_arrival"]["n"].as_u64().unwrap() >= 10, "{node} {name}");
+            let mut refused = rejected(&json, name);
+            refused.remove("handshake");
+            assert!(refused.values().all(|n| *n == 0), "{node} {name}: {refused:?}");
+        }
+    }
+    let probe = lab.probe(2, service, ProbeOptions::default()).unwrap();
+    probe.wait_reply_after(0, SOON).unwrap();
+    let mark = lab.mark(Node::A);
+    let off = lab.power_off(Node::B).unwrap();
+    let dead = lab.wait_event_since(Node::A, mark, |line| line.is("peer_dead"), SOON).unwrap();
+    let acquired = lab.wait_event_since(Node::A, mark, |line| line.is("group_acquired"), SOON).unwrap();
+    let served = probe.wait_reply_after(acquired.time_ns, SOON).unwrap();
+    eprintln!(
+        "{modes:?}: silent for {:.2} ms, found dead {:.2} ms after the cut; held {:.2} ms, served {:.2} ms after that",
+        dead.raw["silent_ns"].as_u64().unwrap() as f64 / 1e6,
+        (dead.time_ns - off) as f64 / 1e6,
+        (acquired.time_ns - dead.time_ns) as f64 / 1e6,
+        (served.received_ns - dead.time_ns) as f64 / 1e6
+    );
+    assert_eq!(held(&lab.status(Node::A).unwrap().json), [true, true]);
+}
+
+fn over_ipv4(modes: [&str; 2]) {
+    let lab = start(modes, Family::V4);
+    counts_and_takes_over(&lab, modes, ipv4(2, 10).into());
+}
+
+#[test]
+fn one_by_socket_and_one_by_native_xdp_are_a_pair() {
+    over_ipv4(["socket", "native"]);
+}
+
+#[test]
+fn a_pair_by_sockets_alone_works() {
+    over_ipv4(["socket", "socket"]);
+}
+
+#[test]
+fn a_pair_by_generic_xdp_works() {
+    over_ipv4(["generic", "generic"]);
+}
+
+#[test]
+fn a_pair_over_ipv6_alone_takes_over_an_ipv6_address() {
+    let lab = start(["native", "native"], Family::V6);
+    for node in Node::BOTH {
+        let namespace = lab.controller(node).unwrap();
+        for (index, address) in namespace.netlink().addresses().unwrap() {
+            if address.is_ipv4() && !address.is_loopback() {
+                namespace.netlink().delete_address(index, address, 24).unwrap();
+            }
+        }
+    }
+    counts_and_takes_over(&lab, ["native", "native"], ipv6(2, 0x10).into());
+}
+
+#[test]
+fn auto_is_native_on_the_labs_cables() {
+    let lab = running(&Config::pair(1, Family::V4)).unwrap();
+    let json = lab.status(Node::A).unwrap().json;
+    assert_eq!(channel(&json, "net1")["xdp_mode"], "native");
+}

@@ -1,0 +1,182 @@
+//! A controller dies, in three ways; the other one notices within the profile's bound and answers for it at once.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::time::Duration;
+
+use heartbeat_tests::client::ProbeOptions;
+use heartbeat_tests::lab::topology::{ipv4, owner_of};
+use heartbeat_tests::lab::{Lab, Node, realtime_ns};
+use heartbeat_tests::trials::{
+    FAST, LAN, Measured, Profile, Run, SOON, between, expect_settled, group_events, group_of, healthy_pair, nanos,
+    network_of, wait_all_good, wait_phase,
+};
+
+/// The client's first answer, counted from the verdict.
+const ANSWER: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Copy)]
+enum Death {
+    /// All its interfaces go down, then its agent is killed.
+    Silenced,
+    /// All its cables are pulled; its agent lives on, alone.
+    CutOff,
+    /// It is gone, with everything that it had.
+    PowerOff,
+}
+
+impl Death {
+    const ALL: [Self; 3] = [Self::Silenced, Self::CutOff, Self::PowerOff];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Silenced => "interfaces down, SIGKILL",
+            Self::CutOff => "all links cut",
+            Self::PowerOff => "power off",
+        }
+    }
+
+    /// When the victim could last be heard: just before its interfaces went, or its last cable.
+    fn strike(self, lab: &Lab, victim: Node) -> u64 {
+        match self {
+            Self::Silenced => {
+                let at = lab.interfaces_down(victim).unwrap();
+                lab.kill(victim).unwrap();
+                at
+            }
+            Self::CutOff => {
+                for network in ["net1", "net2"] {
+                    lab.cut(&format!("{victim}-{network}")).unwrap();
+                }
+                lab.cut("xlink").unwrap()
+            }
+            Self::PowerOff => lab.power_off(victim).unwrap(),
+        }
+    }
+
+    /// The victim comes back.
+    fn mend(self, lab: &Lab, victim: Node) {
+        match self {
+            Self::Silenced => {
+                lab.interfaces_up(victim).unwrap();
+                lab.start(victim).unwrap();
+            }
+            Self::CutOff => {
+                for cable in [format!("{victim}-net1"), format!("{victim}-net2"), "xlink".to_owned()] {
+                    lab.mend(&cable).unwrap();
+                }
+            }
+            Self::PowerOff => {
+                lab.power_on(victim).unwrap();
+                lab.start(victim).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn at_lan_the_survivor_notices_each_death_in_time_and_takes_over() {
+    all_deaths(LAN);
+}
+
+#[test]
+fn at_fast_the_survivor_notices_each_death_in_time_and_takes_over() {
+    all_deaths(FAST);
+}
+
+fn all_deaths(profile: Profile) {
+    let run = Run::or(3);
+    let mut measured = Measured::default();
+    let mut late = Vec::new();
+    for death in Death::ALL {
+        for trial in 0..run.trials {
+            // Deaths are spread evenly over the interval, victims take turns.
+            let phase = profile.interval * trial / run.trials;
+            let victim = if trial % 2 == 0 { Node::A } else { Node::B };
+            let (verdict, answer) = one_death(profile, death, victim, phase, &mut measured);
+            if verdict > profile.bound() + run.slack || answer > ANSWER + run.slack {
+                late.push(format!("{}, trial {trial}: verdict {verdict:?}, then answer {answer:?}", death.name()));
+            }
+        }
+    }
+    measured.print(&format!(
+        "Takeover at `{}` (verdict within {:?} of the death, answer within {ANSWER:?} of the verdict)",
+        profile.name,
+        profile.bound()
+    ));
+    assert!(late.is_empty(), "beyond the bounds: {late:#?}");
+}
+
+/// Death to verdict, and verdict to the client's first answer.
+fn one_death(
+    profile: Profile,
+    death: Death,
+    victim: Node,
+    phase: Duration,
+    measured: &mut Measured,
+) -> (Duration, Duration) {
+    let lab = healthy_pair(profile).unwrap();
+    let (survivor, group, network) = (victim.peer(), group_of(victim), network_of(victim));
+    let service = ipv4(network, 10).into();
+    let probe = lab.probe(network, service, ProbeOptions::default()).unwrap();
+    probe.wait_reply_after(0, SOON).unwrap();
+    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let mark = |node| marks[usize::from(node == Node::B)];
+    wait_phase(&lab, victim, phase).unwrap();
+
+    let struck = death.strike(&lab, victim);
+    let said = |event: &str| {
+        let wanted = |line: &_| is_event(line, event, group);
+        lab.wait_event_since(survivor, mark(survivor), wanted, SOON).unwrap()
+    };
+    let dead = said("peer_dead");
+    let taken = said("takeover_measured");
+    let acquired = said("group_acquired");
+    let answered = probe.wait_reply_after(dead.time_ns, SOON).unwrap().received_ns;
+    let last = probe.last_before(dead.time_ns).unwrap().received_ns;
+    assert!(dead.time_ns >= struck && acquired.time_ns >= dead.time_ns, "{dead:?} {acquired:?}");
+    let (verdict, answer) = (between(struck, dead.time_ns), between(dead.time_ns, answered));
+    let mut note = |what: &str, value| measured.add(&format!("{}: {what}", death.name()), value);
+    note("death to verdict", verdict);
+    note("overshoot of the deadline", nanos(&dead, "overshoot_ns").unwrap());
+    note("verdict to address in place", nanos(&taken, "addresses_in_place_ns").unwrap());
+    note("verdict to announced", nanos(&taken, "announced_ns").unwrap());
+    note("verdict to client's answer", answer);
+    note("client's gap", between(last, answered));
+    let known = lab.client(network).unwrap().netlink().neighbour(service).unwrap();
+    assert_eq!(known.and_then(owner_of), Some(survivor), "who the client believes has the address");
+    if matches!(death, Death::CutOff) {
+        // It is alive and finds its peer dead as well; that nothing of its own has a carrier tells it whose fault that is.
+        let alone = |line: &_| is_event(line, "takeover_withheld", "");
+        lab.wait_event_since(victim, mark(victim), alone, SOON).unwrap();
+        let moves = group_events(&lab, victim, mark(victim));
+        assert!(moves.iter().all(|line| line.is("takeover_withheld")), "{moves:#?}");
+    }
+
+    let marks = Node::BOTH.map(|node| lab.mark(node));
+    death.mend(&lab, victim);
+    for (node, mark) in Node::BOTH.into_iter().zip(marks) {
+        wait_all_good(&lab, node, mark).unwrap();
+    }
+    if matches!(death, Death::CutOff) {
+        let mark = marks[usize::from(victim == Node::B)];
+        let both = lab.wait_event_since(victim, mark, |line| line.is_of("dual_ownership", group), SOON).unwrap();
+        assert_eq!(both.raw["kept_by"], survivor.name(), "{both:?}");
+        lab.wait_event_since(victim, mark, |line| line.is_of("group_released", group), SOON).unwrap();
+    }
+    expect_settled(&lab, [survivor; 2]).unwrap();
+    let mark = marks[usize::from(survivor == Node::B)];
+    let moves = group_events(&lab, survivor, mark);
+    assert!(moves.iter().all(|line| line.is("dual_ownership")), "nothing fails back by itself: {moves:#?}");
+    let holds = |node| {
+        let addresses = lab.controller(node).unwrap().netlink().addresses().unwrap();
+        addresses.iter().any(|(_, address)| *address == service)
+    };
+    assert!(holds(survivor) && !holds(victim));
+    probe.wait_reply_after(realtime_ns(), SOON).unwrap();
+    (verdict, answer)
+}
+
+/// `event`, of that group where it is of any.
+fn is_event(line: &heartbeat_tests::lab::LogLine, event: &str, group: &str) -> bool {
+    line.is(event) && line.group.as_deref().is_none_or(|of| of == group)
+}
