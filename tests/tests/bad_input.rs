@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, Options, binary, heartbeat};
-use heartbeat_tests::pair::{SOON, channel, held, owners, rejected, running, until};
+use heartbeat_tests::pair::{SOON, channel, held, owners, rejected, running};
 
 /// A pair that waits for its peer's first heartbeat for a second only.
 fn config() -> Config {
@@ -169,12 +169,11 @@ fn with_different_intervals_the_longer_one_counts_and_no_channel_fails() {
 /// How an agent that does not start ends: its exit code, and what it says.
 fn refusal(lab: &Lab, node: Node) -> (i32, String) {
     let status = lab.wait_exit(node, SOON).unwrap();
-    // Its last line may come a moment after its end.
-    let said = until("the agent says why", || {
-        let text: Vec<_> = lines(lab, node).iter().filter_map(|line| line.raw.as_str().map(str::to_owned)).collect();
-        Ok(text.iter().any(|line| line.starts_with("error: ")).then(|| text.join("\n")))
-    });
-    (status.code().unwrap(), said.unwrap())
+    // Its last lines may be read a moment after its end: until then there is something to wait for.
+    let ended = lab.wait_event(node, |_| false, SOON).unwrap_err();
+    assert!(format!("{ended:#}").contains("the agent ended"), "{ended:#}");
+    let said: Vec<_> = lines(lab, node).iter().filter_map(|line| line.raw.as_str().map(str::to_owned)).collect();
+    (status.code().unwrap(), said.join("\n"))
 }
 
 /// A configuration that no agent starts with, though its peer runs: `said` is in the error, and the peer does not notice.
