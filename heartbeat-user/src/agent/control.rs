@@ -19,7 +19,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Readers of the status at a time; more are turned away.
@@ -27,9 +27,22 @@ const MAX_READERS: usize = 64;
 /// A reader gets this long.
 const READER_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often the threads are looked at, in case that their bells were missed.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same where they are about to end.
+const LOOK_ENDING: Duration = Duration::from_millis(1);
+
 /// Runs until the pulse thread has ended.
 pub(super) async fn run(options: &Options, journal: Journal, parts: Parts) -> Result<Ended> {
-    let mut control = Control { options, journal, parts, readers: JoinSet::new(), ended: Ended::Stopped };
+    let mut control = Control {
+        options,
+        journal,
+        parts,
+        readers: JoinSet::new(),
+        ended: Ended::Stopped,
+        ending: false,
+        restart: None,
+    };
     let result = control.serve().await;
     control.end(result)
 }
@@ -40,6 +53,16 @@ struct Control<'a> {
     parts: Parts,
     readers: JoinSet<()>,
     ended: Ended,
+    /// Threads are about to end.
+    ending: bool,
+    restart: Option<Restart>,
+}
+
+/// How far a restart is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restart {
+    TakeoverEnds,
+    PulseEnds,
 }
 
 impl Control<'_> {
@@ -55,9 +78,9 @@ impl Control<'_> {
         };
         while !self.parts.pulse.is_finished() {
             tokio::select! {
-                _ = terminate.recv() => self.command(Command::Stop)?,
-                _ = interrupt.recv() => self.command(Command::Stop)?,
-                _ = hangup.recv() => self.reload()?,
+                _ = terminate.recv() => self.stop()?,
+                _ = interrupt.recv() => self.stop()?,
+                _ = hangup.recv(), if self.restart.is_none() => self.reload()?,
                 rung = control_bell.readable() => {
                     rung?.clear_ready();
                     self.parts.control_bell.silence();
@@ -69,10 +92,18 @@ impl Control<'_> {
                     guard.get_inner_mut().flush();
                     guard.clear_ready();
                 }
+                // A thread that rang at its end may not have been quite at its end.
+                () = sleep(if self.ending { LOOK_ENDING } else { LOOK }) => {}
             }
+            self.go_on_restarting()?;
         }
         self.take_reports();
         Ok(())
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        self.ending = true;
+        self.command(Command::Stop)
     }
 
     fn command(&self, command: Command) -> Result<()> {
@@ -95,13 +126,25 @@ impl Control<'_> {
             Ok(()) => {
                 self.ended = Ended::Restart;
                 self.journal.control(&ControlEvent::Restarting);
-                self.command(Command::Restart)
+                (self.ending, self.restart) = (true, Some(Restart::TakeoverEnds));
+                let _ = self.parts.orders.try_send(Order::Stop);
+                Ok(())
             }
             Err(error) => {
                 self.journal.control(&ControlEvent::ReloadRefused { why: format!("{error:#}") });
                 Ok(())
             }
         }
+    }
+
+    /// The takeover thread ends first: the kernel takes some 10 ms to close packet sockets, and the peer is to hear us
+    /// meanwhile. What the pulse thread orders in that time, the next life finds in the agent's cell.
+    fn go_on_restarting(&mut self) -> Result<()> {
+        if self.restart == Some(Restart::TakeoverEnds) && self.parts.takeover.is_finished() {
+            self.restart = Some(Restart::PulseEnds);
+            self.command(Command::Restart)?;
+        }
+        Ok(())
     }
 
     fn take_reports(&mut self) {

@@ -166,7 +166,9 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         let (pulse_bell, control_bell) = (pulse_bell.clone(), control_bell.clone());
         let interfaces = config.channels.iter().map(|c| c.end(node).interface.clone()).collect();
         let worker = takeover::Worker::open(plans, interfaces).context("sockets for takeovers")?;
+        let ended = control_bell.clone();
         thread("takeover", config.dataplane.priority - 1, move || {
+            let _ended = RingsAtTheEnd(ended);
             worker.run(&orders_in, |done| {
                 if let Some(command) = answer(&done) {
                     let _ = commands.send(command);
@@ -201,13 +203,6 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     let pulse = {
         let ended = control_bell.clone();
         thread("pulse", config.dataplane.priority, move || {
-            // Also when it panics: the control side must look.
-            struct RingsAtTheEnd(Bell);
-            impl Drop for RingsAtTheEnd {
-                fn drop(&mut self) {
-                    self.0.ring();
-                }
-            }
             let _ended = RingsAtTheEnd(ended);
             pulse.run()
         })?
@@ -253,6 +248,15 @@ fn ports_are_free(config: &Config, node: Node, observer: &Observer) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Also when a thread panics, the control side must look.
+struct RingsAtTheEnd(Bell);
+
+impl Drop for RingsAtTheEnd {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
 }
 
 /// One agent to a runtime directory.

@@ -64,8 +64,16 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(bpf(BPF_OBJ_GET, &get)?) })
 }
 
-/// The interface that a pinned XDP link is attached to; 0 where that interface is gone.
-pub(super) fn ifindex(path: &Path) -> io::Result<u32> {
+/// What a pinned XDP link joins.
+pub(super) struct Joined {
+    /// The interface; 0 where that is gone.
+    pub(super) ifindex: u32,
+    /// The program's id.
+    pub(super) program: u32,
+}
+
+/// What the pinned XDP link joins.
+pub(super) fn joined(path: &Path) -> io::Result<Joined> {
     let link = open(path)?;
     let mut info = Info::default();
     let get_info =
@@ -75,7 +83,7 @@ pub(super) fn ifindex(path: &Path) -> io::Result<u32> {
     if info.link_type != BPF_LINK_TYPE_XDP {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XDP link"));
     }
-    Ok(info.xdp_ifindex)
+    Ok(Joined { ifindex: info.xdp_ifindex, program: info.prog_id })
 }
 
 /// Detaches a pinned link. Removing its pin would do it too, but some time later: the kernel frees links in a work queue,

@@ -352,11 +352,20 @@ impl Kernel {
             return None;
         }
         let mut adopt = || -> Result<(XdpMode, FdLink)> {
-            let of = bpf_link::ifindex(&path)?;
-            ensure!(of == ifindex, "it was on the interface of index {of}, {interface} now has {ifindex}");
+            let joined = bpf_link::joined(&path)?;
+            ensure!(
+                joined.ifindex == ifindex,
+                "it was on the interface of index {}, {interface} now has {ifindex}",
+                joined.ifindex
+            );
             let holder = interface::holder(ifindex)?.context("it has no program")?;
             ensure!(preference.allows(holder.mode), "it is in {} mode", holder.mode);
-            let link = XdpLink::try_from(FdLink::from(PinnedLink::from_pin(&path)?))?;
+            let link = FdLink::from(PinnedLink::from_pin(&path)?);
+            if joined.program == self.program.info()?.id() {
+                // Even an exchange for itself would wait for the kernel's networking lock.
+                return Ok((holder.mode, link));
+            }
+            let link = XdpLink::try_from(link)?;
             let program = &mut self.program;
             let id = program.attach_to_link(link)?;
             Ok((holder.mode, program.take_link(id)?.try_into()?))
@@ -409,7 +418,7 @@ impl Kernel {
             let keep = match except {
                 // One made anew may have the index of the one before, but the link went with that.
                 Some((kept, ifindex)) if kept == name => {
-                    let linked_to = bpf_link::ifindex(&link_path(folder, name));
+                    let linked_to = bpf_link::joined(&link_path(folder, name)).map(|joined| joined.ifindex);
                     interface.ifindex == ifindex && linked_to.is_ok_and(|of| of == ifindex)
                 }
                 _ => {
@@ -470,8 +479,8 @@ impl Kernel {
         let mut names = self.pinned_links()?;
         names.retain(|name| {
             let path = self.link_path(name);
-            let adoptable =
-                if_nametoindex(name.as_str()).is_ok_and(|now| bpf_link::ifindex(&path).is_ok_and(|of| of == now));
+            let adoptable = if_nametoindex(name.as_str())
+                .is_ok_and(|now| bpf_link::joined(&path).is_ok_and(|joined| joined.ifindex == now));
             if !adoptable {
                 unpin(&path);
             }
