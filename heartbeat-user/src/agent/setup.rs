@@ -150,7 +150,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             differences: [false; 3],
             channels: (0..channels.len()).filter_map(|i| core.channel(ChannelIndex(i as u8))).collect(),
         }),
-        lateness: Lateness::new(),
+        lateness: Lateness::default(),
         events_lost: AtomicU64::new(0),
     });
 

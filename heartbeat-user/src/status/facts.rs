@@ -37,13 +37,13 @@ pub struct Lateness {
     max_ns: AtomicU64,
 }
 
-impl Lateness {
-    /// An empty one.
-    #[must_use]
-    pub fn new() -> Self {
+impl Default for Lateness {
+    fn default() -> Self {
         Self { counts: Box::new(Histogram::new()), max_ns: AtomicU64::new(0) }
     }
+}
 
+impl Lateness {
     /// Records one duration.
     pub fn record(&self, duration: Nanos) {
         self.counts.counts[histogram::bucket(duration.0)].add(1);
