@@ -1,9 +1,9 @@
 //! What trials of a takeover, of a cut channel and of a restart share: a healthy pair, a moment within the interval, what
 //! both agents say in the end, and a table of what was measured.
 //!
-//! A bound on time holds on an idle host. Where a test runs beside other work the host may hold anybody up, so a plain run
-//! allows [`SLACK`] beyond each bound and does few trials; with `HEARTBEAT_TRIALS=20` in the environment, which is the
-//! acceptance run, each does so many and allows nothing. The tables go to standard error past the test harness, so they
+//! A bound on time holds on a quiet host. Where it may hold anybody up, a plain run goes at [`CALM`], allows [`SLACK`]
+//! beyond each bound and does few trials; with `HEARTBEAT_TRIALS=20` in the environment, which is the acceptance run, it
+//! goes at [`LAN`] and [`FAST`], each test does so many trials and allows nothing. The tables go to standard error past the test harness, so they
 //! are seen without `--nocapture`:
 //!
 //! ```text
@@ -19,6 +19,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde_json::Value;
 
+use crate::host;
 use crate::inject::Tap;
 use crate::lab::topology::{Host, mac};
 use crate::lab::{Config, Family, Lab, LogLine, Mark, Node, Options, Status};
@@ -44,7 +45,23 @@ pub const LAN: Profile = Profile { name: "lan", interval: Duration::from_millis(
 /// A heartbeat every 10 ms.
 pub const FAST: Profile = Profile { name: "fast", interval: Duration::from_millis(10) };
 
+/// `lan`, five times slower: for hosts that stand still now and then.
+pub const CALM: Profile = Profile { name: "lan", interval: Duration::from_millis(500) };
+
+/// What is tried: see the module's description.
+#[must_use]
+pub fn profiles() -> &'static [Profile] {
+    if host::is_quiet() { &[LAN, FAST] } else { &[CALM] }
+}
+
 impl Profile {
+    /// A configuration of the lab's usual pair with it.
+    #[must_use]
+    pub fn config(self) -> Config {
+        let interval = format!("\"{}ms\"", self.interval.as_millis());
+        Config::pair(2, Family::V4).profile(self.name).timing("interval", &interval)
+    }
+
     /// The silence after which a channel is BAD.
     #[must_use]
     pub fn detection(self) -> Duration {
@@ -86,7 +103,7 @@ impl Run {
 /// Not root, no agent built, or the pair does not come up.
 pub fn healthy_pair(profile: Profile) -> Result<Lab> {
     let lab = Lab::new(Options::default())?;
-    lab.configure(&Config::pair(2, Family::V4).profile(profile.name))?;
+    lab.configure(&profile.config())?;
     for node in Node::BOTH {
         lab.start(node)?;
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, Options, binary, heartbeat};
 use heartbeat_tests::pair::{SOON, channel, held, owners, rejected, running};
 
@@ -59,111 +60,128 @@ fn strangers(lab: &Lab, reason: &str) {
 
 #[test]
 fn a_pair_with_two_different_keys_claims_nothing() {
-    let lab = lab();
-    lab.configure(&config()).unwrap();
-    let other = lab.folder().join("other.key");
-    let made = heartbeat(["keygen".as_ref(), other.as_os_str()], SOON).unwrap();
-    assert!(made.0.success(), "{made:?}");
-    lab.configure_text(Node::B, &config().to_toml(&other)).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
-    strangers(&lab, "wrong_tag");
+    undisturbed(|| {
+        let lab = lab();
+        lab.configure(&config()).unwrap();
+        let other = lab.folder().join("other.key");
+        let made = heartbeat(["keygen".as_ref(), other.as_os_str()], SOON).unwrap();
+        assert!(made.0.success(), "{made:?}");
+        lab.configure_text(Node::B, &config().to_toml(&other)).unwrap();
+        for node in Node::BOTH {
+            lab.start(node).unwrap();
+        }
+        strangers(&lab, "wrong_tag");
+    });
 }
 
 #[test]
 fn two_with_different_pair_ids_claim_nothing() {
-    let mut other = config();
-    other.pair_id = 8;
-    strangers(&start([&config(), &other]), "wrong_pair");
+    undisturbed(|| {
+        let mut other = config();
+        other.pair_id = 8;
+        strangers(&start([&config(), &other]), "wrong_pair");
+    });
 }
 
 #[test]
 fn two_with_the_same_channels_in_another_order_claim_nothing() {
-    let mut other = config();
-    other.channels.rotate_left(1);
-    strangers(&start([&config(), &other]), "wrong_channel");
+    undisturbed(|| {
+        let mut other = config();
+        other.channels.rotate_left(1);
+        strangers(&start([&config(), &other]), "wrong_channel");
+    });
 }
 
 #[test]
 fn two_agents_with_the_same_node_letter_claim_nothing() {
-    let lab = lab();
-    lab.configure(&config()).unwrap();
-    // b is told that it is a, and believes it has a's addresses: the ends of every channel are swapped.
-    let mut swapped = config();
-    for ChannelConfig { a, b, .. } in &mut swapped.channels {
-        std::mem::swap(a, b);
-    }
-    lab.configure_text(Node::B, &swapped.to_toml(&lab.key_file())).unwrap();
-    lab.start(Node::A).unwrap();
-    lab.start_as(Node::B, Node::A).unwrap();
-    strangers(&lab, "same_node");
+    undisturbed(|| {
+        let lab = lab();
+        lab.configure(&config()).unwrap();
+        // b is told that it is a, and believes it has a's addresses: the ends of every channel are swapped.
+        let mut swapped = config();
+        for ChannelConfig { a, b, .. } in &mut swapped.channels {
+            std::mem::swap(a, b);
+        }
+        lab.configure_text(Node::B, &swapped.to_toml(&lab.key_file())).unwrap();
+        lab.start(Node::A).unwrap();
+        lab.start_as(Node::B, Node::A).unwrap();
+        strangers(&lab, "same_node");
+    });
 }
 
 #[test]
 fn the_wrong_node_letter_on_a_host_is_refused_with_the_right_one() {
-    let lab = lab();
-    lab.configure(&config()).unwrap();
-    lab.start_as(Node::B, Node::A).unwrap();
-    let (code, said) = refusal(&lab, Node::B);
-    assert_eq!(code, 1);
-    assert!(said.contains("192.0.2.1 is not an address of eth0, which has 192.0.2.2"), "{said}");
-    assert!(said.contains("is this host controller b?"), "{said}");
+    undisturbed(|| {
+        let lab = lab();
+        lab.configure(&config()).unwrap();
+        lab.start_as(Node::B, Node::A).unwrap();
+        let (code, said) = refusal(&lab, Node::B);
+        assert_eq!(code, 1);
+        assert!(said.contains("192.0.2.1 is not an address of eth0, which has 192.0.2.2"), "{said}");
+        assert!(said.contains("is this host controller b?"), "{said}");
+    });
 }
 
 #[test]
 fn a_controller_with_fewer_channels_is_a_peer_on_those_and_both_say_that_they_differ() {
-    let mut fewer = config();
-    fewer.channels.truncate(2);
-    let lab = start([&config(), &fewer]);
-    for node in Node::BOTH {
-        let differs = lab.wait_event(node, |line| line.is("configuration_differs"), SOON).unwrap();
-        assert_eq!(differs.raw["what"], "channels");
-    }
-    for (node, group) in [(Node::A, "storage-a"), (Node::B, "storage-b")] {
-        lab.wait_event(node, |line| line.is_of("group_acquired", group), SOON).unwrap();
-    }
-    lab.wait_event(Node::A, |line| line.is_of("channel_bad", "xlink"), SOON).unwrap();
-    let status = lab.status(Node::A).unwrap();
-    assert_eq!(status.code, 1);
-    assert_eq!(channel(&status.json, "xlink")["state"], "bad");
-    assert_eq!(status.json["peer"]["state"], "good");
+    undisturbed(|| {
+        let mut fewer = config();
+        fewer.channels.truncate(2);
+        let lab = start([&config(), &fewer]);
+        for node in Node::BOTH {
+            let differs = lab.wait_event(node, |line| line.is("configuration_differs"), SOON).unwrap();
+            assert_eq!(differs.raw["what"], "channels");
+        }
+        for (node, group) in [(Node::A, "storage-a"), (Node::B, "storage-b")] {
+            lab.wait_event(node, |line| line.is_of("group_acquired", group), SOON).unwrap();
+        }
+        lab.wait_event(Node::A, |line| line.is_of("channel_bad", "xlink"), SOON).unwrap();
+        let status = lab.status(Node::A).unwrap();
+        assert_eq!(status.code, 1);
+        assert_eq!(channel(&status.json, "xlink")["state"], "bad");
+        assert_eq!(status.json["peer"]["state"], "good");
+    });
 }
 
 #[test]
 fn with_different_groups_nothing_is_claimed_while_both_are_alive() {
-    let mut other = config();
-    other.groups.reverse();
-    let lab = start([&config(), &other]);
-    for node in Node::BOTH {
-        let differs = lab.wait_event(node, |line| line.is("configuration_differs"), SOON).unwrap();
-        assert_eq!(differs.raw["what"], "groups");
-        let claimed = lab.wait_event(node, |line| line.is("group_acquiring"), Duration::from_secs(1));
-        assert!(claimed.is_err(), "{node}: {claimed:?}");
-        let json = lab.status(node).unwrap().json;
-        assert!(json["verdict"].as_str().unwrap().contains("no group moves"), "{}", json["verdict"]);
-        assert_eq!(owners(&json), ["", ""]);
-    }
-    // The death of one ends the argument.
-    lab.kill(Node::B).unwrap();
-    lab.wait_event(Node::A, |line| line.is_of("group_acquired", "storage-b"), SOON).unwrap();
+    undisturbed(|| {
+        let mut other = config();
+        other.groups.reverse();
+        let lab = start([&config(), &other]);
+        for node in Node::BOTH {
+            let differs = lab.wait_event(node, |line| line.is("configuration_differs"), SOON).unwrap();
+            assert_eq!(differs.raw["what"], "groups");
+            let claimed = lab.wait_event(node, |line| line.is("group_acquiring"), Duration::from_secs(1));
+            assert!(claimed.is_err(), "{node}: {claimed:?}");
+            let json = lab.status(node).unwrap().json;
+            assert!(json["verdict"].as_str().unwrap().contains("no group moves"), "{}", json["verdict"]);
+            assert_eq!(owners(&json), ["", ""]);
+        }
+        // The death of one ends the argument.
+        lab.kill(Node::B).unwrap();
+        lab.wait_event(Node::A, |line| line.is_of("group_acquired", "storage-b"), SOON).unwrap();
+    });
 }
 
 #[test]
 fn with_different_intervals_the_longer_one_counts_and_no_channel_fails() {
-    let config = Config::pair(2, Family::V4);
-    let slow = config.clone().timing("interval", "\"500ms\"");
-    let lab = start([&config, &slow]);
-    for (node, group) in [(Node::A, "storage-a"), (Node::B, "storage-b")] {
-        let differs = lab.wait_event(node, |line| line.is("configuration_differs"), SOON).unwrap();
-        assert_eq!(differs.raw["what"], "interval");
-        lab.wait_event(node, |line| line.is_of("group_acquired", group), SOON).unwrap();
-    }
-    // Four intervals of the slower one, twenty of the faster.
-    let bad = lab.wait_event(Node::A, |line| line.is("channel_bad") || line.is("peer_dead"), Duration::from_secs(2));
-    assert!(bad.is_err(), "{bad:?}");
-    let events = lines(&lab, Node::B);
-    assert!(!events.iter().any(|line| line.is("channel_bad")), "{events:?}");
+    undisturbed(|| {
+        let config = Config::pair(2, Family::V4);
+        let slow = config.clone().timing("interval", "\"500ms\"");
+        let lab = start([&config, &slow]);
+        for (node, group) in [(Node::A, "storage-a"), (Node::B, "storage-b")] {
+            let differs = lab.wait_event(node, |line| line.is("configuration_differs"), SOON).unwrap();
+            assert_eq!(differs.raw["what"], "interval");
+            lab.wait_event(node, |line| line.is_of("group_acquired", group), SOON).unwrap();
+        }
+        // Four intervals of the slower one, twenty of the faster.
+        let bad =
+            lab.wait_event(Node::A, |line| line.is("channel_bad") || line.is("peer_dead"), Duration::from_secs(2));
+        assert!(bad.is_err(), "{bad:?}");
+        let events = lines(&lab, Node::B);
+        assert!(!events.iter().any(|line| line.is("channel_bad")), "{events:?}");
+    });
 }
 
 /// How an agent that does not start ends: its exit code, and what it says.
@@ -203,60 +221,70 @@ fn refused(change: impl FnOnce(&mut Config), said: &[&str]) {
 
 #[test]
 fn a_missing_interface_is_named_with_those_that_are_there() {
-    refused(
-        |config| config.channels[0].a.0 = "eth7".to_owned(),
-        &["channel \"net1\"", "no interface \"eth7\"", "it has eth0, eth1, eth9, lo"],
-    );
+    undisturbed(|| {
+        refused(
+            |config| config.channels[0].a.0 = "eth7".to_owned(),
+            &["channel \"net1\"", "no interface \"eth7\"", "it has eth0, eth1, eth9, lo"],
+        );
+    });
 }
 
 #[test]
 fn an_address_that_is_not_on_this_host_is_named_with_how_to_add_it() {
-    refused(
-        |config| config.channels[0].a.1 = "192.0.2.77".to_owned(),
-        &["channel \"net1\"", "192.0.2.77 is not an address of eth0", "ip addr add 192.0.2.77/24 dev eth0"],
-    );
+    undisturbed(|| {
+        refused(
+            |config| config.channels[0].a.1 = "192.0.2.77".to_owned(),
+            &["channel \"net1\"", "192.0.2.77 is not an address of eth0", "ip addr add 192.0.2.77/24 dev eth0"],
+        );
+    });
 }
 
 #[test]
 fn duplicate_channels_are_named_with_the_line_of_the_first() {
-    refused(
-        |config| {
-            let again = config.channels[0].clone();
-            config.channels.push(again);
-        },
-        &["a.toml:", "channel", "net1", "line"],
-    );
+    undisturbed(|| {
+        refused(
+            |config| {
+                let again = config.channels[0].clone();
+                config.channels.push(again);
+            },
+            &["a.toml:", "channel", "net1", "line"],
+        );
+    });
 }
 
 #[test]
 fn a_sixty_fifth_channel_is_refused_with_the_most_that_can_be() {
-    refused(
-        |config| {
-            let template = config.channels[0].clone();
-            config.channels = (0..65)
-                .map(|i| {
-                    let mut channel = template.clone();
-                    channel.name = format!("net{i}");
-                    channel.a.1 = format!("10.9.{i}.1");
-                    channel.b.1 = format!("10.9.{i}.2");
-                    channel
-                })
-                .collect();
-        },
-        &["a.toml:", "64"],
-    );
+    undisturbed(|| {
+        refused(
+            |config| {
+                let template = config.channels[0].clone();
+                config.channels = (0..65)
+                    .map(|i| {
+                        let mut channel = template.clone();
+                        channel.name = format!("net{i}");
+                        channel.a.1 = format!("10.9.{i}.1");
+                        channel.b.1 = format!("10.9.{i}.2");
+                        channel
+                    })
+                    .collect();
+            },
+            &["a.toml:", "64"],
+        );
+    });
 }
 
 #[test]
 fn a_key_file_that_others_can_read_is_refused_with_how_to_close_it() {
-    let lab = lab();
-    lab.configure(&config()).unwrap();
-    fs::set_permissions(lab.key_file(), fs::Permissions::from_mode(0o640)).unwrap();
-    lab.start(Node::A).unwrap();
-    let (code, error) = refusal(&lab, Node::A);
-    assert_eq!(code, 1);
-    let file = lab.key_file().display().to_string();
-    assert!(error.contains("mode 0640") && error.contains(&format!("chmod 600 {file}")), "{error}");
+    undisturbed(|| {
+        let lab = lab();
+        lab.configure(&config()).unwrap();
+        fs::set_permissions(lab.key_file(), fs::Permissions::from_mode(0o640)).unwrap();
+        lab.start(Node::A).unwrap();
+        let (code, error) = refusal(&lab, Node::A);
+        assert_eq!(code, 1);
+        let file = lab.key_file().display().to_string();
+        assert!(error.contains("mode 0640") && error.contains(&format!("chmod 600 {file}")), "{error}");
+    });
 }
 
 /// Runs a second agent on `node`'s host to its end, with its own runtime directory or the first one's.
@@ -273,40 +301,47 @@ fn second_agent(lab: &Lab, node: Node, runtime_dir: &std::path::Path) -> (Option
 
 #[test]
 fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on() {
-    let lab = running(&config()).unwrap();
-    let marks = Node::BOTH.map(|node| lab.mark(node));
-    let (code, said) = second_agent(&lab, Node::A, lab.runtime_dir(Node::A));
-    assert_eq!(code, Some(1), "{said}");
-    let pid = lab.pid(Node::A).unwrap();
-    assert!(said.contains("--runtime-dir") && said.contains(&format!("process {pid}")), "{said}");
-    for (node, mark) in Node::BOTH.into_iter().zip(marks) {
-        let changes = heartbeat_tests::pair::changes(&lab, node, mark);
-        assert!(changes.is_empty(), "{node}: {changes:?}");
-        assert_eq!(lab.status(node).unwrap().code, 0);
-    }
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let marks = Node::BOTH.map(|node| lab.mark(node));
+        let (code, said) = second_agent(&lab, Node::A, lab.runtime_dir(Node::A));
+        assert_eq!(code, Some(1), "{said}");
+        let pid = lab.pid(Node::A).unwrap();
+        assert!(said.contains("--runtime-dir") && said.contains(&format!("process {pid}")), "{said}");
+        for (node, mark) in Node::BOTH.into_iter().zip(marks) {
+            let changes = heartbeat_tests::pair::changes(&lab, node, mark);
+            assert!(changes.is_empty(), "{node}: {changes:?}");
+            assert_eq!(lab.status(node).unwrap().code, 0);
+        }
+    });
 }
 
 #[test]
 fn a_second_agent_beside_the_first_takes_nothing_over() {
-    let lab = running(&config()).unwrap();
-    let marks = Node::BOTH.map(|node| lab.mark(node));
-    let (code, said) = second_agent(&lab, Node::A, &lab.folder().join("second"));
-    for (node, mark) in Node::BOTH.into_iter().zip(marks) {
-        let changes = heartbeat_tests::pair::changes(&lab, node, mark);
-        assert!(changes.is_empty(), "{node}: {changes:?}");
-        assert_eq!(lab.status(node).unwrap().code, 0, "{said}");
-    }
-    assert!(!said.contains("group_acquir"), "{said}");
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("694"), "{said}");
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let marks = Node::BOTH.map(|node| lab.mark(node));
+        let (code, said) = second_agent(&lab, Node::A, &lab.folder().join("second"));
+        for (node, mark) in Node::BOTH.into_iter().zip(marks) {
+            let changes = heartbeat_tests::pair::changes(&lab, node, mark);
+            assert!(changes.is_empty(), "{node}: {changes:?}");
+            assert_eq!(lab.status(node).unwrap().code, 0, "{said}");
+        }
+        assert!(!said.contains("group_acquir"), "{said}");
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("694"), "{said}");
+    });
 }
 
 #[test]
 fn an_unknown_flag_is_named_with_what_would_be_right() {
-    for arguments in [&["run", "--runtimedir", "x"][..], &["status", "--jsn"], &["check", "--confg", "x"], &["rnu"]] {
-        let (status, _, said) = heartbeat(arguments, SOON).unwrap();
-        assert_eq!(status.code(), Some(2), "{said}");
-        let told = said.contains("tip:") && said.contains("similar");
-        assert!(told || said.contains("unrecognized subcommand 'rnu'"), "{said}");
-    }
+    undisturbed(|| {
+        for arguments in [&["run", "--runtimedir", "x"][..], &["status", "--jsn"], &["check", "--confg", "x"], &["rnu"]]
+        {
+            let (status, _, said) = heartbeat(arguments, SOON).unwrap();
+            assert_eq!(status.code(), Some(2), "{said}");
+            let told = said.contains("tip:") && said.contains("similar");
+            assert!(told || said.contains("unrecognized subcommand 'rnu'"), "{said}");
+        }
+    });
 }

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use heartbeat_tests::client::{Probe, ProbeOptions};
+use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Lab, LogLine, Node, realtime_ns};
 use heartbeat_tests::trials::{
-    CHANNELS, FAST, LAN, Measured, Profile, Run, SOON, between, expect_holders, expect_settled, group_events,
-    healthy_pair, named, network_of, story,
+    CHANNELS, Measured, Profile, Run, SOON, between, expect_holders, expect_settled, group_events, healthy_pair, named,
+    network_of, profiles, story,
 };
 
 /// Every cable that one channel needs, with that channel.
@@ -26,13 +27,10 @@ enum Fault {
 }
 
 #[test]
-fn at_lan_a_lost_channel_is_bad_on_both_sides_until_it_is_mended_and_no_address_moves() {
-    all_channels(LAN);
-}
-
-#[test]
-fn at_fast_a_lost_channel_is_bad_on_both_sides_until_it_is_mended_and_no_address_moves() {
-    all_channels(FAST);
+fn a_lost_channel_is_bad_on_both_sides_until_it_is_mended_and_no_address_moves() {
+    undisturbed(|| {
+        profiles().iter().for_each(|profile| all_channels(*profile));
+    });
 }
 
 fn all_channels(profile: Profile) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use heartbeat_ebpf::siphash::Key;
 use heartbeat_ebpf::wire::{LEN, Message, View};
 use heartbeat_tests::frame::{PORT, Path, payload};
+use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::inject::Injector;
 use heartbeat_tests::lab::{Config, Family, Lab, Node};
 use heartbeat_tests::pair::{SOON, changes, held, increase, key, owners, record, rejected, running, settled, until};
@@ -134,35 +135,41 @@ fn assert_nothing_changes(lab: &Lab, during: impl FnOnce()) {
 
 #[test]
 fn two_million_hostile_frames_are_counted_by_reason_and_nothing_moves() {
-    let lab = running(&Config::pair(2, Family::V4)).unwrap();
-    let frames = hostile(&lab);
-    assert_nothing_changes(&lab, || {
-        let rate = pour(&lab, &frames, flood_size());
-        eprintln!("{} frames at {rate:.0} a second", flood_size());
+    undisturbed(|| {
+        let lab = running(&Config::pair(2, Family::V4)).unwrap();
+        let frames = hostile(&lab);
+        assert_nothing_changes(&lab, || {
+            let rate = pour(&lab, &frames, flood_size());
+            eprintln!("{} frames at {rate:.0} a second", flood_size());
+        });
     });
 }
 
 #[test]
 fn every_single_bit_flipped_in_a_real_heartbeat_is_noticed() {
-    let lab = running(&Config::pair(1, Family::V4)).unwrap();
-    let recorded = record(&lab, 1, Node::B, 1).unwrap();
-    let frames: Vec<_> = (0..LEN * 8).map(|bit| flipped(&recorded[0], bit)).collect();
-    assert_nothing_changes(&lab, || {
-        pour(&lab, &frames, frames.len() as u64 * 20);
+    undisturbed(|| {
+        let lab = running(&Config::pair(1, Family::V4)).unwrap();
+        let recorded = record(&lab, 1, Node::B, 1).unwrap();
+        let frames: Vec<_> = (0..LEN * 8).map(|bit| flipped(&recorded[0], bit)).collect();
+        assert_nothing_changes(&lab, || {
+            pour(&lab, &frames, frames.len() as u64 * 20);
+        });
     });
 }
 
 #[test]
 fn every_frame_is_counted_where_the_socket_receives_too() {
-    let lab = running(&Config::pair(1, Family::V4).xdp("socket")).unwrap();
-    // What ends before its datagram does is dropped by the stack; frames here are few enough for the socket's buffer.
-    let mut frames = hostile(&lab);
-    frames.pop();
-    let count = 2 * frames.len() as u64;
-    assert_nothing_changes(&lab, || {
-        for _ in 0..10 {
-            pour(&lab, &frames, count);
-        }
+    undisturbed(|| {
+        let lab = running(&Config::pair(1, Family::V4).xdp("socket")).unwrap();
+        // What ends before its datagram does is dropped by the stack; frames here are few enough for the socket's buffer.
+        let mut frames = hostile(&lab);
+        frames.pop();
+        let count = 2 * frames.len() as u64;
+        assert_nothing_changes(&lab, || {
+            for _ in 0..10 {
+                pour(&lab, &frames, count);
+            }
+        });
     });
 }
 
@@ -173,97 +180,105 @@ fn recording(lab: &Lab, from: Node, count: usize) -> Vec<(Vec<u8>, &'static str)
 
 #[test]
 fn what_a_former_life_of_the_peer_said_changes_nothing_while_its_present_life_works() {
-    let config = impatient(2);
-    let lab = running(&config).unwrap();
-    let old = recording(&lab, Node::B, 5);
-    lab.kill(Node::B).unwrap();
-    let mark = lab.mark(Node::A);
-    lab.start(Node::B).unwrap();
-    lab.wait_event_since(Node::A, mark, |line| line.is("peer_paired"), SOON).unwrap();
-    for node in Node::BOTH {
-        until("all is well", || Ok((lab.status(node)?.code == 0).then_some(()))).unwrap();
-    }
-    until("the groups rest", || {
-        let status = Node::BOTH.map(|node| owners(&lab.status(node).unwrap().json));
-        Ok((status[0] == status[1] && status[0].iter().all(|owner| !owner.is_empty())).then_some(()))
-    })
-    .unwrap();
-    assert_nothing_changes(&lab, || {
-        pour(&lab, &old, 100_000);
+    undisturbed(|| {
+        let config = impatient(2);
+        let lab = running(&config).unwrap();
+        let old = recording(&lab, Node::B, 5);
+        lab.kill(Node::B).unwrap();
+        let mark = lab.mark(Node::A);
+        lab.start(Node::B).unwrap();
+        lab.wait_event_since(Node::A, mark, |line| line.is("peer_paired"), SOON).unwrap();
+        for node in Node::BOTH {
+            until("all is well", || Ok((lab.status(node)?.code == 0).then_some(()))).unwrap();
+        }
+        until("the groups rest", || {
+            let status = Node::BOTH.map(|node| owners(&lab.status(node).unwrap().json));
+            Ok((status[0] == status[1] && status[0].iter().all(|owner| !owner.is_empty())).then_some(()))
+        })
+        .unwrap();
+        assert_nothing_changes(&lab, || {
+            pour(&lab, &old, 100_000);
+        });
     });
 }
 
 #[test]
 fn a_dead_peer_stays_dead_whatever_is_replayed() {
-    let lab = running(&impatient(2)).unwrap();
-    let older = recording(&lab, Node::B, 5);
-    lab.kill(Node::B).unwrap();
-    let mark = lab.mark(Node::A);
-    lab.start(Node::B).unwrap();
-    lab.wait_event_since(Node::A, mark, |line| line.is("peer_paired"), SOON).unwrap();
-    until("all is well", || Ok((lab.status(Node::A)?.code == 0).then_some(()))).unwrap();
-    // Heard and counted by a before b dies: of the present pairing.
-    let newer: Vec<_> = recording(&lab, Node::B, 5).into_iter().map(|(frame, _)| (frame, "replayed")).collect();
-    let mark = lab.mark(Node::A);
-    lab.kill(Node::B).unwrap();
-    lab.wait_event_since(Node::A, mark, |line| line.is("peer_dead"), SOON).unwrap();
-    until("a holds everything", || Ok((held(&lab.status(Node::A)?.json) == [true, true]).then_some(()))).unwrap();
-    let mark = lab.mark(Node::A);
-    pour(&lab, &older, 50_000);
-    pour(&lab, &newer, 50_000);
-    let changes = changes(&lab, Node::A, mark);
-    assert!(changes.is_empty(), "{changes:?}");
-    let json = lab.status(Node::A).unwrap().json;
-    assert_eq!(json["peer"]["state"], "bad");
-    assert_eq!(held(&json), [true, true]);
+    undisturbed(|| {
+        let lab = running(&impatient(2)).unwrap();
+        let older = recording(&lab, Node::B, 5);
+        lab.kill(Node::B).unwrap();
+        let mark = lab.mark(Node::A);
+        lab.start(Node::B).unwrap();
+        lab.wait_event_since(Node::A, mark, |line| line.is("peer_paired"), SOON).unwrap();
+        until("all is well", || Ok((lab.status(Node::A)?.code == 0).then_some(()))).unwrap();
+        // Heard and counted by a before b dies: of the present pairing.
+        let newer: Vec<_> = recording(&lab, Node::B, 5).into_iter().map(|(frame, _)| (frame, "replayed")).collect();
+        let mark = lab.mark(Node::A);
+        lab.kill(Node::B).unwrap();
+        lab.wait_event_since(Node::A, mark, |line| line.is("peer_dead"), SOON).unwrap();
+        until("a holds everything", || Ok((held(&lab.status(Node::A)?.json) == [true, true]).then_some(()))).unwrap();
+        let mark = lab.mark(Node::A);
+        pour(&lab, &older, 50_000);
+        pour(&lab, &newer, 50_000);
+        let changes = changes(&lab, Node::A, mark);
+        assert!(changes.is_empty(), "{changes:?}");
+        let json = lab.status(Node::A).unwrap().json;
+        assert_eq!(json["peer"]["state"], "bad");
+        assert_eq!(held(&json), [true, true]);
+    });
 }
 
 #[test]
 fn recordings_poured_on_every_channel_at_the_start_of_both_do_not_make_two_owners() {
-    let config = impatient(1);
-    let lab = running(&config).unwrap();
-    let recorded = [1, 0].map(|number| Node::BOTH.map(|node| record(&lab, number, node, 3).unwrap()));
-    for node in Node::BOTH {
-        lab.stop(node).unwrap();
-    }
-    // From all sides, at full speed, for longer than an agent waits for its peer.
-    std::thread::scope(|scope| {
-        for (number, recorded) in [1, 0].into_iter().zip(&recorded) {
-            for (from, frames) in Node::BOTH.into_iter().zip(recorded) {
-                let injector = Injector::open(lab.switch(number).unwrap(), from.peer().name()).unwrap();
-                scope.spawn(move || injector.flood(frames, 400_000).unwrap());
+    undisturbed(|| {
+        let config = impatient(1);
+        let lab = running(&config).unwrap();
+        let recorded = [1, 0].map(|number| Node::BOTH.map(|node| record(&lab, number, node, 3).unwrap()));
+        for node in Node::BOTH {
+            lab.stop(node).unwrap();
+        }
+        // From all sides, at full speed, for longer than an agent waits for its peer.
+        std::thread::scope(|scope| {
+            for (number, recorded) in [1, 0].into_iter().zip(&recorded) {
+                for (from, frames) in Node::BOTH.into_iter().zip(recorded) {
+                    let injector = Injector::open(lab.switch(number).unwrap(), from.peer().name()).unwrap();
+                    scope.spawn(move || injector.flood(frames, 400_000).unwrap());
+                }
             }
-        }
+            for node in Node::BOTH {
+                lab.start(node).unwrap();
+            }
+            for node in Node::BOTH {
+                let claimed = lab.wait_event(node, |line| line.is("group_acquired"), Duration::from_secs(6));
+                let json = lab.status(node).unwrap().json;
+                eprintln!("{node}: {:?}, {}", claimed.ok().and_then(|line| line.group), json["verdict"]);
+            }
+        });
+        settled(&lab, &config).unwrap();
         for node in Node::BOTH {
-            lab.start(node).unwrap();
-        }
-        for node in Node::BOTH {
-            let claimed = lab.wait_event(node, |line| line.is("group_acquired"), Duration::from_secs(6));
-            let json = lab.status(node).unwrap().json;
-            eprintln!("{node}: {:?}, {}", claimed.ok().and_then(|line| line.group), json["verdict"]);
+            let lines = lab.events_since(node, lab.run_begin(node));
+            assert!(!lines.iter().any(|line| line.is("dual_ownership")), "{node}: {lines:?}");
         }
     });
-    settled(&lab, &config).unwrap();
-    for node in Node::BOTH {
-        let lines = lab.events_since(node, lab.run_begin(node));
-        assert!(!lines.iter().any(|line| line.is("dual_ownership")), "{node}: {lines:?}");
-    }
 }
 
 #[test]
 fn recordings_poured_on_one_alone_do_not_pass_for_a_peer() {
-    let config = impatient(1);
-    let lab = running(&config).unwrap();
-    let recorded = record(&lab, 1, Node::B, 3).unwrap();
-    for node in Node::BOTH {
-        lab.stop(node).unwrap();
-    }
-    lab.start(Node::A).unwrap();
-    lab.wait_event(Node::A, |line| line.is("ready"), SOON).unwrap();
-    let injector = Injector::open(lab.switch(1).unwrap(), "a").unwrap();
-    injector.flood(&recorded, 100_000).unwrap();
-    let lines = lab.events_since(Node::A, lab.run_begin(Node::A));
-    assert!(!lines.iter().any(|line| line.is("peer_paired") || line.is("peer_good")), "{lines:?}");
-    // Somebody may be there: a waits until that is quiet, then takes what nobody holds.
-    lab.wait_event(Node::A, |line| line.is("group_acquired"), SOON).unwrap();
+    undisturbed(|| {
+        let config = impatient(1);
+        let lab = running(&config).unwrap();
+        let recorded = record(&lab, 1, Node::B, 3).unwrap();
+        for node in Node::BOTH {
+            lab.stop(node).unwrap();
+        }
+        lab.start(Node::A).unwrap();
+        lab.wait_event(Node::A, |line| line.is("ready"), SOON).unwrap();
+        let injector = Injector::open(lab.switch(1).unwrap(), "a").unwrap();
+        injector.flood(&recorded, 100_000).unwrap();
+        let lines = lab.events_since(Node::A, lab.run_begin(Node::A));
+        assert!(!lines.iter().any(|line| line.is("peer_paired") || line.is("peer_good")), "{lines:?}");
+        // Somebody may be there: a waits until that is quiet, then takes what nobody holds.
+        lab.wait_event(Node::A, |line| line.is("group_acquired"), SOON).unwrap();
+    });
 }

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use heartbeat_tests::client::ProbeOptions;
+use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::{ipv4, ipv6};
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
 use heartbeat_tests::pair::{SOON, channel, held, rejected, running, settled, until};
@@ -62,36 +63,46 @@ fn over_ipv4(modes: [&str; 2]) {
 
 #[test]
 fn one_by_socket_and_one_by_native_xdp_are_a_pair() {
-    over_ipv4(["socket", "native"]);
+    undisturbed(|| {
+        over_ipv4(["socket", "native"]);
+    });
 }
 
 #[test]
 fn a_pair_by_sockets_alone_works() {
-    over_ipv4(["socket", "socket"]);
+    undisturbed(|| {
+        over_ipv4(["socket", "socket"]);
+    });
 }
 
 #[test]
 fn a_pair_by_generic_xdp_works() {
-    over_ipv4(["generic", "generic"]);
+    undisturbed(|| {
+        over_ipv4(["generic", "generic"]);
+    });
 }
 
 #[test]
 fn a_pair_over_ipv6_alone_takes_over_an_ipv6_address() {
-    let lab = start(["native", "native"], Family::V6);
-    for node in Node::BOTH {
-        let namespace = lab.controller(node).unwrap();
-        for (index, address) in namespace.netlink().addresses().unwrap() {
-            if address.is_ipv4() && !address.is_loopback() {
-                namespace.netlink().delete_address(index, address, 24).unwrap();
+    undisturbed(|| {
+        let lab = start(["native", "native"], Family::V6);
+        for node in Node::BOTH {
+            let namespace = lab.controller(node).unwrap();
+            for (index, address) in namespace.netlink().addresses().unwrap() {
+                if address.is_ipv4() && !address.is_loopback() {
+                    namespace.netlink().delete_address(index, address, 24).unwrap();
+                }
             }
         }
-    }
-    counts_and_takes_over(&lab, ["native", "native"], ipv6(2, 0x10).into());
+        counts_and_takes_over(&lab, ["native", "native"], ipv6(2, 0x10).into());
+    });
 }
 
 #[test]
 fn auto_is_native_on_the_labs_cables() {
-    let lab = running(&Config::pair(1, Family::V4)).unwrap();
-    let json = lab.status(Node::A).unwrap().json;
-    assert_eq!(channel(&json, "net1")["xdp_mode"], "native");
+    undisturbed(|| {
+        let lab = running(&Config::pair(1, Family::V4)).unwrap();
+        let json = lab.status(Node::A).unwrap().json;
+        assert_eq!(channel(&json, "net1")["xdp_mode"], "native");
+    });
 }

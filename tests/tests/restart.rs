@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use heartbeat_tests::client::{Probe, ProbeOptions};
+use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::{ipv4, owner_of};
 use heartbeat_tests::lab::{Lab, LogLine, Mark, Node, realtime_ns};
 use heartbeat_tests::trials::{
-    CHANNELS, LAN, SOON, between, expect_settled, group_events, healthy_pair, named, show, story, wait_all_good,
+    CHANNELS, SOON, between, expect_settled, group_events, healthy_pair, named, profiles, show, story, wait_all_good,
 };
 
 /// A client that was not answered for so long has noticed something; below that, the host was busy.
@@ -18,7 +19,7 @@ const B: Node = Node::B;
 
 /// A healthy pair, and a client that pings a's service address often enough to see a hand-over.
 fn pair() -> (Lab, Probe) {
-    let lab = healthy_pair(LAN).unwrap();
+    let lab = healthy_pair(profiles()[0]).unwrap();
     let often = ProbeOptions { interval: Duration::from_micros(200), ..ProbeOptions::default() };
     let probe = lab.probe(1, ipv4(1, 10).into(), often).unwrap();
     probe.wait_reply_after(0, SOON).unwrap();
@@ -79,141 +80,156 @@ fn begin(lab: &Lab) -> (u64, [Mark; 2]) {
 
 #[test]
 fn a_reloaded_agent_keeps_what_it_counted_and_held() {
-    let (lab, probe) = pair();
-    let (before, pid, begin) = (unrecorded(&lab, A), lab.pid(A), begin(&lab));
-    lab.reload(A).unwrap();
-    wait(&lab, A, begin.1[0], "restarting");
-    wait(&lab, B, begin.1[1], "peer_restarting");
-    expect_unnoticed(&lab, &probe, begin, before);
-    assert_eq!(lab.pid(A), pid);
+    undisturbed(|| {
+        let (lab, probe) = pair();
+        let (before, pid, begin) = (unrecorded(&lab, A), lab.pid(A), begin(&lab));
+        lab.reload(A).unwrap();
+        wait(&lab, A, begin.1[0], "restarting");
+        wait(&lab, B, begin.1[1], "peer_restarting");
+        expect_unnoticed(&lab, &probe, begin, before);
+        assert_eq!(lab.pid(A), pid);
+    });
 }
 
 #[test]
 fn a_reload_with_a_configuration_that_could_not_start_changes_nothing() {
-    let (lab, probe) = pair();
-    let (before, (began, [on_a, on_b])) = (unrecorded(&lab, A), begin(&lab));
-    lab.configure_text(A, "[pair]\nid = \"seven\"\n").unwrap();
-    lab.reload(A).unwrap();
-    let refused = wait(&lab, A, on_a, "reload_refused");
-    assert!(refused.raw["why"].as_str().unwrap().contains("seven"), "{refused:?}");
-    let answered = probe.wait_reply_after(realtime_ns(), SOON).unwrap().received_ns;
-    assert!(probe.largest_gap(began, answered).length() < NOTICED);
-    expect_settled(&lab, [A, B]).unwrap();
-    assert_eq!(unrecorded(&lab, A), before);
-    let events = [(A, on_a), (B, on_b)].map(|(node, mark)| group_events(&lab, node, mark));
-    assert_eq!(events, [vec![], vec![]]);
+    undisturbed(|| {
+        let (lab, probe) = pair();
+        let (before, (began, [on_a, on_b])) = (unrecorded(&lab, A), begin(&lab));
+        lab.configure_text(A, "[pair]\nid = \"seven\"\n").unwrap();
+        lab.reload(A).unwrap();
+        let refused = wait(&lab, A, on_a, "reload_refused");
+        assert!(refused.raw["why"].as_str().unwrap().contains("seven"), "{refused:?}");
+        let answered = probe.wait_reply_after(realtime_ns(), SOON).unwrap().received_ns;
+        assert!(probe.largest_gap(began, answered).length() < NOTICED);
+        expect_settled(&lab, [A, B]).unwrap();
+        assert_eq!(unrecorded(&lab, A), before);
+        let events = [(A, on_a), (B, on_b)].map(|(node, mark)| group_events(&lab, node, mark));
+        assert_eq!(events, [vec![], vec![]]);
+    });
 }
 
 #[test]
 fn an_agent_killed_and_started_at_once_keeps_what_its_earlier_life_counted_and_held() {
-    let (lab, probe) = pair();
-    let (before, begin) = (unrecorded(&lab, A), begin(&lab));
-    lab.kill(A).unwrap();
-    lab.start(A).unwrap();
-    expect_unnoticed(&lab, &probe, begin, before);
+    undisturbed(|| {
+        let (lab, probe) = pair();
+        let (before, begin) = (unrecorded(&lab, A), begin(&lab));
+        lab.kill(A).unwrap();
+        lab.start(A).unwrap();
+        expect_unnoticed(&lab, &probe, begin, before);
+    });
 }
 
 #[test]
 fn an_agent_started_too_late_removes_what_the_peer_has_taken_over_and_stands_by() {
-    let (lab, probe) = pair();
-    let (before, (began, [_, on_b])) = (unrecorded(&lab, A), begin(&lab));
-    let service = ipv4(1, 10).into();
-    lab.kill(A).unwrap();
-    lab.wait_event_since(B, on_b, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
-    let holds = |node| {
-        let addresses = lab.controller(node).unwrap().netlink().addresses().unwrap();
-        addresses.iter().any(|(_, address)| *address == service)
-    };
-    assert!(holds(A) && holds(B), "until the dead agent's lease takes it away in the kernel, both have the address");
+    undisturbed(|| {
+        let (lab, probe) = pair();
+        let (before, (began, [_, on_b])) = (unrecorded(&lab, A), begin(&lab));
+        let service = ipv4(1, 10).into();
+        lab.kill(A).unwrap();
+        lab.wait_event_since(B, on_b, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
+        let holds = |node| {
+            let addresses = lab.controller(node).unwrap().netlink().addresses().unwrap();
+            addresses.iter().any(|(_, address)| *address == service)
+        };
+        assert!(
+            holds(A) && holds(B),
+            "until the dead agent's lease takes it away in the kernel, both have the address"
+        );
 
-    let on_b = lab.mark(B);
-    lab.start(A).unwrap();
-    let on_a = lab.run_begin(A);
-    let swept = wait(&lab, A, on_a, "address_swept");
-    let ready = wait(&lab, A, on_a, "ready");
-    assert!(swept.number < ready.number, "{}", story(&lab));
-    assert!(swept.is_of("address_swept", "storage-a"), "{swept:?}");
-    assert!(swept.raw["address"].as_str().unwrap().starts_with("192.0.2.10/24"), "{swept:?}");
-    assert_eq!(ready.raw["resumed"], true, "{ready:?}");
-    wait_all_good(&lab, A, on_a).unwrap();
-    wait_all_good(&lab, B, on_b).unwrap();
-    expect_settled(&lab, [B, B]).unwrap();
-    assert!(!holds(A) && holds(B));
-    assert_eq!(group_events(&lab, A, on_a), []);
-    assert_eq!(group_events(&lab, B, on_b), []);
-    assert_eq!(
-        before.map(|(gap, _)| gap),
-        unrecorded(&lab, A).map(|(gap, _)| gap),
-        "what came while no agent ran was not counted"
-    );
-    let answered = probe.wait_reply_after(realtime_ns(), SOON).unwrap().received_ns;
-    let known = lab.client(1).unwrap().netlink().neighbour(service).unwrap();
-    assert_eq!(known.and_then(owner_of), Some(B));
-    let gap = probe.largest_gap(began, answered).length();
-    assert!(gap < NOTICED, "a host that lost nothing but its agent answered all the time, but for {gap:?}");
+        let on_b = lab.mark(B);
+        lab.start(A).unwrap();
+        let on_a = lab.run_begin(A);
+        let swept = wait(&lab, A, on_a, "address_swept");
+        let ready = wait(&lab, A, on_a, "ready");
+        assert!(swept.number < ready.number, "{}", story(&lab));
+        assert!(swept.is_of("address_swept", "storage-a"), "{swept:?}");
+        assert!(swept.raw["address"].as_str().unwrap().starts_with("192.0.2.10/24"), "{swept:?}");
+        assert_eq!(ready.raw["resumed"], true, "{ready:?}");
+        wait_all_good(&lab, A, on_a).unwrap();
+        wait_all_good(&lab, B, on_b).unwrap();
+        expect_settled(&lab, [B, B]).unwrap();
+        assert!(!holds(A) && holds(B));
+        assert_eq!(group_events(&lab, A, on_a), []);
+        assert_eq!(group_events(&lab, B, on_b), []);
+        assert_eq!(
+            before.map(|(gap, _)| gap),
+            unrecorded(&lab, A).map(|(gap, _)| gap),
+            "what came while no agent ran was not counted"
+        );
+        let answered = probe.wait_reply_after(realtime_ns(), SOON).unwrap().received_ns;
+        let known = lab.client(1).unwrap().netlink().neighbour(service).unwrap();
+        assert_eq!(known.and_then(owner_of), Some(B));
+        let gap = probe.largest_gap(began, answered).length();
+        assert!(gap < NOTICED, "a host that lost nothing but its agent answered all the time, but for {gap:?}");
+    });
 }
 
 #[test]
 fn a_stopped_agent_hands_over_at_once_and_is_standby_when_it_is_back() {
-    let (lab, probe) = pair();
-    let (began, [on_a, on_b]) = begin(&lab);
-    let status = lab.stop(A).unwrap();
-    assert!(status.success(), "{status}");
-    let said: Vec<_> = lab.events_since(A, on_a).into_iter().filter_map(|line| line.event).collect();
-    for event in ["stopping", "group_releasing", "group_released", "stopped"] {
-        assert!(said.iter().any(|said| said == event), "no {event}: {said:?}");
-    }
-    let left = wait(&lab, B, on_b, "peer_left");
-    let acquiring = lab.wait_event_since(B, on_b, |line| line.is_of("group_acquiring", "storage-a"), SOON).unwrap();
-    assert_eq!(acquiring.raw["reason"], "peer_left", "{acquiring:?}");
-    let acquired = lab.wait_event_since(B, on_b, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
-    let answered = probe.wait_reply_after(acquired.time_ns, SOON).unwrap().received_ns;
-    let gap = probe.largest_gap(began, answered).length();
-    show(&format!(
-        "clean stop: the peer says so after {:?}, acquires after {:?}; client's gap {gap:?}",
-        between(began, left.time_ns),
-        between(began, acquiring.time_ns)
-    ));
-    assert!(gap < LAN.detection(), "a hand-over is faster than any detection, not {gap:?}");
-    assert_eq!(lab.status(A).unwrap().code, 2);
-    let addresses = lab.controller(A).unwrap().netlink().addresses().unwrap();
-    assert!(addresses.iter().all(|(_, address)| *address != probe.target()), "{addresses:?}");
+    undisturbed(|| {
+        let (lab, probe) = pair();
+        let (began, [on_a, on_b]) = begin(&lab);
+        let status = lab.stop(A).unwrap();
+        assert!(status.success(), "{status}");
+        let said: Vec<_> = lab.events_since(A, on_a).into_iter().filter_map(|line| line.event).collect();
+        for event in ["stopping", "group_releasing", "group_released", "stopped"] {
+            assert!(said.iter().any(|said| said == event), "no {event}: {said:?}");
+        }
+        let left = wait(&lab, B, on_b, "peer_left");
+        let acquiring = lab.wait_event_since(B, on_b, |line| line.is_of("group_acquiring", "storage-a"), SOON).unwrap();
+        assert_eq!(acquiring.raw["reason"], "peer_left", "{acquiring:?}");
+        let acquired = lab.wait_event_since(B, on_b, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
+        let answered = probe.wait_reply_after(acquired.time_ns, SOON).unwrap().received_ns;
+        let gap = probe.largest_gap(began, answered).length();
+        show(&format!(
+            "clean stop: the peer says so after {:?}, acquires after {:?}; client's gap {gap:?}",
+            between(began, left.time_ns),
+            between(began, acquiring.time_ns)
+        ));
+        assert!(gap < profiles()[0].detection(), "a hand-over is faster than any detection, not {gap:?}");
+        assert_eq!(lab.status(A).unwrap().code, 2);
+        let addresses = lab.controller(A).unwrap().netlink().addresses().unwrap();
+        assert!(addresses.iter().all(|(_, address)| *address != probe.target()), "{addresses:?}");
 
-    // That nobody is there any more is found out as usual, and moves nothing.
-    wait(&lab, B, on_b, "peer_dead");
-    let on_b = lab.mark(B);
-    lab.start(A).unwrap();
-    let ready = wait(&lab, A, lab.run_begin(A), "ready");
-    assert_eq!(ready.raw["resumed"], false, "a clean stop leaves nothing behind: {ready:?}");
-    wait_all_good(&lab, A, lab.run_begin(A)).unwrap();
-    wait_all_good(&lab, B, on_b).unwrap();
-    expect_settled(&lab, [B, B]).unwrap();
-    assert_eq!(group_events(&lab, A, lab.run_begin(A)), []);
-    assert_eq!(group_events(&lab, B, on_b), []);
+        // That nobody is there any more is found out as usual, and moves nothing.
+        wait(&lab, B, on_b, "peer_dead");
+        let on_b = lab.mark(B);
+        lab.start(A).unwrap();
+        let ready = wait(&lab, A, lab.run_begin(A), "ready");
+        assert_eq!(ready.raw["resumed"], false, "a clean stop leaves nothing behind: {ready:?}");
+        wait_all_good(&lab, A, lab.run_begin(A)).unwrap();
+        wait_all_good(&lab, B, on_b).unwrap();
+        expect_settled(&lab, [B, B]).unwrap();
+        assert_eq!(group_events(&lab, A, lab.run_begin(A)), []);
+        assert_eq!(group_events(&lab, B, on_b), []);
+    });
 }
 
 #[test]
 fn a_nic_taken_out_and_put_back_is_heard_on_again_with_its_service_address() {
-    let (lab, probe) = pair();
-    let (_, [on_a, on_b]) = begin(&lab);
-    for (node, mark) in [(A, on_a), (B, on_b)] {
-        if node == A {
-            lab.remove_nic(A, "net1").unwrap();
-            lab.wait_event_since(A, mark, |line| line.is_of("interface_gone", "net1"), SOON).unwrap();
+    undisturbed(|| {
+        let (lab, probe) = pair();
+        let (_, [on_a, on_b]) = begin(&lab);
+        for (node, mark) in [(A, on_a), (B, on_b)] {
+            if node == A {
+                lab.remove_nic(A, "net1").unwrap();
+                lab.wait_event_since(A, mark, |line| line.is_of("interface_gone", "net1"), SOON).unwrap();
+            }
+            lab.wait_event_since(node, mark, |line| line.is_of("channel_bad", "net1"), SOON).unwrap();
         }
-        lab.wait_event_since(node, mark, |line| line.is_of("channel_bad", "net1"), SOON).unwrap();
-    }
-    let marks = [lab.mark(A), lab.mark(B)];
-    let inserted = lab.insert_nic(A, "net1").unwrap();
-    for event in ["interface_back", "channel_attached", "channel_good"] {
-        lab.wait_event_since(A, marks[0], |line| line.is_of(event, "net1"), SOON).unwrap();
-    }
-    lab.wait_event_since(B, marks[1], |line| line.is_of("channel_good", "net1"), SOON).unwrap();
-    lab.wait_event_since(A, marks[0], |line| line.is_of("address_restored", "storage-a"), SOON).unwrap();
-    let answered = probe.wait_reply_after(inserted, SOON).unwrap().received_ns;
-    show(&format!("NIC put back: the client is answered after {:?}", between(inserted, answered)));
-    expect_settled(&lab, [A, B]).unwrap();
-    let status = lab.status(A).unwrap().json;
-    assert_eq!(named(&status, "channels", "net1").unwrap()["xdp_mode"], "native");
-    assert_eq!(group_events(&lab, B, on_b), []);
+        let marks = [lab.mark(A), lab.mark(B)];
+        let inserted = lab.insert_nic(A, "net1").unwrap();
+        for event in ["interface_back", "channel_attached", "channel_good"] {
+            lab.wait_event_since(A, marks[0], |line| line.is_of(event, "net1"), SOON).unwrap();
+        }
+        lab.wait_event_since(B, marks[1], |line| line.is_of("channel_good", "net1"), SOON).unwrap();
+        lab.wait_event_since(A, marks[0], |line| line.is_of("address_restored", "storage-a"), SOON).unwrap();
+        let answered = probe.wait_reply_after(inserted, SOON).unwrap().received_ns;
+        show(&format!("NIC put back: the client is answered after {:?}", between(inserted, answered)));
+        expect_settled(&lab, [A, B]).unwrap();
+        let status = lab.status(A).unwrap().json;
+        assert_eq!(named(&status, "channels", "net1").unwrap()["xdp_mode"], "native");
+        assert_eq!(group_events(&lab, B, on_b), []);
+    });
 }

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use heartbeat_tests::client::ProbeOptions;
+use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::{ipv4, owner_of};
 use heartbeat_tests::lab::{Lab, LogLine, Node, realtime_ns};
 use heartbeat_tests::trials::{
-    FAST, LAN, Measured, Profile, Run, SOON, between, group_events, group_of, healthy_pair, nanos, network_of, show,
+    Measured, Profile, Run, SOON, between, group_events, group_of, healthy_pair, nanos, network_of, profiles, show,
     story, wait_all_good, wait_phase, wait_settled,
 };
 
@@ -74,13 +75,10 @@ impl Death {
 }
 
 #[test]
-fn at_lan_the_survivor_notices_each_death_in_time_and_takes_over() {
-    all_deaths(LAN);
-}
-
-#[test]
-fn at_fast_the_survivor_notices_each_death_in_time_and_takes_over() {
-    all_deaths(FAST);
+fn the_survivor_notices_each_death_in_time_and_takes_over() {
+    undisturbed(|| {
+        profiles().iter().for_each(|profile| all_deaths(*profile));
+    });
 }
 
 fn all_deaths(profile: Profile) {

@@ -2,12 +2,12 @@
 
 use super::{
     Ended, Options,
-    setup::{Parts, attach},
+    setup::{Parts, attach, plans, sweep},
     shared::{Command, Report},
 };
 use crate::{
     config::{Config, PairKeys, check_host},
-    core::{ChannelIndex, GroupIndex},
+    core::ChannelIndex,
     dataplane::{XdpMode, bell, clock},
     status::{ControlEvent, Journal, Sources, Status, socket_path},
     takeover::{Done, Order},
@@ -96,6 +96,9 @@ impl Control<'_> {
                 () = sleep(if self.ending { LOOK_ENDING } else { LOOK }) => {}
             }
             self.go_on_restarting()?;
+            if self.parts.takeover.is_finished() && self.restart.is_none() {
+                bail!("the takeover thread died");
+            }
         }
         self.take_reports();
         Ok(())
@@ -103,6 +106,11 @@ impl Control<'_> {
 
     fn stop(&mut self) -> Result<()> {
         self.ending = true;
+        if self.restart.is_some() {
+            // There may be nobody any more to release in order: this life ends as planned, and no other follows.
+            self.ended = Ended::Stopped;
+            return Ok(());
+        }
         self.command(Command::Stop)
     }
 
@@ -250,30 +258,24 @@ impl Control<'_> {
 
     /// Ends the takeover thread, and takes everything away unless a new life follows.
     fn end(self, served: Result<()>) -> Result<Ended> {
-        let Self { options, journal, parts, ended, .. } = self;
+        let Self { options, journal, parts, ended, restart, .. } = self;
         let Parts { kernel, orders, reports, pulse, takeover, tables, lock, .. } = parts;
-        let died = match pulse.join() {
+        // Where something else failed, the pulse thread goes on until the process ends, which is at once.
+        let pulse_died = pulse.is_finished().then(|| pulse.join()).and_then(|joined| match joined {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(anyhow!("the pulse thread failed: {error}")),
             Err(_) => Some(anyhow!("the pulse thread panicked")),
-        };
-        let failed = died.or(served.err());
-        if failed.is_some() {
-            // Nobody says any more that we are alive: what we hold is the peer's.
-            let owned = tables.agent().owned.get();
-            for group in (0..options.config.groups.len()).map(|i| GroupIndex(i as u8)) {
-                if owned & group.bit() != 0 {
-                    let _ = orders.send(Order::Release { group, ordered: clock::monotonic() });
-                }
-            }
-            tables.agent().owned.set(0);
-        }
+        });
         let _ = orders.send(Order::Stop);
         drop(reports);
-        if takeover.join().is_err() {
-            bail!("the takeover thread panicked: look for group addresses on this host with `ip address`");
-        }
+        let takeover_died = takeover.join().is_err().then(|| anyhow!("the takeover thread panicked"));
+        let failed = pulse_died.or(takeover_died).or(served.err());
         let _ = std::fs::remove_file(socket_path(&options.runtime_dir));
+        if failed.is_some() || (ended == Ended::Stopped && restart.is_some()) {
+            // Nobody guards any more what we hold, and soon nobody says that we are alive: it is the peer's.
+            sweep(&plans(&options.config, options.node), 0, &journal)?;
+            tables.agent().owned.set(0);
+        }
         if let Some(error) = failed {
             return Err(error);
         }

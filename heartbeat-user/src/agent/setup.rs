@@ -82,22 +82,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     let (mut kernel, tables, adopted) = open_kernel(config.dataplane.xdp, &settings, runtime_dir)?;
     let doorbell = kernel.as_mut().and_then(Kernel::doorbell);
 
-    let plans: Vec<GroupPlan> = config
-        .groups
-        .iter()
-        .map(|g| GroupPlan {
-            name: g.name.clone(),
-            addresses: g
-                .addresses
-                .iter()
-                .map(|a| PlannedAddress {
-                    interface: config.channels[a.channel.usize()].end(node).interface.clone(),
-                    ip: a.address,
-                    prefix: a.prefix,
-                })
-                .collect(),
-        })
-        .collect();
+    let plans = plans(config, node);
     let resumed = if adopted.maps { resume(&tables, &config.timing, plans.len()) } else { None };
     let owned = resumed.map_or(0, |r| r.owned);
     sweep(&plans, owned, journal)?;
@@ -362,8 +347,28 @@ fn resume(tables: &Tables, timing: &Timing, groups: usize) -> Option<Resumed> {
     })
 }
 
+/// The addresses of each group on this controller.
+pub(super) fn plans(config: &Config, node: Node) -> Vec<GroupPlan> {
+    config
+        .groups
+        .iter()
+        .map(|g| GroupPlan {
+            name: g.name.clone(),
+            addresses: g
+                .addresses
+                .iter()
+                .map(|a| PlannedAddress {
+                    interface: config.channels[a.channel.usize()].end(node).interface.clone(),
+                    ip: a.address,
+                    prefix: a.prefix,
+                })
+                .collect(),
+        })
+        .collect()
+}
+
 /// Group addresses that are here without being ours: of a life that ended too long ago, or put here by hand.
-fn sweep(plans: &[GroupPlan], owned: u64, journal: &Journal) -> Result<()> {
+pub(super) fn sweep(plans: &[GroupPlan], owned: u64, journal: &Journal) -> Result<()> {
     let swept = Netlink::open()
         .and_then(|mut netlink| takeover::remove_unowned(plans, owned, &mut netlink))
         .context("removing group addresses that are not ours")?;

@@ -1,0 +1,50 @@
+//! Whether the machine under the tests stood still. The agents of the lab keep deadlines of milliseconds; where a hypervisor
+//! takes the processors away for longer, a healthy agent is late, its peer rightly says so, and a test that expected
+//! silence fails for a reason that is not in this code.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+/// How often a test is tried that the host disturbs.
+const TRIALS: u32 = 8;
+/// What the hypervisor must have taken of the processors, all together, for a failure to be put down to it.
+const DISTURBED: Duration = Duration::from_millis(50);
+/// USER_HZ, the unit of /proc/stat: 100 on every architecture that Rust runs on.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Whether this is an acceptance run (`HEARTBEAT_TRIALS=20`): on a quiet host, at the profiles' own intervals and bounds.
+#[must_use]
+pub fn is_quiet() -> bool {
+    std::env::var_os("HEARTBEAT_TRIALS").is_some()
+}
+
+/// Time that the hypervisor ran something else while this machine's processors had work: "steal" of proc_stat(5). None
+/// where the kernel does not tell.
+#[must_use]
+pub fn stolen() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let ticks = stat.lines().next()?.split_whitespace().nth(8)?.parse::<u32>().ok()?;
+    Some(TICK * ticks)
+}
+
+/// Runs a test in the lab. A failure during which the hypervisor held this machine up is said aloud, and the test begins
+/// anew, a few times at most; a failure without that, or the last one, is the test's.
+pub fn undisturbed(test: impl Fn()) {
+    for trial in 1.. {
+        let before = stolen();
+        let Err(failure) = catch_unwind(AssertUnwindSafe(&test)) else { return };
+        let taken = stolen().zip(before).map_or(Duration::ZERO, |(after, before)| after.saturating_sub(before));
+        if taken < DISTURBED || trial == TRIALS {
+            resume_unwind(failure);
+        }
+        let name = std::thread::current().name().unwrap_or("test").to_owned();
+        // Past the harness, so that nobody needs --nocapture to know.
+        let _ = writeln!(
+            io::stderr(),
+            "{name}: NOT COUNTED: the hypervisor took {taken:?} of this machine's processors meanwhile; \
+             trial {trial} of at most {TRIALS}"
+        );
+    }
+}
