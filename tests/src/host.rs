@@ -30,13 +30,13 @@ pub fn stolen() -> Option<Duration> {
 }
 
 /// Runs a test in the lab. A failure during which the hypervisor held this machine up is said aloud, and the test begins
-/// anew, a few times at most; a failure without that, or the last one, is the test's.
+/// anew, a few times at most; a failure without that, or the last one, is the test's. An acceptance run counts as it is.
 pub fn undisturbed(test: impl Fn()) {
     for trial in 1.. {
         let before = stolen();
         let Err(failure) = catch_unwind(AssertUnwindSafe(&test)) else { return };
         let taken = stolen().zip(before).map_or(Duration::ZERO, |(after, before)| after.saturating_sub(before));
-        if taken < DISTURBED || trial == TRIALS {
+        if taken < DISTURBED || trial == TRIALS || is_quiet() {
             resume_unwind(failure);
         }
         let name = std::thread::current().name().unwrap_or("test").to_owned();
