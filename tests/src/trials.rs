@@ -269,6 +269,13 @@ impl Measured {
         self.values.entry(what.to_owned()).or_default().push(value);
     }
 
+    /// All of another one's.
+    pub fn append(&mut self, other: Self) {
+        for what in &other.order {
+            other.values[what].iter().for_each(|value| self.add(what, *value));
+        }
+    }
+
     /// Shows all of them, in ms.
     pub fn print(&self, title: &str) {
         let mut table = Table::new();
