@@ -2,6 +2,7 @@
 //! moves that need not.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use heartbeat_tests::client::{Probe, ProbeOptions};
@@ -11,6 +12,8 @@ use heartbeat_tests::lab::{Lab, LogLine, Mark, Node, realtime_ns};
 use heartbeat_tests::trials::{
     CHANNELS, SOON, between, expect_settled, group_events, healthy_pair, named, profiles, show, story, wait_all_good,
 };
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A client that was not answered for so long has noticed something; below that, the host was busy.
 const NOTICED: Duration = Duration::from_millis(200);
@@ -231,5 +234,23 @@ fn a_nic_taken_out_and_put_back_is_heard_on_again_with_its_service_address() {
         let status = lab.status(A).unwrap().json;
         assert_eq!(named(&status, "channels", "net1").unwrap()["xdp_mode"], "native");
         assert_eq!(group_events(&lab, B, on_b), []);
+    });
+}
+
+#[test]
+fn an_agent_that_is_told_to_stop_and_to_reload_at_once_stops_and_leaves_nothing() {
+    undisturbed(|| {
+        for signals in [[Signal::SIGTERM, Signal::SIGHUP], [Signal::SIGHUP, Signal::SIGTERM]] {
+            let (lab, _probe) = pair();
+            let begin = lab.mark(B);
+            let pid = Pid::from_raw(i32::try_from(lab.pid(A).unwrap()).unwrap());
+            for signal in signals {
+                kill(pid, signal).unwrap();
+            }
+            assert!(lab.wait_exit(A, SOON).unwrap().success(), "{signals:?}: {}", story(&lab));
+            lab.wait_event_since(B, begin, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
+            let addresses = lab.controller(A).unwrap().netlink().addresses().unwrap();
+            assert!(!addresses.iter().any(|(_, address)| *address == IpAddr::from(ipv4(1, 10))), "{addresses:?}");
+        }
     });
 }

@@ -80,7 +80,8 @@ impl Control<'_> {
             tokio::select! {
                 _ = terminate.recv() => self.stop()?,
                 _ = interrupt.recv() => self.stop()?,
-                _ = hangup.recv(), if self.restart.is_none() => self.reload()?,
+                // One that is being stopped is not started again.
+                _ = hangup.recv(), if !self.ending => self.reload()?,
                 rung = control_bell.readable() => {
                     rung?.clear_ready();
                     self.parts.control_bell.silence();
