@@ -7,6 +7,7 @@
 mod counter;
 mod event;
 mod generator;
+mod judge;
 mod ownership;
 mod pairing;
 mod peer;
@@ -17,6 +18,7 @@ mod view;
 
 pub use counter::State as ChannelState;
 pub use event::{Difference, Event, Reason, Withheld};
+pub use judge::{BothFaulted, Evidence, PathFacts, Place, Side, Verdict, Why, judge, place, weigh};
 pub use peer::PeerState;
 pub use types::*;
 pub use view::ChannelView;
