@@ -160,6 +160,7 @@ impl Control<'_> {
         while let Ok(report) = self.parts.reports.try_recv() {
             match report {
                 Report::Event { time_ns, event } => self.journal.core(time_ns, &event),
+                Report::Probe(_) => {}
                 Report::Attach(channel) => self.attach(channel),
                 Report::Takeover(done) => self.tell_takeover(done),
             }

@@ -202,6 +202,9 @@ impl Pulse {
                 Command::Isolated { group, at } => self.core.handle_isolated(at, group),
                 Command::Released { group, at } => self.core.handle_released(at, group),
                 Command::Attached { channel, by_socket } => self.channels[channel.usize()].by_socket = by_socket,
+                Command::Probed { analysis, operational } => {
+                    self.core.handle_probed(clock::monotonic(), analysis, operational);
+                }
                 Command::Stop => self.core.handle_stop(clock::monotonic()),
                 Command::Restart => self.core.handle_restart(),
             }
@@ -256,6 +259,10 @@ impl Pulse {
                     if self.reports.try_send(Report::Event { time_ns, event }).is_err() {
                         self.shared.events_lost.fetch_add(1, Relaxed);
                     }
+                }
+                // Where there is no room, the analysis is given up and asked for again.
+                Action::Probe(analysis) => {
+                    told |= self.reports.try_send(Report::Probe(analysis)).is_ok();
                 }
                 Action::Exit => exit = true,
             }

@@ -40,6 +40,13 @@ pub enum Command {
         /// Whether its heartbeats come by the socket.
         by_socket: bool,
     },
+    /// A local analysis ended.
+    Probed {
+        /// Its number.
+        analysis: u32,
+        /// The networks that answered, a bit each.
+        operational: u64,
+    },
     /// End for good: release everything and say so.
     Stop,
     /// End for a new life: keep everything.
@@ -56,6 +63,8 @@ pub enum Report {
         /// What.
         event: Event,
     },
+    /// The local analysis of this number is to be run.
+    Probe(u32),
     /// A channel's interface wants the XDP program.
     Attach(ChannelIndex),
     /// What the takeover thread did.

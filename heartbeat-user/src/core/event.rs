@@ -1,6 +1,6 @@
 //! What happened: one typed event for each change that an operator would want to know of.
 
-use super::{ChannelIndex, GroupIndex, Nanos, Node};
+use super::{ChannelIndex, Evidence, GroupIndex, Nanos, Node, PathFacts, Place, Verdict};
 use serde::Serialize;
 
 /// Why a group is acquired or released.
@@ -17,6 +17,10 @@ pub enum Reason {
     Resumed,
     /// Both hold it, and the peer's term is higher, or equal and it is at home there.
     PeerHasPrecedence,
+    /// Both controllers judged the peer to be failed (FIG. 9, step 938), and it has let go.
+    PeerFailed,
+    /// Both judged us to be failed (936), and the peer takes over.
+    WeFailed,
     /// The agent is being stopped.
     Stopping,
     /// None of its addresses could be added.
@@ -79,6 +83,16 @@ pub enum Event {
     DualOwnership { group: GroupIndex, kept_by: Node, at_most_ns: Nanos },
     /// The peer is silent and its groups are not acquired.
     TakeoverWithheld { reason: Withheld },
+    /// A local analysis ended (FIG. 8): the networks that answered, a bit each, and the QOS that they come to.
+    NetworksProbed { analysis: u32, operational: u64, qos: u32 },
+    /// Both controllers' analyses are there, and this follows (FIG. 7, step 718; FIG. 9).
+    Judged { analysis: u32, verdict: Verdict, evidence: Evidence },
+    /// An analysis was not done on both sides in time: nothing follows from it.
+    AnalysisGivenUp { analysis: u32, done_here: bool, done_there: bool },
+    /// Where a network's fault lies (A7).
+    FaultPlaced { channel: ChannelIndex, place: Place, facts: PathFacts },
+    /// A network has no fault any more.
+    FaultGone { channel: ChannelIndex },
     /// The controllers' configurations differ.
     ConfigurationDiffers { what: Difference },
     /// They no longer do.

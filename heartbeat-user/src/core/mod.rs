@@ -4,6 +4,7 @@
 //! [`Core::poll_action`] until there are none, and comes back at [`Core::deadline`] at the latest. The pulse thread, the
 //! tests and whoever replays a record drive it the same way.
 
+mod analysis;
 mod counter;
 mod event;
 mod generator;
@@ -16,6 +17,7 @@ mod tests;
 mod types;
 mod view;
 
+pub use analysis::Judging;
 pub use counter::State as ChannelState;
 pub use event::{Difference, Event, Reason, Withheld};
 pub use judge::{BothFaulted, Evidence, PathFacts, Place, Side, Verdict, Why, judge, place, weigh};
@@ -23,6 +25,7 @@ pub use peer::PeerState;
 pub use types::*;
 pub use view::ChannelView;
 
+use analysis::Analysis;
 use counter::{Change, Counter};
 use generator::{Generator, Step as SocketStep};
 use heartbeat_ebpf::wire::flags;
@@ -47,6 +50,8 @@ pub enum Action {
     Acquire(GroupIndex, Reason),
     /// Remove the group's addresses, then say [`Core::handle_released`].
     Release(GroupIndex),
+    /// Run the local analysis of this number (FIG. 8), then say [`Core::handle_probed`].
+    Probe(u32),
     /// Tell the operator; it happened at this time.
     Tell(Nanos, Event),
     /// Everything is released and said: end.
@@ -70,6 +75,8 @@ pub struct Setup {
     pub homes: Vec<Node>,
     /// A digest of the groups' definitions.
     pub groups_digest: u64,
+    /// How this pair judges.
+    pub judging: Judging,
     /// Ours: random, never 0.
     pub incarnation: u64,
     /// What an earlier life of the agent left behind, where it was ended less than a detection time ago.
@@ -138,6 +145,9 @@ pub struct Core {
     channels: Vec<Channel>,
     pairing: Pairing,
     ownership: Ownership,
+    analysis: Analysis,
+    /// What our last wish was, and since when.
+    wish: Wish,
     peer: PeerState,
     peer_known: bool,
     /// When this pairing began: what its peer sends from then on answers to something later.
@@ -153,10 +163,18 @@ pub struct Core {
     flags: u8,
     /// What we say changed: say it at once, not at the next interval.
     urgent: bool,
-    said_state: (u64, u8),
+    said_state: (u64, u64, u8),
     /// Messages still to send before the end.
     farewells: Option<u8>,
     actions: VecDeque<Action>,
+}
+
+/// The groups that we wish to be handed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wish {
+    groups: u64,
+    /// When the last of them was added: what the peer sends in answer to something later, it sends knowing.
+    since: Nanos,
 }
 
 /// Stalls shorter than this are for the histogram, not for the operator.
@@ -171,7 +189,8 @@ impl Core {
         let timing = setup.timing;
         let resumed = setup.resumed.unwrap_or(Resumed { peer_incarnation: 0, owned: 0, term: 0 });
         let listen_until = now.after(timing.detection());
-        let ownership = Ownership::new(setup.node, &setup.homes, resumed.owned, resumed.term, listen_until);
+        let ownership = Ownership::new(setup.node, &setup.homes, resumed.owned, resumed.term, listen_until)
+            .holding(setup.judging.hold);
         let channels = setup
             .links
             .iter()
@@ -190,6 +209,8 @@ impl Core {
             actions: VecDeque::with_capacity(channels.len() * 16 + setup.homes.len() * 8 + 32),
             channels,
             ownership,
+            analysis: Analysis::default(),
+            wish: Wish::default(),
             peer: PeerState::Unknown,
             peer_known: false,
             paired_at: now,
@@ -200,7 +221,7 @@ impl Core {
             period: timing.period,
             flags: 0,
             urgent: false,
-            said_state: (resumed.owned, 0),
+            said_state: (resumed.owned, 0, 0),
             farewells: None,
             setup,
         };
@@ -352,6 +373,7 @@ impl Core {
             }
         }
         self.judge_peer(now);
+        self.analyse(now);
         self.decide(now);
         self.generate(now);
         self.expected = self.next_wake(now);
@@ -378,11 +400,29 @@ impl Core {
         self.actions.push_back(Action::Tell(now, event));
     }
 
+    /// What we wish to be handed: everything that we do not hold, where the peer is failed.
+    fn wish(&mut self, now: Nanos) {
+        let moves = self.peer == PeerState::Good && !self.said.differs[1] && self.flags & flags::LEAVING == 0;
+        let groups = match self.analysis.standing {
+            Some(Verdict::FailRemote) if moves => self.ownership.movable(now) & !self.ownership.owned(),
+            _ => 0,
+        };
+        if groups & !self.wish.groups != 0 {
+            self.wish.since = now;
+        }
+        self.wish.groups = groups;
+    }
+
     fn decide(&mut self, now: Nanos) {
+        self.wish(now);
         let peer_good = self.peer == PeerState::Good;
         let stranger_for = self.setup.timing.interval.times(self.setup.timing.failed_waits.into());
         let facts = Facts {
             peer_good,
+            wants: self.wish.groups,
+            heeded: self.said.echo_sent_ns >= self.wish.since.0,
+            peer_wants: self.said.wanted,
+            failed: self.analysis.standing == Some(Verdict::FailLocal),
             peer_dead: self.peer == PeerState::Bad,
             peer_known: self.peer_known,
             peer_leaving: self.said.flags & flags::LEAVING != 0,
@@ -422,7 +462,7 @@ impl Core {
         if leaving && self.farewells.is_none() && self.ownership.owned() == 0 {
             self.farewells = Some(FAREWELLS);
         }
-        let state = (self.ownership.owned(), self.flags);
+        let state = (self.ownership.owned(), self.wish.groups, self.flags);
         if state != self.said_state {
             self.said_state = state;
             self.urgent = true;
@@ -475,6 +515,11 @@ impl Core {
     fn next_wake(&self, now: Nanos) -> Nanos {
         let timing = &self.setup.timing;
         let silence = self.channels.iter().map(|c| c.counter.deadline(timing)).min();
-        silence.unwrap_or(Nanos::NEVER).min(self.next_send).min(self.ownership.deadline(now)).max(now)
+        silence
+            .unwrap_or(Nanos::NEVER)
+            .min(self.next_send)
+            .min(self.ownership.deadline(now))
+            .min(self.analysis.deadline())
+            .max(now)
     }
 }

@@ -29,6 +29,14 @@ pub struct Facts {
     pub peer_owned: u64,
     /// Its term.
     pub peer_term: u64,
+    /// The groups that we wish to be handed.
+    pub wants: u64,
+    /// What the peer said last, it said knowing that.
+    pub heeded: bool,
+    /// The groups that the peer wishes to be handed.
+    pub peer_wants: u64,
+    /// Both controllers judged us to be failed.
+    pub failed: bool,
     /// It counts the same groups as we do.
     pub same_groups: bool,
     /// None of our own channels has a carrier.
@@ -67,6 +75,8 @@ struct Group {
     dual: bool,
     /// The last attempt to acquire it failed, and that was said: the next ones are silent until one succeeds.
     failing: bool,
+    /// Since when it is, or is not, held here.
+    moved_at: Option<Nanos>,
 }
 
 /// How long a group rests after none of its addresses could be added.
@@ -84,6 +94,7 @@ pub struct Ownership {
     listen_until: Nanos,
     withheld: Option<Withheld>,
     stopping: bool,
+    hold: Nanos,
 }
 
 impl Ownership {
@@ -94,9 +105,23 @@ impl Ownership {
         let groups = homes
             .iter()
             .enumerate()
-            .map(|(i, &home)| Group { home, holding: holding(i), dual: false, failing: false })
+            .map(|(i, &home)| Group { home, holding: holding(i), dual: false, failing: false, moved_at: None })
             .collect();
-        Self { node, groups, term, highest_seen: term, listen_until, withheld: None, stopping: false }
+        Self { node, groups, term, highest_seen: term, listen_until, withheld: None, stopping: false, hold: Nanos(0) }
+    }
+
+    /// A group that moved is not moved again by a verdict within this time.
+    #[must_use]
+    pub const fn holding(mut self, hold: Nanos) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// The groups that a verdict may move now.
+    #[must_use]
+    pub fn movable(&self, now: Nanos) -> u64 {
+        let rested = |g: &Group| g.moved_at.is_none_or(|at| now.since(at) >= self.hold);
+        self.groups.iter().enumerate().filter(|(_, g)| rested(g)).fold(0, |bits, (i, _)| bits | 1 << i)
     }
 
     /// Our term.
@@ -217,7 +242,8 @@ impl Ownership {
         if facts.peer_good {
             self.withheld = None;
             if facts.same_groups {
-                self.claim_unheld(facts, &mut step);
+                self.hand_over(now, facts, &mut step);
+                self.claim_unheld(now, facts, &mut step);
             }
         } else if facts.peer_dead {
             self.claim_from_the_dead(facts, &mut step);
@@ -251,15 +277,35 @@ impl Ownership {
         both != 0
     }
 
-    /// Rule 1.
-    fn claim_unheld(&mut self, facts: &Facts, step: &mut impl FnMut(Step)) {
+    /// WO 01/82077, FIG. 6, steps 642, 644: both judged that the remote takes over from the local, and it wishes to.
+    fn hand_over(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
+        for (i, g) in self.groups.iter_mut().enumerate() {
+            let group = GroupIndex(i as u8);
+            if facts.failed && facts.peer_wants & group.bit() != 0 && g.holding == Holding::Held {
+                g.holding = Holding::Releasing;
+                g.moved_at = Some(now);
+                step(Step::Release(group, Reason::WeFailed));
+            }
+        }
+    }
+
+    /// Rule 1. A group that the peer wishes to be handed is its to claim, and one that we wish for is ours only once the
+    /// peer has said, knowing of our wish, that it does not hold it: so two never claim at once.
+    fn claim_unheld(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
         for i in 0..self.groups.len() {
             let group = GroupIndex(i as u8);
             if self.groups[i].holding != Holding::Standby || facts.peer_owned & group.bit() != 0 {
                 continue;
             }
-            if self.groups[i].home == self.node {
-                self.claim(group, Reason::Home, step);
+            if facts.wants & group.bit() != 0 && facts.peer_wants & group.bit() == 0 {
+                if facts.heeded {
+                    self.groups[i].moved_at = Some(now);
+                    self.claim(group, Reason::PeerFailed, step);
+                }
+            } else if self.groups[i].home == self.node {
+                if facts.peer_wants & group.bit() == 0 {
+                    self.claim(group, Reason::Home, step);
+                }
             } else if facts.peer_leaving {
                 self.claim(group, Reason::PeerLeft, step);
             }
@@ -327,6 +373,10 @@ mod tests {
         peer_leaving: false,
         peer_owned: 0,
         peer_term: 0,
+        wants: 0,
+        heeded: false,
+        peer_wants: 0,
+        failed: false,
         same_groups: true,
         isolated: false,
         stranger: false,

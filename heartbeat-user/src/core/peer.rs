@@ -1,5 +1,6 @@
 //! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
 
+use super::analysis::PeerFound;
 use super::{Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Nanos, Timing};
 use heartbeat_ebpf::wire::{Message, flags};
 
@@ -22,6 +23,9 @@ pub(super) struct PeerSaid {
     pub(super) flags: u8,
     pub(super) owned: u64,
     pub(super) term: u64,
+    pub(super) wanted: u64,
+    pub(super) echo_sent_ns: u64,
+    pub(super) found: PeerFound,
     pub(super) differs: [bool; 3],
     pub(super) interval_us: u32,
 }
@@ -83,6 +87,9 @@ impl Core {
             flags: message.flags,
             owned: message.owned,
             term: message.term,
+            wanted: message.wanted,
+            echo_sent_ns: message.echo_sent_ns,
+            found: PeerFound::of(message),
             differs,
             interval_us: message.interval_us,
         };

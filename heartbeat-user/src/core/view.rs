@@ -1,6 +1,6 @@
 //! What the judgement shows: to the peer in each message, to the kernel, to the status.
 
-use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, PeerState, Withheld};
+use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Withheld};
 use heartbeat_ebpf::wire::{Message, flags};
 
 /// What the status shows of a channel's judgement.
@@ -25,6 +25,8 @@ impl Core {
         let working = self.peer == PeerState::Good;
         let configured = self.configured();
         let heard = self.heard();
+        let (analysis_wanted, analysis_done, operational, qos, duties_qos) = self.analysis.said();
+        let master = if self.setup.node == Node::A { flags::MASTER } else { 0 };
         let c = self.channels.get_mut(channel.usize())?;
         if !c.generator.is_open() {
             return None;
@@ -34,7 +36,7 @@ impl Core {
             pair_id: self.setup.pair_id,
             node: self.setup.node.wire(),
             channel: channel.0,
-            flags: self.flags,
+            flags: self.flags | master,
             key_id: self.setup.key_id,
             interval_us: u32::try_from(self.setup.timing.interval.0 / 1_000).unwrap_or(u32::MAX),
             incarnation: self.pairing.own(),
@@ -48,13 +50,12 @@ impl Core {
             owned: self.ownership.owned(),
             term: self.ownership.term(),
             groups_digest: self.setup.groups_digest,
-            // The fault analysis and hand-over on command are not there yet.
-            operational: 0,
-            analysis_wanted: 0,
-            analysis_done: 0,
-            qos: 0,
-            duties_qos: 0,
-            wanted: 0,
+            operational,
+            analysis_wanted,
+            analysis_done,
+            qos,
+            duties_qos,
+            wanted: self.wish.groups,
         })
     }
 
@@ -131,6 +132,10 @@ impl Core {
     pub(super) fn heard(&self) -> u64 {
         let open = |c: &Channel| c.counter.state() == ChannelState::Open;
         self.channels.iter().enumerate().filter(|(_, c)| open(c)).fold(0, |bits, (i, _)| bits | 1 << i)
+    }
+
+    pub(super) fn carriers(&self) -> u64 {
+        self.channels.iter().enumerate().filter(|(_, c)| c.link.carrier()).fold(0, |bits, (i, _)| bits | 1 << i)
     }
 
     pub(super) fn isolated(&self) -> bool {

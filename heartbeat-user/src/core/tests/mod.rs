@@ -1,6 +1,7 @@
 //! Two judgements against each other in virtual time: every fault that a pair can have, and a random walk over all.
 
 mod adversity;
+mod judging;
 mod kernel;
 mod life;
 mod network;

@@ -2,7 +2,7 @@
 
 use super::kernel::{Cell, Slot};
 use crate::core::{
-    Action, ChannelIndex, Core, Event, GroupIndex, Link, MAX_CHANNELS, Nanos, Node, Reason, Resumed, Setup,
+    Action, ChannelIndex, Core, Event, GroupIndex, Judging, Link, MAX_CHANNELS, Nanos, Node, Reason, Resumed, Setup,
     SocketResult, Timing,
 };
 use heartbeat_ebpf::wire::Message;
@@ -42,6 +42,11 @@ pub struct Side {
     /// When it is driven next, on the world's clock.
     pub wake: Nanos,
     pub events: Vec<(Nanos, Event)>,
+    pub judging: Judging,
+    /// The networks that would answer, if there is a carrier.
+    pub answers: u64,
+    /// Local analyses under way: when each ends, on the controller's own clock.
+    pub probes: Vec<(Nanos, u32)>,
     /// Since when it has been running and in time, on the world's clock.
     pub sane_since: Nanos,
     seen: [(u64, u64, u64); MAX_CHANNELS],
@@ -70,6 +75,9 @@ impl Side {
             stalled_until: Nanos(0),
             wake: Nanos::NEVER,
             events: Vec::new(),
+            judging: Judging::default(),
+            answers: u64::MAX,
+            probes: Vec::new(),
             sane_since: Nanos::NEVER,
             seen: [(0, 0, 0); MAX_CHANNELS],
             looked_at: Nanos(0),
@@ -101,6 +109,7 @@ impl Side {
         });
         self.addresses &= resumed.map_or(0, |r| r.owned);
         self.orders.clear();
+        self.probes.clear();
         for group in (0..self.homes.len()).map(|i| GroupIndex(i as u8)) {
             if resumed.is_some_and(|r| r.owned & group.bit() != 0) {
                 self.orders.push(Order { due: now, group, acquire: Some(Reason::Resumed) });
@@ -121,6 +130,7 @@ impl Side {
                 links: self.links.clone(),
                 homes: self.homes.clone(),
                 groups_digest: self.digest,
+                judging: self.judging.clone(),
                 incarnation,
                 resumed,
             },
@@ -183,6 +193,11 @@ impl Side {
             }
         }
         self.take_orders(now, &mut core);
+        while let Some(i) = self.probes.iter().position(|(due, _)| *due <= now) {
+            let (_, analysis) = self.probes.remove(i);
+            let carriers = (0..self.links.len()).fold(0, |bits, i| bits | u64::from(self.carrier(i)) << i);
+            core.handle_probed(now, analysis, self.answers & carriers);
+        }
         if now.since(self.looked_at) >= LOOK_EVERY || core.silence_is_due(now) {
             self.looked_at = now;
             for (i, &link) in self.links.iter().enumerate() {
@@ -252,6 +267,7 @@ impl Side {
                     core.handle_socket(now, channel, errno.map_or(SocketResult::Sent, SocketResult::Failed));
                 }
                 Action::Attach(_) => {}
+                Action::Probe(analysis) => self.probes.push((now.after(self.judging.bound), analysis)),
                 Action::Acquire(group, reason) => {
                     self.order(now, group, Some(reason));
                 }

@@ -64,6 +64,8 @@ pub struct World {
     next_incarnation: u64,
     working_since: Vec<Nanos>,
     willing_since: Nanos,
+    /// When a side last wished to be handed something.
+    wished_at: Nanos,
     dual: u64,
     /// How often both began to hold a group.
     pub duals: u32,
@@ -93,6 +95,7 @@ impl World {
             flown: 0,
             next_incarnation: 1,
             willing_since: Nanos::NEVER,
+            wished_at: Nanos(0),
             working_since: vec![Nanos::NEVER; channels],
             dual: 0,
             duals: 0,
@@ -203,7 +206,8 @@ impl World {
             return Nanos::NEVER;
         }
         let order = side.orders.iter().map(|o| o.due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
-        side.wake.min(order).max(side.stalled_until)
+        let probe = side.probes.iter().map(|(due, _)| due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
+        side.wake.min(order).min(probe).max(side.stalled_until)
     }
 
     fn land(&mut self) {
@@ -285,7 +289,11 @@ impl World {
         } else if self.willing_since == Nanos::NEVER {
             self.willing_since = self.now;
         }
-        if self.working_for().min(self.now.since(self.willing_since)) > self.patience() {
+        if self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.wish.groups != 0)) {
+            self.wished_at = self.now;
+        }
+        let handed_over = self.wished_at.after(takes.times(6)).after(slack) < self.now;
+        if self.working_for().min(self.now.since(self.willing_since)) > self.patience() && handed_over {
             self.assert_settled();
         }
     }

@@ -1,0 +1,259 @@
+//! The distributed fault analysis (FIG. 6, 7; A1 to A3), as state that travels in the heartbeats.
+//!
+//! ```text
+//!  slave: something failed -> analysis_wanted = n   (612)      master: adopts n, or takes the next number itself (620)
+//!  both, once the master wants n: local analysis n  (714)  ->  analysis_done = n, operational, qos (716)
+//!  both, once both have done n: decide              (718)      by the same function, on the same facts
+//! ```
+//! Controller a is the master. Many channels that fail together change the facts together, and one analysis follows. One
+//! that is not done on both sides in time is given up: nothing follows from half of the facts.
+
+use super::{Action, ChannelIndex, Core, Event, Evidence, Nanos, Node, PathFacts, PeerState, Side, Verdict, judge};
+use super::{BothFaulted, MAX_CHANNELS, place, weigh};
+use heartbeat_ebpf::wire::Message;
+
+/// How this pair judges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judging {
+    /// The channels that are networks of clients, a bit each: the mask of FIG. 9, step 914.
+    pub networks: u64,
+    /// What each channel's network counts in QOS.
+    pub weights: Vec<u32>,
+    /// The QOS that each group needs.
+    pub needs: Vec<u32>,
+    /// What to do where both have faults.
+    pub both_faulted: BothFaulted,
+    /// A local analysis takes at most this.
+    pub bound: Nanos,
+    /// While a network's channel is bad, the analysis is repeated this often.
+    pub again: Nanos,
+    /// A group that moved is not moved again by a verdict within this time.
+    pub hold: Nanos,
+}
+
+/// What a local analysis found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Found {
+    id: u32,
+    operational: u64,
+    qos: u32,
+    duties: u32,
+}
+
+/// What of the peer's message concerns the analysis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PeerFound {
+    wanted: u32,
+    done: u32,
+    heard: u64,
+    configured: u64,
+    operational: u64,
+    qos: u32,
+    duties: u32,
+}
+
+impl PeerFound {
+    pub(super) const fn of(message: &Message) -> Self {
+        Self {
+            wanted: message.analysis_wanted,
+            done: message.analysis_done,
+            heard: message.heard,
+            configured: message.configured,
+            operational: message.operational,
+            qos: message.qos,
+            duties: message.duties_qos,
+        }
+    }
+}
+
+/// What an analysis would be made anew for: channels heard here and there, carriers, the peer's life.
+type Cause = (u64, u64, u64, u64);
+
+/// Where the analysis stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Analysis {
+    /// The analysis that we ask for.
+    wanted: u32,
+    /// The one that the local part is running of.
+    running: Option<u32>,
+    found: Found,
+    /// The last one that was decided or given up.
+    closed: u32,
+    cause: Option<Cause>,
+    /// When one is to be asked for.
+    due: Option<Nanos>,
+    /// When the one that is under way is given up.
+    give_up: Option<Nanos>,
+    /// What the last one came to, for as long as it stands.
+    pub(super) standing: Option<Verdict>,
+    /// The places that were told, by channel.
+    places: Places,
+}
+
+#[derive(Clone, Debug)]
+struct Places([Option<super::Place>; MAX_CHANNELS]);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self([None; MAX_CHANNELS])
+    }
+}
+
+impl Analysis {
+    /// For the message: wanted, done, operational, QOS, duties.
+    pub(super) const fn said(&self) -> (u32, u32, u64, u32, u32) {
+        (self.wanted, self.found.id, self.found.operational, self.found.qos, self.found.duties)
+    }
+
+    pub(super) fn deadline(&self) -> Nanos {
+        // While one is under way, the next one waits for its end.
+        self.give_up.or(self.due).unwrap_or(Nanos::NEVER)
+    }
+
+    /// Forgets what was under way: the peer is silent, or another one.
+    fn reset(&mut self) {
+        (self.cause, self.due, self.give_up, self.standing) = (None, None, None, None);
+        self.closed = self.closed.max(self.wanted);
+    }
+}
+
+impl Core {
+    /// A local analysis ended: the networks that answered, a bit each (FIG. 8).
+    pub fn handle_probed(&mut self, now: Nanos, analysis: u32, operational: u64) {
+        if self.analysis.running != Some(analysis) {
+            return;
+        }
+        let operational = operational & self.setup.judging.networks;
+        let qos = weigh(operational, &self.setup.judging.weights);
+        let duties = weigh(self.ownership.owned(), &self.setup.judging.needs);
+        self.analysis.running = None;
+        self.analysis.found = Found { id: analysis, operational, qos, duties };
+        self.tell(now, Event::NetworksProbed { analysis, operational, qos });
+        self.urgent = true;
+    }
+
+    /// The verdict that stands, where the last analysis came to one and the peer is there.
+    #[must_use]
+    pub const fn verdict(&self) -> Option<Verdict> {
+        self.analysis.standing
+    }
+
+    /// FIG. 6 from step 608 on: asks, runs, decides.
+    pub(super) fn analyse(&mut self, now: Nanos) {
+        let networks = self.setup.judging.networks;
+        if networks == 0 {
+            return;
+        }
+        if self.peer != PeerState::Good {
+            // WO 01/82077, FIG. 6, steps 604, 606: no analysis is run
+            self.analysis.reset();
+            return;
+        }
+        let peer = self.said.found;
+        let master = self.setup.node == Node::A;
+        let done = self.analysis.found.id;
+        if done == peer.done && done > self.analysis.closed && done == self.analysis.wanted {
+            self.conclude(now, done, peer);
+        } else if self.analysis.give_up.is_some_and(|at| at <= now) {
+            self.give_up(now, peer);
+        }
+        self.ask(now, peer);
+        // WO 01/82077, FIG. 6, step 612, arrived at the master; or FIG. 7, step 712, at the slave
+        if peer.wanted > self.analysis.wanted {
+            self.want(now, peer.wanted);
+        }
+        let agreed = if master { self.analysis.wanted } else { peer.wanted };
+        if agreed > self.analysis.found.id.max(self.analysis.closed) && self.analysis.running.is_none() {
+            self.analysis.running = Some(agreed);
+            self.actions.push_back(Action::Probe(agreed));
+        }
+    }
+
+    fn give_up(&mut self, now: Nanos, peer: PeerFound) {
+        let analysis = self.analysis.wanted;
+        self.analysis.closed = analysis;
+        (self.analysis.give_up, self.analysis.standing, self.analysis.running) = (None, None, None);
+        self.analysis.due = Some(now.after(self.setup.judging.again));
+        let (done_here, done_there) = (self.analysis.found.id == analysis, peer.done == analysis);
+        self.tell(now, Event::AnalysisGivenUp { analysis, done_here, done_there });
+    }
+
+    /// Whether something happened that an analysis is to be made for, or it is time for the next.
+    fn ask(&mut self, now: Nanos, peer: PeerFound) {
+        let networks = self.setup.judging.networks;
+        let cause = (self.heard() & networks, peer.heard & networks, self.carriers() & networks, self.pairing.peer());
+        if self.analysis.cause != Some(cause) {
+            self.analysis.cause = Some(cause);
+            // What failed together is noticed within a detection time: the carrier first, the silence last.
+            let settled = now.after(self.detection().min(self.setup.judging.bound));
+            self.analysis.due = Some(self.analysis.due.map_or(settled, |due| due.min(settled)));
+        }
+        let under_way = self.analysis.give_up.is_some();
+        if !under_way && self.analysis.due.is_some_and(|due| due <= now) {
+            self.analysis.due = None;
+            // WO 01/82077, FIG. 6, steps 610, 612, 620
+            let next = self.analysis.wanted.max(peer.wanted).saturating_add(1);
+            self.want(now, next);
+        }
+    }
+
+    fn want(&mut self, now: Nanos, analysis: u32) {
+        self.analysis.wanted = analysis;
+        let patience = self.setup.judging.bound.times(2).after(self.detection());
+        self.analysis.give_up = Some(now.after(patience));
+        self.urgent = true;
+    }
+
+    /// WO 01/82077, FIG. 7, step 718
+    fn conclude(&mut self, now: Nanos, analysis: u32, peer: PeerFound) {
+        let judging = &self.setup.judging;
+        let found = self.analysis.found;
+        let evidence = Evidence {
+            networks: judging.networks,
+            full_qos: weigh(judging.networks, &judging.weights),
+            both_faulted: judging.both_faulted,
+            local: Side {
+                configured: self.configured(),
+                operational: found.operational,
+                qos: found.qos,
+                duties: found.duties,
+            },
+            remote: Side {
+                configured: peer.configured,
+                operational: peer.operational,
+                qos: peer.qos,
+                duties: peer.duties,
+            },
+        };
+        let verdict = judge(&evidence);
+        let networks = judging.networks;
+        let again = judging.again;
+        self.analysis.closed = analysis;
+        self.analysis.give_up = None;
+        self.analysis.standing = Some(verdict);
+        self.tell(now, Event::Judged { analysis, verdict, evidence });
+        let mut bad = false;
+        for i in (0..self.channels.len()).filter(|i| networks >> i & 1 == 1) {
+            let channel = ChannelIndex(i as u8);
+            let is = |bits: u64| bits & channel.bit() != 0;
+            let facts = PathFacts {
+                carrier: is(self.carriers()),
+                heard: is(self.heard()),
+                peer_hears: is(peer.heard),
+                operational: is(found.operational),
+                peer_operational: is(peer.operational),
+            };
+            let placed = place(facts);
+            bad |= placed.is_some();
+            if std::mem::replace(&mut self.analysis.places.0[i], placed) != placed {
+                match placed {
+                    Some(place) => self.tell(now, Event::FaultPlaced { channel, place, facts }),
+                    None => self.tell(now, Event::FaultGone { channel }),
+                }
+            }
+        }
+        if bad && self.analysis.due.is_none() {
+            self.analysis.due = Some(now.after(again));
+        }
+    }
+}

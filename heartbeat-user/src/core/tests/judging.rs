@@ -1,0 +1,232 @@
+//! The distributed analysis and what follows from it, on a pair with two networks and a dedicated channel.
+
+use super::world::{A, B, World};
+use crate::{
+    config::Profile,
+    core::{BothFaulted, Event, Judging, Link, Nanos, Place, Reason, Verdict, Why},
+};
+
+const SECOND: Nanos = Nanos::from_millis(1_000);
+const BOUND: Nanos = Nanos::from_millis(600);
+
+fn judging() -> Judging {
+    Judging {
+        networks: 0b011,
+        weights: vec![100; 3],
+        needs: vec![0; 2],
+        both_faulted: BothFaulted::Nothing,
+        bound: BOUND,
+        again: SECOND.times(10),
+        hold: Nanos(0),
+    }
+}
+
+fn world_with(judging: Judging) -> World {
+    let mut world = World::new(Profile::Lan.timing());
+    for side in [A, B] {
+        world.sides[side].judging = judging.clone();
+        world.start(side);
+    }
+    world.run(SECOND.times(5));
+    world.assert_settled();
+    for side in [A, B] {
+        assert_eq!(
+            world.core(side).verdict(),
+            Some(Verdict::Nothing(Why::AllWell)),
+            "the first analysis is made at once"
+        );
+        world.sides[side].events.clear();
+    }
+    world
+}
+
+fn world() -> World {
+    world_with(judging())
+}
+
+/// A side's cable on a channel: both ways are cut, and its own carrier is gone.
+fn unplug(world: &mut World, side: usize, channel: usize, unplugged: bool) {
+    world.cut(A, channel, unplugged);
+    world.cut(B, channel, unplugged);
+    world.sides[side].links[channel] = Link::Present { index: 1, carrier: !unplugged };
+}
+
+fn judged(event: &Event) -> bool {
+    matches!(event, Event::Judged { .. })
+}
+
+fn placed(world: &World, side: usize, at: u8) -> Option<Place> {
+    world.sides[side].events.iter().rev().find_map(|(_, event)| match event {
+        Event::FaultPlaced { channel, place, .. } if channel.0 == at => Some(*place),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_cable_of_one_side_fails_that_side_on_evidence_from_both_and_its_groups_move_by_release_first() {
+    for side in [A, B] {
+        let mut world = world();
+        let cut_at = world.now;
+        unplug(&mut world, side, 0, true);
+        world.run(SECOND.times(5));
+        let mut held = [3, 3];
+        held[side] = 0;
+        assert_eq!(world.held(), held);
+        assert_eq!(world.core(side).verdict(), Some(Verdict::FailLocal));
+        assert_eq!(world.core(1 - side).verdict(), Some(Verdict::FailRemote));
+        assert_eq!(placed(&world, side, 0), Some(Place::LocalPortOrCable));
+        assert_eq!(placed(&world, 1 - side, 0), Some(Place::RemotePortOrCable));
+        let group = side as u64;
+        let let_go = |e: &Event| matches!(e, Event::GroupReleased { group: g } if g.bit() == 1 << group);
+        let claimed = |e: &Event| matches!(e, Event::GroupAcquiring { reason: Reason::PeerFailed, .. });
+        let (let_go, claimed) = (world.told(side, let_go), world.told(1 - side, claimed));
+        assert!(let_go.1 == 1 && claimed.1 == 1 && let_go.0 < claimed.0);
+        assert!(claimed.0 < Some(cut_at.after(BOUND.times(2)).after(SECOND)), "{claimed:?} after {cut_at}");
+        assert_eq!(world.duals, 0);
+        // The cable is back: it is told, and nothing moves back by itself.
+        unplug(&mut world, side, 0, false);
+        world.run(SECOND.times(5));
+        assert_eq!(world.held(), held);
+        assert_eq!(world.core(side).verdict(), Some(Verdict::Nothing(Why::AllWell)));
+        assert_eq!(world.told(side, |e| matches!(e, Event::FaultGone { .. })).1, 1);
+        assert_eq!((world.told(A, judged).1, world.told(B, judged).1), (2, 2), "one analysis a change");
+    }
+}
+
+#[test]
+fn a_network_that_failed_for_both_and_a_path_between_move_nothing() {
+    for (answers, place, verdict) in
+        [(0b110, Place::Network, Why::BothFaulted), (0b111, Place::PathBetween, Why::AllWell)]
+    {
+        let mut world = world();
+        world.cut(A, 0, true);
+        world.cut(B, 0, true);
+        world.sides.iter_mut().for_each(|s| s.answers = answers);
+        world.run(SECOND.times(5));
+        assert_eq!(world.held(), [1, 2]);
+        for side in [A, B] {
+            assert_eq!(placed(&world, side, 0), Some(place));
+            assert_eq!(world.core(side).verdict(), Some(Verdict::Nothing(verdict)));
+        }
+    }
+}
+
+#[test]
+fn a_one_way_path_is_named_with_its_direction_and_moves_nothing() {
+    let mut world = world();
+    world.cut(A, 1, true);
+    world.run(SECOND.times(5));
+    assert_eq!((placed(&world, A, 1), placed(&world, B, 1)), (Some(Place::OneWayToPeer), Some(Place::OneWayToUs)));
+    assert_eq!(world.held(), [1, 2]);
+}
+
+#[test]
+fn a_dead_dedicated_channel_is_an_event_and_nothing_else() {
+    let mut world = world();
+    unplug(&mut world, A, 2, true);
+    world.run(SECOND.times(5));
+    assert_eq!(world.held(), [1, 2]);
+    assert_eq!(world.told(A, judged).1 + world.told(B, judged).1, 0);
+    assert_eq!(world.told(B, |e| matches!(e, Event::ChannelBad { .. })).1, 1);
+}
+
+#[test]
+fn faults_on_both_sides_move_nothing_or_to_the_lesser_faulted() {
+    for (both_faulted, held) in [(BothFaulted::Nothing, [1, 2]), (BothFaulted::Lesser, [3, 0])] {
+        let mut world = world_with(Judging { both_faulted, weights: vec![100, 200, 0], ..judging() });
+        world.sides[A].answers = 0b110;
+        world.sides[B].answers = 0b101;
+        for side in [A, B] {
+            world.cut(side, 0, true);
+            world.cut(side, 1, true);
+        }
+        world.run(SECOND.times(5));
+        assert_eq!(world.held(), held);
+    }
+}
+
+#[test]
+fn too_little_qos_for_both_duties_moves_nothing() {
+    let mut world = world_with(Judging { needs: vec![150, 100], ..judging() });
+    unplug(&mut world, B, 1, true);
+    world.run(SECOND.times(5));
+    assert_eq!(world.core(A).verdict(), Some(Verdict::Nothing(Why::NotSufficient)));
+    assert_eq!(world.held(), [1, 2]);
+}
+
+#[test]
+fn many_channels_that_fail_at_once_cause_one_analysis() {
+    let mut world = world();
+    unplug(&mut world, B, 0, true);
+    unplug(&mut world, B, 1, true);
+    world.run(SECOND.times(5));
+    assert_eq!(world.held(), [3, 0]);
+    assert!(world.told(A, judged).1 <= 2, "carriers and silence may be noticed an analysis apart, no more");
+}
+
+#[test]
+fn a_peer_that_falls_silent_in_an_analysis_ends_it_and_is_judged_by_its_silence() {
+    let mut world = world();
+    unplug(&mut world, B, 0, true);
+    world.run(Nanos::from_millis(500));
+    world.sides[B].power_off(world.now);
+    world.run(SECOND.times(3));
+    assert_eq!(world.held(), [3, 0]);
+    assert_eq!(world.core(A).verdict(), None);
+}
+
+#[test]
+fn an_analysis_that_the_other_side_never_finishes_is_given_up_and_asked_for_again() {
+    let mut world = world();
+    world.sides[B].judging.bound = SECOND.times(3_600);
+    unplug(&mut world, A, 0, true);
+    world.run(SECOND.times(30));
+    assert_eq!(world.held(), [1, 2], "half of the facts move nothing");
+    assert!(world.told(A, |e| matches!(e, Event::AnalysisGivenUp { done_there: false, .. })).1 >= 2);
+}
+
+#[test]
+fn within_the_hold_time_a_verdict_moves_no_group_again() {
+    let mut world = world_with(Judging { hold: SECOND.times(60), again: SECOND, ..judging() });
+    unplug(&mut world, A, 0, true);
+    world.run(SECOND.times(3));
+    assert_eq!(world.held(), [0, 3]);
+    unplug(&mut world, A, 0, false);
+    world.run(SECOND.times(3));
+    unplug(&mut world, B, 0, true);
+    world.run(SECOND.times(20));
+    assert_eq!(world.held(), [2, 1], "group 0 just moved, group 1 too: both stay until the hold time is over");
+}
+
+/// Cables, networks, directions, stalls, crashes and loss at random; `World::check` after every step.
+#[test]
+fn whatever_fails_no_group_has_two_holders_while_a_channel_works() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let only = number("HEARTBEAT_SEED");
+    let seeds = only.map_or(0..number("HEARTBEAT_SEEDS").unwrap_or(60), |seed| seed..seed + 1);
+    for seed in seeds {
+        println!("replay with HEARTBEAT_SEED={seed}");
+        let mut world = world();
+        world.trace = only.is_some();
+        world.random = super::world::Random::new(seed);
+        for _ in 0..100 {
+            let (side, channel) = (world.random.below(2) as usize, world.random.below(3) as usize);
+            let on = world.random.below(2) == 0;
+            match world.random.below(8) {
+                0 => world.sides[side].links[channel] = Link::Present { index: 1, carrier: on },
+                1 => world.sides[side].answers ^= 1 << channel,
+                2 => world.cut(side, channel, on),
+                3 => {
+                    let span = Nanos::from_millis(world.random.below(900));
+                    world.stall(side, span);
+                }
+                4 if world.sides[side].core.is_some() => world.sides[side].kill(),
+                4 | 5 if world.sides[side].core.is_none() => world.start(side),
+                6 => world.paths[side][channel].lost = if on { 0 } else { world.random.below(1_000) },
+                _ => world.cut_all(false),
+            }
+            let span = Nanos::from_millis(world.random.below(1_500));
+            world.run(span);
+        }
+    }
+}
