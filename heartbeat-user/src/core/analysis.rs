@@ -184,8 +184,10 @@ impl Core {
         let cause = (self.heard() & networks, peer.heard & networks, self.carriers() & networks, self.pairing.peer());
         if self.analysis.cause != Some(cause) {
             self.analysis.cause = Some(cause);
-            // What failed together is noticed within a detection time: the carrier first, the silence last.
-            let settled = now.after(self.detection().min(self.setup.judging.bound));
+            // What failed together is noticed here within a detection time, the carrier first, the silence last; and the
+            // peer says what it noticed within an interval more.
+            let noticed = self.detection().after(self.setup.timing.interval.times(2));
+            let settled = now.after(noticed.min(self.setup.judging.bound));
             self.analysis.due = Some(self.analysis.due.map_or(settled, |due| due.min(settled)));
         }
         let under_way = self.analysis.give_up.is_some();
@@ -199,6 +201,7 @@ impl Core {
 
     fn want(&mut self, now: Nanos, analysis: u32) {
         self.analysis.wanted = analysis;
+        self.analysis.due = None;
         let patience = self.setup.judging.bound.times(2).after(self.detection());
         self.analysis.give_up = Some(now.after(patience));
         self.urgent = true;
