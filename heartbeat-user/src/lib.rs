@@ -5,5 +5,6 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod dataplane;
+pub mod probe;
 pub mod status;
 pub mod takeover;

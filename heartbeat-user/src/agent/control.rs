@@ -9,6 +9,7 @@ use crate::{
     config::{Config, PairKeys, check_host},
     core::ChannelIndex,
     dataplane::{XdpMode, bell, clock},
+    probe::{self, Finding, Network, Plan},
     status::{ControlEvent, Journal, Sources, Status, socket_path},
     takeover::{Done, Order},
 };
@@ -39,6 +40,7 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts) -> Re
         journal,
         parts,
         readers: JoinSet::new(),
+        probes: JoinSet::new(),
         ended: Ended::Stopped,
         ending: false,
         restart: None,
@@ -52,6 +54,7 @@ struct Control<'a> {
     journal: Journal,
     parts: Parts,
     readers: JoinSet<()>,
+    probes: JoinSet<(u32, Vec<Finding>)>,
     ended: Ended,
     /// Threads are about to end.
     ending: bool,
@@ -89,6 +92,9 @@ impl Control<'_> {
                 }
                 Ok((stream, _)) = listener.accept() => self.answer(stream),
                 Some(_) = self.readers.join_next(), if !self.readers.is_empty() => {}
+                Some(Ok((analysis, findings))) = self.probes.join_next(), if !self.probes.is_empty() => {
+                    self.probed(analysis, &findings)?;
+                }
                 Ok(mut guard) = readable(&mut logger) => {
                     guard.get_inner_mut().flush();
                     guard.clear_ready();
@@ -160,11 +166,38 @@ impl Control<'_> {
         while let Ok(report) = self.parts.reports.try_recv() {
             match report {
                 Report::Event { time_ns, event } => self.journal.core(time_ns, &event),
-                Report::Probe(_) => {}
+                Report::Probe(analysis) => self.probe(analysis),
                 Report::Attach(channel) => self.attach(channel),
                 Report::Takeover(done) => self.tell_takeover(done),
             }
         }
+    }
+
+    /// WO 01/82077, FIG. 7, step 714: the local analysis. Whoever asks waits for it, but not for ever.
+    fn probe(&mut self, analysis: u32) {
+        let Options { config, node, .. } = self.options;
+        let judged = config.channels.iter().filter(|c| !c.probe.is_empty());
+        let networks: Vec<_> = judged
+            .map(|c| Network {
+                channel: c.index,
+                interface: c.end(*node).interface.clone(),
+                own: c.end(*node).address,
+                targets: c.probe.clone(),
+            })
+            .collect();
+        let pause = Duration::from_nanos(config.judging.probe_pause.0);
+        let plan = Plan { rounds: config.judging.probe_rounds, pause };
+        self.probes.spawn(async move { (analysis, probe::analyse(&networks, plan, analysis).await) });
+    }
+
+    /// It ended.
+    fn probed(&self, analysis: u32, findings: &[Finding]) -> Result<()> {
+        let operational = findings.iter().filter(|f| f.operational).fold(0, |bits, f| bits | f.channel.bit());
+        for finding in findings {
+            let channel = self.options.config.channels[finding.channel.usize()].name.as_str();
+            log::debug!("analysis {analysis}, channel {channel}: {}", finding.why);
+        }
+        self.command(Command::Probed { analysis, operational })
     }
 
     /// The interface is another one than before.

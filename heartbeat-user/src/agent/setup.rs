@@ -117,7 +117,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         links,
         homes: config.groups.iter().map(|g| g.home).collect(),
         groups_digest: config.groups_digest(),
-        judging: crate::core::Judging::default(),
+        judging: config.core_judging(),
         incarnation,
         resumed,
     };

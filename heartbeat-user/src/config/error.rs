@@ -250,6 +250,11 @@ pub enum Fault {
     /// A service address on a dedicated channel.
     #[error("a dedicated channel has no clients; right would be a channel of kind \"network\"")]
     DedicatedChannel,
+    /// Something to probe on a dedicated channel.
+    #[error(
+        "a dedicated channel is not judged (its failure is reported and moves nothing); right would be to leave this out"
+    )]
+    NotJudged,
     /// More of something than there is room for.
     #[error("too many: at most {max} {what}")]
     TooMany {

@@ -22,7 +22,7 @@ pub use profiles::{Overrides, Profile, show};
 
 pub use crate::dataplane::XdpPreference;
 
-use crate::core::{ChannelIndex, GroupIndex, Node, Timing};
+use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Nanos, Node, Timing};
 use error::Report;
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
@@ -56,6 +56,8 @@ pub struct Config {
     pub profile: Profile,
     /// How heartbeats are received and sent.
     pub dataplane: Dataplane,
+    /// How faults are judged.
+    pub judging: Judging,
     /// The channels: 1 to 64, each at the place that its index says.
     pub channels: Vec<Channel>,
     /// The groups: at most 64, each at the place that its index says.
@@ -89,6 +91,21 @@ impl Default for Dataplane {
     }
 }
 
+/// `[judging]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Judging {
+    /// What to do where both controllers have faults (D5, D6). Default: nothing.
+    pub both_faulted: BothFaulted,
+    /// Groups of requests in one analysis (FIG. 8, steps 814 to 818). Default 3.
+    pub probe_rounds: u16,
+    /// The pause after each (812). Default: twice the interval, 20 ms to 1 s.
+    pub probe_pause: Nanos,
+    /// How often an analysis is repeated while a network has a fault. Default 10 s.
+    pub again: Nanos,
+    /// A group that moved is not moved again by a verdict within this time. Default 60 s.
+    pub hold: Nanos,
+}
+
 /// `[[channel]]`: one network path between the two controllers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Channel {
@@ -100,6 +117,10 @@ pub struct Channel {
     pub kind: ChannelKind,
     /// Controller a's and controller b's end; their addresses are of one family.
     pub ends: [End; 2],
+    /// Who answers as long as the network works (FIG. 8), of the ends' family. Where there is none, the channel is not judged.
+    pub probe: Vec<IpAddr>,
+    /// What its network counts in QOS (A5). Default 100.
+    pub weight: u32,
 }
 
 /// What a channel's path is.
@@ -143,6 +164,8 @@ pub struct Group {
     pub home: Node,
     /// At least one.
     pub addresses: Vec<ServiceAddress>,
+    /// The QOS that it needs (A6). Default 0.
+    pub needs: u32,
 }
 
 /// An address that clients use, on whichever controller holds its group.
@@ -201,14 +224,15 @@ impl Config {
     }
 
     fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let known = ["pair", "controller", "timing", "dataplane", "channel", "group"];
+        let known = ["pair", "controller", "timing", "dataplane", "judging", "channel", "group"];
         let root = Table::open(report, String::new(), 0, root, &known);
         let pair = sections::pair(&root, report);
         let hostnames = sections::hostnames(&root, report);
         let (profile, timing) = sections::timing(&root, report);
         let dataplane = sections::dataplane(&root, report);
+        let judging = sections::judging(&root, report, &timing);
         let (channels, groups) = topology::read(&root, report)?;
-        Some(Self { pair: pair?, hostnames, timing, profile, dataplane, channels, groups })
+        Some(Self { pair: pair?, hostnames, timing, profile, dataplane, judging, channels, groups })
     }
 
     /// Which controller this host is: `flag`, where given; otherwise the one whose name is `hostname`, in full or, where
@@ -247,16 +271,43 @@ impl Config {
         channel.end(node)
     }
 
-    /// Tells two different group tables apart: names, homes, channels, addresses and their order. The same on every
-    /// host and in every version, for it is compared between the two controllers.
+    /// The channels whose networks are judged (FIG. 9, step 914): those with somebody to probe.
+    #[must_use]
+    pub fn judged(&self) -> u64 {
+        self.channels.iter().filter(|c| !c.probe.is_empty()).fold(0, |mask, channel| mask | channel.index.bit())
+    }
+
+    /// What the judgement is set up with.
+    #[must_use]
+    pub fn core_judging(&self) -> crate::core::Judging {
+        let Judging { both_faulted, probe_rounds, probe_pause, again, hold } = self.judging;
+        crate::core::Judging {
+            networks: self.judged(),
+            weights: self.channels.iter().map(|c| c.weight).collect(),
+            needs: self.groups.iter().map(|g| g.needs).collect(),
+            both_faulted,
+            bound: probe_pause.times(probe_rounds.into()),
+            again,
+            hold,
+        }
+    }
+
+    /// Tells two different group tables apart: names, homes, needs, channels, addresses and their order; and what else both
+    /// must share to come to the same verdict. The same on every host and in every version, for it is compared between the two controllers.
     #[must_use]
     pub fn groups_digest(&self) -> u64 {
         let mut digest = SipHasher24::new();
+        digest.write(&[u8::from(self.judging.both_faulted == BothFaulted::Lesser)]);
+        for channel in &self.channels {
+            let weight = if channel.probe.is_empty() { 0 } else { channel.weight };
+            digest.write(&weight.to_be_bytes());
+        }
         for group in &self.groups {
             // Lengths first, so that no two tables come to the same bytes.
             digest.write(&[group.name.len() as u8]);
             digest.write(group.name.as_bytes());
             digest.write(&[group.home.wire()]);
+            digest.write(&group.needs.to_be_bytes());
             digest.write(&(group.addresses.len() as u32).to_be_bytes());
             for address in &group.addresses {
                 match address.address {

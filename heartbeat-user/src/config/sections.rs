@@ -3,8 +3,8 @@
 use super::error::{Fault, Report};
 use super::profiles::{Overrides, Profile};
 use super::table::{At, Table};
-use super::{Dataplane, Pair, XdpPreference};
-use crate::core::{Nanos, Timing};
+use super::{Dataplane, Judging, Pair, XdpPreference};
+use crate::core::{BothFaulted, Nanos, Timing};
 use std::path::PathBuf;
 
 /// The port that IANA assigned to `ha-cluster`.
@@ -125,5 +125,34 @@ pub(super) fn dataplane(root: &Table<'_>, report: &mut Report<'_>) -> Dataplane 
     Dataplane {
         xdp: xdp.unwrap_or(default.xdp),
         priority: priority.and_then(|priority| u8::try_from(priority.value).ok()).unwrap_or(default.priority),
+    }
+}
+
+/// `[judging]`: how faults are judged.
+pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing) -> Judging {
+    const MS: fn(u64) -> Nanos = Nanos::from_millis;
+    const KNOWN: [&str; 5] = ["both_faulted", "probe_rounds", "probe_pause", "again", "hold"];
+    let default = Judging {
+        both_faulted: BothFaulted::Nothing,
+        probe_rounds: 3,
+        probe_pause: timing.interval.times(2).clamp(MS(20), MS(1_000)),
+        again: MS(10_000),
+        hold: MS(60_000),
+    };
+    let Some(table) = root.table(report, "judging", &KNOWN, "a table [judging]") else {
+        return default;
+    };
+    let choices = [("nothing", BothFaulted::Nothing), ("lesser", BothFaulted::Lesser)];
+    let both_faulted = table.choice(report, "both_faulted", "\"nothing\" or \"lesser\"", &choices);
+    let rounds = table.integer(report, "probe_rounds", 1..=10);
+    let [pause, again, hold] =
+        [("probe_pause", MS(3)..=MS(10_000)), ("again", MS(100)..=MS(3_600_000)), ("hold", Nanos(0)..=MS(86_400_000))]
+            .map(|(key, range)| value(&table.duration(report, key, range)));
+    Judging {
+        both_faulted: both_faulted.unwrap_or(default.both_faulted),
+        probe_rounds: rounds.and_then(|n| u16::try_from(n.value).ok()).unwrap_or(default.probe_rounds),
+        probe_pause: pause.unwrap_or(default.probe_pause),
+        again: again.unwrap_or(default.again),
+        hold: hold.unwrap_or(default.hold),
     }
 }

@@ -36,7 +36,7 @@ fn channels<'t>(root: &Table<'t>, report: &mut Report<'_>, taken: &mut Taken<'t>
     let mut channels = Vec::new();
     for (i, value) in tables.iter().enumerate() {
         let path = called("channel", i + 1, value.get_ref());
-        let known = ["name", "kind", "a", "b"];
+        let known = ["name", "kind", "a", "b", "probe", "weight"];
         if let Some(table) = Table::of(report, path, value, &known, "a table [[channel]]") {
             channels.push(channel(i, &table, report, taken));
         }
@@ -61,6 +61,9 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
         report.value(b.span.clone(), table.name("b.address"), fault);
     }
 
+    let own = [&a.1, &b.1].map(|end| end.as_ref().map(|end| end.value));
+    let probe = probe(table, report, kind, own);
+    let weight = table.integer(report, "weight", 1..=1_000).map_or(100, |weight| weight.value as u32);
     let whole = || {
         let whole = |(interface, address): (Option<At<&str>>, Option<At<IpAddr>>)| {
             Some(End { interface: interface?.value.to_owned(), address: address?.value })
@@ -70,9 +73,48 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
             name: name.as_ref()?.value.to_owned(),
             kind: kind?,
             ends: [whole(a)?, whole(b)?],
+            probe: probe?,
+            weight,
         })
     };
     ReadChannel { name: name.as_ref().map(|name| name.value), kind, whole: whole() }
+}
+
+/// Who is probed: of the ends' family, and neither end.
+fn probe(
+    table: &Table<'_>,
+    report: &mut Report<'_>,
+    kind: Option<ChannelKind>,
+    ends: [Option<IpAddr>; 2],
+) -> Option<Vec<IpAddr>> {
+    const RIGHT: &str = "at most 8 addresses such as [\"192.0.2.254\"], who answer as long as the network works";
+    const ONE: &str = "the address of somebody else in the network, of the same family as the channel's ends";
+    const MOST: usize = 8;
+    let list = table.array(report, "probe", RIGHT);
+    at_most(report, list.get(MOST).map(|value| value.span()), &table.name("probe"), "addresses to probe", MOST);
+    let mut targets = Vec::new();
+    for (n, value) in list.iter().enumerate() {
+        let name = table.name(&format!("probe[{}]", n + 1));
+        let Some(text) = value.get_ref().as_str() else {
+            report.value(value.span(), name, Fault::BadText { right: ONE });
+            return None;
+        };
+        let fault = match parse_address(text, ONE) {
+            _ if kind == Some(ChannelKind::Dedicated) => Fault::NotJudged,
+            Err(fault) => fault,
+            Ok(address) if ends.iter().flatten().any(|end| *end == address || end.is_ipv4() != address.is_ipv4()) => {
+                Fault::BadText { right: ONE }
+            }
+            Ok(address) if targets.contains(&address) => Fault::BadText { right: "each address once" },
+            Ok(address) => {
+                targets.push(address);
+                continue;
+            }
+        };
+        report.value(value.span(), name, fault);
+        return None;
+    }
+    Some(targets)
 }
 
 fn kind(table: &Table<'_>, report: &mut Report<'_>) -> Option<ChannelKind> {
@@ -146,7 +188,7 @@ fn groups<'t>(
     let mut addresses_before = 0;
     for (i, value) in tables.iter().enumerate() {
         let path = called("group", i + 1, value.get_ref());
-        let known = ["name", "home", "addresses"];
+        let known = ["name", "home", "addresses", "needs"];
         let table = Table::of(report, path, value, &known, "a table [[group]]");
         let group = table.and_then(|table| group(i, &table, report, taken, channels, &mut addresses_before));
         groups = groups.zip(group).map(|(mut groups, group)| {
@@ -188,7 +230,9 @@ fn group<'t>(
         let entry = Table::of(report, path, value, &["channel", "cidr"], ADDRESSES);
         addresses.push(entry.and_then(|entry| service_address(&label, &entry, report, taken, channels)));
     }
+    let needs = table.integer(report, "needs", 0..=1_000_000).map_or(0, |needs| needs.value as u32);
     Some(Group {
+        needs,
         index: GroupIndex(u8::try_from(i).ok()?),
         name: name?.value.to_owned(),
         home: home?,

@@ -59,7 +59,7 @@ impl AsRawFd for Bell {
 /// When the runtime cannot watch it.
 pub fn watch<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: `T` lends a descriptor that lives as long as it does (AsFd), and the AsyncFd owns it; none of the types that
-    // are watched here (bells, ring buffers) ever exchanges its descriptor.
+    // are watched here (bells, ring buffers, sockets) ever exchanges its descriptor.
     unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }.map_err(io::Error::from)
 }
 

@@ -35,7 +35,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 
 #[test]
 fn keys_of_later_work_are_not_silently_accepted() {
-    for (table, key) in [("[[channel]]\n", "probe"), ("[[group]]\n", "on_acquire"), ("[[group]]\n", "on_release")] {
+    for (table, key) in [("[[group]]\n", "on_acquire"), ("[[group]]\n", "on_release")] {
         let said = said(&edited(table, &format!("{table}{key} = []\n")));
         assert!(said.contains(&format!("{key}: unknown key; known here: \"name\"")), "{said}");
     }
@@ -434,4 +434,23 @@ fn a_flood_of_problems_is_cut_short_and_counted() {
 fn a_long_or_strange_value_is_repeated_only_in_part_and_without_control_characters() {
     let said = said(&edited("\"lan\"", &format!("\"\"\"\u{9b}{}\"\"\"", "x".repeat(5_000))));
     assert!(said.len() < 300 && said.contains("...: not one of") && !said.contains('\u{9b}'), "{said}");
+}
+
+#[test]
+fn what_cannot_be_probed_is_refused() {
+    let channel = "[[channel]]\n";
+    for (list, right) in [
+        ("[\"192.0.2.1\"]", "somebody else in the network"),
+        ("[\"2001:db8::1\"]", "of the same family"),
+        ("[\"192.0.2.300\"]", "somebody else in the network"),
+        ("[\"224.0.0.1\"]", "multicast"),
+        ("[7]", "somebody else in the network"),
+        ("\"192.0.2.254\"", "at most 8 addresses"),
+        ("[\"192.0.2.9\", \"192.0.2.9\"]", "each address once"),
+    ] {
+        let said = said(&edited(channel, &format!("{channel}probe = {list}\n")));
+        assert!(said.contains("probe") && said.contains(right), "{list}: {said}");
+    }
+    let said = said(&edited("kind = \"dedicated\"\n", "kind = \"dedicated\"\nprobe = [\"192.0.2.254\"]\n"));
+    assert!(said.contains("a dedicated channel is not judged"), "{said}");
 }
