@@ -139,7 +139,7 @@ async fn ask(
     // WO 01/82077, FIG. 8, step 820
     let receive = async {
         loop {
-            let (from, buffer) = socket.async_io(Interest::READABLE, |socket| take(socket)).await?;
+            let (from, buffer) = socket.async_io(Interest::READABLE, take).await?;
             if network.targets.contains(&from) && request::is_reply(kind, secret, analysis, network.channel, &buffer) {
                 return io::Result::Ok(from);
             }
