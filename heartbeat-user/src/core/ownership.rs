@@ -453,6 +453,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wished_for_is_claimed_once_the_peer_knows_of_the_wish_and_holds_it_no_more() {
+        let wish = Facts { wants: 2, ..GOOD };
+        assert_eq!(steps(&mut a(1, 1), wish), [], "it may claim its home's group before it hears of the wish");
+        assert_eq!(steps(&mut a(1, 1), Facts { heeded: true, peer_owned: 2, ..wish }), [], "not released yet");
+        let claimed = steps(&mut a(1, 1), Facts { heeded: true, ..wish });
+        assert_eq!(claimed, [Step::Acquire(G1, Reason::PeerFailed)]);
+        assert_eq!(steps(&mut a(1, 1), Facts { heeded: true, peer_wants: 2, ..wish }), [], "and not where both wish");
+    }
+
+    #[test]
+    fn a_wish_is_granted_by_a_failed_holder_only_and_its_home_does_not_take_the_group_back() {
+        let wished = Facts { peer_wants: 1, ..GOOD };
+        assert_eq!(steps(&mut a(1, 1), wished), []);
+        let mut failed = a(1, 1);
+        let facts = Facts { failed: true, ..wished };
+        assert_eq!(steps(&mut failed, facts), [Step::Release(G0, Reason::WeFailed)]);
+        assert!(failed.released(G0));
+        assert_eq!(steps(&mut failed, facts), []);
+        assert_eq!(steps(&mut failed, GOOD), [Step::Acquire(G0, Reason::Home)], "unless the peer wishes no more");
+    }
+
+    #[test]
     fn of_two_holders_the_higher_term_keeps_it() {
         let both = Facts { peer_owned: 1, peer_term: 5, ..GOOD };
         let mut lower = a(1, 4);
