@@ -298,9 +298,10 @@ impl Config {
     pub fn groups_digest(&self) -> u64 {
         let mut digest = SipHasher24::new();
         digest.write(&[u8::from(self.judging.both_faulted == BothFaulted::Lesser)]);
-        for channel in &self.channels {
-            let weight = if channel.probe.is_empty() { 0 } else { channel.weight };
-            digest.write(&weight.to_be_bytes());
+        // A channel that only one side has, and that is not judged, is told apart from this.
+        for channel in self.channels.iter().filter(|channel| !channel.probe.is_empty()) {
+            digest.write(&[channel.index.0]);
+            digest.write(&channel.weight.to_be_bytes());
         }
         for group in &self.groups {
             // Lengths first, so that no two tables come to the same bytes.
