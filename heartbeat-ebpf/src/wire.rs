@@ -59,6 +59,8 @@ pub mod flags {
     pub const RESTARTING: u8 = 4;
     /// The sender's agent is being stopped for good: what it no longer owns may be taken at once.
     pub const LEAVING: u8 = 8;
+    /// What the sender wants, somebody asked it to: whoever holds that lets go of it, whatever was judged.
+    pub const ASKED: u8 = 16;
 }
 
 /// A message where it lies: in a packet, in a map, in a buffer. Nothing is copied until a field is asked for.

@@ -6,10 +6,10 @@ use super::{
     shared::{Command, Report},
 };
 use crate::{
-    config::{Config, PairKeys, check_host},
+    config::{Channel, Config, PairKeys, check_host},
     core::ChannelIndex,
     dataplane::{XdpMode, bell, clock},
-    probe::{self, Finding, Network, Plan},
+    probe::{self, Network, Plan},
     status::{ControlEvent, Journal, Sources, Status, socket_path},
     takeover::{Done, Order},
 };
@@ -54,7 +54,7 @@ struct Control<'a> {
     journal: Journal,
     parts: Parts,
     readers: JoinSet<()>,
-    probes: JoinSet<(u32, Vec<Finding>)>,
+    probes: JoinSet<Command>,
     ended: Ended,
     /// Threads are about to end.
     ending: bool,
@@ -92,9 +92,7 @@ impl Control<'_> {
                 }
                 Ok((stream, _)) = listener.accept() => self.answer(stream),
                 Some(_) = self.readers.join_next(), if !self.readers.is_empty() => {}
-                Some(Ok((analysis, findings))) = self.probes.join_next(), if !self.probes.is_empty() => {
-                    self.probed(analysis, &findings)?;
-                }
+                Some(Ok(found)) = self.probes.join_next(), if !self.probes.is_empty() => self.command(found)?,
                 Ok(mut guard) = readable(&mut logger) => {
                     guard.get_inner_mut().flush();
                     guard.clear_ready();
@@ -167,6 +165,8 @@ impl Control<'_> {
             match report {
                 Report::Event { time_ns, event } => self.journal.core(time_ns, &event),
                 Report::Probe(analysis) => self.probe(analysis),
+                Report::Look(number) => self.look(number),
+                Report::Fence => {}
                 Report::Attach(channel) => self.attach(channel),
                 Report::Takeover(done) => self.tell_takeover(done),
             }
@@ -175,29 +175,34 @@ impl Control<'_> {
 
     /// WO 01/82077, FIG. 7, step 714: the local analysis. Whoever asks waits for it, but not for ever.
     fn probe(&mut self, analysis: u32) {
-        let Options { config, node, .. } = self.options;
-        let judged = config.channels.iter().filter(|c| !c.probe.is_empty());
-        let networks: Vec<_> = judged
-            .map(|c| Network {
-                channel: c.index,
-                interface: c.end(*node).interface.clone(),
-                own: c.end(*node).address,
-                targets: c.probe.clone(),
-            })
-            .collect();
-        let pause = Duration::from_nanos(config.judging.probe_pause.0);
-        let plan = Plan { rounds: config.judging.probe_rounds, pause };
-        self.probes.spawn(async move { (analysis, probe::analyse(&networks, plan, analysis).await) });
+        let (networks, plan) = self.networks();
+        self.probes.spawn(async move {
+            let findings = probe::analyse(&networks, plan, analysis).await;
+            let operational = findings.iter().filter(|f| f.operational).fold(0, |bits, f| bits | f.channel.bit());
+            Command::Probed { analysis, operational }
+        });
     }
 
-    /// It ended.
-    fn probed(&self, analysis: u32, findings: &[Finding]) -> Result<()> {
-        let operational = findings.iter().filter(|f| f.operational).fold(0, |bits, f| bits | f.channel.bit());
-        for finding in findings {
-            let channel = self.options.config.channels[finding.channel.usize()].name.as_str();
-            log::debug!("analysis {analysis}, channel {channel}: {}", finding.why);
-        }
-        self.command(Command::Probed { analysis, operational })
+    /// Whether it is us who are cut off.
+    fn look(&mut self, number: u32) {
+        let (networks, plan) = self.networks();
+        self.probes.spawn(async move {
+            let any = probe::any_answers(&networks, plan, number).await;
+            Command::Looked { number, any }
+        });
+    }
+
+    fn networks(&self) -> (Vec<Network>, Plan) {
+        let Options { config, node, .. } = self.options;
+        let network = |c: &Channel| Network {
+            channel: c.index,
+            interface: c.end(*node).interface.clone(),
+            own: c.end(*node).address,
+            targets: c.probe.clone(),
+        };
+        let judged = config.channels.iter().filter(|c| !c.probe.is_empty());
+        let pause = Duration::from_nanos(config.judging.probe_pause.0);
+        (judged.map(network).collect(), Plan { rounds: config.judging.probe_rounds, pause })
     }
 
     /// The interface is another one than before.

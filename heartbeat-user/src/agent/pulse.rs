@@ -205,6 +205,7 @@ impl Pulse {
                 Command::Probed { analysis, operational } => {
                     self.core.handle_probed(clock::monotonic(), analysis, operational);
                 }
+                Command::Looked { number, any } => self.core.handle_looked(clock::monotonic(), number, any),
                 Command::Stop => self.core.handle_stop(clock::monotonic()),
                 Command::Restart => self.core.handle_restart(),
             }
@@ -264,6 +265,18 @@ impl Pulse {
                 Action::Probe(analysis) => {
                     told |= self.reports.try_send(Report::Probe(analysis)).is_ok();
                 }
+                // One that does not arrive is asked for again.
+                Action::Look(number) => {
+                    told |= self.reports.try_send(Report::Look(number)).is_ok();
+                }
+                Action::Fence => {
+                    if self.reports.try_send(Report::Fence).is_ok() {
+                        told = true;
+                    } else {
+                        self.core.handle_fenced(now, false);
+                    }
+                }
+                Action::Echo(_) => {}
                 Action::Exit => exit = true,
             }
         }

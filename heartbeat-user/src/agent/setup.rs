@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{Config, End, PairKeys, XdpPreference, check_host},
-    core::{ChannelIndex, Core, GroupIndex, Link, Nanos, Node, PeerState, Resumed, Setup, Timing},
+    core::{ChannelIndex, Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup, Timing},
     dataplane::{
         Adopted, Kernel, Settings, Tables, XdpMode,
         bell::Bell,
@@ -116,6 +116,10 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         timing: config.timing,
         links,
         homes: config.groups.iter().map(|g| g.home).collect(),
+        failback: vec![None; config.groups.len()],
+        guards: Guards { by_probe: config.judged() != 0, ..Guards::default() },
+        patience: Nanos::from_millis(10_000),
+        maintenance: false,
         groups_digest: config.groups_digest(),
         judging: config.core_judging(),
         incarnation,

@@ -47,6 +47,13 @@ pub enum Command {
         /// The networks that answered, a bit each.
         operational: u64,
     },
+    /// A look at our own networks ended.
+    Looked {
+        /// Its number.
+        number: u32,
+        /// Whether any answered.
+        any: bool,
+    },
     /// End for good: release everything and say so.
     Stop,
     /// End for a new life: keep everything.
@@ -65,6 +72,10 @@ pub enum Report {
     },
     /// The local analysis of this number is to be run.
     Probe(u32),
+    /// It is to be looked whether any of our networks answers.
+    Look(u32),
+    /// The fence hook is to be run.
+    Fence,
     /// A channel's interface wants the XDP program.
     Attach(ChannelIndex),
     /// What the takeover thread did.

@@ -284,7 +284,9 @@ impl Config {
         crate::core::Judging {
             networks: self.judged(),
             weights: self.channels.iter().map(|c| c.weight).collect(),
+            checks: Vec::new(),
             needs: self.groups.iter().map(|g| g.needs).collect(),
+            rise: Nanos::from_millis(5_000),
             both_faulted,
             bound: probe_pause.times(probe_rounds.into()),
             again,

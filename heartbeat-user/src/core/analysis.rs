@@ -19,6 +19,8 @@ pub struct Judging {
     pub networks: u64,
     /// What each channel's network counts in QOS.
     pub weights: Vec<u32>,
+    /// What each health check counts in QOS.
+    pub checks: Vec<u32>,
     /// The QOS that each group needs.
     pub needs: Vec<u32>,
     /// What to do where both have faults.
@@ -27,6 +29,8 @@ pub struct Judging {
     pub bound: Nanos,
     /// While a network's channel is bad, the analysis is repeated this often.
     pub again: Nanos,
+    /// A network that did not answer counts again only once it has answered for so long.
+    pub rise: Nanos,
     /// A group that moved is not moved again by a verdict within this time.
     pub hold: Nanos,
 }
@@ -66,17 +70,21 @@ impl PeerFound {
     }
 }
 
-/// What an analysis would be made anew for: channels heard here and there, carriers, the peer's life.
-type Cause = (u64, u64, u64, u64);
+/// What an analysis would be made anew for: channels heard here and there, carriers, health checks, the peer's life.
+type Cause = (u64, u64, u64, u64, u64);
 
 /// Where the analysis stands.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Analysis {
     /// The analysis that we ask for.
     wanted: u32,
     /// The one that the local part is running of.
     running: Option<u32>,
     found: Found,
+    /// The health checks that succeed, a bit each.
+    healthy: u64,
+    /// Since when each network has answered again; none: it never failed to.
+    rising: [Option<Rising>; MAX_CHANNELS],
     /// The last one that was decided or given up.
     closed: u32,
     cause: Option<Cause>,
@@ -87,19 +95,62 @@ pub(super) struct Analysis {
     /// What the last one came to, for as long as it stands.
     pub(super) standing: Option<Verdict>,
     /// The places that were told, by channel.
-    places: Places,
+    places: [Option<super::Place>; MAX_CHANNELS],
 }
 
-#[derive(Clone, Debug)]
-struct Places([Option<super::Place>; MAX_CHANNELS]);
-
-impl Default for Places {
-    fn default() -> Self {
-        Self([None; MAX_CHANNELS])
-    }
+/// Of a network that failed to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rising {
+    Silent,
+    Answers { since: Nanos },
 }
 
 impl Analysis {
+    pub(super) fn new(judging: &Judging) -> Self {
+        Self {
+            wanted: 0,
+            running: None,
+            found: Found::default(),
+            healthy: all(&judging.checks),
+            rising: [None; MAX_CHANNELS],
+            closed: 0,
+            cause: None,
+            due: None,
+            give_up: None,
+            standing: None,
+            places: [None; MAX_CHANNELS],
+        }
+    }
+
+    /// The networks that count, of those that answered: those that failed only once they have answered for long enough.
+    fn damp(&mut self, now: Nanos, networks: u64, answered: u64, rise: Nanos) -> u64 {
+        let mut counted = answered;
+        for i in (0..MAX_CHANNELS).filter(|i| networks >> i & 1 == 1) {
+            let rising = &mut self.rising[i];
+            *rising = match *rising {
+                _ if answered >> i & 1 == 0 => Some(Rising::Silent),
+                None => None,
+                Some(_) if rise == Nanos(0) => None,
+                Some(Rising::Silent) => Some(Rising::Answers { since: now }),
+                Some(Rising::Answers { since }) if now.since(since) >= rise => None,
+                answers => answers,
+            };
+            if rising.is_some() {
+                counted &= !(1 << i);
+            }
+        }
+        counted
+    }
+
+    /// The first time at which a network that answers again counts.
+    fn risen(&self, rise: Nanos) -> Option<Nanos> {
+        let since = |r: &Option<Rising>| match *r {
+            Some(Rising::Answers { since }) => Some(since.after(rise)),
+            _ => None,
+        };
+        self.rising.iter().filter_map(since).min()
+    }
+
     /// For the message: wanted, done, operational, QOS, duties.
     pub(super) const fn said(&self) -> (u32, u32, u64, u32, u32) {
         (self.wanted, self.found.id, self.found.operational, self.found.qos, self.found.duties)
@@ -117,19 +168,40 @@ impl Analysis {
     }
 }
 
+/// All of a list's bits.
+const fn all(weights: &[u32]) -> u64 {
+    if weights.len() >= 64 { u64::MAX } else { (1 << weights.len()) - 1 }
+}
+
+const MS: Nanos = Nanos::from_millis(1);
+
 impl Core {
     /// A local analysis ended: the networks that answered, a bit each (FIG. 8).
     pub fn handle_probed(&mut self, now: Nanos, analysis: u32, operational: u64) {
         if self.analysis.running != Some(analysis) {
             return;
         }
-        let operational = operational & self.setup.judging.networks;
-        let qos = weigh(operational, &self.setup.judging.weights);
+        let judging = &self.setup.judging;
+        let answered = operational & judging.networks;
+        let operational = self.analysis.damp(now, judging.networks, answered, judging.rise);
+        let healthy = self.analysis.healthy;
+        let qos = weigh(operational, &judging.weights).saturating_add(weigh(healthy, &judging.checks));
         let duties = weigh(self.ownership.owned(), &self.setup.judging.needs);
         self.analysis.running = None;
         self.analysis.found = Found { id: analysis, operational, qos, duties };
-        self.tell(now, Event::NetworksProbed { analysis, operational, qos });
+        self.tell(now, Event::NetworksProbed { analysis, answered, operational, healthy, qos });
         self.urgent = true;
+    }
+
+    /// A health check succeeds from now on, or fails.
+    pub fn handle_check(&mut self, _now: Nanos, check: usize, healthy: bool) {
+        let bit = all(&self.setup.judging.checks) & 1_u64.checked_shl(check as u32).unwrap_or(0);
+        self.analysis.healthy = if healthy { self.analysis.healthy | bit } else { self.analysis.healthy & !bit };
+    }
+
+    /// Whether there is anything to judge.
+    pub(super) fn judges(&self) -> bool {
+        self.setup.judging.networks != 0 || !self.setup.judging.checks.is_empty()
     }
 
     /// The verdict that stands, where the last analysis came to one and the peer is there.
@@ -140,8 +212,7 @@ impl Core {
 
     /// FIG. 6 from step 608 on: asks, runs, decides.
     pub(super) fn analyse(&mut self, now: Nanos) {
-        let networks = self.setup.judging.networks;
-        if networks == 0 {
+        if !self.judges() {
             return;
         }
         if self.peer != PeerState::Good {
@@ -181,7 +252,8 @@ impl Core {
     /// Whether something happened that an analysis is to be made for, or it is time for the next.
     fn ask(&mut self, now: Nanos, peer: PeerFound) {
         let networks = self.setup.judging.networks;
-        let cause = (self.heard() & networks, peer.heard & networks, self.carriers() & networks, self.pairing.peer());
+        let (heard, carriers, healthy) = (self.heard() & networks, self.carriers() & networks, self.analysis.healthy);
+        let cause = (heard, peer.heard & networks, carriers, healthy, self.pairing.peer());
         if self.analysis.cause != Some(cause) {
             self.analysis.cause = Some(cause);
             // What failed together is noticed here within a detection time, the carrier first, the silence last; and the
@@ -213,7 +285,8 @@ impl Core {
         let found = self.analysis.found;
         let evidence = Evidence {
             networks: judging.networks,
-            full_qos: weigh(judging.networks, &judging.weights),
+            full_qos: weigh(judging.networks, &judging.weights)
+                .saturating_add(weigh(all(&judging.checks), &judging.checks)),
             both_faulted: judging.both_faulted,
             local: Side {
                 configured: self.configured(),
@@ -230,7 +303,7 @@ impl Core {
         };
         let verdict = judge(&evidence);
         let networks = judging.networks;
-        let again = judging.again;
+        let (again, rise) = (judging.again, judging.rise);
         self.analysis.closed = analysis;
         self.analysis.give_up = None;
         self.analysis.standing = Some(verdict);
@@ -248,15 +321,17 @@ impl Core {
             };
             let placed = place(facts);
             bad |= placed.is_some();
-            if std::mem::replace(&mut self.analysis.places.0[i], placed) != placed {
+            if std::mem::replace(&mut self.analysis.places[i], placed) != placed {
                 match placed {
                     Some(place) => self.tell(now, Event::FaultPlaced { channel, place, facts }),
                     None => self.tell(now, Event::FaultGone { channel }),
                 }
             }
         }
-        if bad && self.analysis.due.is_none() {
-            self.analysis.due = Some(now.after(again));
+        let risen = self.analysis.risen(rise);
+        bad |= found.qos < evidence.full_qos;
+        if (bad || risen.is_some()) && self.analysis.due.is_none() {
+            self.analysis.due = Some(now.after(again).min(risen.unwrap_or(Nanos::NEVER).max(now.after(MS))));
         }
     }
 }

@@ -21,6 +21,14 @@ pub enum Reason {
     PeerFailed,
     /// Both judged us to be failed (936), and the peer takes over.
     WeFailed,
+    /// An operator ordered it to be held here.
+    Ordered,
+    /// It is handed over: somebody asked for that here or there.
+    HandedOver,
+    /// It goes home: both controllers have been well for as long as configured.
+    FailedBack,
+    /// Its home does not take it.
+    Unheld,
     /// The agent is being stopped.
     Stopping,
     /// None of its addresses could be added.
@@ -31,11 +39,19 @@ pub enum Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Withheld {
-    /// None of our own channels has a carrier: it is us who are cut off.
+    /// None of our own channels has a carrier, or none of our own networks answers: it is us who are cut off.
     Isolated,
     /// Heartbeats arrive that are not our peer's: another key, pair, channel or letter; or recordings, or a peer that does
     /// not hear us. Somebody is there.
     Stranger,
+    /// An operator wants nothing to move, here or there.
+    Maintenance,
+    /// The peer could not let go of it, and left.
+    Kept,
+    /// The peer's host answers, its agent stands still, and the grace for that is not over.
+    PeerStalled,
+    /// The fence hook failed: the peer may still be at work.
+    NotFenced,
 }
 
 /// What the two controllers' configurations differ in.
@@ -66,7 +82,8 @@ pub enum Event {
     /// Some channel works.
     PeerGood,
     /// All channels are at zero (FIG. 6, steps 604, 606). `overshoot_ns`: what the verdict came late.
-    PeerDead { silent_ns: Option<Nanos>, overshoot_ns: Option<Nanos> },
+    /// `stalled_ns`: its host still answers, and its agent has stood still for so long.
+    PeerDead { silent_ns: Option<Nanos>, overshoot_ns: Option<Nanos>, stalled_ns: Option<Nanos> },
     /// The peer said that it is being stopped.
     PeerLeft,
     /// The peer said that its agent is being restarted.
@@ -79,12 +96,25 @@ pub enum Event {
     GroupReleasing { group: GroupIndex, reason: Reason },
     /// A group's addresses are gone.
     GroupReleased { group: GroupIndex },
+    /// A group could not be let go of: it is held on.
+    GroupKept { group: GroupIndex },
+    /// An operator wants a group to be held here, or there.
+    HandOverOrdered { group: GroupIndex, here: bool },
+    /// That was not to be had in time, or not any more.
+    HandOverGivenUp { group: GroupIndex },
+    /// An operator wants nothing to move until further notice, or no longer so.
+    Maintenance { on: bool },
+    /// The same, said by the peer.
+    PeerMaintenance { on: bool },
+    /// The fence hook is run: nothing is taken from the silent peer before it succeeds.
+    Fencing,
     /// Both controllers held a group, for at most this long.
     DualOwnership { group: GroupIndex, kept_by: Node, at_most_ns: Nanos },
     /// The peer is silent and its groups are not acquired.
     TakeoverWithheld { reason: Withheld },
-    /// A local analysis ended (FIG. 8): the networks that answered, a bit each, and the QOS that they come to.
-    NetworksProbed { analysis: u32, operational: u64, qos: u32 },
+    /// A local analysis ended (FIG. 8): the networks that answered, a bit each; those of them that count, since they have
+    /// not failed to shortly before; the health checks that succeed; and the QOS that all of that comes to.
+    NetworksProbed { analysis: u32, answered: u64, operational: u64, healthy: u64, qos: u32 },
     /// Both controllers' analyses are there, and this follows (FIG. 7, step 718; FIG. 9).
     Judged { analysis: u32, verdict: Verdict, evidence: Evidence },
     /// An analysis was not done on both sides in time: nothing follows from it.

@@ -8,6 +8,7 @@ mod analysis;
 mod counter;
 mod event;
 mod generator;
+mod guard;
 mod judge;
 mod ownership;
 mod pairing;
@@ -16,23 +17,28 @@ mod peer;
 mod tests;
 mod types;
 mod view;
+mod wish;
 
 pub use analysis::Judging;
 pub use counter::State as ChannelState;
 pub use event::{Difference, Event, Reason, Withheld};
+pub use guard::Guards;
 pub use judge::{BothFaulted, Evidence, PathFacts, Place, Side, Verdict, Why, judge, place, weigh};
 pub use peer::PeerState;
 pub use types::*;
 pub use view::ChannelView;
+pub use wish::{OperatorOrder, Refusal};
 
 use analysis::Analysis;
 use counter::{Change, Counter};
 use generator::{Generator, Step as SocketStep};
+use guard::Watch;
 use heartbeat_ebpf::wire::flags;
 use ownership::{Facts, Ownership, Step};
 use pairing::Pairing;
 use peer::PeerSaid;
 use std::collections::VecDeque;
+use wish::Wish;
 
 /// What the driver has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +54,17 @@ pub enum Action {
     /// Add and announce the group's addresses, then say [`Core::handle_acquired`]. Where the reason is a dead peer, first
     /// take a fresh look whether any own channel has a carrier; if none has, say [`Core::handle_isolated`] instead.
     Acquire(GroupIndex, Reason),
-    /// Remove the group's addresses, then say [`Core::handle_released`].
+    /// Remove the group's addresses, then say [`Core::handle_released`]; or, where it could not be let go of and its
+    /// addresses are in place again, [`Core::handle_release_failed`].
     Release(GroupIndex),
     /// Run the local analysis of this number (FIG. 8), then say [`Core::handle_probed`].
     Probe(u32),
+    /// Look whether any of our networks answers, then say [`Core::handle_looked`] with this number.
+    Look(u32),
+    /// Ask the peer's host for a sign of life, then say [`Core::handle_echo`] if there is one.
+    Echo(ChannelIndex),
+    /// Run the fence hook, then say [`Core::handle_fenced`].
+    Fence,
     /// Tell the operator; it happened at this time.
     Tell(Nanos, Event),
     /// Everything is released and said: end.
@@ -73,6 +86,14 @@ pub struct Setup {
     pub links: Vec<Link>,
     /// The homes of the groups.
     pub homes: Vec<Node>,
+    /// Of each group: how long both controllers must have been well before it goes home by itself.
+    pub failback: Vec<Option<Nanos>>,
+    /// The guards of a claim from a silent peer.
+    pub guards: Guards,
+    /// An order to hand over is given up after this.
+    pub patience: Nanos,
+    /// Whether an operator wants nothing to move.
+    pub maintenance: bool,
     /// A digest of the groups' definitions.
     pub groups_digest: u64,
     /// How this pair judges.
@@ -146,8 +167,8 @@ pub struct Core {
     pairing: Pairing,
     ownership: Ownership,
     analysis: Analysis,
-    /// What our last wish was, and since when.
     wish: Wish,
+    watch: Watch,
     peer: PeerState,
     peer_known: bool,
     /// When this pairing began: what its peer sends from then on answers to something later.
@@ -169,14 +190,6 @@ pub struct Core {
     actions: VecDeque<Action>,
 }
 
-/// The groups that we wish to be handed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Wish {
-    groups: u64,
-    /// When the last of them was added: what the peer sends in answer to something later, it sends knowing.
-    since: Nanos,
-}
-
 /// Stalls shorter than this are for the histogram, not for the operator.
 const NOTEWORTHY: Nanos = Nanos::from_millis(10);
 /// Copies of the last message of a life: one lost must not cost a detection time.
@@ -190,7 +203,7 @@ impl Core {
         let resumed = setup.resumed.unwrap_or(Resumed { peer_incarnation: 0, owned: 0, term: 0 });
         let listen_until = now.after(timing.detection());
         let ownership = Ownership::new(setup.node, &setup.homes, resumed.owned, resumed.term, listen_until)
-            .holding(setup.judging.hold);
+            .holding(setup.judging.hold, timing.detection());
         let channels = setup
             .links
             .iter()
@@ -209,8 +222,9 @@ impl Core {
             actions: VecDeque::with_capacity(channels.len() * 16 + setup.homes.len() * 8 + 32),
             channels,
             ownership,
-            analysis: Analysis::default(),
+            analysis: Analysis::new(&setup.judging),
             wish: Wish::default(),
+            watch: Watch::default(),
             peer: PeerState::Unknown,
             peer_known: false,
             paired_at: now,
@@ -219,7 +233,7 @@ impl Core {
             next_send: now,
             expected: now,
             period: timing.period,
-            flags: 0,
+            flags: if setup.maintenance { flags::MAINTENANCE } else { 0 },
             urgent: false,
             said_state: (resumed.owned, 0, 0),
             farewells: None,
@@ -338,6 +352,13 @@ impl Core {
         }
     }
 
+    /// The group could not be let go of, and is held on.
+    pub fn handle_release_failed(&mut self, now: Nanos, group: GroupIndex) {
+        if self.ownership.release_failed(now, group) {
+            self.tell(now, Event::GroupKept { group });
+        }
+    }
+
     /// The agent is to end for good: release, say `leaving`, exit.
     pub fn handle_stop(&mut self, now: Nanos) {
         if self.flags & flags::LEAVING == 0 {
@@ -400,37 +421,26 @@ impl Core {
         self.actions.push_back(Action::Tell(now, event));
     }
 
-    /// What we wish to be handed: everything that we do not hold, where the peer is failed.
-    fn wish(&mut self, now: Nanos) {
-        let moves = self.peer == PeerState::Good && !self.said.differs[1] && self.flags & flags::LEAVING == 0;
-        let groups = match self.analysis.standing {
-            Some(Verdict::FailRemote) if moves => self.ownership.movable(now) & !self.ownership.owned(),
-            _ => 0,
-        };
-        if groups & !self.wish.groups != 0 {
-            self.wish.since = now;
-        }
-        self.wish.groups = groups;
-    }
-
     fn decide(&mut self, now: Nanos) {
         self.wish(now);
-        let peer_good = self.peer == PeerState::Good;
-        let stranger_for = self.setup.timing.interval.times(self.setup.timing.failed_waits.into());
+        let (peer_wants, asked, _, kept) = self.peer_wish();
+        let failed = self.analysis.standing == Some(Verdict::FailLocal);
         let facts = Facts {
-            peer_good,
+            peer_good: self.peer == PeerState::Good,
             wants: self.wish.groups,
+            wants_for: self.wish.why,
             heeded: self.said.echo_sent_ns >= self.wish.since.0,
-            peer_wants: self.said.wanted,
-            failed: self.analysis.standing == Some(Verdict::FailLocal),
+            peer_wants,
+            granted: if asked || failed { peer_wants } else { 0 },
+            granted_for: if asked { Reason::HandedOver } else { Reason::WeFailed },
+            maintenance: self.in_maintenance(),
+            kept,
+            guard: self.guard(now),
             peer_dead: self.peer == PeerState::Bad,
-            peer_known: self.peer_known,
             peer_leaving: self.said.flags & flags::LEAVING != 0,
             peer_owned: self.said.owned,
             peer_term: self.said.term,
             same_groups: !self.said.differs[1],
-            isolated: self.isolated(),
-            stranger: self.channels.iter().filter_map(|c| c.stranger_at).any(|at| now.since(at) <= stranger_for),
         };
         let (actions, alone_at) = (&mut self.actions, self.alone_at);
         let mut acquired = [None; MAX_GROUPS];
@@ -459,10 +469,10 @@ impl Core {
             }
         }
         let leaving = self.flags & flags::LEAVING != 0;
-        if leaving && self.farewells.is_none() && self.ownership.owned() == 0 {
+        if leaving && self.farewells.is_none() && self.ownership.owned() & !self.ownership.kept() == 0 {
             self.farewells = Some(FAREWELLS);
         }
-        let state = (self.ownership.owned(), self.wish.groups, self.flags);
+        let state = (self.ownership.owned(), self.wanted(), self.flags_said());
         if state != self.said_state {
             self.said_state = state;
             self.urgent = true;
@@ -491,6 +501,10 @@ impl Core {
                     SocketStep::Wait => &[],
                 };
                 self.actions.extend(actions);
+                let c = &self.channels[i];
+                if c.generator.is_open() && c.counter.last_arrival().is_some() && self.is_silent(i, now) {
+                    self.actions.push_back(Action::Echo(channel));
+                }
             }
         } else if self.urgent {
             self.send_on_open_channels();
@@ -520,6 +534,8 @@ impl Core {
             .min(self.next_send)
             .min(self.ownership.deadline(now))
             .min(self.analysis.deadline())
+            .min(self.wish_deadline(now))
+            .min(self.guard_deadline(now))
             .max(now)
     }
 }

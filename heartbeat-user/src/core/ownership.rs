@@ -21,8 +21,6 @@ pub struct Facts {
     pub peer_good: bool,
     /// All channels are dead.
     pub peer_dead: bool,
-    /// The peer was heard at least once in this life of ours.
-    pub peer_known: bool,
     /// It said that it leaves.
     pub peer_leaving: bool,
     /// The groups that it holds.
@@ -35,14 +33,31 @@ pub struct Facts {
     pub heeded: bool,
     /// The groups that the peer wishes to be handed.
     pub peer_wants: u64,
-    /// Both controllers judged us to be failed.
-    pub failed: bool,
+    /// Those of them that are the peer's to have, if we let go of them.
+    pub granted: u64,
+    /// Why they are: a verdict, or a wish of somebody's.
+    pub granted_for: Reason,
+    /// Why we wish for what we wish for.
+    pub wants_for: Reason,
+    /// An operator wants nothing to move, here or there.
+    pub maintenance: bool,
+    /// Groups that the peer kept when it left: it could not let go of them.
+    pub kept: u64,
+    /// What the guards say where the peer is silent.
+    pub guard: Guard,
     /// It counts the same groups as we do.
     pub same_groups: bool,
-    /// None of our own channels has a carrier.
-    pub isolated: bool,
-    /// Heartbeats that are not our peer's arrived within the last wait.
-    pub stranger: bool,
+}
+
+/// What the guards say of a claim from a silent peer (rule 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing speaks against it.
+    Clear,
+    /// One of them has yet to answer.
+    Asking,
+    /// One objects.
+    Objects(Withheld),
 }
 
 /// What to do about a group.
@@ -77,10 +92,25 @@ struct Group {
     failing: bool,
     /// Since when it is, or is not, held here.
     moved_at: Option<Nanos>,
+    /// It could not be let go of: not tried again before this time, nor while the peer goes on wishing.
+    kept_until: Option<Nanos>,
+    /// Since when neither holds it.
+    unheld_since: Option<Nanos>,
+    /// Since when the peer has held it, or tried to.
+    peers_since: Option<Nanos>,
+    /// How often it let go of it again soon after.
+    let_go: u8,
 }
 
 /// How long a group rests after none of its addresses could be added.
 const REST: Nanos = Nanos::from_millis(1_000);
+/// How long a group that could not be let go of is kept before that is tried again.
+const KEEP: Nanos = Nanos::from_millis(10_000);
+/// So often, and each time so soon, does a home let go of a group before the other wishes for it.
+const TRIES: u8 = 3;
+const TRY: Nanos = Nanos::from_millis(120_000);
+/// A group that its home does not take within this time, and two detection times, is the other's to wish for.
+const UNHELD: Nanos = Nanos::from_millis(5_000);
 
 /// All groups of the pair, as this controller holds them.
 #[derive(Clone, Debug)]
@@ -95,6 +125,7 @@ pub struct Ownership {
     withheld: Option<Withheld>,
     stopping: bool,
     hold: Nanos,
+    unheld: Nanos,
 }
 
 impl Ownership {
@@ -105,23 +136,62 @@ impl Ownership {
         let groups = homes
             .iter()
             .enumerate()
-            .map(|(i, &home)| Group { home, holding: holding(i), dual: false, failing: false, moved_at: None })
+            .map(|(i, &home)| Group {
+                home,
+                holding: holding(i),
+                dual: false,
+                failing: false,
+                moved_at: None,
+                kept_until: None,
+                unheld_since: None,
+                peers_since: None,
+                let_go: 0,
+            })
             .collect();
-        Self { node, groups, term, highest_seen: term, listen_until, withheld: None, stopping: false, hold: Nanos(0) }
+        Self {
+            node,
+            groups,
+            term,
+            highest_seen: term,
+            listen_until,
+            withheld: None,
+            stopping: false,
+            hold: Nanos(0),
+            unheld: UNHELD,
+        }
     }
 
-    /// A group that moved is not moved again by a verdict within this time.
+    /// A group that moved is not moved again by a verdict within `hold`; its home listens for `detection` at its start.
     #[must_use]
-    pub const fn holding(mut self, hold: Nanos) -> Self {
-        self.hold = hold;
+    pub const fn holding(mut self, hold: Nanos, detection: Nanos) -> Self {
+        (self.hold, self.unheld) = (hold, UNHELD.after(detection.times(2)));
         self
+    }
+
+    /// The groups that are at home here.
+    #[must_use]
+    pub fn at_home(&self) -> u64 {
+        self.which(|g| g.home == self.node)
+    }
+
+    /// The groups that are not taken up by their home, and that nothing failed with here.
+    #[must_use]
+    pub fn left_lying(&self, now: Nanos) -> u64 {
+        let lies = |g: &Group| g.unheld_since.is_some_and(|since| g.let_go >= TRIES || now.since(since) >= self.unheld);
+        self.which(|g| lies(g) && g.home != self.node && !g.failing && g.holding == Holding::Standby)
+    }
+
+    /// The groups that we hold although we tried to let go of them.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.which(|g| g.holding == Holding::Held && g.kept_until.is_some())
     }
 
     /// The groups that a verdict may move now.
     #[must_use]
     pub fn movable(&self, now: Nanos) -> u64 {
         let rested = |g: &Group| g.moved_at.is_none_or(|at| now.since(at) >= self.hold);
-        self.groups.iter().enumerate().filter(|(_, g)| rested(g)).fold(0, |bits, (i, _)| bits | 1 << i)
+        self.which(rested)
     }
 
     /// Our term.
@@ -149,7 +219,11 @@ impl Ownership {
     }
 
     fn bits(&self, which: impl Fn(Holding) -> bool) -> u64 {
-        self.groups.iter().enumerate().filter(|(_, g)| which(g.holding)).fold(0, |bits, (i, _)| bits | 1 << i)
+        self.which(|g| which(g.holding))
+    }
+
+    fn which(&self, which: impl Fn(&Group) -> bool) -> u64 {
+        self.groups.iter().enumerate().filter(|(_, g)| which(g)).fold(0, |bits, (i, _)| bits | 1 << i)
     }
 
     /// The peer's term was heard: what we claim from now on goes beyond it.
@@ -198,6 +272,15 @@ impl Ownership {
         self.change(group, Holding::Releasing, Holding::Standby)
     }
 
+    /// The group could not be let go of: it is held on, addresses and all.
+    pub fn release_failed(&mut self, now: Nanos, group: GroupIndex) -> bool {
+        let changed = self.change(group, Holding::Releasing, Holding::Held);
+        if changed {
+            self.groups[group.usize()].kept_until = Some(now.after(KEEP));
+        }
+        changed
+    }
+
     /// Something is not acquired, for this reason. Whether that is new.
     pub fn withhold(&mut self, reason: Withheld) -> bool {
         self.withheld.replace(reason) != Some(reason)
@@ -221,7 +304,10 @@ impl Ownership {
             _ => None,
         });
         let listening = (self.listen_until > now).then_some(self.listen_until);
-        resting.chain(listening).min().unwrap_or(Nanos::NEVER)
+        let lying = self.groups.iter().filter_map(|g| g.unheld_since).map(|since| since.after(self.unheld));
+        let kept = self.groups.iter().filter_map(|g| g.kept_until);
+        let later = lying.chain(kept).filter(|at| *at > now);
+        resting.chain(listening).chain(later).min().unwrap_or(Nanos::NEVER)
     }
 
     /// What follows from the facts, given to `step` in order.
@@ -231,6 +317,7 @@ impl Ownership {
                 g.holding = Holding::Standby;
             }
         }
+        self.note(now, facts);
         if self.stopping {
             self.release_all(&mut step);
             return;
@@ -241,12 +328,36 @@ impl Ownership {
         }
         if facts.peer_good {
             self.withheld = None;
-            if facts.same_groups {
+            if facts.same_groups && !facts.maintenance {
                 self.hand_over(now, facts, &mut step);
                 self.claim_unheld(now, facts, &mut step);
             }
         } else if facts.peer_dead {
             self.claim_from_the_dead(facts, &mut step);
+        }
+    }
+
+    /// Since when a group lies there, and whether one that is kept may be let go of again.
+    fn note(&mut self, now: Nanos, facts: &Facts) {
+        for (i, g) in self.groups.iter_mut().enumerate() {
+            let bit = GroupIndex(i as u8).bit();
+            let ours = !matches!(g.holding, Holding::Standby | Holding::Resting { .. });
+            let lies = facts.peer_good && facts.same_groups && !ours && facts.peer_owned & bit == 0;
+            g.unheld_since = if lies { g.unheld_since.or(Some(now)) } else { None };
+            let peers = facts.peer_good && facts.peer_owned & bit != 0;
+            let since = if peers { g.peers_since.or(Some(now)) } else { None };
+            match std::mem::replace(&mut g.peers_since, since) {
+                Some(began) if !peers && now.since(began) < TRY => g.let_go = g.let_go.saturating_add(1),
+                Some(began) if now.since(began) >= TRY => g.let_go = 0,
+                _ => {}
+            }
+            if ours {
+                g.let_go = 0;
+            }
+            let asked = facts.peer_good && facts.granted & bit != 0;
+            if g.holding != Holding::Held || (!asked && !self.stopping && g.kept_until.is_some_and(|at| at <= now)) {
+                g.kept_until = None;
+            }
         }
     }
 
@@ -269,7 +380,7 @@ impl Ownership {
                 g.dual = true;
                 step(Step::Dual(group, keeper));
             }
-            if keeper != node && g.holding == Holding::Held {
+            if keeper != node && g.holding == Holding::Held && g.kept_until.is_none() {
                 g.holding = Holding::Releasing;
                 step(Step::Release(group, Reason::PeerHasPrecedence));
             }
@@ -277,14 +388,15 @@ impl Ownership {
         both != 0
     }
 
-    /// WO 01/82077, FIG. 6, steps 642, 644: both judged that the remote takes over from the local, and it wishes to.
+    /// WO 01/82077, FIG. 6, steps 642, 644: both judged that the remote takes over from the local, and it wishes to; or it
+    /// asks on behalf of somebody.
     fn hand_over(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
         for (i, g) in self.groups.iter_mut().enumerate() {
             let group = GroupIndex(i as u8);
-            if facts.failed && facts.peer_wants & group.bit() != 0 && g.holding == Holding::Held {
+            if facts.granted & group.bit() != 0 && g.holding == Holding::Held && g.kept_until.is_none() {
                 g.holding = Holding::Releasing;
                 g.moved_at = Some(now);
-                step(Step::Release(group, Reason::WeFailed));
+                step(Step::Release(group, facts.granted_for));
             }
         }
     }
@@ -300,7 +412,7 @@ impl Ownership {
             if facts.wants & group.bit() != 0 && facts.peer_wants & group.bit() == 0 {
                 if facts.heeded {
                     self.groups[i].moved_at = Some(now);
-                    self.claim(group, Reason::PeerFailed, step);
+                    self.claim(group, facts.wants_for, step);
                 }
             } else if self.groups[i].home == self.node {
                 if facts.peer_wants & group.bit() == 0 {
@@ -317,12 +429,11 @@ impl Ownership {
         if self.groups.iter().all(|g| g.holding != Holding::Standby) {
             return;
         }
-        let objection = if facts.isolated {
-            Some(Withheld::Isolated)
-        } else if facts.stranger && !facts.peer_known {
-            Some(Withheld::Stranger)
-        } else {
-            None
+        let objection = match facts.guard {
+            _ if facts.maintenance => Some(Withheld::Maintenance),
+            Guard::Clear => None,
+            Guard::Asking => return,
+            Guard::Objects(reason) => Some(reason),
         };
         if let Some(reason) = objection {
             if self.withhold(reason) {
@@ -330,13 +441,25 @@ impl Ownership {
             }
             return;
         }
-        self.withheld = None;
+        if facts.kept == 0 {
+            self.withheld = None;
+        }
         let reason = if facts.peer_leaving { Reason::PeerLeft } else { Reason::PeerDead };
         for i in 0..self.groups.len() {
-            if self.groups[i].holding == Holding::Standby {
-                self.claim(GroupIndex(i as u8), reason, step);
+            let group = GroupIndex(i as u8);
+            if self.groups[i].holding == Holding::Standby && facts.kept & group.bit() == 0 {
+                self.claim(group, reason, step);
             }
         }
+        if facts.kept != 0 && self.withhold(Withheld::Kept) {
+            step(Step::Withhold(Withheld::Kept));
+        }
+    }
+
+    /// Whether there is anything to claim from a silent peer.
+    #[must_use]
+    pub fn would_claim(&self) -> bool {
+        !self.stopping && self.groups.iter().any(|g| g.holding == Holding::Standby)
     }
 
     fn claim(&mut self, group: GroupIndex, reason: Reason, step: &mut impl FnMut(Step)) {
@@ -350,7 +473,7 @@ impl Ownership {
 
     fn release_all(&mut self, step: &mut impl FnMut(Step)) {
         for (i, g) in self.groups.iter_mut().enumerate() {
-            if g.holding == Holding::Held {
+            if g.holding == Holding::Held && g.kept_until.is_none() {
                 g.holding = Holding::Releasing;
                 step(Step::Release(GroupIndex(i as u8), Reason::Stopping));
             }
@@ -369,17 +492,19 @@ mod tests {
     const GOOD: Facts = Facts {
         peer_good: true,
         peer_dead: false,
-        peer_known: true,
         peer_leaving: false,
         peer_owned: 0,
         peer_term: 0,
         wants: 0,
         heeded: false,
         peer_wants: 0,
-        failed: false,
+        granted: 0,
+        granted_for: Reason::WeFailed,
+        wants_for: Reason::PeerFailed,
+        maintenance: false,
+        kept: 0,
         same_groups: true,
-        isolated: false,
-        stranger: false,
+        guard: Guard::Clear,
     };
     const DEAD: Facts = Facts { peer_good: false, peer_dead: true, ..GOOD };
     const SILENT: Facts = Facts { peer_good: false, ..GOOD };
@@ -430,7 +555,7 @@ mod tests {
     #[test]
     fn an_isolated_controller_claims_nothing_and_says_so_once() {
         let mut o = a(0, 0);
-        let facts = Facts { isolated: true, ..DEAD };
+        let facts = Facts { guard: Guard::Objects(Withheld::Isolated), ..DEAD };
         assert_eq!(steps(&mut o, facts), [Step::Withhold(Withheld::Isolated)]);
         assert_eq!(steps(&mut o, facts), []);
         assert_eq!(o.withheld(), Some(Withheld::Isolated));
@@ -438,10 +563,62 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_stops_a_claim_only_where_the_peer_was_never_heard() {
-        let facts = Facts { stranger: true, peer_known: false, ..DEAD };
-        assert_eq!(steps(&mut a(0, 0), facts), [Step::Withhold(Withheld::Stranger)]);
-        assert_eq!(steps(&mut a(0, 0), Facts { peer_known: true, ..facts }).len(), 2);
+    fn while_a_guard_has_not_answered_nothing_is_claimed_nor_said() {
+        let mut o = a(0, 0);
+        assert_eq!(steps(&mut o, Facts { guard: Guard::Asking, ..DEAD }), []);
+        assert_eq!(o.withheld(), None);
+    }
+
+    #[test]
+    fn in_maintenance_nothing_moves_whatever_happens_and_that_is_said_where_something_would() {
+        let mut o = a(1, 1);
+        for facts in [GOOD, Facts { granted: 1, peer_wants: 1, ..GOOD }, Facts { wants: 2, heeded: true, ..GOOD }] {
+            assert_eq!(steps(&mut o, Facts { maintenance: true, ..facts }), []);
+        }
+        let dead = Facts { maintenance: true, ..DEAD };
+        assert_eq!(steps(&mut o, dead), [Step::Withhold(Withheld::Maintenance)]);
+        o.stop();
+        assert_eq!(steps(&mut o, dead), [Step::Release(G0, Reason::Stopping)], "but who is stopped lets go");
+    }
+
+    #[test]
+    fn what_a_leaving_peer_could_not_let_go_of_is_not_claimed() {
+        let mut o = a(0, 0);
+        let facts = Facts { peer_leaving: true, kept: 2, ..DEAD };
+        let expected = [Step::Acquire(G0, Reason::PeerLeft), Step::Withhold(Withheld::Kept)];
+        assert_eq!(steps(&mut o, facts), expected);
+        assert_eq!(steps(&mut o, facts), []);
+    }
+
+    #[test]
+    fn a_group_that_could_not_be_let_go_of_is_kept_until_the_wish_is_withdrawn_and_a_while_has_passed() {
+        let mut o = a(1, 1);
+        let granted = Facts { granted: 1, peer_wants: 1, ..GOOD };
+        assert_eq!(steps(&mut o, granted), [Step::Release(G0, Reason::WeFailed)]);
+        assert!(o.release_failed(NOW, G0) && o.held() == 1 && o.kept() == 1);
+        let at = |o: &mut Ownership, after: Nanos, facts: &Facts| {
+            let mut steps = Vec::new();
+            o.decide(NOW.after(after), facts, |s| steps.push(s));
+            steps
+        };
+        assert_eq!(at(&mut o, KEEP, &granted), [], "it still wishes");
+        assert_eq!(at(&mut o, Nanos(1), &GOOD), []);
+        assert_eq!(at(&mut o, Nanos(2), &granted), [], "too early");
+        assert_eq!(at(&mut o, KEEP, &GOOD), []);
+        assert_eq!(at(&mut o, KEEP, &granted), [Step::Release(G0, Reason::WeFailed)]);
+        assert!(o.release_failed(NOW, G0));
+        o.stop();
+        assert_eq!(at(&mut o, Nanos(3), &GOOD), [], "nor is it tried again at the end");
+    }
+
+    #[test]
+    fn what_its_home_does_not_take_is_left_lying_for_the_other_unless_it_failed_there_too() {
+        let mut o = a(1, 1);
+        steps(&mut o, GOOD);
+        assert_eq!((o.left_lying(NOW), o.left_lying(NOW.after(UNHELD))), (0, 2));
+        assert_eq!(o.deadline(NOW), NOW.after(UNHELD));
+        steps(&mut o, Facts { peer_owned: 2, ..GOOD });
+        assert_eq!(o.left_lying(NOW.after(UNHELD)), 0);
     }
 
     #[test]
@@ -467,7 +644,7 @@ mod tests {
         let wished = Facts { peer_wants: 1, ..GOOD };
         assert_eq!(steps(&mut a(1, 1), wished), []);
         let mut failed = a(1, 1);
-        let facts = Facts { failed: true, ..wished };
+        let facts = Facts { granted: 1, ..wished };
         assert_eq!(steps(&mut failed, facts), [Step::Release(G0, Reason::WeFailed)]);
         assert!(failed.released(G0));
         assert_eq!(steps(&mut failed, facts), []);

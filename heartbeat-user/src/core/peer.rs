@@ -36,6 +36,7 @@ impl Core {
         self.learn(now, message);
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         c.echo = Some((message.sent_ns, arrived));
+        self.watch.answered = None;
         if c.counter.heard(&self.setup.timing, message.sequence, arrived) == Some(Change::Opened) {
             self.tell(now, Event::ChannelGood { channel });
         }
@@ -110,6 +111,11 @@ impl Core {
         if before.interval_us != message.interval_us {
             self.stretch(message.interval_us);
         }
+        for (on, changed) in [(true, !before.flags & message.flags), (false, before.flags & !message.flags)] {
+            if changed & flags::MAINTENANCE != 0 {
+                self.tell(now, Event::PeerMaintenance { on });
+            }
+        }
         let began = !before.flags & message.flags;
         if began & flags::LEAVING != 0 {
             self.tell(now, Event::PeerLeft);
@@ -157,6 +163,7 @@ impl Core {
         }
         self.peer = judged;
         if judged == PeerState::Good {
+            self.watch.peer_lives();
             self.tell(now, Event::PeerGood);
             return;
         }
@@ -164,6 +171,8 @@ impl Core {
         let silent_ns = last.map(|last| now.since(last));
         let allowed = self.detection();
         let overshoot_ns = silent_ns.filter(|_| self.setup.timing.from_arrival).map(|s| s.since(allowed));
-        self.tell(now, Event::PeerDead { silent_ns, overshoot_ns });
+        self.watch.dead_since = now;
+        let stalled_ns = self.watch.answered.map(|(at, stalled)| stalled.after(now.since(at)));
+        self.tell(now, Event::PeerDead { silent_ns, overshoot_ns, stalled_ns });
     }
 }

@@ -23,10 +23,11 @@ impl Core {
     /// The message that is due on a channel: one more is sent (FIG. 5, step 516).
     pub fn message(&mut self, now: Nanos, channel: ChannelIndex) -> Option<Message> {
         let working = self.peer == PeerState::Good;
+        let wanted = self.wanted();
+        let flags = self.flags_said();
         let configured = self.configured();
         let heard = self.heard();
         let (analysis_wanted, analysis_done, operational, qos, duties_qos) = self.analysis.said();
-        let master = if self.setup.node == Node::A { flags::MASTER } else { 0 };
         let c = self.channels.get_mut(channel.usize())?;
         if !c.generator.is_open() {
             return None;
@@ -36,7 +37,7 @@ impl Core {
             pair_id: self.setup.pair_id,
             node: self.setup.node.wire(),
             channel: channel.0,
-            flags: self.flags | master,
+            flags,
             key_id: self.setup.key_id,
             interval_us: u32::try_from(self.setup.timing.interval.0 / 1_000).unwrap_or(u32::MAX),
             incarnation: self.pairing.own(),
@@ -55,7 +56,7 @@ impl Core {
             analysis_done,
             qos,
             duties_qos,
-            wanted: self.wish.groups,
+            wanted,
         })
     }
 
@@ -123,6 +124,19 @@ impl Core {
     #[must_use]
     pub const fn differences(&self) -> [bool; 3] {
         self.said.differs
+    }
+
+    /// The wishes and offers that the peer is told of.
+    pub(super) fn wanted(&self) -> u64 {
+        let kept = if self.flags & flags::LEAVING != 0 { self.ownership.kept() } else { 0 };
+        self.wish.said(self.ownership.owned(), kept)
+    }
+
+    /// The flags that it is told.
+    pub(super) fn flags_said(&self) -> u8 {
+        let master = if self.setup.node == Node::A { flags::MASTER } else { 0 };
+        let asked = if self.wish.is_asked() { flags::ASKED } else { 0 };
+        self.flags | master | asked
     }
 
     pub(super) fn configured(&self) -> u64 {

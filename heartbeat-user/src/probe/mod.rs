@@ -65,12 +65,7 @@ pub struct Finding {
 
 /// Probes all networks at once; a finding each, in their order. Takes at most `rounds` times `pause`, and some scheduling.
 pub async fn analyse(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Finding> {
-    let secret = Secret::new();
-    let links = links(networks);
-    let mut tasks = JoinSet::new();
-    for (place, (network, link)) in networks.iter().cloned().zip(links).enumerate() {
-        tasks.spawn(async move { (place, probe(&network, link, plan, analysis, secret).await) });
-    }
+    let mut tasks = all(networks, plan, analysis);
     let mut found: Vec<_> = networks
         .iter()
         .map(|n| Finding { channel: n.channel, operational: false, why: "the probe ended early".into() })
@@ -81,6 +76,27 @@ pub async fn analyse(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Fin
         }
     }
     found
+}
+
+/// Whether any of the networks answers: the first one's answer ends it. Takes at most as long as an analysis.
+pub async fn any_answers(networks: &[Network], plan: Plan, analysis: u32) -> bool {
+    let mut tasks = all(networks, plan, analysis);
+    while let Some(joined) = tasks.join_next().await {
+        if joined.is_ok_and(|(_, finding)| finding.operational) {
+            return true;
+        }
+    }
+    false
+}
+
+fn all(networks: &[Network], plan: Plan, analysis: u32) -> JoinSet<(usize, Finding)> {
+    let secret = Secret::new();
+    let links = links(networks);
+    let mut tasks = JoinSet::new();
+    for (place, (network, link)) in networks.iter().cloned().zip(links).enumerate() {
+        tasks.spawn(async move { (place, probe(&network, link, plan, analysis, secret).await) });
+    }
+    tasks
 }
 
 /// The interfaces as they are now, carriers brought up to date.

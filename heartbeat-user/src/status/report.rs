@@ -288,12 +288,18 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
         }
     }
     match view.withheld {
-        Some(Withheld::Isolated) => parts.push("no takeover: none of our own channels has a carrier".into()),
+        Some(Withheld::Isolated) => parts.push("no takeover: no network of our own answers, or none has a carrier".into()),
         Some(Withheld::Stranger) => parts.push(
             "no takeover: heartbeats arrive that are not our peer's (another key, pair, channel or node letter), or from a \
              peer that does not hear us"
                 .into(),
         ),
+        Some(Withheld::Maintenance) => parts.push("no takeover: a controller is in maintenance".into()),
+        Some(Withheld::Kept) => parts.push("no takeover of what the peer could not let go of when it left".into()),
+        Some(Withheld::PeerStalled) => {
+            parts.push("no takeover yet: the peer's host answers, its agent stands still".into());
+        }
+        Some(Withheld::NotFenced) => parts.push("no takeover: the fence hook failed".into()),
         None => {}
     }
     if view.peer == PeerState::Good && view.differences[1] {

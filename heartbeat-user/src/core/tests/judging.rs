@@ -13,6 +13,8 @@ fn judging() -> Judging {
     Judging {
         networks: 0b011,
         weights: vec![100; 3],
+        checks: Vec::new(),
+        rise: Nanos(0),
         needs: vec![0; 2],
         both_faulted: BothFaulted::Nothing,
         bound: BOUND,

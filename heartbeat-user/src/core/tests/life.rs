@@ -219,7 +219,7 @@ fn a_resumed_group_whose_addresses_cannot_be_added_is_not_called_held() {
     world.sides[B].kill();
     world.sides[B].acquire_fails = true;
     world.start(B);
-    world.run(SECOND.times(5));
+    world.run(SECOND.times(2));
     assert_eq!(world.held(), [1, 0]);
     world.sides[B].acquire_fails = false;
     world.run(SECOND.times(2));

@@ -5,6 +5,7 @@ mod judging;
 mod kernel;
 mod life;
 mod network;
+mod orders;
 mod partition;
 mod side;
 mod start;

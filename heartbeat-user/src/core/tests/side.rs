@@ -2,13 +2,16 @@
 
 use super::kernel::{Cell, Slot};
 use crate::core::{
-    Action, ChannelIndex, Core, Event, GroupIndex, Judging, Link, MAX_CHANNELS, Nanos, Node, Reason, Resumed, Setup,
+    Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, MAX_CHANNELS, Nanos, Node, Reason, Resumed, Setup,
     SocketResult, Timing,
 };
 use heartbeat_ebpf::wire::Message;
 
 /// Interfaces are looked at this often.
 const LOOK_EVERY: Nanos = Nanos::from_millis(50);
+
+/// An order to hand over is given up after this.
+pub const PATIENCE: Nanos = Nanos::from_millis(10_000);
 
 /// Something that the takeover does, and when it is done. All on the controller's own clock.
 #[derive(Clone, Copy)]
@@ -47,6 +50,19 @@ pub struct Side {
     pub answers: u64,
     /// Local analyses under way: when each ends, on the controller's own clock.
     pub probes: Vec<(Nanos, u32)>,
+    pub failback: Vec<Option<Nanos>>,
+    pub guards: Guards,
+    /// Kept in a file that outlives the agent.
+    pub maintenance: bool,
+    /// Looks and fencings under way, likewise.
+    pub looks: Vec<(Nanos, u32)>,
+    pub look_takes: Nanos,
+    pub fences: Vec<Nanos>,
+    pub fence_fails: bool,
+    /// Letting go of a group fails, and its addresses stay.
+    pub release_fails: bool,
+    /// Echo requests to send.
+    pub echoes: Vec<ChannelIndex>,
     /// Since when it has been running and in time, on the world's clock.
     pub sane_since: Nanos,
     seen: [(u64, u64, u64); MAX_CHANNELS],
@@ -78,6 +94,15 @@ impl Side {
             judging: Judging::default(),
             answers: u64::MAX,
             probes: Vec::new(),
+            failback: vec![None; homes.len()],
+            guards: Guards::default(),
+            maintenance: false,
+            looks: Vec::new(),
+            look_takes: Nanos::from_micros(500),
+            fences: Vec::new(),
+            fence_fails: false,
+            release_fails: false,
+            echoes: Vec::new(),
             sane_since: Nanos::NEVER,
             seen: [(0, 0, 0); MAX_CHANNELS],
             looked_at: Nanos(0),
@@ -110,6 +135,8 @@ impl Side {
         self.addresses &= resumed.map_or(0, |r| r.owned);
         self.orders.clear();
         self.probes.clear();
+        self.looks.clear();
+        self.fences.clear();
         for group in (0..self.homes.len()).map(|i| GroupIndex(i as u8)) {
             if resumed.is_some_and(|r| r.owned & group.bit() != 0) {
                 self.orders.push(Order { due: now, group, acquire: Some(Reason::Resumed) });
@@ -131,6 +158,10 @@ impl Side {
                 homes: self.homes.clone(),
                 groups_digest: self.digest,
                 judging: self.judging.clone(),
+                failback: self.failback.clone(),
+                guards: self.guards,
+                patience: PATIENCE,
+                maintenance: self.maintenance,
                 incarnation,
                 resumed,
             },
@@ -198,6 +229,15 @@ impl Side {
             let carriers = (0..self.links.len()).fold(0, |bits, i| bits | u64::from(self.carrier(i)) << i);
             core.handle_probed(now, analysis, self.answers & carriers);
         }
+        while let Some(i) = self.looks.iter().position(|(due, _)| *due <= now) {
+            let (_, number) = self.looks.remove(i);
+            let any = (0..self.links.len()).any(|i| self.carrier(i) && (self.judging.networks & self.answers) >> i & 1 == 1);
+            core.handle_looked(now, number, any);
+        }
+        if self.fences.first().is_some_and(|due| *due <= now) {
+            self.fences.clear();
+            core.handle_fenced(now, !self.fence_fails);
+        }
         if now.since(self.looked_at) >= LOOK_EVERY || core.silence_is_due(now) {
             self.looked_at = now;
             for (i, &link) in self.links.iter().enumerate() {
@@ -231,6 +271,7 @@ impl Side {
                     self.addresses = self.addresses & !group.bit() | if in_place { group.bit() } else { 0 };
                     core.handle_acquired(due, group, in_place);
                 }
+                None if self.release_fails => core.handle_release_failed(due, group),
                 None => {
                     self.addresses &= !group.bit();
                     core.handle_released(due, group);
@@ -267,6 +308,9 @@ impl Side {
                     core.handle_socket(now, channel, errno.map_or(SocketResult::Sent, SocketResult::Failed));
                 }
                 Action::Attach(_) => {}
+                Action::Echo(channel) => self.echoes.push(channel),
+                Action::Look(number) => self.looks.push((now.after(self.look_takes), number)),
+                Action::Fence => self.fences.push(now.after(self.acquire_takes)),
                 Action::Probe(analysis) => self.probes.push((now.after(self.judging.bound), analysis)),
                 Action::Acquire(group, reason) => {
                     self.order(now, group, Some(reason));
@@ -283,6 +327,11 @@ impl Side {
 }
 
 impl Side {
+    /// Whether an operator wants nothing to move here.
+    pub fn maintains(&self) -> bool {
+        self.core.as_ref().is_some_and(Core::in_maintenance)
+    }
+
     /// Whether it is being stopped.
     pub fn leaving(&self) -> bool {
         self.core.as_ref().is_some_and(|core| core.flags & heartbeat_ebpf::wire::flags::LEAVING != 0)

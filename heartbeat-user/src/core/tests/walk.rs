@@ -3,7 +3,7 @@
 use super::world::{A, B, Random, World};
 use crate::{
     config::Profile,
-    core::{Link, Nanos},
+    core::{BothFaulted, GroupIndex, Guards, Judging, Link, Nanos, OperatorOrder},
 };
 
 /// Seeds in a plain run; `HEARTBEAT_SEEDS` gives another number, `HEARTBEAT_SEED` a single one.
@@ -49,6 +49,7 @@ fn walk(seed: u64, trace: bool) {
     world.latency = Nanos(random.below(timing.interval.0 / 10));
     world.jitter = Nanos(random.below(timing.interval.0 / 10));
     world.lateness = Nanos(random.below(timing.interval.0 / 10));
+    random_judging(&mut world, &mut random);
     world.start(A);
     if random.below(2) == 0 {
         world.start(B);
@@ -59,10 +60,40 @@ fn walk(seed: u64, trace: bool) {
         world.run(Nanos(random.below(timing.interval.0 * longest)));
     }
     mend(&mut world);
-    world.run(world.patience().times(2).after(timing.interval.times(40)));
+    for side in [A, B] {
+        let _ = world.order(side, OperatorOrder::Maintenance(false));
+        (0..2).for_each(|check| world.check_health(side, check, true));
+    }
+    world.run(Nanos::from_millis(20_000).after(world.patience()).times(2).after(timing.interval.times(40)));
     world.assert_settled();
     world.assert_all_channels_good();
     std::mem::forget(named);
+}
+
+/// Networks, checks, guards and failback, or none of them.
+fn random_judging(world: &mut World, random: &mut Random) {
+    let channels = world.paths[A].len();
+    let interval = world.sides[A].timing.interval;
+    let mut some = |span: u64| Nanos(random.below(interval.0 * span));
+    let (bound, again, rise, hold, grace) = (some(10), some(100).after(interval), some(50), some(100), some(20));
+    let after = some(300);
+    let judging = Judging {
+        networks: random.below(1 << channels),
+        weights: vec![100; channels],
+        checks: vec![50; random.below(3) as usize],
+        needs: vec![random.below(100) as u32; 2],
+        both_faulted: if random.below(2) == 0 { BothFaulted::Nothing } else { BothFaulted::Lesser },
+        bound,
+        again,
+        rise,
+        hold,
+    };
+    let by_probe = judging.networks != 0 && random.below(2) == 0;
+    let guards = Guards { by_probe, fence: random.below(4) == 0, stalled_grace: grace };
+    let failback = (random.below(3) == 0).then_some(after);
+    for side in &mut world.sides {
+        (side.judging, side.guards, side.failback) = (judging.clone(), guards, vec![failback; 2]);
+    }
 }
 
 fn mend(world: &mut World) {
@@ -71,7 +102,7 @@ fn mend(world: &mut World) {
         let s = &mut world.sides[side];
         s.links.iter_mut().for_each(|l| *l = Link::Present { index: 1, carrier: true });
         s.errno.fill(None);
-        s.acquire_fails = false;
+        (s.acquire_fails, s.release_fails, s.fence_fails, s.answers) = (false, false, false, u64::MAX);
         s.stalled_until = world.now;
     }
     for side in [A, B] {
@@ -86,8 +117,9 @@ fn fault(world: &mut World, random: &mut Random) {
     let side = random.below(2) as usize;
     let channel = random.below(world.paths[0].len() as u64) as usize;
     let interval = world.sides[A].timing.interval;
+    let group = GroupIndex(random.below(2) as u8);
     let path = &mut world.paths[side][channel];
-    let fault = random.below(24);
+    let fault = random.below(31);
     if world.trace {
         eprintln!("{} fault {fault} on {side}, channel {channel}", world.now);
     }
@@ -122,6 +154,20 @@ fn fault(world: &mut World, random: &mut Random) {
         20 => world.sides[side].acquire_takes = Nanos(random.below(interval.0 * 4)),
         21 => world.sides[side].acquire_fails = random.below(3) == 0,
         22 => world.sides[side].errno[channel] = (random.below(2) == 0).then_some(101),
+        23 => {
+            let _ = world.order(side, OperatorOrder::Takeover(group));
+        }
+        24 => {
+            let _ = world.order(side, OperatorOrder::Release(group));
+        }
+        25 => {
+            let on = random.below(4) == 0;
+            let _ = world.order(side, OperatorOrder::Maintenance(on));
+        }
+        26 => world.sides[side].release_fails = random.below(3) == 0,
+        27 => world.sides[side].fence_fails = random.below(3) == 0,
+        28 => world.check_health(side, random.below(2) as usize, random.below(2) == 0),
+        29 => world.sides[side].answers = if random.below(2) == 0 { u64::MAX } else { random.next() },
         _ => {
             for _ in 0..random.below(50) {
                 let (from, to) = (random.below(2) as usize, random.below(2) as usize);

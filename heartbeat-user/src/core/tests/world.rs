@@ -3,7 +3,7 @@
 use super::side::Side;
 use crate::{
     config::Profile,
-    core::{ChannelState, Core, Event, Link, Nanos, Node, PeerState, Timing},
+    core::{ChannelState, Core, Event, Link, Nanos, Node, OperatorOrder, PeerState, Refusal, Timing},
 };
 use heartbeat_ebpf::wire::Message;
 use std::collections::BTreeMap;
@@ -133,6 +133,27 @@ impl World {
         }
     }
 
+    /// An operator orders something.
+    pub fn order(&mut self, side: usize, order: OperatorOrder) -> Result<(), Refusal> {
+        let now = self.sides[side].clock(self.now);
+        let Some(core) = &mut self.sides[side].core else { return Err(Refusal::Stopping) };
+        let result = core.handle_order(now, order);
+        self.sides[side].wake = self.now;
+        if let (Ok(()), OperatorOrder::Maintenance(on)) = (result, order) {
+            self.sides[side].maintenance = on;
+        }
+        result
+    }
+
+    /// A health check has a new result.
+    pub fn check_health(&mut self, side: usize, check: usize, healthy: bool) {
+        let now = self.sides[side].clock(self.now);
+        if let Some(core) = &mut self.sides[side].core {
+            core.handle_check(now, check, healthy);
+            self.sides[side].wake = self.now;
+        }
+    }
+
     pub fn stall(&mut self, side: usize, span: Nanos) {
         self.sides[side].stalled_until = self.now.after(span);
     }
@@ -207,7 +228,9 @@ impl World {
         }
         let order = side.orders.iter().map(|o| o.due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
         let probe = side.probes.iter().map(|(due, _)| due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
-        side.wake.min(order).min(probe).max(side.stalled_until)
+        let look = side.looks.iter().map(|(due, _)| due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
+        let fence = side.fences.iter().map(|due| due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
+        side.wake.min(order).min(probe).min(look).min(fence).max(side.stalled_until)
     }
 
     fn land(&mut self) {
@@ -282,9 +305,11 @@ impl World {
         self.dual = both;
         let takes = self.sides[A].acquire_takes.max(self.sides[B].acquire_takes);
         let settling = slack.after(takes.times(6)).after(self.detection());
-        assert!(both == 0 || self.working_for() <= settling, "both hold a group for too long");
-        let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.leaving());
-        if !willing || self.sides[A].digest != self.sides[B].digest {
+        let settles = self.working_for().min(self.now.since(self.willing_since)) > settling;
+        assert!(both == 0 || !settles, "both hold a group for too long");
+        let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.release_fails && !s.maintains() && !s.leaving());
+        let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.ownership.kept() != 0));
+        if !willing || kept || self.sides[A].digest != self.sides[B].digest {
             self.willing_since = Nanos::NEVER;
         } else if self.willing_since == Nanos::NEVER {
             self.willing_since = self.now;

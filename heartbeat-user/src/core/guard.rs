@@ -1,0 +1,183 @@
+//! The guards of a claim from a silent peer (DESIGN, ownership, rule 2): is it us? does its host still answer? is it fenced?
+//!
+//! What takes time is begun while the peer is only suspected, so that a claim rarely waits for it.
+
+use super::{Action, ChannelIndex, ChannelState, Core, Event, Nanos, PeerState, Withheld, ownership::Guard};
+use heartbeat_ebpf::wire::flags;
+
+/// A look at our own networks, or a fencing, that failed is repeated after this.
+const AGAIN: Nanos = Nanos::from_millis(1_000);
+/// The same of a fencing, which has its own retries.
+const FENCE_AGAIN: Nanos = Nanos::from_millis(10_000);
+
+/// How the guards are set up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// Some network of ours must answer.
+    pub by_probe: bool,
+    /// The fence hook must succeed.
+    pub fence: bool,
+    /// A peer whose host answers keeps its groups for so long although its agent stands still.
+    pub stalled_grace: Nanos,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Look {
+    #[default]
+    Idle,
+    Asked {
+        at: Nanos,
+    },
+    Found {
+        at: Nanos,
+        any: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fence {
+    #[default]
+    Idle,
+    Running,
+    Done,
+    Failed {
+        at: Nanos,
+    },
+}
+
+/// What the guards know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watch {
+    look: Look,
+    /// Of the look that counts.
+    number: u32,
+    fence: Fence,
+    /// The peer's host answered, after its last heartbeat: when, and how long its agent had stood still.
+    pub(super) answered: Option<(Nanos, Nanos)>,
+    /// Since when the peer has been dead.
+    pub(super) dead_since: Nanos,
+}
+
+impl Watch {
+    /// The peer is there.
+    pub(super) const fn peer_lives(&mut self) {
+        self.answered = None;
+        self.look = Look::Idle;
+        self.fence = Fence::Idle;
+    }
+}
+
+impl Core {
+    /// A look of this number ended: whether some network of ours answered.
+    pub fn handle_looked(&mut self, now: Nanos, number: u32, any: bool) {
+        if number == self.watch.number && matches!(self.watch.look, Look::Asked { .. }) {
+            self.watch.look = Look::Found { at: now, any };
+        }
+    }
+
+    /// The fence hook ended.
+    pub fn handle_fenced(&mut self, now: Nanos, succeeded: bool) {
+        if self.watch.fence == Fence::Running {
+            self.watch.fence = if succeeded { Fence::Done } else { Fence::Failed { at: now } };
+        }
+    }
+
+    /// The peer's host answered an echo request that we sent at `sent`; its agent had stood still for `stalled` by then.
+    pub fn handle_echo(&mut self, now: Nanos, channel: ChannelIndex, sent: Nanos, stalled: Nanos) {
+        let Some(c) = self.channels.get(channel.usize()) else { return };
+        if c.counter.last_arrival().is_some_and(|last| sent > last) && sent <= now {
+            self.watch.answered = Some((now, stalled));
+        }
+    }
+
+    /// Whether a channel that works has been silent for so long that something may be wrong.
+    pub(super) fn is_silent(&self, channel: usize, now: Nanos) -> bool {
+        let interval = self.setup.timing.interval.max(Nanos::from_micros(self.said.interval_us.into()));
+        let last = self.channels[channel].counter.last_arrival();
+        last.is_some_and(|last| now.since(last) > Nanos(interval.0 + interval.0 / 2))
+    }
+
+    fn suspects(&self, now: Nanos) -> bool {
+        let open = |i: &usize| self.channels[*i].counter.state() == ChannelState::Open;
+        self.peer == PeerState::Good && (0..self.channels.len()).filter(open).all(|i| self.is_silent(i, now))
+    }
+
+    /// What the guards say now; asks what is to be asked.
+    pub(super) fn guard(&mut self, now: Nanos) -> Guard {
+        let gone = self.said.flags & flags::LEAVING != 0 && self.said.owned == 0;
+        let bad = self.peer == PeerState::Bad;
+        if gone || !self.ownership.would_claim() || self.in_maintenance() || !(bad || self.suspects(now)) {
+            if !bad {
+                self.watch.look = Look::Idle;
+            }
+            return if self.isolated() { Guard::Objects(Withheld::Isolated) } else { Guard::Clear };
+        }
+        let by_probe = self.setup.guards.by_probe;
+        if by_probe {
+            self.look(now);
+        }
+        let stranger_for = self.setup.timing.interval.times(self.setup.timing.failed_waits.into());
+        let stranger = |c: &super::Channel| c.stranger_at.is_some_and(|at| now.since(at) <= stranger_for);
+        let grace_ends = self.watch.dead_since.after(self.setup.guards.stalled_grace);
+        if self.isolated() {
+            Guard::Objects(Withheld::Isolated)
+        } else if !self.peer_known && self.channels.iter().any(stranger) {
+            Guard::Objects(Withheld::Stranger)
+        } else if by_probe && matches!(self.watch.look, Look::Idle | Look::Asked { .. }) {
+            Guard::Asking
+        } else if by_probe && matches!(self.watch.look, Look::Found { any: false, .. }) {
+            Guard::Objects(Withheld::Isolated)
+        } else if self.watch.answered.is_some() && now < grace_ends {
+            Guard::Objects(Withheld::PeerStalled)
+        } else if bad && self.setup.guards.fence {
+            self.fence(now)
+        } else {
+            Guard::Clear
+        }
+    }
+
+    fn look(&mut self, now: Nanos) {
+        let late = self.setup.judging.bound.times(2).after(AGAIN);
+        let ask = match self.watch.look {
+            Look::Idle => true,
+            Look::Asked { at } => now.since(at) >= late,
+            Look::Found { at, .. } => now.since(at) >= AGAIN,
+        };
+        if ask {
+            self.watch.number = self.watch.number.wrapping_add(1);
+            self.watch.look = Look::Asked { at: now };
+            self.actions.push_back(Action::Look(self.watch.number));
+        }
+    }
+
+    fn fence(&mut self, now: Nanos) -> Guard {
+        match self.watch.fence {
+            Fence::Done => return Guard::Clear,
+            Fence::Running => return Guard::Asking,
+            Fence::Failed { at } if now.since(at) < FENCE_AGAIN => return Guard::Objects(Withheld::NotFenced),
+            Fence::Failed { .. } => {}
+            Fence::Idle => self.tell(now, Event::Fencing),
+        }
+        self.watch.fence = Fence::Running;
+        self.actions.push_back(Action::Fence);
+        Guard::Asking
+    }
+
+    /// When a guard is to be asked again.
+    pub(super) fn guard_deadline(&self, now: Nanos) -> Nanos {
+        if self.peer != PeerState::Bad || !self.ownership.would_claim() {
+            return Nanos::NEVER;
+        }
+        let look = match self.watch.look {
+            Look::Found { at, .. } => at.after(AGAIN),
+            Look::Asked { at } => at.after(self.setup.judging.bound.times(2)).after(AGAIN),
+            _ => Nanos::NEVER,
+        };
+        let fence = match self.watch.fence {
+            Fence::Failed { at } => at.after(FENCE_AGAIN),
+            _ => Nanos::NEVER,
+        };
+        let grace = self.watch.dead_since.after(self.setup.guards.stalled_grace);
+        [look, fence, grace].into_iter().filter(|at| *at > now).min().unwrap_or(Nanos::NEVER)
+    }
+}

@@ -1,0 +1,223 @@
+//! What an operator orders, what goes home by itself, and what cannot be let go of.
+
+use super::world::{A, B, World};
+use crate::{
+    config::Profile,
+    core::{Event, GroupIndex, Guards, Judging, Nanos, OperatorOrder, Reason, Refusal, Withheld},
+};
+
+const SECOND: Nanos = Nanos::from_millis(1_000);
+const G0: GroupIndex = GroupIndex(0);
+const G1: GroupIndex = GroupIndex(1);
+
+fn claimed(reason: Reason) -> impl Fn(&Event) -> bool {
+    move |event| matches!(event, Event::GroupAcquiring { reason: r, .. } if *r == reason)
+}
+
+#[test]
+fn a_takeover_on_command_is_release_first_and_needs_no_verdict() {
+    let mut world = World::lan();
+    let ordered = world.now;
+    assert_eq!(world.order(B, OperatorOrder::Takeover(G0)), Ok(()));
+    world.run(SECOND);
+    assert_eq!(world.held(), [0, 3]);
+    assert_eq!(world.told(B, claimed(Reason::Ordered)).1, 1);
+    let let_go = world.told(A, |e| matches!(e, Event::GroupReleased { .. })).0;
+    let claimed_at = world.told(B, claimed(Reason::Ordered)).0;
+    assert!(let_go < claimed_at && claimed_at.is_some_and(|at| at.since(ordered) < Nanos::from_millis(10)));
+    assert_eq!(world.duals, 0);
+    world.run(SECOND.times(100));
+    assert_eq!(world.held(), [0, 3], "it does not go home by itself");
+}
+
+#[test]
+fn a_release_on_command_is_an_offer_that_the_peer_takes_up() {
+    let mut world = World::lan();
+    assert_eq!(world.order(A, OperatorOrder::Release(G0)), Ok(()));
+    world.run(SECOND);
+    assert_eq!((world.held(), world.duals), ([0, 3], 0));
+    assert_eq!(world.told(B, claimed(Reason::HandedOver)).1, 1);
+}
+
+#[test]
+fn an_order_that_cannot_be_carried_out_is_refused_with_the_reason() {
+    let mut world = World::lan();
+    assert_eq!(world.order(A, OperatorOrder::Takeover(G0)), Err(Refusal::HeldHere));
+    assert_eq!(world.order(A, OperatorOrder::Release(G1)), Err(Refusal::NotHeldHere));
+    assert_eq!(world.order(B, OperatorOrder::Maintenance(true)), Ok(()));
+    world.run(SECOND);
+    assert_eq!(world.order(A, OperatorOrder::Takeover(G1)), Err(Refusal::Maintenance), "the peer's counts, too");
+    assert_eq!(world.order(B, OperatorOrder::Maintenance(false)), Ok(()));
+    world.cut_all(true);
+    world.run(SECOND);
+    assert_eq!(world.order(A, OperatorOrder::Release(G0)), Err(Refusal::NoPeer));
+    let mut world = World::lan();
+    world.sides[B].digest = 8;
+    world.stop(B);
+    world.run(SECOND);
+    world.start(B);
+    world.run(SECOND);
+    assert_eq!(world.order(A, OperatorOrder::Release(G0)), Err(Refusal::GroupsDiffer));
+}
+
+#[test]
+fn an_order_that_the_peer_cannot_follow_is_given_up() {
+    let mut world = World::lan();
+    world.sides[A].release_fails = true;
+    assert_eq!(world.order(B, OperatorOrder::Takeover(G0)), Ok(()));
+    world.run(SECOND.times(9));
+    assert_eq!(world.held(), [1, 2]);
+    assert_eq!(world.told(A, |e| matches!(e, Event::GroupKept { .. })).1, 1, "it is not tried again and again");
+    world.run(SECOND.times(3));
+    assert_eq!(world.told(B, |e| matches!(e, Event::HandOverGivenUp { .. })).1, 1);
+    assert_eq!(world.held(), [1, 2]);
+}
+
+#[test]
+fn what_a_stopped_peer_could_not_let_go_of_stays_there() {
+    let mut world = World::lan();
+    world.sides[A].release_fails = true;
+    world.stop(A);
+    world.run(SECOND.times(100));
+    assert!(world.sides[A].core.is_none());
+    assert_eq!(world.held(), [0, 2]);
+    assert_eq!(world.core(B).withheld(), Some(Withheld::Kept));
+}
+
+#[test]
+fn in_maintenance_nothing_moves_whoever_dies_and_the_survivor_can_end_it() {
+    for (watcher, dies) in [(A, A), (B, A)] {
+        let mut world = World::lan();
+        assert_eq!(world.order(watcher, OperatorOrder::Maintenance(true)), Ok(()));
+        world.run(SECOND);
+        assert_eq!(world.told(1 - watcher, |e| matches!(e, Event::PeerMaintenance { on: true })).1, 1);
+        world.sides[dies].power_off(world.now);
+        world.run(SECOND.times(5));
+        assert_eq!(world.held()[B], 2);
+        assert_eq!(world.core(B).withheld(), Some(Withheld::Maintenance));
+        assert_eq!(world.order(B, OperatorOrder::Maintenance(false)), Ok(()));
+        world.run(SECOND);
+        assert_eq!(world.held()[B], 3);
+    }
+}
+
+#[test]
+fn a_group_goes_home_after_both_have_been_well_for_as_long_as_configured() {
+    let mut world = World::new(Profile::Lan.timing());
+    for side in [A, B] {
+        world.sides[side].failback = vec![Some(SECOND.times(30)), None];
+        world.start(side);
+    }
+    world.run(SECOND.times(5));
+    world.sides[A].power_off(world.now);
+    world.run(SECOND);
+    assert_eq!(world.held(), [0, 3]);
+    world.start(A);
+    let well = world.now;
+    world.run(SECOND.times(20));
+    // Not all is well for a moment: the time starts anew.
+    world.cut(B, 1, true);
+    world.run(SECOND);
+    world.cut(B, 1, false);
+    world.run(SECOND.times(29));
+    assert_eq!(world.held(), [0, 3]);
+    world.run(SECOND.times(3));
+    assert_eq!((world.held(), world.duals), ([1, 2], 0));
+    assert!(world.told(A, claimed(Reason::FailedBack)).0.is_some_and(|at| at.since(well) > SECOND.times(50)));
+}
+
+#[test]
+fn what_its_home_cannot_take_is_taken_by_the_other() {
+    let mut world = World::new(Profile::Lan.timing());
+    world.sides[A].acquire_fails = true;
+    world.start(A);
+    world.start(B);
+    world.run(SECOND.times(8));
+    assert_eq!((world.held(), world.duals), ([0, 3], 0));
+    assert_eq!(world.told(B, claimed(Reason::Unheld)).1, 1);
+}
+
+fn judged() -> World {
+    let mut world = World::new(Profile::Lan.timing());
+    for side in [A, B] {
+        world.sides[side].judging = Judging {
+            networks: 0b011,
+            weights: vec![100; 3],
+            needs: vec![0; 2],
+            checks: vec![50, 70],
+            bound: Nanos::from_millis(600),
+            again: SECOND,
+            rise: SECOND.times(5),
+            ..Judging::default()
+        };
+        world.sides[side].guards = Guards { by_probe: true, fence: true, stalled_grace: Nanos(0) };
+        world.start(side);
+    }
+    world.run(SECOND.times(5));
+    world.assert_settled();
+    world
+}
+
+#[test]
+fn who_reaches_none_of_its_own_networks_takes_nothing_from_a_silent_peer() {
+    let mut world = judged();
+    world.sides[A].answers = 0;
+    world.cut_all(true);
+    world.run(SECOND.times(3));
+    assert_eq!(world.held(), [1, 3], "the other side is not cut off, and cannot know");
+    assert_eq!(world.core(A).withheld(), Some(Withheld::Isolated));
+    assert_eq!(world.told(A, |e| matches!(e, Event::TakeoverWithheld { .. })).1, 1);
+    world.sides[A].answers = 3;
+    world.run(SECOND.times(3));
+    assert_eq!(world.held(), [3, 3], "a network answers: it is the peer");
+}
+
+#[test]
+fn nothing_is_taken_from_a_silent_peer_before_it_is_fenced() {
+    let mut world = judged();
+    world.sides[B].fence_fails = true;
+    world.sides[A].power_off(world.now);
+    world.run(SECOND.times(9));
+    assert_eq!((world.held(), world.core(B).withheld()), ([0, 2], Some(Withheld::NotFenced)));
+    world.sides[B].fence_fails = false;
+    world.run(SECOND.times(10));
+    assert_eq!(world.held(), [0, 3], "it is tried again");
+    assert_eq!(world.told(B, |e| *e == Event::Fencing).1, 1);
+    // One that left in order is not fenced.
+    let mut world = judged();
+    world.sides[B].fence_fails = true;
+    world.stop(A);
+    world.run(SECOND);
+    assert_eq!(world.held(), [0, 3]);
+}
+
+#[test]
+fn a_failed_health_check_counts_as_a_fault() {
+    let mut world = judged();
+    world.check_health(A, 1, false);
+    world.run(SECOND.times(3));
+    assert_eq!((world.held(), world.duals), ([0, 3], 0));
+    world.check_health(A, 1, true);
+    world.check_health(B, 1, false);
+    world.check_health(A, 0, false);
+    world.run(SECOND.times(3));
+    assert_eq!(world.held(), [0, 3], "both have faults");
+}
+
+#[test]
+fn a_network_that_comes_and_goes_counts_as_gone() {
+    let mut world = judged();
+    for _ in 0..5 {
+        world.sides[A].answers = 0b10;
+        world.cut(A, 0, true);
+        world.run(SECOND.times(2));
+        world.sides[A].answers = 0b11;
+        world.cut(A, 0, false);
+        world.run(SECOND.times(2));
+        assert_eq!(world.held(), [0, 3]);
+        let damped = |e: &Event| matches!(e, Event::NetworksProbed { answered: 3, operational: 2, .. });
+        assert!(world.told(A, damped).1 > 0);
+    }
+    world.run(SECOND.times(7));
+    assert!(world.core(A).verdict() == Some(crate::core::Verdict::Nothing(crate::core::Why::AllWell)));
+}
