@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod commands;
 mod error;
 pub mod host;
 pub mod key;
@@ -58,6 +59,10 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// How faults are judged.
     pub judging: Judging,
+    /// What must succeed before anything is taken from a silent peer.
+    pub fence: Option<Fence>,
+    /// Health checks, at most 32.
+    pub checks: Vec<Check>,
     /// The channels: 1 to 64, each at the place that its index says.
     pub channels: Vec<Channel>,
     /// The groups: at most 64, each at the place that its index says.
@@ -104,6 +109,15 @@ pub struct Judging {
     pub again: Nanos,
     /// A group that moved is not moved again by a verdict within this time. Default 60 s.
     pub hold: Nanos,
+    /// Whether one of our own judged networks must answer before anything is taken from a silent peer (`"probe"`, the
+    /// default), or only one of our channels have a carrier (`"carrier"`).
+    pub isolation_by_probe: bool,
+    /// A network that did not answer counts again only once it has answered for so long. Default 5 s.
+    pub rise: Nanos,
+    /// A peer whose agent stands still while its host answers keeps its groups for so long. Default 0.
+    pub stalled_grace: Nanos,
+    /// Where somebody still answers for an address that is to be taken over: wait (`true`), or take it (the default).
+    pub wait_where_answered: bool,
 }
 
 /// `[[channel]]`: one network path between the two controllers.
@@ -166,6 +180,55 @@ pub struct Group {
     pub addresses: Vec<ServiceAddress>,
     /// The QOS that it needs (A6). Default 0.
     pub needs: u32,
+    /// What is run when it comes and goes.
+    pub hooks: Hooks,
+    /// How long both must have been well before it goes home by itself; by default it never does.
+    pub failback: Option<Nanos>,
+}
+
+/// A group's hooks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Hooks {
+    /// Run before the addresses are added; where it fails, they are not.
+    pub on_acquire: Option<Vec<String>>,
+    /// Run after the addresses are removed.
+    pub on_release: Option<Vec<String>>,
+    /// Each may take so long. Default 30 s.
+    pub timeout: Nanos,
+    /// Where `on_release` fails, the group counts as released all the same; by default it is kept.
+    pub force: bool,
+}
+
+/// `[fence]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fence {
+    /// It must end with 0.
+    pub command: Vec<String>,
+    /// It may take so long. Default 10 s.
+    pub timeout: Nanos,
+    /// How often it is tried again. Default 2.
+    pub retries: u32,
+    /// The pause between two attempts. Default 1 s.
+    pub pause: Nanos,
+}
+
+/// `[[check]]`: a command that tells whether this controller can serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its name, no other check's.
+    pub name: String,
+    /// It must end with 0.
+    pub command: Vec<String>,
+    /// It is started this often. Default 5 s.
+    pub interval: Nanos,
+    /// It may take so long. Default 3 s.
+    pub timeout: Nanos,
+    /// So many successes on end make it good. Default 2.
+    pub rise: u32,
+    /// So many failures on end make it bad. Default 3.
+    pub fall: u32,
+    /// What it counts in QOS (A5). Default 100.
+    pub weight: u32,
 }
 
 /// An address that clients use, on whichever controller holds its group.
@@ -224,15 +287,17 @@ impl Config {
     }
 
     fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let known = ["pair", "controller", "timing", "dataplane", "judging", "channel", "group"];
+        let known = ["pair", "controller", "timing", "dataplane", "judging", "fence", "check", "channel", "group"];
         let root = Table::open(report, String::new(), 0, root, &known);
         let pair = sections::pair(&root, report);
         let hostnames = sections::hostnames(&root, report);
         let (profile, timing) = sections::timing(&root, report);
         let dataplane = sections::dataplane(&root, report);
         let judging = sections::judging(&root, report, &timing);
+        let fence = commands::fence(&root, report);
+        let checks = commands::checks(&root, report);
         let (channels, groups) = topology::read(&root, report)?;
-        Some(Self { pair: pair?, hostnames, timing, profile, dataplane, judging, channels, groups })
+        Some(Self { pair: pair?, hostnames, timing, profile, dataplane, judging, fence, checks, channels, groups })
     }
 
     /// Which controller this host is: `flag`, where given; otherwise the one whose name is `hostname`, in full or, where
@@ -280,18 +345,26 @@ impl Config {
     /// What the judgement is set up with.
     #[must_use]
     pub fn core_judging(&self) -> crate::core::Judging {
-        let Judging { both_faulted, probe_rounds, probe_pause, again, hold } = self.judging;
+        let Judging { both_faulted, probe_rounds, probe_pause, again, hold, rise, .. } = self.judging;
         crate::core::Judging {
             networks: self.judged(),
             weights: self.channels.iter().map(|c| c.weight).collect(),
-            checks: Vec::new(),
+            checks: self.checks.iter().map(|c| c.weight).collect(),
             needs: self.groups.iter().map(|g| g.needs).collect(),
-            rise: Nanos::from_millis(5_000),
+            rise,
             both_faulted,
             bound: probe_pause.times(probe_rounds.into()),
             again,
             hold,
         }
+    }
+
+    /// An order to hand a group over is given up after this: both sides' hooks, and ten seconds.
+    #[must_use]
+    pub fn patience(&self) -> Nanos {
+        let hooks = |g: &Group| g.hooks.on_acquire.is_some() || g.hooks.on_release.is_some();
+        let longest = self.groups.iter().filter(|g| hooks(g)).map(|g| g.hooks.timeout).max().unwrap_or_default();
+        longest.times(2).after(Nanos::from_millis(10_000))
     }
 
     /// Tells two different group tables apart: names, homes, needs, channels, addresses and their order; and what else both
@@ -305,12 +378,21 @@ impl Config {
             digest.write(&[channel.index.0]);
             digest.write(&channel.weight.to_be_bytes());
         }
+        for check in &self.checks {
+            digest.write(&[check.name.len() as u8]);
+            digest.write(check.name.as_bytes());
+            digest.write(&check.weight.to_be_bytes());
+        }
         for group in &self.groups {
             // Lengths first, so that no two tables come to the same bytes.
             digest.write(&[group.name.len() as u8]);
             digest.write(group.name.as_bytes());
             digest.write(&[group.home.wire()]);
             digest.write(&group.needs.to_be_bytes());
+            if let Some(after) = group.failback {
+                digest.write(b"failback");
+                digest.write(&after.0.to_be_bytes());
+            }
             digest.write(&(group.addresses.len() as u32).to_be_bytes());
             for address in &group.addresses {
                 match address.address {

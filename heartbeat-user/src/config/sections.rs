@@ -131,13 +131,19 @@ pub(super) fn dataplane(root: &Table<'_>, report: &mut Report<'_>) -> Dataplane 
 /// `[judging]`: how faults are judged.
 pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing) -> Judging {
     const MS: fn(u64) -> Nanos = Nanos::from_millis;
-    const KNOWN: [&str; 5] = ["both_faulted", "probe_rounds", "probe_pause", "again", "hold"];
+    const KNOWN: [&str; 9] = [
+        "both_faulted", "probe_rounds", "probe_pause", "again", "hold", "isolation", "rise", "stalled_grace", "still_answering",
+    ];
     let default = Judging {
         both_faulted: BothFaulted::Nothing,
         probe_rounds: 3,
         probe_pause: timing.interval.times(2).clamp(MS(20), MS(1_000)),
         again: MS(10_000),
         hold: MS(60_000),
+        isolation_by_probe: true,
+        rise: MS(5_000),
+        stalled_grace: Nanos(0),
+        wait_where_answered: false,
     };
     let Some(table) = root.table(report, "judging", &KNOWN, "a table [judging]") else {
         return default;
@@ -148,7 +154,16 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
     let [pause, again, hold] =
         [("probe_pause", MS(3)..=MS(10_000)), ("again", MS(100)..=MS(3_600_000)), ("hold", Nanos(0)..=MS(86_400_000))]
             .map(|(key, range)| value(&table.duration(report, key, range)));
+    let hour = Nanos(0)..=MS(3_600_000);
+    let [rise, grace] = ["rise", "stalled_grace"].map(|key| value(&table.duration(report, key, hour.clone())));
+    let by_probe = [("probe", true), ("carrier", false)];
+    let by_probe = table.choice(report, "isolation", "\"probe\" or \"carrier\"", &by_probe);
+    let waits = table.choice(report, "still_answering", "\"wait\" or \"take\"", &[("wait", true), ("take", false)]);
     Judging {
+        isolation_by_probe: by_probe.unwrap_or(default.isolation_by_probe),
+        rise: rise.unwrap_or(default.rise),
+        stalled_grace: grace.unwrap_or(default.stalled_grace),
+        wait_where_answered: waits.unwrap_or(default.wait_where_answered),
         both_faulted: both_faulted.unwrap_or(default.both_faulted),
         probe_rounds: rounds.and_then(|n| u16::try_from(n.value).ok()).unwrap_or(default.probe_rounds),
         probe_pause: pause.unwrap_or(default.probe_pause),

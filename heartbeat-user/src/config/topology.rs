@@ -1,5 +1,6 @@
 //! What the pair consists of: `[[channel]]` and `[[group]]`, and that no two of their parts get in each other's way.
 
+use super::commands::{self, HOOK_KEYS};
 use super::error::{Fault, Report};
 use super::table::{At, Table, called};
 use super::{Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress};
@@ -188,7 +189,7 @@ fn groups<'t>(
     let mut addresses_before = 0;
     for (i, value) in tables.iter().enumerate() {
         let path = called("group", i + 1, value.get_ref());
-        let known = ["name", "home", "addresses", "needs"];
+        let known = [&["name", "home", "addresses", "needs", "failback"][..], &HOOK_KEYS].concat();
         let table = Table::of(report, path, value, &known, "a table [[group]]");
         let group = table.and_then(|table| group(i, &table, report, taken, channels, &mut addresses_before));
         groups = groups.zip(group).map(|(mut groups, group)| {
@@ -231,8 +232,12 @@ fn group<'t>(
         addresses.push(entry.and_then(|entry| service_address(&label, &entry, report, taken, channels)));
     }
     let needs = table.integer(report, "needs", 0..=1_000_000).map_or(0, |needs| needs.value as u32);
+    let hooks = commands::hooks(table, report);
+    let failback = commands::failback(table, report);
     Some(Group {
         needs,
+        hooks,
+        failback,
         index: GroupIndex(u8::try_from(i).ok()?),
         name: name?.value.to_owned(),
         home: home?,
@@ -287,7 +292,7 @@ fn at_most(report: &mut Report<'_>, first: Option<Range<usize>>, key: &str, what
     }
 }
 
-fn name<'t>(table: &Table<'t>, report: &mut Report<'_>) -> Option<At<&'t str>> {
+pub(super) fn name<'t>(table: &Table<'t>, report: &mut Report<'_>) -> Option<At<&'t str>> {
     table.require(report, "name", NAME);
     table.text(report, "name", NAME, |name| {
         (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))

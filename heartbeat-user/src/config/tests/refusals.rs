@@ -34,14 +34,6 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 }
 
 #[test]
-fn keys_of_later_work_are_not_silently_accepted() {
-    for (table, key) in [("[[group]]\n", "on_acquire"), ("[[group]]\n", "on_release")] {
-        let said = said(&edited(table, &format!("{table}{key} = []\n")));
-        assert!(said.contains(&format!("{key}: unknown key; known here: \"name\"")), "{said}");
-    }
-}
-
-#[test]
 fn a_missing_interface_is_refused() {
     refused(
         "interface = \"eth0\", ",

@@ -1,0 +1,52 @@
+//! Hooks, fence, checks, and what is said of wrong ones.
+
+use super::{edited, parsed};
+use crate::config::Config;
+use crate::core::Nanos;
+
+const MS: fn(u64) -> Nanos = Nanos::from_millis;
+
+#[test]
+fn what_is_absent_has_its_default_and_what_is_there_is_read() {
+    let plain = parsed("", "");
+    assert_eq!((plain.fence.is_none(), plain.checks.len(), plain.groups[0].failback), (true, 0, None));
+    assert!(plain.judging.isolation_by_probe && !plain.judging.wait_where_answered && !plain.groups[0].hooks.force);
+    assert_eq!(plain.patience(), MS(10_000));
+    let full = parsed(
+        "[[group]]\n",
+        "[fence]\ncommand = [\"/bin/true\", \"x\"]\nretries = 0\n[[check]]\nname = \"pool\"\ncommand = [\"/bin/true\"]\nfall = 5\n\
+         weight = 7\n[[group]]\non_acquire = [\"/bin/a\"]\non_release = [\"/bin/b\", \"c\"]\nhook_timeout = \"2s\"\n\
+         on_release_failure = \"force\"\nfailback = \"1m\"\n",
+    );
+    let fence = full.fence.as_ref().expect("a fence");
+    assert_eq!((fence.command.join(" "), fence.retries, fence.timeout), ("/bin/true x".into(), 0, MS(10_000)));
+    let check = &full.checks[0];
+    assert_eq!((check.interval, check.timeout, check.rise, check.fall, check.weight), (MS(5_000), MS(3_000), 2, 5, 7));
+    let hooks = &full.groups[0].hooks;
+    assert_eq!(hooks.on_release.as_deref(), Some(&["/bin/b".to_owned(), "c".to_owned()][..]));
+    assert!(hooks.force && hooks.timeout == MS(2_000) && full.groups[0].failback == Some(MS(60_000)));
+    assert_eq!(full.patience(), MS(14_000));
+    assert_ne!(full.groups_digest(), plain.groups_digest());
+}
+
+#[test]
+fn wrong_ones_are_refused_with_what_would_be_right() {
+    for (before, after, expected) in [
+        ("[[group]]\n", "[[group]]\non_acquire = []\n", "on_acquire = []: missing"),
+        ("[[group]]\n", "[[group]]\non_acquire = [\"import\"]\n", "on_acquire[1] = \"import\": not usable; right would be a list"),
+        ("[[group]]\n", "[[group]]\non_release = \"/bin/x\"\n", "on_release = \"/bin/x\""),
+        ("[[group]]\n", "[[group]]\non_release_failure = \"kep\"\n", "did you mean \"keep\""),
+        ("[[group]]\n", "[[group]]\nfailback = \"1ms\"\n", "failback = \"1ms\""),
+        ("[[group]]\n", "[[group]]\nfailback = 3\n", "failback = 3"),
+        ("[[group]]\n", "[[group]]\nhook_timeout = \"1ms\"\n", "hook_timeout"),
+        ("[timing]\n", "[fence]\n[timing]\n", "fence.command: missing"),
+        ("[timing]\n", "[[check]]\nname = \"p\"\n[timing]\n", "command: missing"),
+        ("[timing]\n", "[[check]]\nname = \"p\"\ncommand = [\"/x\"]\n[[check]]\nname = \"p\"\ncommand = [\"/x\"]\n[timing]\n", "a name that no other check has"),
+        ("[timing]\n", "[judging]\nisolation = \"arp\"\n[timing]\n", "judging.isolation"),
+        ("[timing]\n", "[judging]\nstill_answering = \"fight\"\n[timing]\n", "judging.still_answering"),
+        ("[timing]\n", "[judging]\nrise = \"2h\"\n[timing]\n", "judging.rise"),
+    ] {
+        let said = Config::parse(&edited(before, after), "hb.toml").unwrap_err().to_string();
+        assert!(said.contains(expected), "{after}: {said}");
+    }
+}
