@@ -2,23 +2,27 @@
 
 use super::{
     Ended, Options,
-    setup::{Parts, attach, plans, sweep},
+    hooks::{self, Hook, HookedGroups, Next},
+    orders::{self, Answer, Ordered, Request, control_path},
+    setup::{Parts, attach, group_of, maintenance_file, plans, sweep},
     shared::{Command, Report},
 };
 use crate::{
+    command::{self, CheckPlan, Outcome},
     config::{Channel, Config, PairKeys, check_host},
-    core::ChannelIndex,
+    core::{ChannelIndex, Event, GroupIndex, Nanos, OperatorOrder},
     dataplane::{XdpMode, bell, clock},
     probe::{self, Network, Plan},
     status::{ControlEvent, Journal, Sources, Status, socket_path},
     takeover::{Done, Order},
 };
 use anyhow::{Context, Result, anyhow, bail};
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{collections::HashMap, path::Path, sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio::{
     io::{AsyncWriteExt, unix::AsyncFd},
     net::{UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -40,7 +44,12 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts) -> Re
         journal,
         parts,
         readers: JoinSet::new(),
-        probes: JoinSet::new(),
+        watchers: JoinSet::new(),
+        jobs: JoinSet::new(),
+        hooked: HookedGroups::new(&options.config),
+        verdict: "null".to_owned(),
+        asking: HashMap::new(),
+        asked: 0,
         ended: Ended::Stopped,
         ending: false,
         restart: None,
@@ -54,11 +63,27 @@ struct Control<'a> {
     journal: Journal,
     parts: Parts,
     readers: JoinSet<()>,
-    probes: JoinSet<Command>,
+    /// Health checks, for ever.
+    watchers: JoinSet<()>,
+    /// What takes its time, and what follows from it.
+    jobs: JoinSet<Job>,
+    hooked: HookedGroups,
+    /// The last verdict, with its evidence, as JSON.
+    verdict: String,
+    /// Who waits for an answer to which order.
+    asking: HashMap<u64, (OperatorOrder, oneshot::Sender<Answer>)>,
+    asked: u64,
     ended: Ended,
     /// Threads are about to end.
     ending: bool,
     restart: Option<Restart>,
+}
+
+/// The end of something that took its time.
+enum Job {
+    Found(Command),
+    Hook(GroupIndex, Hook, Outcome),
+    Fence(Outcome),
 }
 
 /// How far a restart is.
@@ -73,7 +98,11 @@ impl Control<'_> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let listener = listen(&self.options.runtime_dir)?;
+        let dir = &self.options.runtime_dir;
+        let (listener, control) = (listen(&socket_path(dir), 0o660)?, listen(&control_path(dir), 0o600)?);
+        let (orders, mut ordered) = mpsc::channel(1);
+        let (checked, mut checks) = mpsc::unbounded_channel();
+        self.watch_checks(&checked);
         let control_bell = bell::watch(self.parts.control_bell.clone())?;
         let mut logger = match &mut self.parts.kernel {
             Some(kernel) => Some(bell::watch(kernel.logger()?)?),
@@ -88,11 +117,18 @@ impl Control<'_> {
                 rung = control_bell.readable() => {
                     rung?.clear_ready();
                     self.parts.control_bell.silence();
-                    self.take_reports();
+                    self.take_reports()?;
                 }
                 Ok((stream, _)) = listener.accept() => self.answer(stream),
                 Some(_) = self.readers.join_next(), if !self.readers.is_empty() => {}
-                Some(Ok(found)) = self.probes.join_next(), if !self.probes.is_empty() => self.command(found)?,
+                Ok((stream, _)) = control.accept() => {
+                    if self.readers.len() < MAX_READERS {
+                        self.readers.spawn(orders::serve(stream, orders.clone()));
+                    }
+                }
+                Some(order) = ordered.recv() => self.order(order)?,
+                Some((check, healthy, outcome)) = checks.recv() => self.checked(check, healthy, &outcome)?,
+                Some(Ok(job)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.end_job(job)?,
                 Ok(mut guard) = readable(&mut logger) => {
                     guard.get_inner_mut().flush();
                     guard.clear_ready();
@@ -105,8 +141,7 @@ impl Control<'_> {
                 bail!("the takeover thread died");
             }
         }
-        self.take_reports();
-        Ok(())
+        self.take_reports()
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -135,6 +170,11 @@ impl Control<'_> {
                 None => Ok(()),
             }
         });
+        let busy = self.hooked.busy().map(|group| self.options.config.groups[group.usize()].name.clone());
+        let usable = usable.and_then(|()| match busy {
+            Some(group) => Err(anyhow!("a hook of group \"{group}\" runs; try again when it has ended")),
+            None => Ok(()),
+        });
         match usable {
             Ok(()) => {
                 self.ended = Ended::Restart;
@@ -160,35 +200,168 @@ impl Control<'_> {
         Ok(())
     }
 
-    fn take_reports(&mut self) {
+    fn take_reports(&mut self) -> Result<()> {
         while let Ok(report) = self.parts.reports.try_recv() {
             match report {
-                Report::Event { time_ns, event } => self.journal.core(time_ns, &event),
+                Report::Event { time_ns, event } => {
+                    if matches!(event, Event::Judged { .. }) {
+                        self.verdict = serde_json::to_string(&event)?;
+                    }
+                    self.journal.core(time_ns, &event);
+                }
+                Report::Answer(id, result) => self.answered(id, result.into()),
                 Report::Probe(analysis) => self.probe(analysis),
                 Report::Look(number) => self.look(number),
-                Report::Fence => {}
+                Report::Fence => self.fence(),
                 Report::Attach(channel) => self.attach(channel),
                 Report::Takeover(done) => self.tell_takeover(done),
             }
         }
+        while let Ok(hooked) = self.parts.hooked.try_recv() {
+            let next = self.hooked.take(hooked);
+            self.go_on(next)?;
+        }
+        Ok(())
+    }
+
+    /// What a group with hooks goes on with.
+    fn go_on(&mut self, next: Option<Next>) -> Result<()> {
+        match next {
+            None => Ok(()),
+            Some(Next::Command(command)) => self.command(command),
+            Some(Next::Order(order)) => self.parts.orders.send(order).context("the takeover thread is gone"),
+            Some(Next::Run(group, hook)) => {
+                let Options { config, node, .. } = self.options;
+                let hooks = &config.groups[group.usize()].hooks;
+                let words = match hook {
+                    Hook::OnAcquire => &hooks.on_acquire,
+                    Hook::OnRelease => &hooks.on_release,
+                };
+                let Some(words) = words.clone() else {
+                    // Nothing to undo.
+                    let next = self.hooked.ended(group, true, hooks.force);
+                    return self.go_on(next);
+                };
+                let environment = self.hooked.environment(config, *node, group, &self.verdict);
+                let patience = Duration::from_nanos(hooks.timeout.0);
+                self.jobs.spawn(async move {
+                    Job::Hook(group, hook, command::run(&words, &environment, patience).await)
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn end_job(&mut self, job: Job) -> Result<()> {
+        match job {
+            Job::Found(command) => self.command(command),
+            Job::Fence(outcome) => {
+                self.journal.control(&hooks::told("fence", None, &outcome));
+                self.command(Command::Fenced(outcome.succeeded()))
+            }
+            Job::Hook(group, hook, outcome) => {
+                self.journal.control(&hooks::told(hook.name(), Some(group), &outcome));
+                let force = self.options.config.groups[group.usize()].hooks.force;
+                let next = self.hooked.ended(group, outcome.succeeded(), force);
+                self.go_on(next)
+            }
+        }
+    }
+
+    fn fence(&mut self) {
+        let Options { config, node, .. } = self.options;
+        let Some(fence) = config.fence.clone() else { return };
+        let environment = hooks::peer(config, *node);
+        let [timeout, pause] = [fence.timeout, fence.pause].map(|span| Duration::from_nanos(span.0));
+        self.jobs.spawn(async move {
+            Job::Fence(command::insist(&fence.command, &environment, timeout, fence.retries, pause).await)
+        });
+    }
+
+    fn watch_checks(&mut self, changes: &mpsc::UnboundedSender<(usize, bool, Outcome)>) {
+        let Options { config, node, .. } = self.options;
+        for (i, check) in config.checks.iter().enumerate() {
+            let span = |span: Nanos| Duration::from_nanos(span.0);
+            let plan = CheckPlan {
+                command: check.command.clone(),
+                interval: span(check.interval),
+                timeout: span(check.timeout),
+                rise: check.rise,
+                fall: check.fall,
+            };
+            let changes = changes.clone();
+            let report = move |healthy, outcome: &Outcome| {
+                let _ = changes.send((i, healthy, outcome.clone()));
+            };
+            self.watchers.spawn(command::watch(plan, hooks::peer(config, *node), report));
+        }
+    }
+
+    fn checked(&self, check: usize, healthy: bool, outcome: &Outcome) -> Result<()> {
+        self.journal.control(&ControlEvent::CheckChanged {
+            check: self.options.config.checks[check].name.clone(),
+            healthy,
+            how: outcome.ended.to_string(),
+            output: outcome.output.clone(),
+        });
+        self.command(Command::Check { check, healthy })
+    }
+
+    /// An operator's order, on its way to the core.
+    fn order(&mut self, (request, sender): Ordered) -> Result<()> {
+        let groups = &self.options.config.groups;
+        let group = |name: &str| groups.iter().find(|g| g.name == name).map(|g| g.index);
+        let order = match &request {
+            Request::Takeover(name) => group(name).map(OperatorOrder::Takeover),
+            Request::Release(name) => group(name).map(OperatorOrder::Release),
+            Request::Maintenance(on) => Some(OperatorOrder::Maintenance(*on)),
+        };
+        let refusal = match (order, request) {
+            (None, Request::Takeover(name) | Request::Release(name)) => {
+                let known: Vec<_> = groups.iter().map(|g| g.name.as_str()).collect();
+                format!("there is no group \"{name}\"; right would be one of: {}", known.join(", "))
+            }
+            _ if self.ending => "the agent is ending".to_owned(),
+            (Some(order), _) => {
+                self.asked += 1;
+                self.asking.insert(self.asked, (order, sender));
+                return self.command(Command::Order { id: self.asked, order });
+            }
+            (None, Request::Maintenance(_)) => String::new(),
+        };
+        let _ = sender.send(Answer::Refused(refusal));
+        Ok(())
+    }
+
+    /// What became of it.
+    fn answered(&mut self, id: u64, answer: Answer) {
+        let Some((order, sender)) = self.asking.remove(&id) else { return };
+        if let (OperatorOrder::Maintenance(on), Answer::Accepted) = (order, &answer) {
+            let path = maintenance_file(&self.options.runtime_dir);
+            let kept = if on { std::fs::write(&path, "") } else { remove(&path) };
+            if let Err(error) = kept {
+                log::warn!("{}: {error}: the next life of the agent will not know of the maintenance", path.display());
+            }
+        }
+        let _ = sender.send(answer);
     }
 
     /// WO 01/82077, FIG. 7, step 714: the local analysis. Whoever asks waits for it, but not for ever.
     fn probe(&mut self, analysis: u32) {
         let (networks, plan) = self.networks();
-        self.probes.spawn(async move {
+        self.jobs.spawn(async move {
             let findings = probe::analyse(&networks, plan, analysis).await;
             let operational = findings.iter().filter(|f| f.operational).fold(0, |bits, f| bits | f.channel.bit());
-            Command::Probed { analysis, operational }
+            Job::Found(Command::Probed { analysis, operational })
         });
     }
 
     /// Whether it is us who are cut off.
     fn look(&mut self, number: u32) {
         let (networks, plan) = self.networks();
-        self.probes.spawn(async move {
+        self.jobs.spawn(async move {
             let any = probe::any_answers(&networks, plan, number).await;
-            Command::Looked { number, any }
+            Job::Found(Command::Looked { number, any })
         });
     }
 
@@ -222,18 +395,11 @@ impl Control<'_> {
     }
 
     fn tell_takeover(&self, done: Done) {
-        let group_of = |done: &Done| match *done {
-            Done::Acquired { group, .. }
-            | Done::AcquireFailed { group, .. }
-            | Done::Isolated { group, .. }
-            | Done::Released { group, .. }
-            | Done::Restored { group, .. } => group,
-        };
         let group = group_of(&done);
         let addresses = self.options.config.groups.get(group.usize()).map_or(0, |g| g.addresses.len());
         let failures = match done {
             Done::Acquired { stages, failures, .. } => {
-                let after = |at: crate::core::Nanos| at.since(stages.ordered);
+                let after = |at: Nanos| at.since(stages.ordered);
                 self.journal.control(&ControlEvent::TakeoverMeasured {
                     group,
                     addresses,
@@ -311,6 +477,7 @@ impl Control<'_> {
         let takeover_died = takeover.join().is_err().then(|| anyhow!("the takeover thread panicked"));
         let failed = pulse_died.or(takeover_died).or(served.err());
         let _ = std::fs::remove_file(socket_path(&options.runtime_dir));
+        let _ = std::fs::remove_file(control_path(&options.runtime_dir));
         if failed.is_some() || (ended == Ended::Stopped && restart.is_some()) {
             // Nobody guards any more what we hold, and soon nobody says that we are alive: it is the peer's.
             sweep(&plans(&options.config, options.node), 0, &journal)?;
@@ -330,14 +497,21 @@ impl Control<'_> {
     }
 }
 
-fn listen(runtime_dir: &std::path::Path) -> Result<UnixListener> {
+fn listen(path: &Path, mode: u32) -> Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
-    let path = socket_path(runtime_dir);
     // Ours by the lock: an earlier life's.
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("{}: cannot listen", path.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).with_context(|| format!("{}: cannot listen", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
+}
+
+/// Also where there is nothing to remove.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 async fn readable<T: std::os::fd::AsRawFd>(

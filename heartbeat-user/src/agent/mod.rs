@@ -4,9 +4,13 @@
 //! - *control* (tokio, this one): attaches the XDP program, writes events, answers for the status, takes signals.
 
 mod control;
+mod hooks;
+mod orders;
 mod pulse;
 mod setup;
 mod shared;
+
+pub use orders::{Answer, Request, control_path, order};
 
 use crate::{
     config::Config,
@@ -25,7 +29,7 @@ pub struct Options {
     pub config_file: PathBuf,
     /// Which controller this is.
     pub node: Node,
-    /// Where the lock and the status socket are.
+    /// Where the lock and the sockets are.
     pub runtime_dir: PathBuf,
 }
 

@@ -1,7 +1,7 @@
 //! The pulse thread: sends, drains, judges. Nothing on its path allocates, waits for a lock or writes a log; whatever
 //! takes longer than a heartbeat is handed to the takeover thread or to the control side, and never waited for.
 
-use super::shared::{Command, Report, Shared};
+use super::shared::{Command, Hooked, Report, Shared};
 use crate::{
     core::{Action, ChannelIndex, Core, Link, Nanos, Reason, SocketResult},
     dataplane::{
@@ -79,6 +79,12 @@ pub struct Pulse {
     pub orders: Sender<Order>,
     /// To the control side.
     pub reports: Sender<Report>,
+    /// Groups with hooks, a bit each; what happens to them goes to the control side by `hooked`.
+    pub hooked_acquire: u64,
+    /// The same of `on_release`.
+    pub hooked_release: u64,
+    /// To the control side: at most two for each group at a time.
+    pub hooked: Sender<Hooked>,
     /// Rings when there are reports.
     pub control: Bell,
     /// What the control side shows.
@@ -205,6 +211,15 @@ impl Pulse {
                 Command::Probed { analysis, operational } => {
                     self.core.handle_probed(clock::monotonic(), analysis, operational);
                 }
+                Command::Kept { group } => self.core.handle_release_failed(clock::monotonic(), group),
+                Command::Fenced(succeeded) => self.core.handle_fenced(clock::monotonic(), succeeded),
+                Command::Check { check, healthy } => self.core.handle_check(clock::monotonic(), check, healthy),
+                Command::Order { id, order } => {
+                    let result = self.core.handle_order(clock::monotonic(), order);
+                    // Where there is no room, nobody waits for long.
+                    let _ = self.reports.try_send(Report::Answer(id, result));
+                    self.control.ring();
+                }
                 Command::Looked { number, any } => self.core.handle_looked(clock::monotonic(), number, any),
                 Command::Stop => self.core.handle_stop(clock::monotonic()),
                 Command::Restart => self.core.handle_restart(),
@@ -244,6 +259,9 @@ impl Pulse {
                 Action::CloseSocket(channel) => self.channels[channel.usize()].socket = None,
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
                 // Room for two orders a group: the core has at most one outstanding for each.
+                Action::Acquire(group, reason) if self.hooked_acquire & group.bit() != 0 => {
+                    told |= self.hooked.try_send(Hooked::Acquire { group, reason }).is_ok();
+                }
                 Action::Acquire(group, reason) => {
                     let _ = self.orders.try_send(Order::Acquire {
                         group,
@@ -251,7 +269,10 @@ impl Pulse {
                         unless_isolated: reason == Reason::PeerDead,
                     });
                 }
-                Action::Release(group) => {
+                Action::Release(group, reason) => {
+                    if self.hooked_release & group.bit() != 0 {
+                        told |= self.hooked.try_send(Hooked::Releasing { group, reason }).is_ok();
+                    }
                     let _ = self.orders.try_send(Order::Release { group, ordered: now });
                 }
                 Action::Tell(at, event) => {
@@ -326,7 +347,9 @@ impl Pulse {
     /// The agent's cell, for the kernel and for a next life; the judgement, for the control side.
     fn publish(&self, now: Nanos) {
         let agent = self.tables.agent();
-        agent.owned.set(self.core.owned());
+        // What a next life may resume: where a hook may have run half-way, only what is held.
+        let hooked = self.hooked_acquire | self.hooked_release;
+        agent.owned.set(self.core.owned() & !hooked | self.core.held());
         agent.term.set(self.core.term());
         agent.alive_ns.set(now.0);
         // Never waits: where the control side is reading, it gets the next one.
@@ -341,6 +364,8 @@ impl Pulse {
             view.term = self.core.term();
             view.withheld = self.core.withheld();
             view.differences = self.core.differences();
+            view.maintenance = self.core.maintenance();
+            view.verdict = self.core.verdict();
             for (i, to) in view.channels.iter_mut().enumerate() {
                 if let Some(channel) = self.core.channel(ChannelIndex(i as u8)) {
                     *to = channel;

@@ -3,7 +3,8 @@
 use super::{
     Options,
     pulse::{Pulse, PulseChannel},
-    shared::{Command, Report, Shared},
+    hooks::mask,
+    shared::{Command, Hooked, Report, Shared},
 };
 use crate::{
     config::{Config, End, PairKeys, XdpPreference, check_host},
@@ -53,6 +54,7 @@ pub(super) struct Parts {
     pub(super) pulse_bell: Bell,
     pub(super) orders: Sender<Order>,
     pub(super) reports: Receiver<Report>,
+    pub(super) hooked: Receiver<Hooked>,
     pub(super) control_bell: Bell,
     pub(super) pulse: JoinHandle<std::io::Result<()>>,
     pub(super) takeover: JoinHandle<()>,
@@ -123,7 +125,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             stalled_grace: config.judging.stalled_grace,
         },
         patience: config.patience(),
-        maintenance: false,
+        maintenance: maintenance_file(runtime_dir).exists(),
         groups_digest: config.groups_digest(),
         judging: config.core_judging(),
         incarnation,
@@ -142,6 +144,8 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             term: 0,
             withheld: None,
             differences: [false; 3],
+            maintenance: [false; 2],
+            verdict: None,
             channels: (0..channels.len()).filter_map(|i| core.channel(ChannelIndex(i as u8))).collect(),
         }),
         lateness: Lateness::default(),
@@ -151,12 +155,16 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     let (commands, commands_in) = bounded(COMMANDS);
     let (orders, orders_in) = bounded(COMMANDS);
     let (reports, reports_in) = bounded(REPORTS);
+    // Of each group at most two at a time, and what is done with it.
+    let (hooked, hooked_in) = bounded(COMMANDS);
+    let hooked_release = mask(config, |hooks| hooks.on_release.is_some());
     let (pulse_bell, control_bell) = (Bell::new()?, Bell::new()?);
     for group in (0..plans.len()).map(|i| GroupIndex(i as u8)).filter(|g| owned & g.bit() != 0) {
         orders.send(Order::Resume { group })?;
     }
     let takeover = {
         let (commands, reports, shared) = (commands.clone(), reports.clone(), Arc::clone(&shared));
+        let hooked = hooked.clone();
         let (pulse_bell, control_bell) = (pulse_bell.clone(), control_bell.clone());
         let interfaces = config.channels.iter().map(|c| c.end(node).interface.clone()).collect();
         let worker = takeover::Worker::open(plans, interfaces).context("sockets for takeovers")?;
@@ -164,7 +172,9 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         thread("takeover", config.dataplane.priority - 1, move || {
             let _ended = RingsAtTheEnd(ended);
             worker.run(&orders_in, |done| {
-                if let Some(command) = answer(&done) {
+                if hooked_release & group_of(&done).bit() != 0 {
+                    let _ = hooked.send(Hooked::Done(done.clone()));
+                } else if let Some(command) = answer(&done) {
                     let _ = commands.send(command);
                     pulse_bell.ring();
                 }
@@ -184,6 +194,9 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         bell: pulse_bell.clone(),
         commands: commands_in,
         orders: orders.clone(),
+        hooked_acquire: mask(config, |hooks| hooks.on_acquire.is_some()),
+        hooked_release,
+        hooked,
         reports,
         control: control_bell.clone(),
         shared: Arc::clone(&shared),
@@ -211,6 +224,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         pulse_bell,
         orders,
         reports: reports_in,
+        hooked: hooked_in,
         control_bell,
         pulse,
         takeover,
@@ -250,6 +264,22 @@ struct RingsAtTheEnd(Bell);
 impl Drop for RingsAtTheEnd {
     fn drop(&mut self) {
         self.0.ring();
+    }
+}
+
+/// There while an operator wants nothing to move; it outlives the agent, not the host's boot.
+pub(super) fn maintenance_file(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("maintenance")
+}
+
+/// The group that something was done with.
+pub(super) const fn group_of(done: &Done) -> GroupIndex {
+    match *done {
+        Done::Acquired { group, .. }
+        | Done::AcquireFailed { group, .. }
+        | Done::Isolated { group, .. }
+        | Done::Released { group, .. }
+        | Done::Restored { group, .. } => group,
     }
 }
 

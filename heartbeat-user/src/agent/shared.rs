@@ -1,7 +1,7 @@
 //! What the agent's three threads say to each other.
 
 use crate::{
-    core::{ChannelIndex, Event, GroupIndex, Nanos},
+    core::{ChannelIndex, Event, GroupIndex, Nanos, OperatorOrder, Reason, Refusal},
     status::{Lateness, View},
     takeover::Done,
 };
@@ -32,6 +32,27 @@ pub enum Command {
         group: GroupIndex,
         /// When.
         at: Nanos,
+    },
+    /// A group could not be let go of.
+    Kept {
+        /// The group.
+        group: GroupIndex,
+    },
+    /// The fence hook ended.
+    Fenced(bool),
+    /// A health check has a new result.
+    Check {
+        /// Its place in the configuration.
+        check: usize,
+        /// Whether it succeeds.
+        healthy: bool,
+    },
+    /// An operator orders something.
+    Order {
+        /// To be named in the answer.
+        id: u64,
+        /// What.
+        order: OperatorOrder,
     },
     /// A channel's interface was attached to anew.
     Attached {
@@ -70,6 +91,8 @@ pub enum Report {
         /// What.
         event: Event,
     },
+    /// What becomes of an operator's order of this number.
+    Answer(u64, Result<(), Refusal>),
     /// The local analysis of this number is to be run.
     Probe(u32),
     /// It is to be looked whether any of our networks answers.
@@ -80,6 +103,27 @@ pub enum Report {
     Attach(ChannelIndex),
     /// What the takeover thread did.
     Takeover(Done),
+}
+
+/// Of groups with hooks, to the control side.
+#[derive(Clone, Debug)]
+pub enum Hooked {
+    /// The group is to be acquired.
+    Acquire {
+        /// The group.
+        group: GroupIndex,
+        /// Why.
+        reason: Reason,
+    },
+    /// It is being released.
+    Releasing {
+        /// The group.
+        group: GroupIndex,
+        /// Why.
+        reason: Reason,
+    },
+    /// What the takeover thread did with it.
+    Done(Done),
 }
 
 /// What the pulse thread shows without being asked.

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod keygen;
+pub mod order;
 pub mod run;
 pub mod status;
 
@@ -35,6 +36,9 @@ pub struct Cli {
 pub enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
+    Takeover(order::TakeoverArgs),
+    Release(order::ReleaseArgs),
+    Maintenance(order::MaintenanceArgs),
     Check(check::CheckArgs),
     Keygen(keygen::KeygenArgs),
 }
@@ -45,6 +49,9 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => return status::run(&args),
+        Command::Takeover(args) => order::takeover(&args),
+        Command::Release(args) => order::release(&args),
+        Command::Maintenance(args) => order::maintenance(&args),
         Command::Check(args) => check::run(&args),
         Command::Keygen(args) => keygen::run(&args),
     };

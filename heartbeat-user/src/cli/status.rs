@@ -45,7 +45,8 @@ pub fn run(args: &StatusArgs) -> ExitCode {
     }
 }
 
-fn ask(runtime_dir: &Path) -> Result<(String, Status)> {
+/// The agent's status, as text and as a document.
+pub(super) fn ask(runtime_dir: &Path) -> Result<(String, Status)> {
     let path = socket_path(runtime_dir);
     let mut stream = UnixStream::connect(&path)
         .with_context(|| format!("no agent answers at {}; is `heartbeat run` running?", path.display()))?;

@@ -156,6 +156,10 @@ impl Analysis {
         (self.wanted, self.found.id, self.found.operational, self.found.qos, self.found.duties)
     }
 
+    pub(super) const fn place(&self, channel: ChannelIndex) -> Option<super::Place> {
+        self.places[channel.usize()]
+    }
+
     pub(super) fn deadline(&self) -> Nanos {
         // While one is under way, the next one waits for its end.
         self.give_up.or(self.due).unwrap_or(Nanos::NEVER)

@@ -129,6 +129,19 @@ pub enum Place {
     PathBetween,
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::LocalPortOrCable => "our own port or cable: the network answers to the peer, not to us",
+            Self::RemotePortOrCable => "the peer's port or cable: the network answers to us, not to it",
+            Self::Network => "the network itself: it answers to neither controller",
+            Self::OneWayToUs => "one way: the peer hears us, we do not hear it",
+            Self::OneWayToPeer => "one way: we hear the peer, it does not hear us",
+            Self::PathBetween => "the path between: the network answers to both, heartbeats do not pass",
+        })
+    }
+}
+
 /// What is known of one channel's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PathFacts {

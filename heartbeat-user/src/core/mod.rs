@@ -56,7 +56,7 @@ pub enum Action {
     Acquire(GroupIndex, Reason),
     /// Remove the group's addresses, then say [`Core::handle_released`]; or, where it could not be let go of and its
     /// addresses are in place again, [`Core::handle_release_failed`].
-    Release(GroupIndex),
+    Release(GroupIndex, Reason),
     /// Run the local analysis of this number (FIG. 8), then say [`Core::handle_probed`].
     Probe(u32),
     /// Look whether any of our networks answers, then say [`Core::handle_looked`] with this number.
@@ -450,7 +450,7 @@ impl Core {
                 actions.push_back(Action::Acquire(group, reason));
             }
             Step::Release(group, reason) => {
-                actions.push_back(Action::Release(group));
+                actions.push_back(Action::Release(group, reason));
                 actions.push_back(Action::Tell(now, Event::GroupReleasing { group, reason }));
             }
             Step::Dual(group, kept_by) => {

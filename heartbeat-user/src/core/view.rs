@@ -1,6 +1,6 @@
 //! What the judgement shows: to the peer in each message, to the kernel, to the status.
 
-use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Withheld};
+use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Place, Withheld};
 use heartbeat_ebpf::wire::{Message, flags};
 
 /// What the status shows of a channel's judgement.
@@ -16,6 +16,8 @@ pub struct ChannelView {
     pub last_arrival: Option<Nanos>,
     /// Its interface.
     pub link: Link,
+    /// Where its fault lies, where the last analysis found one.
+    pub place: Option<Place>,
 }
 
 /// What the status, and the kernel, are shown of the judgement.
@@ -69,6 +71,7 @@ impl Core {
             sent: c.generator.sent(),
             last_arrival: c.counter.last_arrival(),
             link: c.link,
+            place: self.analysis.place(channel),
         })
     }
 
@@ -118,6 +121,12 @@ impl Core {
     #[must_use]
     pub const fn withheld(&self) -> Option<Withheld> {
         self.ownership.withheld()
+    }
+
+    /// Whether an operator wants nothing to move: here, there.
+    #[must_use]
+    pub const fn maintenance(&self) -> [bool; 2] {
+        [self.flags & flags::MAINTENANCE != 0, self.said.flags & flags::MAINTENANCE != 0]
     }
 
     /// What the configurations differ in: channels, groups, interval.

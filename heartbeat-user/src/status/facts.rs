@@ -1,6 +1,6 @@
 //! What the pulse thread leaves for the status to read, so that nobody ever has to ask it.
 
-use crate::core::{ChannelView, Nanos, PeerState, Withheld};
+use crate::core::{ChannelView, Nanos, PeerState, Verdict, Withheld};
 use heartbeat_ebpf::{histogram, layout::Histogram};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -27,6 +27,10 @@ pub struct View {
     pub withheld: Option<Withheld>,
     /// What the configurations differ in: channels, groups, interval.
     pub differences: [bool; 3],
+    /// Whether an operator wants nothing to move: here, there.
+    pub maintenance: [bool; 2],
+    /// What the last analysis came to, while it stands.
+    pub verdict: Option<Verdict>,
     /// One for each channel.
     pub channels: Vec<ChannelView>,
 }

@@ -152,6 +152,17 @@ pub enum ControlEvent {
     AddressRestored { group: crate::core::GroupIndex, address: String },
     /// An address that we do not own was on this host, and was removed.
     AddressSwept { group: crate::core::GroupIndex, address: String },
+    /// A hook, or the fence, ended.
+    CommandRan {
+        what: &'static str,
+        group: Option<crate::core::GroupIndex>,
+        succeeded: bool,
+        how: String,
+        took_ns: Nanos,
+        output: String,
+    },
+    /// A health check succeeds from now on, or fails.
+    CheckChanged { check: String, healthy: bool, how: String, output: String },
     /// A reload was asked for and cannot be done: everything stays as it is.
     ReloadRefused { why: String },
     /// The agent ends; everything is released.

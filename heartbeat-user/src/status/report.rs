@@ -3,7 +3,7 @@
 use super::facts::{Lateness, View, to_hdr};
 use crate::{
     config::Config,
-    core::{ChannelState, Link, Nanos, Node, PeerState, Withheld},
+    core::{ChannelState, Link, Nanos, Node, PeerState, Verdict, Withheld},
     dataplane::{Tables, XdpMode},
 };
 use hdrhistogram::Histogram;
@@ -58,6 +58,10 @@ pub struct Status {
     pub detection_ms: f64,
     pub incarnation: String,
     pub term: u64,
+    /// Whether an operator wants nothing to move.
+    pub maintenance: bool,
+    /// What both controllers' analyses came to, as an event says it; nothing while none stands.
+    pub judged: serde_json::Value,
     pub peer: Peer,
     pub channels: Vec<Channel>,
     pub groups: Vec<Group>,
@@ -77,6 +81,8 @@ pub struct Peer {
     pub incarnation: String,
     /// In what its configuration differs from ours: channels, groups, interval.
     pub differs: Vec<String>,
+    /// Whether an operator wants nothing to move there.
+    pub maintenance: bool,
 }
 
 /// A channel (P2).
@@ -88,6 +94,8 @@ pub struct Channel {
     pub state: Health,
     pub interface: String,
     pub carrier: bool,
+    /// Where its fault lies (A7), where an analysis found one.
+    pub fault: Option<String>,
     pub xdp_mode: String,
     pub sent: u64,
     pub received: u64,
@@ -177,11 +185,14 @@ impl Status {
             detection_ms: ms(config.timing.detection()),
             incarnation: format!("{:016x}", sources.incarnation),
             term: view.term,
+            maintenance: view.maintenance[0],
+            judged: serde_json::to_value(view.verdict).unwrap_or_default(),
             peer: Peer {
                 state: view.peer.into(),
                 left: view.peer_left,
                 incarnation: format!("{:016x}", view.peer_incarnation),
                 differs,
+                maintenance: view.maintenance[1],
             },
             verdict: verdict(config, view, &channels, now),
             groups: config.groups.iter().map(|g| group(config, node, view, g)).collect(),
@@ -215,6 +226,7 @@ fn channel(sources: &Sources<'_>, i: usize) -> Channel {
         state: seen.state.into(),
         interface: configured.end(node).interface.clone(),
         carrier: matches!(seen.link, Link::Present { carrier: true, .. }),
+        fault: seen.place.map(|place| place.to_string()),
         xdp_mode: modes[i].to_string(),
         sent: seen.sent,
         received: slot.counted(Outcome::Accepted),
@@ -286,6 +298,18 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
                 list.join(", ")
             ));
         }
+    }
+    for channel in channels {
+        if let Some(fault) = &channel.fault {
+            parts.push(format!("{}: {fault}", channel.name));
+        }
+    }
+    match (view.maintenance, view.verdict) {
+        ([false, false], Some(Verdict::FailLocal)) => parts.push("both judged this controller to be failed".into()),
+        ([false, false], Some(Verdict::FailRemote)) => parts.push("both judged the peer to be failed".into()),
+        ([false, false], _) => {}
+        ([true, _], _) => parts.push("in maintenance: nothing moves".into()),
+        ([false, true], _) => parts.push("the peer is in maintenance: nothing moves".into()),
     }
     match view.withheld {
         Some(Withheld::Isolated) => parts.push("no takeover: no network of our own answers, or none has a carrier".into()),

@@ -315,7 +315,7 @@ impl Side {
                 Action::Acquire(group, reason) => {
                     self.order(now, group, Some(reason));
                 }
-                Action::Release(group) => {
+                Action::Release(group, _) => {
                     self.order(now, group, None);
                 }
                 Action::Tell(at, event) => self.events.push((at.after(self.booted), event)),

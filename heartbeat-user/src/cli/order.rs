@@ -1,0 +1,115 @@
+//! `heartbeat takeover`, `release`, `maintenance`: orders to the agent of this controller.
+
+use super::status::ask;
+use crate::agent::{Request, order};
+use anyhow::{Result, bail};
+use std::{
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// How often the status is looked at while waiting.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Have this controller hold a group
+///
+/// The peer lets go of it first. Ends with 0 once its addresses are in place here.
+#[derive(Debug, clap::Args)]
+pub struct TakeoverArgs {
+    #[command(flatten)]
+    common: GroupArgs,
+}
+
+/// Have the peer hold a group that this controller holds
+///
+/// This controller lets go of it first. Ends with 0 once the peer holds it.
+#[derive(Debug, clap::Args)]
+pub struct ReleaseArgs {
+    #[command(flatten)]
+    common: GroupArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct GroupArgs {
+    /// The group's name
+    group: String,
+    /// Wait for it at most this long; 0s: do not wait
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+    /// The agent's runtime directory
+    #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
+    runtime_dir: PathBuf,
+}
+
+/// Let no group move, or no longer so
+///
+/// While either controller is in maintenance, both watch and report, and nothing is taken over, handed over or released,
+/// whatever fails. It lasts until it is ended, also over restarts of the agent, but not over one of the host. Where the
+/// peer fell silent in maintenance, `off` on the survivor ends that, too. Stopping the agent releases its groups all the same.
+#[derive(Debug, clap::Args)]
+pub struct MaintenanceArgs {
+    /// `on` or `off`
+    #[arg(value_enum)]
+    state: Switch,
+    /// The agent's runtime directory
+    #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
+    runtime_dir: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    /// Nothing moves
+    On,
+    /// What must move moves
+    Off,
+}
+
+/// Orders a takeover.
+///
+/// # Errors
+/// The agent does not answer, refuses, or the group is not here in time.
+pub fn takeover(args: &TakeoverArgs) -> Result<()> {
+    move_group(&args.common, true)
+}
+
+/// Orders a release.
+///
+/// # Errors
+/// The agent does not answer, refuses, or the group is not there in time.
+pub fn release(args: &ReleaseArgs) -> Result<()> {
+    move_group(&args.common, false)
+}
+
+/// Begins or ends maintenance.
+///
+/// # Errors
+/// The agent does not answer, or refuses.
+pub fn maintenance(args: &MaintenanceArgs) -> Result<()> {
+    order(&args.runtime_dir, &Request::Maintenance(args.state == Switch::On))
+}
+
+fn move_group(args: &GroupArgs, here: bool) -> Result<()> {
+    let GroupArgs { group, wait, runtime_dir } = args;
+    let request = if here { Request::Takeover(group.clone()) } else { Request::Release(group.clone()) };
+    order(runtime_dir, &request)?;
+    let end = Instant::now() + *wait;
+    while !is_done(runtime_dir, group, here)? {
+        if wait.is_zero() {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            let waited = humantime::format_duration(*wait);
+            bail!("group \"{group}\" has not moved within {waited}; `heartbeat status` and the agent's events say why");
+        }
+        sleep(LOOK.min(end.saturating_duration_since(Instant::now())));
+    }
+    Ok(())
+}
+
+fn is_done(runtime_dir: &Path, group: &str, here: bool) -> Result<bool> {
+    let (_, status) = ask(runtime_dir)?;
+    let Some(found) = status.groups.iter().find(|g| g.name == *group) else { return Ok(false) };
+    let elsewhere = found.owner.as_ref().is_some_and(|owner| *owner != status.node);
+    Ok(if here { found.held } else { elsewhere })
+}
