@@ -244,9 +244,8 @@ impl Control<'_> {
                 };
                 let environment = self.hooked.environment(config, *node, group, &self.verdict);
                 let patience = Duration::from_nanos(hooks.timeout.0);
-                self.jobs.spawn(async move {
-                    Job::Hook(group, hook, command::run(&words, &environment, patience).await)
-                });
+                self.jobs
+                    .spawn(async move { Job::Hook(group, hook, command::run(&words, &environment, patience).await) });
                 Ok(())
             }
         }

@@ -48,7 +48,9 @@ enum Stage {
     /// `on_acquire` runs.
     Acquiring,
     /// `on_release` runs since the group could not be acquired; it is us who are cut off since then, or not.
-    Undoing { isolated: Option<Nanos> },
+    Undoing {
+        isolated: Option<Nanos>,
+    },
     /// `on_release` runs.
     Releasing,
     /// It failed, and the addresses are being put back.

@@ -2,8 +2,8 @@
 
 use super::{
     Options,
-    pulse::{Pulse, PulseChannel},
     hooks::mask,
+    pulse::{Pulse, PulseChannel},
     shared::{Command, Hooked, Report, Shared},
 };
 use crate::{

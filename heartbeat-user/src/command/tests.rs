@@ -59,7 +59,9 @@ async fn what_cannot_be_started_says_why() {
 async fn one_that_hangs_is_ended_with_everything_that_it_started() {
     let folder = Folder::new("hangs");
     let pid = folder.file("pid");
-    let script = format!("trap '' TERM; (trap '' TERM; echo $$ > {pid}; exec sleep 1000) & echo begun; while :; do sleep 1000; done");
+    let script = format!(
+        "trap '' TERM; (trap '' TERM; echo $$ > {pid}; exec sleep 1000) & echo begun; while :; do sleep 1000; done"
+    );
     let outcome = run(&shell(&script), &[], Duration::from_millis(300)).await;
     assert!(matches!(outcome.ended, Ended::TimedOut(_)) && outcome.output == "begun", "{outcome:?}");
     // Both are in the same group: the last of it is gone when no process answers to it.
@@ -96,7 +98,8 @@ async fn one_that_leaves_something_running_ends_when_it_ends() {
 async fn it_inherits_nothing() {
     let folder = Folder::new("inherits");
     let _open = std::fs::File::create(folder.file("ours")).expect("a file");
-    let script = "grep '^SigBlk' /proc/self/status | cut -f2; env | sort | cut -d= -f1 | tr '\\n' ' '; ls -l /proc/self/fd";
+    let script =
+        "grep '^SigBlk' /proc/self/status | cut -f2; env | sort | cut -d= -f1 | tr '\\n' ' '; ls -l /proc/self/fd";
     let outcome = run(&shell(script), &[], LONG).await;
     assert!(outcome.output.starts_with("0000000000000000\nLANG PATH PWD "), "{outcome:?}");
     assert!(outcome.output.contains("/dev/null") && !outcome.output.contains("ours"), "{outcome:?}");
@@ -116,10 +119,12 @@ async fn one_that_nobody_waits_for_is_ended() {
     tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await.expect("it begins");
     running.abort();
     assert!(running.await.expect_err("it was dropped").is_cancelled());
-    let holders = || std::fs::read_dir("/proc").expect("proc").flatten().filter(|entry| {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&command).contains(&fifo)
-    });
+    let holders = || {
+        std::fs::read_dir("/proc").expect("proc").flatten().filter(|entry| {
+            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains(&fifo)
+        })
+    };
     tokio::time::timeout(LONG, async {
         while holders().count() > 0 {
             tokio::task::yield_now().await;

@@ -9,7 +9,8 @@ use crate::core::Nanos;
 const MAX_CHECKS: usize = 32;
 /// The most words of a command.
 const MAX_WORDS: usize = 64;
-const COMMAND: &str = "a list of at most 64 texts, the first an absolute path: [\"/usr/lib/heartbeat/import\", \"pool\"]";
+const COMMAND: &str =
+    "a list of at most 64 texts, the first an absolute path: [\"/usr/lib/heartbeat/import\", \"pool\"]";
 const TIMEOUT: std::ops::RangeInclusive<Nanos> = Nanos::from_millis(10)..=Nanos::from_millis(3_600_000);
 
 const fn ms(n: u64) -> Nanos {
@@ -83,7 +84,11 @@ pub(super) fn checks(root: &Table<'_>, report: &mut Report<'_>) -> Vec<Check> {
         if let Some(name) = &name
             && checks.iter().any(|check| check.name == name.value)
         {
-            report.value(name.span.clone(), table.name("name"), Fault::BadText { right: "a name that no other check has" });
+            report.value(
+                name.span.clone(),
+                table.name("name"),
+                Fault::BadText { right: "a name that no other check has" },
+            );
         }
         table.require(report, "command", COMMAND);
         let command = command(&table, report, "command");

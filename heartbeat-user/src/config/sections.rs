@@ -132,7 +132,15 @@ pub(super) fn dataplane(root: &Table<'_>, report: &mut Report<'_>) -> Dataplane 
 pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing) -> Judging {
     const MS: fn(u64) -> Nanos = Nanos::from_millis;
     const KNOWN: [&str; 9] = [
-        "both_faulted", "probe_rounds", "probe_pause", "again", "hold", "isolation", "rise", "stalled_grace", "still_answering",
+        "both_faulted",
+        "probe_rounds",
+        "probe_pause",
+        "again",
+        "hold",
+        "isolation",
+        "rise",
+        "stalled_grace",
+        "still_answering",
     ];
     let default = Judging {
         both_faulted: BothFaulted::Nothing,

@@ -44,7 +44,9 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::HeldHere => "this controller holds the group already",
             Self::NotHeldHere => "this controller does not hold the group; order it where it is held",
-            Self::NoPeer => "no channel hears the peer, and a group changes hands only between two that hear each other",
+            Self::NoPeer => {
+                "no channel hears the peer, and a group changes hands only between two that hear each other"
+            }
             Self::GroupsDiffer => "the peer has other groups configured; nothing moves until both files agree",
             Self::Maintenance => "a controller is in maintenance; end that first with `heartbeat maintenance off`",
             Self::Stopping => "a controller is being stopped",
@@ -200,7 +202,8 @@ impl Core {
     /// The groups at home here that have waited long enough.
     fn home_coming(&self, now: Nanos) -> u64 {
         let Some(since) = self.wish.well_since else { return 0 };
-        let due = |i: &usize| self.setup.failback.get(*i).copied().flatten().is_some_and(|after| now.since(since) >= after);
+        let due =
+            |i: &usize| self.setup.failback.get(*i).copied().flatten().is_some_and(|after| now.since(since) >= after);
         let due = (0..self.setup.homes.len()).filter(due).fold(0, |bits, i| bits | 1 << i);
         due & self.ownership.at_home()
     }

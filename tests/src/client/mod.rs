@@ -6,6 +6,7 @@
 //! up, and a client that was late itself does not blame the controller (see [`Gap`]).
 
 mod icmp;
+pub mod tcp;
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};

@@ -16,6 +16,8 @@ use super::{Lab, realtime_ns};
 
 /// How long a clean stop may take.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long an order may take.
+const ORDER_LIMIT: Duration = Duration::from_secs(70);
 /// How long `heartbeat status` may take.
 const STATUS_LIMIT: Duration = Duration::from_secs(5);
 
@@ -163,6 +165,17 @@ impl Lab {
     /// It does not answer within five seconds, or writes something that is no JSON.
     pub fn status(&self, node: Node) -> Result<Status> {
         self.status_within(node, STATUS_LIMIT)
+    }
+
+    /// `heartbeat takeover GROUP` and the like, to a controller's agent: the exit code, and what it wrote to standard error.
+    ///
+    /// # Errors
+    /// The binary is missing, or does not end within a minute.
+    pub fn order(&self, node: Node, words: &[&str]) -> Result<(Option<i32>, String)> {
+        let mut arguments: Vec<_> = words.iter().map(std::ffi::OsStr::new).collect();
+        arguments.extend(["--runtime-dir".as_ref(), self.agent(node).runtime_dir.as_os_str()]);
+        let (status, _, stderr) = heartbeat(arguments, ORDER_LIMIT)?;
+        Ok((status.code(), stderr))
     }
 
     /// The same with another limit.

@@ -33,7 +33,11 @@ fn what_is_absent_has_its_default_and_what_is_there_is_read() {
 fn wrong_ones_are_refused_with_what_would_be_right() {
     for (before, after, expected) in [
         ("[[group]]\n", "[[group]]\non_acquire = []\n", "on_acquire = []: missing"),
-        ("[[group]]\n", "[[group]]\non_acquire = [\"import\"]\n", "on_acquire[1] = \"import\": not usable; right would be a list"),
+        (
+            "[[group]]\n",
+            "[[group]]\non_acquire = [\"import\"]\n",
+            "on_acquire[1] = \"import\": not usable; right would be a list",
+        ),
         ("[[group]]\n", "[[group]]\non_release = \"/bin/x\"\n", "on_release = \"/bin/x\""),
         ("[[group]]\n", "[[group]]\non_release_failure = \"kep\"\n", "did you mean \"keep\""),
         ("[[group]]\n", "[[group]]\nfailback = \"1ms\"\n", "failback = \"1ms\""),
@@ -41,7 +45,11 @@ fn wrong_ones_are_refused_with_what_would_be_right() {
         ("[[group]]\n", "[[group]]\nhook_timeout = \"1ms\"\n", "hook_timeout"),
         ("[timing]\n", "[fence]\n[timing]\n", "fence.command: missing"),
         ("[timing]\n", "[[check]]\nname = \"p\"\n[timing]\n", "command: missing"),
-        ("[timing]\n", "[[check]]\nname = \"p\"\ncommand = [\"/x\"]\n[[check]]\nname = \"p\"\ncommand = [\"/x\"]\n[timing]\n", "a name that no other check has"),
+        (
+            "[timing]\n",
+            "[[check]]\nname = \"p\"\ncommand = [\"/x\"]\n[[check]]\nname = \"p\"\ncommand = [\"/x\"]\n[timing]\n",
+            "a name that no other check has",
+        ),
         ("[timing]\n", "[judging]\nisolation = \"arp\"\n[timing]\n", "judging.isolation"),
         ("[timing]\n", "[judging]\nstill_answering = \"fight\"\n[timing]\n", "judging.still_answering"),
         ("[timing]\n", "[judging]\nrise = \"2h\"\n[timing]\n", "judging.rise"),

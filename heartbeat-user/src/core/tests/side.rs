@@ -2,8 +2,8 @@
 
 use super::kernel::{Cell, Slot};
 use crate::core::{
-    Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, MAX_CHANNELS, Nanos, Node, Reason, Resumed, Setup,
-    SocketResult, Timing,
+    Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, MAX_CHANNELS, Nanos, Node, Reason, Resumed,
+    Setup, SocketResult, Timing,
 };
 use heartbeat_ebpf::wire::Message;
 
@@ -231,7 +231,8 @@ impl Side {
         }
         while let Some(i) = self.looks.iter().position(|(due, _)| *due <= now) {
             let (_, number) = self.looks.remove(i);
-            let any = (0..self.links.len()).any(|i| self.carrier(i) && (self.judging.networks & self.answers) >> i & 1 == 1);
+            let any =
+                (0..self.links.len()).any(|i| self.carrier(i) && (self.judging.networks & self.answers) >> i & 1 == 1);
             core.handle_looked(now, number, any);
         }
         if self.fences.first().is_some_and(|due| *due <= now) {
