@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::config::host::hostname;
-use crate::config::{Config, ConfigError, Host, HostProblem, KeyError, PairKeys, parse_node, show};
+use crate::config::{Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, parse_node, show};
 use crate::core::{Nanos, Node};
 use anyhow::{Result, anyhow};
 use comfy_table::Table;
@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 /// Validate a configuration and print what would run on this host
 ///
-/// Looks at the file, the key file, and this host's interfaces and addresses; changes nothing. The exit code is 0 if an
-/// agent could start here, 1 if not.
+/// Looks at the file, the key file, the files that commands are, and this host's interfaces and addresses; runs and changes
+/// nothing. The exit code is 0 if an agent could start here, 1 if not.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration file, the same on both controllers
@@ -77,13 +77,14 @@ fn report(
     for (what, value) in rows {
         writeln!(text, "{what:<11} {value}").expect("a String takes all text");
     }
-    let tables = [channels(config, place.as_ref()), groups(config)];
+    let tables = [channels(config, place.as_ref()), groups(config), commands(config)];
     for table in tables.into_iter().filter(|table| !table.is_empty()) {
         writeln!(text, "\n{}", table.trim_fmt()).expect("a String takes all text");
     }
     if let Some((node, host)) = place {
         problems.extend(host.problems(config, node).iter().map(HostProblem::to_string));
     }
+    problems.extend(check_commands(config).iter().map(HostProblem::to_string));
     (text, problems)
 }
 
@@ -131,6 +132,21 @@ fn groups(config: &Config) -> Table {
         }
     }
     table
+}
+
+fn commands(config: &Config) -> Table {
+    let mut table = new_table(["", "command of", "at most", "runs"]);
+    for (key, words, timeout) in config.commands() {
+        let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+        table.add_row([String::new(), key, show(timeout), words.join(" ")]);
+    }
+    table
+}
+
+/// A word as it is, where that shows where it ends.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_graphic() && !"\"'\\".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("{word:?}") }
 }
 
 fn new_table<const N: usize>(header: [&str; N]) -> Table {
@@ -198,6 +214,22 @@ data plane  xdp auto, priority 60
         let (text, problems) = report(&example(), Ok(Node::A), Ok(Host::default()), no_key);
         assert_eq!(problems.len(), 4, "{problems:?}");
         assert!(text.contains("not usable") && text.contains("no interface"), "{text}");
+    }
+
+    #[test]
+    fn commands_are_shown_with_their_arguments_and_those_that_cannot_be_run_are_in_the_way() {
+        let text = format!("{EXAMPLE}\n[fence]\ncommand = [\"/nonexistent/fence\", \"b\", \"of two\"]\n");
+        let config = Config::parse(&text, "example.toml").unwrap();
+        let (text, problems) = report(&config, Ok(Node::A), Ok(fitting_host()), key());
+        let expected = "
+    command of     at most  runs
+    fence.command  10s      /nonexistent/fence b \"of two\"
+";
+        assert!(text.ends_with(expected), "{text}");
+        assert!(
+            problems.len() == 1 && problems[0].starts_with("fence.command = \"/nonexistent/fence\""),
+            "{problems:?}"
+        );
     }
 
     #[test]

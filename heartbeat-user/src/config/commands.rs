@@ -2,7 +2,7 @@
 
 use super::error::{Fault, Report};
 use super::table::{Table, called};
-use super::{Check, Fence, Hooks};
+use super::{Check, Config, Fence, Group, Hooks};
 use crate::core::Nanos;
 
 /// The most health checks.
@@ -36,6 +36,23 @@ fn command(table: &Table<'_>, report: &mut Report<'_>, key: &str) -> Option<Vec<
         }
     }
     (!words.is_empty()).then_some(words)
+}
+
+impl Config {
+    /// Every command: the key that has it, as messages name it; its words, at least one; the longest that it may take.
+    pub fn commands(&self) -> impl Iterator<Item = (String, &[String], Nanos)> {
+        let hooks = self.groups.iter().flat_map(|Group { name, hooks, .. }| {
+            [("on_acquire", &hooks.on_acquire), ("on_release", &hooks.on_release)].into_iter().filter_map(
+                move |(key, words)| Some((format!("group \"{name}\": {key}"), &words.as_ref()?[..], hooks.timeout)),
+            )
+        });
+        let fence = self.fence.iter().map(|fence| ("fence.command".to_owned(), &fence.command[..], fence.timeout));
+        let checks = self
+            .checks
+            .iter()
+            .map(|check| (format!("check \"{}\": command", check.name), &check.command[..], check.timeout));
+        fence.chain(checks).chain(hooks)
+    }
 }
 
 /// The keys of [`hooks`].

@@ -7,6 +7,8 @@ use anyhow::{Context, anyhow};
 use nix::ifaddrs::getifaddrs;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 /// A way in which a host does not fit its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +96,34 @@ pub enum HostProblem {
         /// The interface that has it.
         found: String,
     },
+    /// A command cannot be found.
+    #[error("{key} = {path:?}: {reason}; put the command there, or correct its path")]
+    CommandMissing {
+        /// The key that names it.
+        key: String,
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        reason: nix::Error,
+    },
+    /// What a command's path leads to cannot be one.
+    #[error("{key} = {path:?}: not a file; right would be the path of a program or a script")]
+    CommandNotAFile {
+        /// The key that names it.
+        key: String,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A command may be run by nobody.
+    #[error("{key} = {path:?}: mode {mode:04o} lets nobody run it; right would be `chmod 755 {}`", path.display())]
+    CommandNotExecutable {
+        /// The key that names it.
+        key: String,
+        /// Its path.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
 }
 
 fn listed<T: std::fmt::Display>(items: &[T]) -> String {
@@ -105,10 +135,32 @@ fn listed<T: std::fmt::Display>(items: &[T]) -> String {
 /// calling thread.
 #[must_use]
 pub fn check_host(config: &Config, node: Node) -> Vec<HostProblem> {
-    match Host::read() {
+    let mut problems = match Host::read() {
         Ok(host) => host.problems(config, node),
         Err(problem) => vec![problem],
-    }
+    };
+    problems.extend(check_commands(config));
+    problems
+}
+
+/// The commands of `config` that could not be run on this host; empty if all could. Runs none.
+#[must_use]
+pub fn check_commands(config: &Config) -> Vec<HostProblem> {
+    let problem = |(key, words, _): (String, &[String], _)| {
+        let path = PathBuf::from(words.first()?);
+        match std::fs::metadata(&path) {
+            Err(error) => {
+                let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
+                Some(HostProblem::CommandMissing { key, path, reason })
+            }
+            Ok(found) if !found.is_file() => Some(HostProblem::CommandNotAFile { key, path }),
+            Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+                Some(HostProblem::CommandNotExecutable { key, path, mode: found.permissions().mode() & 0o7777 })
+            }
+            Ok(_) => None,
+        }
+    };
+    config.commands().filter_map(problem).collect()
 }
 
 /// A host's interfaces, each with its addresses and their prefix lengths.

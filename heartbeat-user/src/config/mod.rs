@@ -17,7 +17,7 @@ mod tests;
 mod topology;
 
 pub use error::{ConfigError, Fault, Problem, Problems};
-pub use host::{Host, HostProblem, check_host};
+pub use host::{Host, HostProblem, check_commands, check_host};
 pub use key::{KeyError, PairKeys};
 pub use profiles::{Overrides, Profile, show};
 

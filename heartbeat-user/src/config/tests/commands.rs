@@ -1,8 +1,9 @@
 //! Hooks, fence, checks, and what is said of wrong ones.
 
 use super::{edited, parsed};
-use crate::config::Config;
-use crate::core::Nanos;
+use crate::config::{Config, EXAMPLE, HostProblem, check_commands, check_host};
+use crate::core::{Nanos, Node};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 const MS: fn(u64) -> Nanos = Nanos::from_millis;
 
@@ -57,4 +58,48 @@ fn wrong_ones_are_refused_with_what_would_be_right() {
         let said = Config::parse(&edited(before, after), "hb.toml").unwrap_err().to_string();
         assert!(said.contains(expected), "{after}: {said}");
     }
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_named_with_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (name, mode) in [("good", 0o700), ("plain", 0o644)] {
+        fs::write(path(name), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let hooks = format!("on_acquire = [\"{}\"]\non_release = [\"{}\"]\n", path("good"), path("plain"));
+    let tables = format!(
+        "[fence]\ncommand = [\"{}\"]\n[[check]]\nname = \"web\"\ncommand = [\"{}\"]\n[[check]]\nname = \"nfs\"\n\
+         command = [\"{}/below\"]\n",
+        path("missing"),
+        path("."),
+        path("plain"),
+    );
+    let text = EXAMPLE.replacen("[[group]]\n", &format!("[[group]]\n{hooks}"), 1) + "\n" + &tables;
+    let config = Config::parse(&text, "example.toml").unwrap();
+    let said: Vec<_> = check_commands(&config).iter().map(HostProblem::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            format!(
+                "fence.command = \"{}\": ENOENT: No such file or directory; put the command there, or correct its path",
+                path("missing")
+            ),
+            format!(
+                "check \"web\": command = \"{}\": not a file; right would be the path of a program or a script",
+                path(".")
+            ),
+            format!(
+                "check \"nfs\": command = \"{}/below\": ENOTDIR: Not a directory; put the command there, or correct its \
+                 path",
+                path("plain")
+            ),
+            format!(
+                "group \"storage-a\": on_release = \"{0}\": mode 0644 lets nobody run it; right would be `chmod 755 {0}`",
+                path("plain")
+            ),
+        ]
+    );
+    assert!(check_host(&config, Node::A).len() >= 4);
 }
