@@ -13,8 +13,6 @@ mod judge;
 mod ownership;
 mod pairing;
 mod peer;
-#[cfg(test)]
-mod tests;
 mod types;
 mod view;
 mod wish;

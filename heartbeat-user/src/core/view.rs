@@ -111,6 +111,30 @@ impl Core {
         self.ownership.held()
     }
 
+    /// Groups that we wish to be handed.
+    #[must_use]
+    pub const fn wished(&self) -> u64 {
+        self.wish.groups
+    }
+
+    /// Groups that we tried to let go of, and hold on.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.ownership.kept()
+    }
+
+    /// Whether the agent is being stopped.
+    #[must_use]
+    pub const fn is_leaving(&self) -> bool {
+        self.flags & flags::LEAVING != 0
+    }
+
+    /// The actions that there is room for; it never changes, for nothing is allocated after the start.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.actions.capacity()
+    }
+
     /// Our term.
     #[must_use]
     pub const fn term(&self) -> u64 {

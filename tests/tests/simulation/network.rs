@@ -1,7 +1,7 @@
 //! Dead cables, lossy ones, no carrier, no interface, no socket; and the peer's death.
 
-use super::world::{A, B, World};
-use crate::{
+use crate::world::{A, B, World};
+use heartbeat::{
     config::Profile,
     core::{ChannelState, Event, Link, Nanos, PeerState, Timing, Withheld},
 };
@@ -24,7 +24,7 @@ fn a_dead_peer_is_found_exactly_three_intervals_after_its_last_heartbeat() {
         world.run(Nanos(timing.interval.0 * 7 / 3));
         world.sides[B].power_off(world.now);
         world.run(timing.interval);
-        let last = world.core(A).channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let last = world.channels(A).filter_map(|c| c.last_arrival).max();
         world.run(timing.detection());
         assert_eq!(world.told(A, dead), (last.map(|last| last.after(timing.detection())), 1), "{profile}");
         let exact = |e: &Event| matches!(e, Event::PeerDead { overshoot_ns: Some(Nanos(0)), .. });
@@ -39,7 +39,7 @@ fn in_classic_a_dead_peer_is_found_60_to_65_s_after_its_last_heartbeat() {
     world.run(SECOND.times(200));
     world.sides[B].power_off(world.now);
     world.run(SECOND);
-    let last = world.core(A).channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+    let last = world.channels(A).filter_map(|c| c.last_arrival).max();
     world.run(SECOND.times(70));
     let silent = world.told(A, dead).0.expect("found").since(last.expect("heard"));
     assert!((SECOND.times(60)..=SECOND.times(65)).contains(&silent), "{silent}");
@@ -166,7 +166,7 @@ fn an_interface_that_goes_and_comes_back_opens_a_new_socket_and_moves_nothing() 
     let mut world = World::lan();
     world.sides[A].links[0] = Link::Absent;
     world.run(SECOND.times(10));
-    assert_eq!(world.core(A).channels[0].counter.state(), ChannelState::Failed);
+    assert_eq!(world.channels(A).next().unwrap().state, ChannelState::Failed);
     world.sides[A].links[0] = Link::Present { index: 9, carrier: true };
     world.run(SECOND);
     world.assert_settled();

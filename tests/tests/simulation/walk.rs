@@ -1,22 +1,30 @@
 //! A random walk over all faults at once.
 
-use super::world::{A, B, Random, World};
-use crate::{
+use crate::world::{A, B, Random, World};
+use heartbeat::{
     config::Profile,
     core::{BothFaulted, GroupIndex, Guards, Judging, Link, Nanos, OperatorOrder},
 };
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
-/// Seeds in a plain run; `HEARTBEAT_SEEDS` gives another number, `HEARTBEAT_SEED` a single one.
-const SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 2_000 };
+/// A plain run takes so long; `HEARTBEAT_SECONDS` gives another time, `HEARTBEAT_SEEDS` a number of seeds, `HEARTBEAT_SEED`
+/// a single one.
+const SECONDS: u64 = if cfg!(debug_assertions) { 5 } else { 60 };
 const FAULTS: u64 = 100;
 
-/// Prints the seed of a walk that fails.
+/// Prints how to repeat a walk that fails.
 struct Named(u64);
 
 impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("HEARTBEAT_SEED={} fails", self.0);
+            eprintln!(
+                "repeat it: HEARTBEAT_SEED={} cargo test --release -p heartbeat-tests --test simulation walk",
+                self.0
+            );
         }
     }
 }
@@ -30,12 +38,27 @@ fn a_random_walk_over_all_faults_never_has_two_holders_while_a_channel_works_and
     if let Some(seed) = number("HEARTBEAT_SEED") {
         return walk(seed, true);
     }
-    let seeds = number("HEARTBEAT_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("HEARTBEAT_SEEDS");
+    let span = Duration::from_secs(number("HEARTBEAT_SECONDS").unwrap_or(SECONDS));
+    let (began, next) = (Instant::now(), AtomicU64::new(0));
+    let goes_on = |seed: u64| seeds.map_or_else(|| began.elapsed() < span, |seeds| seed < seeds);
+    let walkers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for half in 0..2 {
-            scope.spawn(move || (half..seeds).step_by(2).for_each(|seed| walk(seed, false)));
+        for _ in 0..walkers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !goes_on(seed) {
+                        return;
+                    }
+                    walk(seed, false);
+                }
+            });
         }
     });
+    let walked = next.into_inner().saturating_sub(walkers as u64);
+    let rate = walked as f64 / began.elapsed().as_secs_f64();
+    println!("{walked} seeds, {} faults, {rate:.0} seeds/s, no violation", walked * FAULTS);
 }
 
 fn walk(seed: u64, trace: bool) {

@@ -1,9 +1,12 @@
 //! The simulated pair in virtual time, and what must always hold for it.
 
-use super::side::Side;
-use crate::{
+use crate::side::Side;
+use heartbeat::{
     config::Profile,
-    core::{ChannelState, Core, Event, Link, Nanos, Node, OperatorOrder, PeerState, Refusal, Timing},
+    core::{
+        ChannelIndex, ChannelState, ChannelView, Core, Event, Link, Nanos, Node, OperatorOrder, PeerState, Refusal,
+        Timing,
+    },
 };
 use heartbeat_ebpf::wire::Message;
 use std::collections::BTreeMap;
@@ -174,6 +177,12 @@ impl World {
         self.sides[side].core.as_ref().expect("it runs")
     }
 
+    /// What its status shows of its channels.
+    pub fn channels(&self, side: usize) -> impl Iterator<Item = ChannelView> {
+        let core = self.core(side);
+        (0..self.paths[side].len()).filter_map(|i| core.channel(ChannelIndex(i as u8)))
+    }
+
     pub fn held(&self) -> [u64; 2] {
         [A, B].map(|s| self.sides[s].core.as_ref().map_or(0, Core::held))
     }
@@ -308,13 +317,13 @@ impl World {
         let settles = self.working_for().min(self.now.since(self.willing_since)) > settling;
         assert!(both == 0 || !settles, "both hold a group for too long");
         let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.release_fails && !s.maintains() && !s.leaving());
-        let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.ownership.kept() != 0));
+        let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.kept() != 0));
         if !willing || kept || self.sides[A].digest != self.sides[B].digest {
             self.willing_since = Nanos::NEVER;
         } else if self.willing_since == Nanos::NEVER {
             self.willing_since = self.now;
         }
-        if self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.wish.groups != 0)) {
+        if self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.wished() != 0)) {
             self.wished_at = self.now;
         }
         let handed_over = self.wished_at.after(takes.times(6)).after(slack) < self.now;
@@ -342,7 +351,7 @@ impl World {
 
     pub fn assert_all_channels_good(&self) {
         for side in [A, B] {
-            assert!(self.core(side).channels.iter().all(|c| c.counter.state() == ChannelState::Open), "side {side}");
+            assert!(self.channels(side).all(|c| c.state == ChannelState::Open), "side {side}");
         }
     }
 }

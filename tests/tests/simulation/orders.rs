@@ -1,7 +1,7 @@
 //! What an operator orders, what goes home by itself, and what cannot be let go of.
 
-use super::world::{A, B, World};
-use crate::{
+use crate::world::{A, B, World};
+use heartbeat::{
     config::Profile,
     core::{Event, GroupIndex, Guards, Judging, Nanos, OperatorOrder, Reason, Refusal, Withheld},
 };
@@ -219,5 +219,5 @@ fn a_network_that_comes_and_goes_counts_as_gone() {
         assert!(world.told(A, damped).1 > 0);
     }
     world.run(SECOND.times(7));
-    assert!(world.core(A).verdict() == Some(crate::core::Verdict::Nothing(crate::core::Why::AllWell)));
+    assert!(world.core(A).verdict() == Some(heartbeat::core::Verdict::Nothing(heartbeat::core::Why::AllWell)));
 }

@@ -1,7 +1,7 @@
 //! The distributed analysis and what follows from it, on a pair with two networks and a dedicated channel.
 
-use super::world::{A, B, World};
-use crate::{
+use crate::world::{A, B, World};
+use heartbeat::{
     config::Profile,
     core::{BothFaulted, Event, Judging, Link, Nanos, Place, Reason, Verdict, Why},
 };
@@ -210,7 +210,7 @@ fn whatever_fails_no_group_has_two_holders_while_a_channel_works() {
         println!("replay with HEARTBEAT_SEED={seed}");
         let mut world = world();
         world.trace = only.is_some();
-        world.random = super::world::Random::new(seed);
+        world.random = crate::world::Random::new(seed);
         for _ in 0..100 {
             let (side, channel) = (world.random.below(2) as usize, world.random.below(3) as usize);
             let on = world.random.below(2) == 0;

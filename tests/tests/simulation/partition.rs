@@ -1,7 +1,7 @@
 //! Both alive and none hears the other; and what becomes of it.
 
-use super::world::{A, B, World};
-use crate::core::{Event, Nanos, Node, Reason};
+use crate::world::{A, B, World};
+use heartbeat::core::{Event, Nanos, Node, Reason};
 
 const SECOND: Nanos = Nanos::from_millis(1_000);
 

@@ -1,7 +1,7 @@
 //! The kernel's part of one controller, as the XDP program plays it: admission, records, replay window. It outlives the
 //! agent; only a loss of power clears it.
 
-use crate::core::Nanos;
+use heartbeat::core::Nanos;
 use heartbeat_ebpf::wire::Message;
 
 /// A record: what was stored last, and how often something was.

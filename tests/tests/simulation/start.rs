@@ -1,7 +1,7 @@
 //! Starting: together, alone, late, and into doubtful company.
 
-use super::world::{A, B, START, World};
-use crate::{
+use crate::world::{A, B, START, World};
+use heartbeat::{
     config::Profile,
     core::{Event, Nanos, PeerState, Reason, Withheld},
 };

@@ -1,7 +1,7 @@
 //! One controller of the simulated pair: kernel, agent, takeover, as the pulse thread joins them.
 
-use super::kernel::{Cell, Slot};
-use crate::core::{
+use crate::kernel::{Cell, Slot};
+use heartbeat::core::{
     Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, MAX_CHANNELS, Nanos, Node, Reason, Resumed,
     Setup, SocketResult, Timing,
 };
@@ -167,7 +167,7 @@ impl Side {
             },
             now,
         );
-        self.room = core.actions.capacity();
+        self.room = core.room();
         self.core = Some(core);
         self.wake = world;
         self.sane_since = world;
@@ -247,7 +247,7 @@ impl Side {
         }
         core.handle_time(now);
         let exit = self.perform(now, &mut core, &mut send);
-        assert_eq!(core.actions.capacity(), self.room, "the queue of actions grew");
+        assert_eq!(core.room(), self.room, "the queue of actions grew");
         self.cell.peer_incarnation = core.peer_incarnation();
         (self.cell.owned, self.cell.term, self.cell.alive) = (core.owned(), core.term(), now);
         assert!(core.deadline() > now, "it would spin");
@@ -335,6 +335,6 @@ impl Side {
 
     /// Whether it is being stopped.
     pub fn leaving(&self) -> bool {
-        self.core.as_ref().is_some_and(|core| core.flags & heartbeat_ebpf::wire::flags::LEAVING != 0)
+        self.core.as_ref().is_some_and(|core| core.is_leaving())
     }
 }

@@ -1,7 +1,7 @@
 //! Recordings, put on the wire again by somebody who has no key.
 
-use super::world::{A, B, World};
-use crate::core::{Event, Nanos};
+use crate::world::{A, B, World};
+use heartbeat::core::{Event, Nanos};
 
 const SECOND: Nanos = Nanos::from_millis(1_000);
 

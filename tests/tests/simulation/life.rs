@@ -1,7 +1,7 @@
 //! Stops, restarts, stalls, and takeovers that do not work.
 
-use super::world::{A, B, World};
-use crate::{
+use crate::world::{A, B, World};
+use heartbeat::{
     config::Profile,
     core::{Event, Nanos, Timing},
 };
