@@ -8,12 +8,15 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use super::agents::STOP_LIMIT;
-use super::netlink::Which;
+use super::netlink::{Mac, Which};
 use super::netns::Namespace;
 use super::topology::{
-    HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface, interface_index, network_name,
+    HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface, interface_index, mac, network_name,
 };
 use super::{Lab, realtime_ns, remains};
+
+/// An Ethernet address that no host has.
+const NOBODY: Mac = [0x02, 0, 0, 0, 0xde, 0xad];
 
 /// What is broken on purpose, as far as it must be remembered.
 #[derive(Default)]
@@ -202,6 +205,48 @@ impl Lab {
             }
         }
         Ok(realtime_ns())
+    }
+
+    /// Sets one of a controller's interfaces down, as an administrator would.
+    ///
+    /// # Errors
+    /// It is powered off, or there is no such network.
+    pub fn nic_down(&self, node: Node, network: &str) -> Result<u64> {
+        let number = self.switch_named(network)?.number;
+        let namespace = self.controller(node)?;
+        let at = realtime_ns();
+        namespace.netlink().set_up(&Which::Name(&interface(number)), false).map(|()| at)
+    }
+
+    /// What a controller sends to the other's own addresses in a network gets lost from now on; the other way goes on, and
+    /// so does everybody else.
+    ///
+    /// # Errors
+    /// It is powered off, or there is no such network.
+    pub fn mute(&self, node: Node, network: &str) -> Result<u64> {
+        let switch = self.switch_named(network)?;
+        let number = switch.number;
+        let namespace = self.controller(node)?;
+        // A switch sends what is for a stranger to everybody, and XDP takes what is not for it, too.
+        let port = switch.namespace.netlink().link(&switch.port(Host::Client))?;
+        switch.namespace.netlink().pin_forwarding(port.index, NOBODY)?;
+        let at = realtime_ns();
+        for (address, _) in addresses(Host::Controller(node.peer()), number) {
+            namespace.netlink().pin_neighbour(interface_index(number), address, NOBODY)?;
+        }
+        Ok(at)
+    }
+
+    /// Whatever is sent to a controller in a network gets lost from now on, by whomever; what it sends itself arrives.
+    ///
+    /// # Errors
+    /// There is no such network.
+    pub fn deafen(&self, node: Node, network: &str) -> Result<u64> {
+        let switch = self.switch_named(network)?;
+        let port = switch.namespace.netlink().link(&switch.port(Host::Client))?;
+        let at = realtime_ns();
+        let to = mac(Host::Controller(node), switch.number);
+        switch.namespace.netlink().pin_forwarding(port.index, to).map(|()| at)
     }
 
     /// Takes a controller's NIC out while it runs (`net1`, `xlink`): interface and addresses are gone.

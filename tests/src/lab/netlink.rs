@@ -16,7 +16,9 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeade
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -264,6 +266,32 @@ impl Netlink {
             }
             _ => None,
         }))
+    }
+
+    /// Whoever sends to `address` by the interface `index` sends to `mac` from now on, whatever anybody answers.
+    pub(super) fn pin_neighbour(&self, index: u32, address: IpAddr, mac: Mac) -> Result<()> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family(address);
+        message.attributes.push(NeighbourAttribute::Destination(match address {
+            IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
+            IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
+        }));
+        self.pin(message, index, mac).with_context(|| format!("cannot pin the neighbour {address}"))
+    }
+
+    /// The bridge that the port `index` is plugged into sends what is for `mac` to that port, wherever `mac` is.
+    pub(super) fn pin_forwarding(&self, index: u32, mac: Mac) -> Result<()> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.flags = NeighbourFlags::Controller;
+        self.pin(message, index, mac).context("cannot pin an entry of a forwarding table")
+    }
+
+    fn pin(&self, mut message: NeighbourMessage, index: u32, mac: Mac) -> Result<()> {
+        message.header.ifindex = index;
+        message.header.state = NeighbourState::Permanent;
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+        self.change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
