@@ -366,28 +366,27 @@ impl Control<'_> {
 
     fn networks(&self) -> (Vec<Network>, Plan) {
         let Options { config, node, .. } = self.options;
-        let network = |c: &Channel| Network {
-            channel: c.index,
-            interface: c.end(*node).interface.clone(),
-            own: c.end(*node).address,
-            targets: c.probe.clone(),
+        let network = |c: &Channel| {
+            let end = c.end(*node)?;
+            let (interface, own) = (end.interface.clone(), end.address);
+            Some(Network { channel: c.index, interface, own, targets: c.probe.clone() })
         };
         let judged = config.channels.iter().filter(|c| !c.probe.is_empty());
         let pause = Duration::from_nanos(config.judging.probe_pause.0);
-        (judged.map(network).collect(), Plan { rounds: config.judging.probe_rounds, pause })
+        (judged.filter_map(network).collect(), Plan { rounds: config.judging.probe_rounds, pause })
     }
 
     /// The interface is another one than before.
     fn attach(&mut self, channel: ChannelIndex) {
         let config = &self.options.config;
-        let end = config.channels[channel.usize()].end(self.options.node);
+        let Some(end) = config.channels[channel.usize()].end(self.options.node) else { return };
         let attached = attach(self.parts.kernel.as_mut(), config.dataplane.xdp, channel, end, &self.journal);
         let mode = attached.unwrap_or_else(|error| {
             // At the start this is refused; now, hearing by the socket is better than not at all.
             log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
             XdpMode::Socket
         });
-        self.parts.modes[channel.usize()] = mode;
+        self.parts.modes[channel.usize()] = Some(mode);
         if let Err(error) = self.command(Command::Attached { channel, by_socket: mode == XdpMode::Socket }) {
             log::warn!("{error:#}");
         }

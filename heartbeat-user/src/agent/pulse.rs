@@ -5,7 +5,7 @@ use super::shared::{Command, Hooked, Report, Shared};
 use crate::{
     core::{Action, ChannelIndex, Core, Link, Nanos, Reason, SocketResult},
     dataplane::{
-        Tables,
+        Serial, SerialLine, Tables,
         bell::{self, Bell},
         clock,
         link::Observer,
@@ -21,6 +21,7 @@ use heartbeat_ebpf::{
     siphash::Key,
     wire::{LEN, Message, View},
 };
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::{
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -35,10 +36,10 @@ const MOST_RECEIVED: usize = 256;
 #[derive(Debug)]
 pub struct PulseChannel {
     /// Its ends.
-    pub ends: Ends,
+    port: Port,
     /// Whether heartbeats come by the socket, not by XDP.
     pub by_socket: bool,
-    socket: Option<HeartbeatSocket>,
+    opened: Option<Opened>,
     live_version: u64,
     handshake_version: u64,
     strangers: u64,
@@ -48,17 +49,40 @@ pub struct PulseChannel {
 impl PulseChannel {
     /// A channel that is to be opened. What its slot already holds counts as seen, but for the last live message.
     pub fn new(ends: Ends, index: u32, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
+        Self::of(Port::Interface(ends), index, by_socket, tables, channel)
+    }
+
+    /// The same over a serial line.
+    pub fn line(line: SerialLine, tables: &Tables, channel: ChannelIndex) -> Self {
+        Self::of(Port::Line(line), 0, true, tables, channel)
+    }
+
+    fn of(port: Port, index: u32, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
         let slot = &tables.slots()[channel.usize()];
         Self {
-            ends,
+            port,
             by_socket,
-            socket: None,
+            opened: None,
             live_version: 0,
             handshake_version: slot.handshake.version(),
             strangers: strangers(tables, channel),
             index,
         }
     }
+}
+
+/// Where a channel ends.
+#[derive(Clone, Debug)]
+enum Port {
+    Interface(Ends),
+    Line(SerialLine),
+}
+
+/// What its generator opened there (FIG. 5, step 510).
+#[derive(Debug)]
+enum Opened {
+    Socket(HeartbeatSocket),
+    Line(Serial),
 }
 
 /// The pulse thread's world.
@@ -71,6 +95,8 @@ pub struct Pulse {
     pub tables: Arc<Tables>,
     /// Rings when the peer's public state changed.
     pub doorbell: Option<RingBuf<MapData>>,
+    /// Readable when a serial line is; none where there is no such channel.
+    pub lines: Option<Epoll>,
     /// Rings when there are commands.
     pub bell: Bell,
     /// From the takeover thread and the control side.
@@ -131,7 +157,9 @@ impl Pulse {
     /// Whether a bell rang.
     fn wait(&mut self, deadline: Nanos) -> std::io::Result<bool> {
         let doorbell = self.doorbell.as_ref().map(AsFd::as_fd);
-        let [commands, news] = bell::wait([Some(self.bell.as_fd()), doorbell], clock::monotonic(), deadline)?;
+        let lines = self.lines.as_ref().map(|lines| lines.0.as_fd());
+        let fds = [Some(self.bell.as_fd()), doorbell, lines];
+        let [commands, news, line] = bell::wait(fds, clock::monotonic(), deadline)?;
         if commands {
             self.bell.silence();
         }
@@ -139,7 +167,7 @@ impl Pulse {
             // What changed is in the slots.
             while doorbell.next().is_some() {}
         }
-        Ok(commands || news)
+        Ok(commands || news || line)
     }
 
     /// Everything that the kernel has counted since the last time.
@@ -179,25 +207,39 @@ impl Pulse {
     /// A channel without XDP: the same checks, here.
     fn receive(&mut self, channel: ChannelIndex, now: Nanos) {
         let i = channel.usize();
-        let Some(socket) = &self.channels[i].socket else { return };
         let (slot, histogram) = (&self.tables.slots()[i], &self.tables.inter_arrival()[i]);
+        let expected = Expected { channel: channel.0, ..self.expected };
+        let keys = self.keys;
+        let key = move |id: u8| keys.get(usize::from(id)).copied().flatten();
+        let agent = self.tables.agent();
+        let failed = |e: std::io::Error| SocketResult::Failed(e.raw_os_error().unwrap_or(libc::EIO));
+        let socket = match &mut self.channels[i].opened {
+            None => return,
+            Some(Opened::Socket(socket)) => socket,
+            Some(Opened::Line(line)) => {
+                let received = line.receive(|message| {
+                    admit::receive(message.map(View::new), expected, agent, key, slot, histogram, || now.0);
+                });
+                if let Err(e) = received.and_then(|()| line.flush_pending().map(drop)) {
+                    self.core.handle_socket(now, channel, failed(e));
+                }
+                return;
+            }
+        };
         let mut buffer = [0; LEN + 1];
         for _ in 0..MOST_RECEIVED {
             let (len, stamp) = match socket.receive(&mut buffer) {
                 Ok(Some(received)) => received,
                 Ok(None) => return,
                 Err(e) => {
-                    let errno = e.raw_os_error().unwrap_or(libc::EIO);
-                    self.core.handle_socket(now, channel, SocketResult::Failed(errno));
+                    self.core.handle_socket(now, channel, failed(e));
                     return;
                 }
             };
             let message = buffer.first_chunk::<LEN>().filter(|_| len == LEN).map(View::new);
-            let expected = Expected { channel: channel.0, ..self.expected };
-            let key = |id: u8| self.keys.get(usize::from(id)).copied().flatten();
             let age = stamp.map_or(0, |stamp| clock::realtime_ns().saturating_sub(stamp));
             let arrived = || now.0.saturating_sub(age);
-            admit::receive(message, expected, self.tables.agent(), key, slot, histogram, arrived);
+            admit::receive(message, expected, agent, key, slot, histogram, arrived);
         }
     }
 
@@ -233,7 +275,9 @@ impl Pulse {
         }
         self.looked_at = now;
         for (i, channel) in self.channels.iter_mut().enumerate() {
-            let link = match self.observer.look(&channel.ends.interface) {
+            // Of a line, only what arrives on it says whether it works: a cable of three wires has no carrier.
+            let Port::Interface(ends) = &channel.port else { continue };
+            let link = match self.observer.look(&ends.interface) {
                 None => Link::Absent,
                 Some(seen) => {
                     channel.index = seen.index;
@@ -256,7 +300,7 @@ impl Pulse {
             match action {
                 Action::Send(channel) => self.send(channel, now),
                 Action::OpenSocket(channel) => self.open(channel, now),
-                Action::CloseSocket(channel) => self.channels[channel.usize()].socket = None,
+                Action::CloseSocket(channel) => self.channels[channel.usize()].opened = None,
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
                 // Room for two orders a group: the core has at most one outstanding for each.
                 Action::Acquire(group, reason) if self.hooked_acquire & group.bit() != 0 => {
@@ -317,9 +361,18 @@ impl Pulse {
 
     fn open(&mut self, channel: ChannelIndex, now: Nanos) {
         let c = &mut self.channels[channel.usize()];
-        let result = match HeartbeatSocket::open(&c.ends, c.index) {
-            Ok(socket) => {
-                c.socket = Some(socket);
+        let opened = match &c.port {
+            Port::Interface(ends) => HeartbeatSocket::open(ends, c.index).map(Opened::Socket),
+            Port::Line(line) => Serial::open(&line.device, line.speed).and_then(|line| {
+                if let Some(lines) = &self.lines {
+                    lines.add(&line, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+                }
+                Ok(Opened::Line(line))
+            }),
+        };
+        let result = match opened {
+            Ok(opened) => {
+                c.opened = Some(opened);
                 SocketResult::Opened
             }
             Err(e) => SocketResult::Failed(e.raw_os_error().unwrap_or(libc::EIO)),
@@ -329,10 +382,14 @@ impl Pulse {
 
     fn send(&mut self, channel: ChannelIndex, now: Nanos) {
         let Some(message) = self.core.message(now, channel) else { return };
-        let Some(socket) = &self.channels[channel.usize()].socket else { return };
+        let Some(opened) = &mut self.channels[channel.usize()].opened else { return };
         let mut buffer = [0; LEN];
         message.emit(self.signing, &mut buffer);
-        let result = match socket.send(&buffer) {
+        let sent = match opened {
+            Opened::Socket(socket) => socket.send(&buffer),
+            Opened::Line(line) => line.send(&buffer),
+        };
+        let result = match sent {
             Ok(true) => SocketResult::Sent,
             Ok(false) => SocketResult::Full,
             Err(e) => SocketResult::Failed(e.raw_os_error().unwrap_or(libc::EIO)),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::{Config, End, PairKeys, XdpPreference, check_host},
-    core::{ChannelIndex, Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup, Timing},
+    core::{ChannelIndex, Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{
         Adopted, Kernel, Settings, Tables, XdpMode,
         bell::Bell,
@@ -23,7 +23,10 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use heartbeat_ebpf::{admit::Expected, siphash::Key};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::epoll::{Epoll, EpollCreateFlags},
+};
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
@@ -48,7 +51,8 @@ pub(super) struct Parts {
     pub(super) kernel: Option<Kernel>,
     pub(super) tables: Arc<Tables>,
     pub(super) shared: Arc<Shared>,
-    pub(super) modes: Vec<XdpMode>,
+    /// None: a serial line.
+    pub(super) modes: Vec<Option<XdpMode>>,
     pub(super) incarnation: u64,
     pub(super) commands: Sender<Command>,
     pub(super) pulse_bell: Bell,
@@ -85,7 +89,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     let doorbell = kernel.as_mut().and_then(Kernel::doorbell);
 
     let plans = plans(config, node);
-    let resumed = if adopted.maps { resume(&tables, &config.timing, plans.len()) } else { None };
+    let resumed = if adopted.maps { resume(&tables, config, plans.len()) } else { None };
     let owned = resumed.map_or(0, |r| r.owned);
     sweep(&plans, owned, journal)?;
 
@@ -98,13 +102,20 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     let mut links = Vec::new();
     let mut channels = Vec::new();
     for channel in &config.channels {
-        let (own, peer) = (channel.end(node), channel.end(node.other()));
+        if let Some(line) = channel.line(node) {
+            // It is open, or not, when the generator has tried.
+            links.push(Link::Present { index: 0, carrier: true });
+            channels.push(PulseChannel::line(line, &tables, channel.index));
+            modes.push(None);
+            continue;
+        }
+        let Some((own, peer)) = channel.end(node).zip(channel.end(node.other())) else { continue };
         let mode = attach(kernel.as_mut(), config.dataplane.xdp, channel.index, own, journal)?;
         let seen = observer.look(&own.interface).with_context(|| format!("interface {} is gone", own.interface))?;
         let ends = ends(config, own, peer);
         links.push(Link::Present { index: seen.index, carrier: seen.carrier });
         channels.push(PulseChannel::new(ends, seen.index, mode == XdpMode::Socket, &tables, channel.index));
-        modes.push(mode);
+        modes.push(Some(mode));
     }
     if let Some(kernel) = &mut kernel {
         kernel.settle()?;
@@ -116,6 +127,8 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         pair_id: config.pair.id,
         key_id: keys.signing,
         timing: config.timing,
+        paces: config.channels.iter().map(|c| c.pace(config.timing.interval)).collect(),
+        lines: config.channels.iter().filter(|c| c.line(node).is_some()).fold(0, |bits, c| bits | c.index.bit()),
         links,
         homes: config.groups.iter().map(|g| g.home).collect(),
         failback: config.groups.iter().map(|g| g.failback).collect(),
@@ -166,7 +179,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         let (commands, reports, shared) = (commands.clone(), reports.clone(), Arc::clone(&shared));
         let hooked = hooked.clone();
         let (pulse_bell, control_bell) = (pulse_bell.clone(), control_bell.clone());
-        let interfaces = config.channels.iter().map(|c| c.end(node).interface.clone()).collect();
+        let interfaces = config.channels.iter().filter_map(|c| Some(c.end(node)?.interface.clone())).collect();
         let worker = takeover::Worker::open(plans, interfaces).context("sockets for takeovers")?;
         let ended = control_bell.clone();
         thread("takeover", config.dataplane.priority - 1, move || {
@@ -191,6 +204,11 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         channels,
         tables: Arc::clone(&tables),
         doorbell,
+        lines: if config.channels.iter().any(|c| c.line(node).is_some()) {
+            Some(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?)
+        } else {
+            None
+        },
         bell: pulse_bell.clone(),
         commands: commands_in,
         orders: orders.clone(),
@@ -240,7 +258,7 @@ fn ends(config: &Config, own: &End, peer: &End) -> Ends {
 /// first one hears all heartbeats; so it must not get as far as touching an address.
 fn ports_are_free(config: &Config, node: Node, observer: &Observer) -> Result<()> {
     for channel in &config.channels {
-        let (own, peer) = (channel.end(node), channel.end(node.other()));
+        let Some((own, peer)) = channel.end(node).zip(channel.end(node.other())) else { continue };
         let Some(seen) = observer.look(&own.interface) else { continue };
         // Whatever else is wrong with it may pass, and the generator tries again.
         if let Err(error) = HeartbeatSocket::open(&ends(config, own, peer), seen.index)
@@ -370,13 +388,13 @@ pub(super) fn attach(
 
 /// What an earlier life left in its cell. Its groups are ours still only if it ended so recently that the peer cannot have
 /// found it dead: else the peer may hold them by now.
-fn resume(tables: &Tables, timing: &Timing, groups: usize) -> Option<Resumed> {
+fn resume(tables: &Tables, config: &Config, groups: usize) -> Option<Resumed> {
     let agent = tables.agent();
     if agent.incarnation.get() == 0 {
         return None;
     }
     // Its last heartbeat may be an interval older than its last sign of life.
-    let bound = timing.detection().since(timing.interval);
+    let bound = config.detection().since(config.timing.interval);
     let in_time = clock::monotonic().since(Nanos(agent.alive_ns.get())) < bound;
     let all = if groups >= 64 { u64::MAX } else { (1 << groups) - 1 };
     Some(Resumed {
@@ -396,10 +414,9 @@ pub(super) fn plans(config: &Config, node: Node) -> Vec<GroupPlan> {
             addresses: g
                 .addresses
                 .iter()
-                .map(|a| PlannedAddress {
-                    interface: config.channels[a.channel.usize()].end(node).interface.clone(),
-                    ip: a.address,
-                    prefix: a.prefix,
+                .filter_map(|a| {
+                    let interface = config.channels[a.channel.usize()].end(node)?.interface.clone();
+                    Some(PlannedAddress { interface, ip: a.address, prefix: a.prefix })
                 })
                 .collect(),
         })

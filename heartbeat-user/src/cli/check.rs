@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Validate a configuration and print what would run on this host
 ///
@@ -91,7 +91,7 @@ fn report(
 /// Silence between a channel's last heartbeat and its verdict.
 fn detection(config: &Config) -> String {
     let timing = &config.timing;
-    let most = timing.detection();
+    let most = config.detection();
     if timing.from_arrival {
         return format!("a channel fails {} after its last heartbeat", show(most));
     }
@@ -105,13 +105,20 @@ fn channels(config: &Config, place: Option<&(Node, Host)>) -> Table {
         let common = [channel.index.to_string(), channel.name.clone(), channel.kind.name().into()];
         let rest = match place {
             Some((node, host)) => {
-                let (own, peer) = (channel.end(*node), channel.end(node.other()));
-                let present = match host.interfaces.get(&own.interface) {
-                    None => "no interface",
-                    Some(present) if present.iter().any(|(address, _)| *address == own.address) => "yes",
-                    Some(_) => "no address",
+                let ends = channel.end(*node).zip(channel.end(node.other()));
+                let present = match ends {
+                    None if Path::new(&channel.port(*node)).exists() => "yes",
+                    None => "no device",
+                    Some((own, _)) => match host.interfaces.get(&own.interface) {
+                        None => "no interface",
+                        Some(present) if present.iter().any(|(address, _)| *address == own.address) => "yes",
+                        Some(_) => "no address",
+                    },
                 };
-                [own.interface.clone(), own.address.to_string(), peer.address.to_string(), present.into()]
+                let addresses =
+                    ends.map_or_else(Default::default, |(own, peer)| [own, peer].map(|e| e.address.to_string()));
+                let [own, peer] = addresses;
+                [channel.port(*node), own, peer, present.into()]
             }
             None => ["?", "?", "?", "?"].map(str::to_owned),
         };

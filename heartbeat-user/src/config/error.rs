@@ -160,9 +160,6 @@ pub enum Fault {
         /// All choices.
         choices: Vec<String>,
     },
-    /// Serial channels are not built yet.
-    #[error("serial channels are not supported yet; right would be \"network\" or \"dedicated\"")]
-    SerialNotYet,
     /// A number beyond its range.
     #[error("out of range; right would be {min} to {max}")]
     OutOfRange {

@@ -96,6 +96,24 @@ pub enum HostProblem {
         /// The interface that has it.
         found: String,
     },
+    /// A serial line's device does not exist.
+    #[error("channel \"{channel}\": {device:?}: {reason}; right would be the path of this host's serial device")]
+    DeviceMissing {
+        /// The channel.
+        channel: String,
+        /// Its device.
+        device: PathBuf,
+        /// What the system says.
+        reason: nix::Error,
+    },
+    /// What a serial line's path leads to is no device.
+    #[error("channel \"{channel}\": {device:?} is no terminal device; right would be one such as /dev/ttyS0")]
+    NotADevice {
+        /// The channel.
+        channel: String,
+        /// Its path.
+        device: PathBuf,
+    },
     /// A command cannot be found.
     #[error("{key} = {path:?}: {reason}; put the command there, or correct its path")]
     CommandMissing {
@@ -124,6 +142,20 @@ pub enum HostProblem {
         /// Its mode.
         mode: u32,
     },
+}
+
+/// What is wrong with a serial line's device.
+fn device(channel: &Channel, device: PathBuf) -> Option<HostProblem> {
+    use std::os::unix::fs::FileTypeExt;
+    let channel = channel.name.clone();
+    match std::fs::metadata(&device) {
+        Ok(found) if found.file_type().is_char_device() => None,
+        Ok(_) => Some(HostProblem::NotADevice { channel, device }),
+        Err(error) => {
+            let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
+            Some(HostProblem::DeviceMissing { channel, device, reason })
+        }
+    }
 }
 
 fn listed<T: std::fmt::Display>(items: &[T]) -> String {
@@ -204,11 +236,15 @@ impl Host {
     pub fn problems(&self, config: &Config, node: Node) -> Vec<HostProblem> {
         let channels = config.channels.iter().flat_map(|channel| {
             let own = channel.end(node);
-            [self.own_end(config, channel, &own.interface, own.address), self.peer_end(channel, node)]
+            [
+                own.and_then(|own| self.own_end(config, channel, &own.interface, own.address)),
+                self.peer_end(channel, node),
+                channel.line(node).and_then(|line| device(channel, line.device)),
+            ]
         });
         let services = config.groups.iter().flat_map(|group| {
             group.addresses.iter().map(|service| {
-                let interface = &config.channels[service.channel.usize()].end(node).interface;
+                let interface = &config.channels[service.channel.usize()].end(node)?.interface;
                 let (found, prefix) = self.elsewhere(service.address, interface)?;
                 Some(HostProblem::ServiceAddressElsewhere {
                     group: group.name.clone(),
@@ -241,12 +277,11 @@ impl Host {
     }
 
     fn peer_end(&self, channel: &Channel, node: Node) -> Option<HostProblem> {
-        let address = channel.end(node.other()).address;
-        let on_interface =
-            self.interfaces.get(&channel.end(node).interface).is_some_and(|present| has(present, address));
+        let (own, address) = (channel.end(node)?, channel.end(node.other())?.address);
+        let on_interface = self.interfaces.get(&own.interface).is_some_and(|present| has(present, address));
         let found = match on_interface {
-            true => &channel.end(node).interface,
-            false => self.elsewhere(address, &channel.end(node).interface)?.0,
+            true => &own.interface,
+            false => self.elsewhere(address, &own.interface)?.0,
         };
         let (channel, peer, found) = (channel.name.clone(), node.other(), found.to_owned());
         Some(HostProblem::PeerAddressHere { channel, address, peer, found })

@@ -21,9 +21,10 @@ pub use host::{Host, HostProblem, check_commands, check_host};
 pub use key::{KeyError, PairKeys};
 pub use profiles::{Overrides, Profile, show};
 
-pub use crate::dataplane::XdpPreference;
+pub use crate::dataplane::{SerialLine, XdpPreference};
 
 use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Nanos, Node, Timing};
+use crate::dataplane::least_interval;
 use error::Report;
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
@@ -129,8 +130,8 @@ pub struct Channel {
     pub name: String,
     /// What else uses the path.
     pub kind: ChannelKind,
-    /// Controller a's and controller b's end; their addresses are of one family.
-    pub ends: [End; 2],
+    /// What it runs over.
+    pub wiring: Wiring,
     /// Who answers as long as the network works (FIG. 8), of the ends' family. Where there is none, the channel is not judged.
     pub probe: Vec<IpAddr>,
     /// What its network counts in QOS (A5). Default 100.
@@ -145,6 +146,23 @@ pub enum ChannelKind {
     Network,
     /// A path that only the two controllers use.
     Dedicated,
+    /// A serial line between the two.
+    Serial,
+}
+
+/// What a channel runs over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wiring {
+    /// Controller a's and controller b's end; their addresses are of one family.
+    Interfaces([End; 2]),
+    /// A serial line.
+    Line {
+        /// Controller a's and controller b's device.
+        devices: [PathBuf; 2],
+        /// In baud.
+        speed: u32,
+    },
 }
 
 impl ChannelKind {
@@ -154,6 +172,7 @@ impl ChannelKind {
         match self {
             Self::Network => "network",
             Self::Dedicated => "dedicated",
+            Self::Serial => "serial",
         }
     }
 }
@@ -330,16 +349,17 @@ impl Config {
         self.channels.iter().fold(0, |mask, channel| mask | channel.index.bit())
     }
 
-    /// `node`'s end of `channel`.
-    #[must_use]
-    pub fn end<'c>(&self, channel: &'c Channel, node: Node) -> &'c End {
-        channel.end(node)
-    }
-
     /// The channels whose networks are judged (FIG. 9, step 914): those with somebody to probe.
     #[must_use]
     pub fn judged(&self) -> u64 {
         self.channels.iter().filter(|c| !c.probe.is_empty()).fold(0, |mask, channel| mask | channel.index.bit())
+    }
+
+    /// Silence on all channels after which the peer is dead: the slowest channel's detection time.
+    #[must_use]
+    pub fn detection(&self) -> Nanos {
+        let slowest = self.channels.iter().map(|c| c.pace(self.timing.interval)).max().unwrap_or(1);
+        self.timing.paced(slowest).detection()
     }
 
     /// What the judgement is set up with.
@@ -410,10 +430,43 @@ impl Config {
 }
 
 impl Channel {
-    /// `node`'s end.
+    /// `node`'s end, unless it is a serial line.
     #[must_use]
-    pub fn end(&self, node: Node) -> &End {
-        &self.ends[usize::from(node.wire())]
+    pub fn end(&self, node: Node) -> Option<&End> {
+        match &self.wiring {
+            Wiring::Interfaces(ends) => Some(&ends[usize::from(node.wire())]),
+            Wiring::Line { .. } => None,
+        }
+    }
+
+    /// The serial line, as `node` has it, where it is one.
+    #[must_use]
+    pub fn line(&self, node: Node) -> Option<SerialLine> {
+        match &self.wiring {
+            Wiring::Interfaces(_) => None,
+            Wiring::Line { devices, speed } => {
+                Some(SerialLine { device: devices[usize::from(node.wire())].clone(), speed: *speed })
+            }
+        }
+    }
+
+    /// The interface, or the device, that `node` has it on.
+    #[must_use]
+    pub fn port(&self, node: Node) -> String {
+        match (self.end(node), self.line(node)) {
+            (Some(end), _) => end.interface.clone(),
+            (None, Some(line)) => line.device.display().to_string(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Every so-manieth heartbeat is sent on it: a serial line may be too slow for all.
+    #[must_use]
+    pub fn pace(&self, interval: Nanos) -> u32 {
+        match self.wiring {
+            Wiring::Interfaces(_) => 1,
+            Wiring::Line { speed, .. } => least_interval(speed).0.div_ceil(interval.0.max(1)).max(1) as u32,
+        }
     }
 }
 

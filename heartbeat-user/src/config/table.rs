@@ -196,6 +196,11 @@ impl<'t> Table<'t> {
         Some(At { value: value.get_ref().as_str()?, span: value.span() })
     }
 
+    /// Where the value of `key` stands, right or wrong; nothing is reported.
+    pub(super) fn peek_span(&self, key: &str) -> Option<Range<usize>> {
+        self.get(key).map(|value| value.span())
+    }
+
     /// Is `key` there, right or wrong?
     pub(super) fn has(&self, key: &str) -> bool {
         self.get(key).is_some()

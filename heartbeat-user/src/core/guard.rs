@@ -2,7 +2,7 @@
 //!
 //! What takes time is begun while the peer is only suspected, so that a claim rarely waits for it.
 
-use super::{Action, ChannelIndex, ChannelState, Core, Event, Nanos, PeerState, Withheld, ownership::Guard};
+use super::{Action, Channel, ChannelIndex, ChannelState, Core, Event, Nanos, PeerState, Withheld, ownership::Guard};
 use heartbeat_ebpf::wire::flags;
 
 /// A look at our own networks, or a fencing, that failed is repeated after this.
@@ -93,7 +93,8 @@ impl Core {
     /// Whether a channel that works has been silent for so long that something may be wrong.
     pub(super) fn is_silent(&self, channel: usize, now: Nanos) -> bool {
         let interval = self.setup.timing.interval.max(Nanos::from_micros(self.said.interval_us.into()));
-        let last = self.channels[channel].counter.last_arrival();
+        let Channel { counter, pace, .. } = &self.channels[channel];
+        let (last, interval) = (counter.last_arrival(), interval.times((*pace).into()));
         last.is_some_and(|last| now.since(last) > Nanos(interval.0 + interval.0 / 2))
     }
 
@@ -117,7 +118,7 @@ impl Core {
             self.look(now);
         }
         let stranger_for = self.setup.timing.interval.times(self.setup.timing.failed_waits.into());
-        let stranger = |c: &super::Channel| c.stranger_at.is_some_and(|at| now.since(at) <= stranger_for);
+        let stranger = |c: &Channel| c.stranger_at.is_some_and(|at| now.since(at) <= stranger_for);
         let grace_ends = self.watch.dead_since.after(self.setup.guards.stalled_grace);
         if self.isolated() {
             Guard::Objects(Withheld::Isolated)

@@ -82,6 +82,10 @@ pub struct Setup {
     pub timing: Timing,
     /// The interfaces of the channels, as they are now.
     pub links: Vec<Link>,
+    /// On each channel, every so-manieth heartbeat is sent: 1, or more where a serial line is slow.
+    pub paces: Vec<u32>,
+    /// The serial lines, a bit each: a carrier there says nothing of our networks.
+    pub lines: u64,
     /// The homes of the groups.
     pub homes: Vec<Node>,
     /// Of each group: how long both controllers must have been well before it goes home by itself.
@@ -148,6 +152,9 @@ pub enum SocketResult {
 
 #[derive(Clone, Debug)]
 struct Channel {
+    /// At its own pace.
+    timing: Timing,
+    pace: u32,
     counter: Counter,
     generator: Generator,
     link: Link,
@@ -179,6 +186,10 @@ pub struct Core {
     expected: Nanos,
     /// The time between two checks: ours, or longer where the peer's interval is.
     period: Nanos,
+    /// The longest of the channels' paces.
+    slowest: u32,
+    /// Of the generators, so far.
+    ticks: u64,
     flags: u8,
     /// What we say changed: say it at once, not at the next interval.
     urgent: bool,
@@ -199,14 +210,19 @@ impl Core {
     pub fn new(setup: Setup, now: Nanos) -> Self {
         let timing = setup.timing;
         let resumed = setup.resumed.unwrap_or(Resumed { peer_incarnation: 0, owned: 0, term: 0 });
-        let listen_until = now.after(timing.detection());
+        let slowest = setup.paces.iter().copied().max().unwrap_or(1);
+        let detection = timing.paced(slowest).detection();
+        let listen_until = now.after(detection);
         let ownership = Ownership::new(setup.node, &setup.homes, resumed.owned, resumed.term, listen_until)
-            .holding(setup.judging.hold, timing.detection());
+            .holding(setup.judging.hold, detection);
         let channels = setup
             .links
             .iter()
-            .map(|&link| Channel {
-                counter: Counter::new(&timing, now),
+            .zip(&setup.paces)
+            .map(|(&link, &pace)| Channel {
+                timing: timing.paced(pace),
+                pace,
+                counter: Counter::new(&timing.paced(pace), now),
                 generator: Generator::new(),
                 link,
                 errno: None,
@@ -231,6 +247,8 @@ impl Core {
             next_send: now,
             expected: now,
             period: timing.period,
+            slowest,
+            ticks: 0,
             flags: if setup.maintenance { flags::MAINTENANCE } else { 0 },
             urgent: false,
             said_state: (resumed.owned, 0, 0),
@@ -257,7 +275,6 @@ impl Core {
 
     /// A channel's interface was looked at.
     pub fn handle_link(&mut self, now: Nanos, channel: ChannelIndex, link: Link) {
-        let timing = self.setup.timing;
         let was_isolated = self.isolated();
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         let before = c.link;
@@ -271,7 +288,7 @@ impl Core {
         };
         if index(before) != index(link) {
             if c.generator.is_open() {
-                c.generator.close(&timing, now);
+                c.generator.close(&c.timing, now);
                 self.actions.push_back(Action::CloseSocket(channel));
             }
             match link {
@@ -295,11 +312,10 @@ impl Core {
 
     /// How an operation on a channel's socket went.
     pub fn handle_socket(&mut self, now: Nanos, channel: ChannelIndex, result: SocketResult) {
-        let timing = self.setup.timing;
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         match result {
             SocketResult::Opened => {
-                c.generator.opened(&timing);
+                c.generator.opened(&c.timing);
                 self.actions.push_back(Action::Send(channel));
             }
             SocketResult::Full => {}
@@ -313,7 +329,7 @@ impl Core {
                 if c.generator.is_open() {
                     self.actions.push_back(Action::CloseSocket(channel));
                 }
-                c.generator.close(&timing, now);
+                c.generator.close(&c.timing, now);
                 if c.errno.replace(errno) != Some(errno) {
                     self.tell(now, Event::SocketFailed { channel, errno });
                 }
@@ -386,7 +402,7 @@ impl Core {
         for i in 0..self.channels.len() {
             let channel = ChannelIndex(i as u8);
             let c = &mut self.channels[i];
-            if c.counter.check(&timing, now, stalled) == Some(Change::Failed) {
+            if c.counter.check(&c.timing, now, stalled) == Some(Change::Failed) {
                 let silent_ns = c.counter.last_arrival().map(|last| now.since(last));
                 self.tell(now, Event::ChannelBad { channel, silent_ns });
             }
@@ -401,7 +417,7 @@ impl Core {
     /// Whether some channel is about to be failed: the moment for a look at the interfaces.
     #[must_use]
     pub fn silence_is_due(&self, now: Nanos) -> bool {
-        self.channels.iter().any(|c| c.counter.deadline(&self.setup.timing) <= now)
+        self.channels.iter().any(|c| c.counter.deadline(&c.timing) <= now)
     }
 
     /// When to call [`Core::handle_time`] again at the latest.
@@ -487,11 +503,15 @@ impl Core {
             let next = self.next_send.after(timing.interval);
             // Late by an interval or more: no burst to make up for it.
             self.next_send = if next > now { next } else { now.after(timing.interval) };
+            self.ticks += 1;
             for i in 0..self.channels.len() {
                 let channel = ChannelIndex(i as u8);
                 let c = &mut self.channels[i];
+                if !self.ticks.is_multiple_of(c.pace.into()) {
+                    continue;
+                }
                 let heard = c.counter.state() == ChannelState::Open;
-                let actions: &[Action] = match c.generator.tick(&timing, now, heard) {
+                let actions: &[Action] = match c.generator.tick(&c.timing, now, heard) {
                     SocketStep::Open => &[Action::OpenSocket(channel)],
                     SocketStep::Send => &[Action::Send(channel)],
                     SocketStep::Close => &[Action::CloseSocket(channel)],
@@ -525,8 +545,7 @@ impl Core {
     }
 
     fn next_wake(&self, now: Nanos) -> Nanos {
-        let timing = &self.setup.timing;
-        let silence = self.channels.iter().map(|c| c.counter.deadline(timing)).min();
+        let silence = self.channels.iter().map(|c| c.counter.deadline(&c.timing)).min();
         silence
             .unwrap_or(Nanos::NEVER)
             .min(self.next_send)

@@ -37,7 +37,7 @@ impl Core {
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         c.echo = Some((message.sent_ns, arrived));
         self.watch.answered = None;
-        if c.counter.heard(&self.setup.timing, message.sequence, arrived) == Some(Change::Opened) {
+        if c.counter.heard(&c.timing, message.sequence, arrived) == Some(Change::Opened) {
             self.tell(now, Event::ChannelGood { channel });
         }
     }
@@ -138,13 +138,13 @@ impl Core {
         };
         self.period = period;
         for c in &mut self.channels {
-            c.counter.set_period(period);
+            c.counter.set_period(period.times(c.pace.into()));
         }
     }
 
-    /// Our detection time, in the peer's intervals where these are longer.
+    /// The detection time of our slowest channel, in the peer's intervals where these are longer.
     pub(super) fn detection(&self) -> Nanos {
-        Timing { period: self.period, ..self.setup.timing }.detection()
+        Timing { period: self.period, ..self.setup.timing }.paced(self.slowest).detection()
     }
 
     /// WO 01/82077, FIG. 6, steps 604, 606.

@@ -160,6 +160,12 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// The same for a channel on which only every `pace`-th heartbeat is sent.
+    #[must_use]
+    pub const fn paced(self, pace: u32) -> Self {
+        Self { interval: self.interval.times(pace as u64), period: self.period.times(pace as u64), ..self }
+    }
+
     /// Silence after which a channel that was at its maximum is failed, counted from its last heartbeat: at most this
     /// plus one period where checks do not start at arrivals.
     #[must_use]

@@ -186,6 +186,7 @@ impl Core {
     }
 
     pub(super) fn isolated(&self) -> bool {
-        !self.channels.iter().any(|c| c.link.carrier())
+        let lines = self.setup.lines;
+        !self.channels.iter().enumerate().any(|(i, c)| c.link.carrier() && lines >> i & 1 == 0)
     }
 }

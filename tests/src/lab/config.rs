@@ -45,12 +45,14 @@ pub struct ChannelConfig {
     pub name: String,
     /// `network`, `dedicated` or `serial`.
     pub kind: String,
-    /// Interface and address on a.
+    /// Interface and address on a; of a serial line the device, and nothing.
     pub a: (String, String),
     /// Interface and address on b.
     pub b: (String, String),
     /// Addresses to probe; empty leaves the key out.
     pub probe: Vec<String>,
+    /// In baud, of a serial line; `None` leaves the key out.
+    pub speed: Option<u32>,
 }
 
 /// A `[[group]]`.
@@ -80,6 +82,7 @@ impl Config {
             a: link(Node::A),
             b: link(Node::B),
             probe: Vec::new(),
+            speed: None,
         });
         let homes = [("storage-a", Node::A), ("storage-b", Node::B)];
         let groups = homes.iter().zip(1..=networks).map(|((name, home), number)| GroupConfig {
@@ -159,7 +162,14 @@ impl Config {
         for channel in &self.channels {
             writeln!(to, "\n[[channel]]\nname = \"{}\"\nkind = \"{}\"", channel.name, channel.kind)?;
             for (node, (interface, address)) in [("a", &channel.a), ("b", &channel.b)] {
-                writeln!(to, "{node} = {{ interface = \"{interface}\", address = \"{address}\" }}")?;
+                if channel.kind == "serial" {
+                    writeln!(to, "{node} = {{ device = \"{interface}\" }}")?;
+                } else {
+                    writeln!(to, "{node} = {{ interface = \"{interface}\", address = \"{address}\" }}")?;
+                }
+            }
+            if let Some(speed) = channel.speed {
+                writeln!(to, "speed = {speed}")?;
             }
             if !channel.probe.is_empty() {
                 writeln!(to, "probe = {:?}", channel.probe)?;
@@ -191,6 +201,7 @@ fn network_channel(number: usize, family: Family) -> ChannelConfig {
         a: end(Node::A),
         b: end(Node::B),
         probe: Vec::new(),
+        speed: None,
     }
 }
 

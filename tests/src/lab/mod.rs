@@ -20,6 +20,7 @@ mod log;
 pub mod netlink;
 mod netns;
 pub mod remains;
+pub mod serial;
 pub mod topology;
 
 use std::fs;

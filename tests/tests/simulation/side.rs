@@ -51,6 +51,7 @@ pub struct Side {
     /// Local analyses under way: when each ends, on the controller's own clock.
     pub probes: Vec<(Nanos, u32)>,
     pub failback: Vec<Option<Nanos>>,
+    pub paces: Vec<u32>,
     pub guards: Guards,
     /// Kept in a file that outlives the agent.
     pub maintenance: bool,
@@ -95,6 +96,7 @@ impl Side {
             answers: u64::MAX,
             probes: Vec::new(),
             failback: vec![None; homes.len()],
+            paces: vec![1; channels],
             guards: Guards::default(),
             maintenance: false,
             looks: Vec::new(),
@@ -155,6 +157,8 @@ impl Side {
                 key_id: 0,
                 timing: self.timing,
                 links: self.links.clone(),
+                paces: self.paces.clone(),
+                lines: 0,
                 homes: self.homes.clone(),
                 groups_digest: self.digest,
                 judging: self.judging.clone(),

@@ -2,6 +2,7 @@
 
 use super::{edited, parsed};
 use crate::config::{Config, ConfigError, MAX_ADDRESSES};
+use crate::core::Node;
 use crate::core::{MAX_CHANNELS, MAX_GROUPS};
 
 /// Everything that is said about `text`.
@@ -120,13 +121,29 @@ fn a_word_that_is_no_choice_is_refused_with_the_nearest() {
 }
 
 #[test]
-fn a_serial_channel_is_not_there_yet() {
-    refused(
-        "\"dedicated\"",
-        "\"serial\"",
-        "hb.toml:18:8: channel \"xlink\": kind = \"serial\": serial channels are not supported yet; right would be \
-         \"network\" or \"dedicated\"",
-    );
+fn a_serial_channel_has_devices_and_a_speed_and_nothing_of_a_network() {
+    let line = |rest: &str| {
+        let text = "[[channel]]\nname = \"tty\"\nkind = \"serial\"\na = { device = \"/dev/ttyS0\" }\n";
+        edited("[[group]]\n", &format!("{text}b = {{ device = \"/dev/ttyS1\" }}\n{rest}\n[[group]]\n"))
+    };
+    let config = Config::parse(&line(""), "hb.toml").unwrap();
+    let tty = &config.channels[2];
+    assert_eq!((tty.port(Node::B).as_str(), tty.line(Node::A).unwrap().speed), ("/dev/ttyS1", 115_200));
+    let paces = [10, 100, 1_000].map(|ms| tty.pace(crate::core::Nanos::from_millis(ms)));
+    assert_eq!(paces, [3, 1, 1], "25.5 ms at 115200 baud");
+    for (rest, expected) in [
+        ("speed = 115201", "speed = 115201: not usable; right would be a speed of termios(3)"),
+        ("probe = [\"192.0.2.9\"]", "channel \"tty\": probe"),
+        ("weight = 7", "channel \"tty\": weight"),
+    ] {
+        assert!(said(&line(rest)).contains(expected), "{}", said(&line(rest)));
+    }
+    let on_it = edited("channel = \"net1\", cidr", "channel = \"xlink\", cidr");
+    assert!(said(&on_it).contains("xlink"));
+    let missing = line("").replace("device = \"/dev/ttyS1\"", "device = \"ttyS1\"");
+    assert!(said(&missing).contains("b.device = \"ttyS1\": not usable; right would be the absolute path"));
+    let speed = edited("kind = \"dedicated\"\n", "kind = \"dedicated\"\nspeed = 9600\n");
+    assert!(said(&speed).contains("only channels of kind \"serial\""), "{}", said(&speed));
 }
 
 #[test]
@@ -347,7 +364,7 @@ fn what_must_be_unique_is_refused_the_second_time_with_the_place_of_the_first() 
 fn a_link_local_address_can_stand_on_several_channels() {
     let text = edited("\"192.0.2.1\"", "\"fe80::1\"").replace("\"192.0.2.2\"", "\"fe80::2\"");
     let config = Config::parse(&text, "hb.toml").unwrap();
-    assert_eq!(config.channels[0].ends[0].address, config.channels[1].ends[0].address);
+    assert_eq!(config.channels[0].end(Node::A).unwrap().address, config.channels[1].end(Node::A).unwrap().address);
 }
 
 #[test]
