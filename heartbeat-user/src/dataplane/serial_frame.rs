@@ -6,9 +6,9 @@
 //! +------+---------------------------------------------+------+
 //! ```
 //!
-//! Consistent overhead byte stuffing (S. Cheshire, M. Baker, SIGCOMM 1997): a zero byte is a delimiter wherever it is, so
-//! that whoever joins late, or heard noise, is in step again at the next one. The zero in front ends what noise began. No
-//! checksum: the message has a tag (wire.rs), and that decides.
+//! Consistent overhead byte stuffing (S. Cheshire, M. Baker, SIGCOMM 1997): a zero byte is a delimiter wherever it is,
+//! so that whoever joins late, or heard noise, is in step again at the next one. The zero in front ends what noise
+//! began. No checksum: the message has a tag (wire.rs), and that decides.
 
 use heartbeat_ebpf::wire::LEN;
 use std::io::{self, ErrorKind, Write};
@@ -33,8 +33,8 @@ impl Outgoing {
         Self { frame: [0; FRAME], sent: FRAME }
     }
 
-    /// Starts to send one message, after the rest of the one before. False where it is dropped: the line takes no byte of
-    /// it, or not even that rest. A later message says more than an old one that waited.
+    /// Starts to send one message, after the rest of the one before. False where it is dropped: the line takes no byte
+    /// of it, or not even that rest. A later message says more than an old one that waited.
     pub(super) fn send(&mut self, line: &mut impl Write, message: &[u8; LEN]) -> io::Result<bool> {
         if !self.flush(line)? {
             return Ok(false);
@@ -79,8 +79,8 @@ impl Deframer {
         Self { held: [0; ENCODED], len: None }
     }
 
-    /// Takes what came, in pieces of any size. `take` gets each message once it is complete, and None for each frame that
-    /// is none: of another length (counted as soon as it is too long), or not COBS.
+    /// Takes what came, in pieces of any size. `take` gets each message once it is complete, and None for each frame
+    /// that is none: of another length (told as soon as it is too long), or not COBS. Noise can be a message by chance.
     pub(super) fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Option<&[u8; LEN]>)) {
         for &byte in bytes {
             match (byte, self.len) {
@@ -108,13 +108,13 @@ impl Deframer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     type Messages = Vec<Option<[u8; LEN]>>;
 
-    fn framed(message: &[u8; LEN]) -> Vec<u8> {
+    pub(in super::super) fn framed(message: &[u8; LEN]) -> Vec<u8> {
         let mut bytes = Vec::new();
         assert!(Outgoing::new().send(&mut bytes, message).unwrap());
         bytes
@@ -185,13 +185,13 @@ mod tests {
                 bytes.extend(noise);
             }
             let mut deframer = Deframer::new();
-            let found = bytes.chunks(piece).flat_map(|piece| fed(&mut deframer, piece)).flatten();
-            // Noise that is by chance a message would be one more: there is no such chance in this number of cases.
-            prop_assert!(found.eq(messages.into_iter().map(|(message, _)| message)));
+            let mut found = bytes.chunks(piece).flat_map(|piece| fed(&mut deframer, piece)).flatten();
+            // Noise of just this length can be COBS by chance, which the tag refuses: so there may be more.
+            prop_assert!(messages.iter().all(|(message, _)| found.any(|f| f == *message)));
         }
 
         #[test]
-        fn whatever_a_line_takes_at_a_time_only_whole_frames_are_on_it(takes in prop::collection::vec(0..200_usize, 0..40)) {
+        fn whatever_a_line_takes_only_whole_frames_are_on_it(takes in prop::collection::vec(0..200_usize, 0..40)) {
             let (mut outgoing, mut line) = (Outgoing::new(), Narrow { took: Vec::new(), takes });
             let mut sent = Messages::new();
             for number in 0..40 {
