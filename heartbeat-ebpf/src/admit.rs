@@ -2,7 +2,7 @@
 //! the XDP program and by channels without XDP.
 
 use crate::{
-    histogram,
+    echo, histogram,
     layout::{Agent, Histogram, Outcome, Slot},
     machine::opaque,
     siphash::Key,
@@ -25,22 +25,12 @@ pub struct Expected {
 /// Gives `Accepted` for what may be life: the replay window has the last word on it.
 #[inline(always)]
 pub fn examine(message: View<'_>, expected: Expected, agent: &Agent, key: impl FnOnce(u8) -> Option<Key>) -> Outcome {
-    if message.opening() != Message::OPENING || message.node() > 1 {
+    if message.opening() != Message::OPENING {
         return Outcome::Malformed;
     }
-    if message.pair_id() != expected.pair_id {
-        return Outcome::WrongPair;
-    }
-    if message.channel() != expected.channel {
-        return Outcome::WrongChannel;
-    }
     let own = agent.incarnation.get();
-    if message.node() == expected.node {
-        return if message.incarnation() == own { Outcome::Reflected } else { Outcome::SameNode };
-    }
-    match key(message.key_id()) {
-        Some(key) if !key.is_none() && message.tag_is_right(key) => {}
-        _ => return Outcome::WrongTag,
+    if let Err(why) = authenticate(message, expected, own, key) {
+        return why;
     }
     // Incarnation 0 is nobody's, and sequences start at 1: nothing of ours was ever like that.
     if message.incarnation() == 0 || message.sequence() == 0 {
@@ -51,6 +41,33 @@ pub fn examine(message: View<'_>, expected: Expected, agent: &Agent, key: impl F
         Outcome::Accepted
     } else {
         Outcome::Handshake
+    }
+}
+
+/// What a message of any kind has to stand, cheapest first: that it is the peer's, for this channel, and signed.
+/// `own` is our incarnation.
+#[inline(always)]
+pub(crate) fn authenticate(
+    message: View<'_>,
+    expected: Expected,
+    own: u64,
+    key: impl FnOnce(u8) -> Option<Key>,
+) -> Result<(), Outcome> {
+    if message.node() > 1 {
+        return Err(Outcome::Malformed);
+    }
+    if message.pair_id() != expected.pair_id {
+        return Err(Outcome::WrongPair);
+    }
+    if message.channel() != expected.channel {
+        return Err(Outcome::WrongChannel);
+    }
+    if message.node() == expected.node {
+        return Err(if message.incarnation() == own { Outcome::Reflected } else { Outcome::SameNode });
+    }
+    match key(message.key_id()) {
+        Some(key) if !key.is_none() && message.tag_is_right(key) => Ok(()),
+        _ => Err(Outcome::WrongTag),
     }
 }
 
@@ -75,16 +92,37 @@ pub enum News {
 }
 
 impl Received {
+    /// Without news.
     #[inline(always)]
     const fn plain(outcome: Outcome) -> Self {
         Self { outcome, news: News::None }
     }
 }
 
-/// Takes a message that came to a channel's end: examines, records and counts it. None is a datagram that has not the
-/// length of a message. `now` gives the time of arrival in ns and is asked only where something is stored.
-#[inline(always)]
+/// Takes a message of any kind that came to a channel's end: examines, records and counts it. None is a datagram that has
+/// not the length of a message. `now` gives the time of arrival in ns and is asked only where something is stored.
+///
+/// After [`Outcome::EchoRequest`] the caller owes the peer what [`echo::answer`] gives.
 pub fn receive(
+    message: Option<View<'_>>,
+    expected: Expected,
+    agent: &Agent,
+    key: impl FnOnce(u8) -> Option<Key>,
+    slot: &Slot,
+    histogram: &Histogram,
+    now: impl FnOnce() -> u64,
+) -> Received {
+    match message {
+        Some(echo) if echo.is_echo() => {
+            Received::plain(echo::receive(echo, expected, agent, key, slot, echo::Answerable::Yes, now()))
+        }
+        _ => receive_heartbeat(message, expected, agent, key, slot, histogram, now),
+    }
+}
+
+/// [`receive`] for what is no echo: the XDP program tells them apart by itself, so that heartbeats do not pay for it.
+#[inline(always)]
+pub fn receive_heartbeat(
     message: Option<View<'_>>,
     expected: Expected,
     agent: &Agent,

@@ -7,7 +7,7 @@
 use crate::{frame::Address, histogram, machine::Word, wire};
 
 /// Changes with every change of these records: maps pinned under another version are not adopted.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The most channels.
 pub const CHANNELS: u32 = 64;
 
@@ -77,11 +77,18 @@ pub enum Outcome {
     Replayed,
     /// Authentic and fresh, but another processor was at the slot: lost, as on the wire.
     Busy,
+    /// An authentic echo request, answered.
+    EchoRequest,
+    /// An authentic echo reply to what we asked in this life, and later than those before: on record.
+    EchoReply,
+    /// An authentic echo of no use: a request that came again, too soon after another, or in a frame that cannot be turned
+    /// round; a reply that came again, or to what was asked in another life.
+    EchoIgnored,
 }
 
 impl Outcome {
     /// The number of outcomes.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 13;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Accepted,
@@ -94,7 +101,16 @@ impl Outcome {
         Self::WrongTag,
         Self::Replayed,
         Self::Busy,
+        Self::EchoRequest,
+        Self::EchoReply,
+        Self::EchoIgnored,
     ];
+
+    /// Whether such messages are turned away.
+    #[must_use]
+    pub const fn is_reject(self) -> bool {
+        !matches!(self, Self::Accepted | Self::Handshake | Self::EchoRequest | Self::EchoReply)
+    }
 
     /// Its name in the status.
     #[must_use]
@@ -110,11 +126,15 @@ impl Outcome {
             Self::WrongTag => "wrong_tag",
             Self::Replayed => "replayed",
             Self::Busy => "busy",
+            Self::EchoRequest => "echo_request",
+            Self::EchoReply => "echo_reply",
+            Self::EchoIgnored => "echo_ignored",
         }
     }
 }
 
 /// The last message of one sort, guarded by a sequence lock: odd while it is being written.
+#[derive(Default)]
 #[repr(C)]
 pub struct Record {
     guard: Word,
@@ -123,14 +143,13 @@ pub struct Record {
 }
 
 /// What one channel received. Zeroes are a channel that heard nothing.
+#[derive(Default)]
 #[repr(C)]
 pub struct Slot {
     /// The last accepted message.
     pub live: Record,
     /// The last authentic message that was not of this pairing.
     pub handshake: Record,
-    /// How many messages met each [`Outcome`]. `Accepted` is M6's and P2's "received".
-    pub outcomes: [Word; Outcome::COUNT],
     /// Messages that the peer sent and we never accepted, by their sequence numbers (P2).
     pub missing: Word,
     /// The incarnation that the window is of.
@@ -139,11 +158,30 @@ pub struct Slot {
     pub highest: Word,
     /// Bit `i`: sequence number `highest - i` was accepted.
     pub window: Word,
+    /// How many messages met each [`Outcome`]. `Accepted`, M6's and P2's "received", is in the window's line of the cache.
+    pub outcomes: [Word; Outcome::COUNT],
+    /// The last echo request answered: of the peer that we are paired with, and of any other.
+    pub answered: [Answered; 2],
+    /// The last echo reply accepted.
+    pub echo: Record,
     /// Always 0: keeps slots apart in the cache.
-    pub zero: [u64; 2],
+    pub zero: [u64; 5],
+}
+
+/// The echo request that was answered last: what no request may repeat, nor follow too soon.
+#[derive(Default)]
+#[repr(C)]
+pub struct Answered {
+    /// The incarnation of who asked; 0 before.
+    pub incarnation: Word,
+    /// Its `sent_ns`, on the clock of who asked.
+    pub sent_ns: Word,
+    /// When it was answered, on our CLOCK_MONOTONIC.
+    pub at_ns: Word,
 }
 
 /// The agent's cell: who we are, whom we are paired with, and its last sign of life.
+#[derive(Default)]
 #[repr(C)]
 pub struct Agent {
     /// Our incarnation; 0 while no agent has run.
@@ -170,10 +208,12 @@ pub struct Histogram {
 const _: () = {
     assert!(size_of::<End>() == 24);
     assert!(size_of::<Record>() == 160);
-    assert!(size_of::<Slot>() == 448 && size_of::<Slot>().is_multiple_of(64));
+    assert!(size_of::<Answered>() == 24);
+    assert!(size_of::<Slot>() == 704 && size_of::<Slot>().is_multiple_of(64));
     assert!(size_of::<Agent>() == 64);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);
-    assert!(core::mem::offset_of!(Slot, outcomes) == 320);
+    assert!(core::mem::offset_of!(Slot, outcomes) == 352 && core::mem::offset_of!(Slot, missing) == 320);
+    assert!(core::mem::offset_of!(Slot, echo) == 504);
 };
 
 impl Record {

@@ -6,9 +6,11 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod admit;
+pub mod echo;
 pub mod frame;
 pub mod histogram;
 pub mod layout;
 pub mod machine;
 pub mod siphash;
+pub mod turn;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! What Rust's BPF target cannot say by itself: unaligned loads and atomic words, one instruction each.
+//! What Rust's BPF target cannot say by itself: unaligned loads and stores, and atomic words, one instruction each.
 //!
 //! LLVM's BPF target assumes that memory must be aligned and makes eight loads and shifts of every word; the kernels of
 //! x86-64 and arm64 allow unaligned loads from packets. And Rust describes the target as one without compare-and-swap,
@@ -38,6 +38,34 @@ loads!(
     load_u16: u16 = "{value} = *(u16 *)({at} + 0)",
     load_u32: u32 = "{value} = *(u32 *)({at} + 0)",
     load_u64: u64 = "{value} = *(u64 *)({at} + 0)"
+);
+
+macro_rules! stores {
+    ($($name:ident: $type:ty = $instruction:literal),*) => {$(
+        /// Stores one word, in memory order, at any address.
+        ///
+        /// # Safety
+        /// All bytes of the word must be writable; on BPF the verifier must have seen the bounds check.
+        #[inline(always)]
+        pub(crate) unsafe fn $name(at: *mut u8, value: $type) {
+            #[cfg(target_arch = "bpf")]
+            // SAFETY: one store to memory that the caller vouches for.
+            unsafe {
+                core::arch::asm!($instruction, value = in(reg) u64::from(value), at = in(reg) at,
+                    options(nostack, preserves_flags));
+            }
+            #[cfg(not(target_arch = "bpf"))]
+            // SAFETY: the caller vouches for the memory.
+            unsafe { at.cast::<$type>().write_unaligned(value) }
+        }
+    )*};
+}
+
+stores!(
+    store_u8: u8 = "*(u8 *)({at} + 0) = {value}",
+    store_u16: u16 = "*(u16 *)({at} + 0) = {value}",
+    store_u32: u32 = "*(u32 *)({at} + 0) = {value}",
+    store_u64: u64 = "*(u64 *)({at} + 0) = {value}"
 );
 
 /// The same value, of which the compiler knows nothing: keeps a bounds check in the form in which the verifier follows it.

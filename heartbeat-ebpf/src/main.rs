@@ -1,13 +1,17 @@
 //! The XDP program: adapts packets to the shared part, nothing more (WO 01/82077, FIG. 3 [318], in the kernel).
 //!
 //! Everything that is not a UDP datagram to our port at the end of one of our channels passes untouched. What is ours is
-//! consumed here: stamped and stored if it is life, and counted by its outcome in any case.
+//! consumed here: stamped and stored if it is life, and counted by its outcome in any case. An echo request goes back as its
+//! reply, at once.
 
 #![no_std]
 #![no_main]
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
+        xdp_md,
+    },
     helpers::bpf_ktime_get_ns,
     macros::{map, xdp},
     maps::{Array, HashMap, RingBuf},
@@ -16,9 +20,11 @@ use aya_ebpf::{
 use aya_log_ebpf::info;
 use heartbeat_ebpf::{
     admit::{self, Expected, News},
+    echo::{self, Answerable},
     frame::Frame,
-    layout::{Agent, CHANNELS, End, Histogram, Slot},
+    layout::{Agent, CHANNELS, End, Histogram, Outcome, Slot},
     siphash::Key,
+    turn::Turn,
     wire::{self, View},
 };
 
@@ -76,11 +82,12 @@ fn heartbeat(context: XdpContext) -> u32 {
     };
     // SAFETY: `payload` has checked that all of the message lies within the packet.
     let message = datagram.payload::<{ wire::LEN }>().map(|payload| unsafe { View::at(payload) });
-    let expected = Expected { pair_id: setting!(PAIR_ID), node: setting!(NODE), channel: channel as u8 };
-    let key = |id| KEYS.get(u32::from(id)).copied();
-    // SAFETY: a helper without arguments.
-    let now = || unsafe { bpf_ktime_get_ns() };
-    let received = admit::receive(message, expected, agent, key, slot, histogram, now);
+    if let Some(message) = message
+        && message.is_echo()
+    {
+        return answer(context.ctx, message, channel);
+    }
+    let received = admit::receive_heartbeat(message, expected(channel), agent, key, slot, histogram, now);
     if received.news != News::None {
         // Full means that the agent has not looked at all yet: it will.
         let _ = DOORBELL.output::<u32>(channel, 0);
@@ -89,6 +96,44 @@ fn heartbeat(context: XdpContext) -> u32 {
         }
     }
     XDP_DROP
+}
+
+/// An echo for a channel of ours. A function of its own, so that heartbeats do not pay for its registers.
+#[inline(never)]
+fn answer(context: *mut xdp_md, message: View<'_>, channel: u32) -> u32 {
+    let (Some(slot), Some(agent)) = (SLOTS.get(channel), AGENT.get(0)) else {
+        return XDP_DROP;
+    };
+    let context = XdpContext::new(context);
+    let (start, end) = (context.data() as *mut u8, context.data_end() as *mut u8);
+    // SAFETY: the kernel keeps the packet for the time of this run, and lets nobody else at it.
+    let turn = unsafe { Turn::between(start, end) };
+    let answerable = if turn.is_some() { Answerable::Yes } else { Answerable::No };
+    let now_ns = now();
+    let outcome = echo::receive(message, expected(channel), agent, key, slot, answerable, now_ns);
+    match (outcome, turn, key(message.key_id())) {
+        (Outcome::EchoRequest, Some(turn), Some(key)) => {
+            turn.into_reply(&echo::answer(message, expected(channel), agent, now_ns), key);
+            XDP_TX
+        }
+        _ => XDP_DROP,
+    }
+}
+
+#[inline(always)]
+fn expected(channel: u32) -> Expected {
+    Expected { pair_id: setting!(PAIR_ID), node: setting!(NODE), channel: channel as u8 }
+}
+
+#[inline(always)]
+fn key(id: u8) -> Option<Key> {
+    KEYS.get(u32::from(id)).copied()
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Passes everything: the yardstick of benchmarks. The agent never loads it.

@@ -1,5 +1,6 @@
 //! The heartbeat message: UDP payload of 144 bytes, network byte order. State, not events: each one carries its sender's
-//! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7).
+//! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7). Echoes ([`crate::echo`]) have the same
+//! shape.
 //!
 //! ```text
 //!  0               8               16              24            31
@@ -46,8 +47,18 @@ pub const MAGIC: u16 = 0x4842;
 pub const VERSION: u8 = 1;
 /// UDP port, IANA `ha-cluster`, unless configured.
 pub const PORT: u16 = 694;
-/// `kind` of a heartbeat. (Echo request and reply are to be 2 and 3.)
+/// `kind` of a heartbeat.
 pub const HEARTBEAT: u8 = 1;
+/// `kind` of a request that the peer's XDP program answers.
+pub const ECHO_REQUEST: u8 = 2;
+/// `kind` of its answer, which never causes a message.
+pub const ECHO_REPLY: u8 = 3;
+
+/// Magic, version and `kind` together: the first four bytes of a message, as [`View::opening`] has them.
+#[must_use]
+pub const fn opening(kind: u8) -> u32 {
+    (MAGIC as u32) << 16 | (VERSION as u32) << 8 | kind as u32
+}
 
 /// Bits of `flags`.
 pub mod flags {
@@ -107,11 +118,19 @@ impl<'a> View<'a> {
         u64::from_be(self.word(i))
     }
 
-    /// Magic, version and kind together, as [`Message::OPENING`] has them.
+    /// Magic, version and kind together, as [`opening`] has them.
     #[inline(always)]
     #[must_use]
     pub fn opening(&self) -> u32 {
         (self.field(0) >> 32) as u32
+    }
+
+    /// Whether it calls itself an echo request or reply of this version.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_echo(&self) -> bool {
+        // The two kinds differ in the last bit.
+        self.opening() | 1 == opening(ECHO_REPLY)
     }
 
     /// The pair that the message is for.
@@ -170,6 +189,20 @@ impl<'a> View<'a> {
         self.field(4)
     }
 
+    /// When it was sent, on the sender's CLOCK_MONOTONIC.
+    #[inline(always)]
+    #[must_use]
+    pub fn sent_ns(&self) -> u64 {
+        self.field(5)
+    }
+
+    /// `sent_ns` of what it answers to, on the receiver's CLOCK_MONOTONIC.
+    #[inline(always)]
+    #[must_use]
+    pub fn echo_sent_ns(&self) -> u64 {
+        self.field(6)
+    }
+
     /// The groups that the sender holds.
     #[inline(always)]
     #[must_use]
@@ -216,7 +249,7 @@ pub struct Message {
 
 impl Message {
     /// What [`View::opening`] gives for a heartbeat of this version.
-    pub const OPENING: u32 = (MAGIC as u32) << 16 | (VERSION as u32) << 8 | HEARTBEAT as u32;
+    pub const OPENING: u32 = opening(HEARTBEAT);
 
     /// The fields of a message whose opening and tag were checked before; `words` are in memory order.
     #[must_use]
@@ -251,7 +284,6 @@ impl Message {
 
     /// Writes the message, signed with `key`, over whatever `buffer` held.
     pub fn emit(&self, key: Key, buffer: &mut [u8; LEN]) {
-        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
         let who = u32::from_be_bytes([self.node, self.channel, self.flags, self.key_id]);
         let words: [u64; TAGGED_WORDS] = [
             pair(Self::OPENING, self.pair_id),
@@ -272,10 +304,21 @@ impl Message {
             self.term,
             self.groups_digest,
         ];
-        let tag = siphash_2_4(key, TAGGED_WORDS, |i| words[i].swap_bytes());
-        for (place, word) in buffer.chunks_exact_mut(8).zip(words.iter().chain([&tag])) {
-            place.copy_from_slice(&word.to_be_bytes());
-        }
+        sign(&words, key, buffer);
+    }
+}
+
+/// Two halves of a word.
+#[inline(always)]
+pub(crate) const fn pair(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+/// Writes the words of a message, as values, and the tag that `key` gives them.
+pub(crate) fn sign(words: &[u64; TAGGED_WORDS], key: Key, buffer: &mut [u8; LEN]) {
+    let tag = siphash_2_4(key, TAGGED_WORDS, |i| words[i].swap_bytes());
+    for (place, word) in buffer.chunks_exact_mut(8).zip(words.iter().chain([&tag])) {
+        place.copy_from_slice(&word.to_be_bytes());
     }
 }
 

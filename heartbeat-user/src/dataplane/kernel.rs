@@ -308,6 +308,18 @@ impl Kernel {
         Ok((result.return_value, result.duration))
     }
 
+    /// Runs the program once on `frame`, as [`Kernel::test_run`] does: its verdict, and the frame as it left it.
+    ///
+    /// # Errors
+    /// As with [`Kernel::test_run`].
+    pub fn test_turn(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let mut out = vec![0; frame.len() + 256];
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+        let result = self.program.test_run(options)?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value, out))
+    }
+
     /// Makes the program run on `interface` in a mode that `preference` allows: the one it has, one that was pinned, or a
     /// new one. `Socket` is no attachment and always to be had.
     fn hold(&mut self, interface: &str, ifindex: u32, preference: XdpPreference) -> Result<Attached> {
@@ -456,7 +468,7 @@ impl Kernel {
         const PAUSE: Duration = Duration::from_millis(20);
         let records = || {
             let slots = (0..).map(ChannelIndex).zip(self.tables.slots());
-            slots.flat_map(|(channel, slot)| [(channel, &slot.live), (channel, &slot.handshake)])
+            slots.flat_map(|(channel, slot)| [&slot.live, &slot.handshake, &slot.echo].map(|record| (channel, record)))
         };
         let versions = || records().map(|(_, record)| record.version());
         let before: Vec<_> = versions().collect();

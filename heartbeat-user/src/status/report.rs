@@ -237,7 +237,7 @@ fn channel(sources: &Sources<'_>, i: usize) -> Channel {
         handshakes: slot.counted(Outcome::Handshake),
         rejected: Outcome::ALL
             .into_iter()
-            .filter(|o| !matches!(o, Outcome::Accepted | Outcome::Handshake))
+            .filter(|o| o.is_reject())
             .map(|o| (o.name().to_owned(), slot.counted(o)))
             .collect(),
         inter_arrival: Distribution::new(&to_hdr(&tables.inter_arrival()[i]), None),

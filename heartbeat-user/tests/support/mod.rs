@@ -29,8 +29,8 @@ pub(crate) const OWN: u64 = 0x0a0a_0a0a_0a0a_0a0a;
 pub(crate) const PEER: u64 = 0x0b0b_0b0b_0b0b_0b0b;
 pub(crate) const ADDRESS_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(crate) const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
-const PEER_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const PEER_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(crate) const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 const UDP: u8 = 17;
 
 pub(crate) fn key() -> Key {

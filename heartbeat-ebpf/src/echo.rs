@@ -1,0 +1,245 @@
+//! Echoes: a request that the peer's XDP program answers by itself, with the age of its agent's last sign of life. So *host
+//! dead*, *agent stalled* and *path dead* are three different findings.
+//!
+//! ```text
+//!            request                        reply
+//! kind       2                              3
+//! node, incarnation      who asks           who answers (0: no agent has run there)
+//! peer_incarnation       as last heard      who asked
+//! sent_ns                its clock          the clock of who answers
+//! echo_sent_ns           0                  sent_ns of the request
+//! echo_held_ns           0                  age of the agent's last sign of life; u64::MAX: there was none
+//! ```
+//! Where each lies: [`crate::wire`]. All other fields are 0, the sequence number too: echoes are not heartbeats, count in no
+//! window and are no life.
+//!
+//! What keeps echoes from being a weapon: only what is signed by the peer is answered, by as many bytes, at most once and
+//! not too often ([`EVERY_NS`], [`STRANGER_EVERY_NS`]); a reply never causes a message.
+
+use crate::{
+    admit::{Expected, authenticate},
+    layout::{Agent, Answered, Outcome, Slot},
+    siphash::Key,
+    wire::{self, ECHO_REPLY, ECHO_REQUEST, LEN, TAGGED_WORDS, View, WORDS, opening, pair},
+};
+
+/// A channel answers the peer that we are paired with at most this often, in ns.
+pub const EVERY_NS: u64 = 100_000;
+/// A channel answers other incarnations of the peer at most this often, in ns: requests that were recorded in earlier lives
+/// of the peer's agent can be played back in turns, and must neither be worth it nor use up what the genuine ones need.
+pub const STRANGER_EVERY_NS: u64 = 10_000_000;
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Asks.
+    Request = ECHO_REQUEST,
+    /// Answers.
+    Reply = ECHO_REPLY,
+}
+
+/// An echo, as values. The fields are those of the table in the module's description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table above documents them")]
+pub struct Echo {
+    pub kind: Kind,
+    pub pair_id: u32,
+    pub node: u8,
+    pub channel: u8,
+    pub key_id: u8,
+    pub incarnation: u64,
+    pub peer_incarnation: u64,
+    pub sent_ns: u64,
+    pub echo_sent_ns: u64,
+    pub echo_held_ns: u64,
+}
+
+impl Echo {
+    /// A request of `node`'s agent of `incarnation` on `channel`; `peer_incarnation` as last heard, or 0, `sent_ns` now on
+    /// our CLOCK_MONOTONIC. The peer answers only what is newer than what it has answered in this incarnation.
+    #[must_use]
+    pub const fn request(
+        pair_id: u32,
+        node: u8,
+        channel: u8,
+        key_id: u8,
+        incarnation: u64,
+        peer_incarnation: u64,
+        sent_ns: u64,
+    ) -> Self {
+        Self {
+            kind: Kind::Request,
+            pair_id,
+            node,
+            channel,
+            key_id,
+            incarnation,
+            peer_incarnation,
+            sent_ns,
+            echo_sent_ns: 0,
+            echo_held_ns: 0,
+        }
+    }
+
+    /// The echo of a message whose tag was checked before; none where it is of another kind. `words` are in memory order,
+    /// as [`crate::layout::Record::read`] gives them.
+    #[must_use]
+    pub fn parse(words: &[u64; WORDS]) -> Option<Self> {
+        let w = words.map(u64::from_be);
+        let kind = match (w[0] >> 32) as u32 {
+            o if o == opening(ECHO_REQUEST) => Kind::Request,
+            o if o == opening(ECHO_REPLY) => Kind::Reply,
+            _ => return None,
+        };
+        let [node, channel, _, key_id] = ((w[1] >> 32) as u32).to_be_bytes();
+        Some(Self {
+            kind,
+            pair_id: w[0] as u32,
+            node,
+            channel,
+            key_id,
+            incarnation: w[2],
+            peer_incarnation: w[3],
+            sent_ns: w[5],
+            echo_sent_ns: w[6],
+            echo_held_ns: w[7],
+        })
+    }
+
+    /// Of a reply: how long before it the agent of who answers last gave a sign of life, in ns; none where it never did.
+    #[must_use]
+    pub const fn alive_age_ns(&self) -> Option<u64> {
+        if self.echo_held_ns == u64::MAX { None } else { Some(self.echo_held_ns) }
+    }
+
+    /// Writes the echo, signed with `key`, over whatever `buffer` held.
+    pub fn emit(&self, key: Key, buffer: &mut [u8; LEN]) {
+        wire::sign(&self.words(), key, buffer);
+    }
+
+    /// All words but the tag, as values.
+    #[inline(always)]
+    pub(crate) const fn words(&self) -> [u64; TAGGED_WORDS] {
+        let who = u32::from_be_bytes([self.node, self.channel, 0, self.key_id]);
+        let mut words = [0; TAGGED_WORDS];
+        words[0] = pair(opening(self.kind as u8), self.pair_id);
+        words[1] = pair(who, 0);
+        words[2] = self.incarnation;
+        words[3] = self.peer_incarnation;
+        words[5] = self.sent_ns;
+        words[6] = self.echo_sent_ns;
+        words[7] = self.echo_held_ns;
+        words
+    }
+}
+
+/// Whether the way back is known, if a message should be a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answerable {
+    /// By the socket, or in the frame itself.
+    Yes,
+    /// The frame cannot be turned round.
+    No,
+}
+
+/// Takes an echo ([`View::is_echo`]) that came to a channel's end at `now_ns`: examines, records and counts it.
+///
+/// After [`Outcome::EchoRequest`] the caller owes the peer what [`answer`] gives.
+#[inline(always)]
+pub fn receive(
+    message: View<'_>,
+    expected: Expected,
+    agent: &Agent,
+    key: impl FnOnce(u8) -> Option<Key>,
+    slot: &Slot,
+    answerable: Answerable,
+    now_ns: u64,
+) -> Outcome {
+    let own = agent.incarnation.get();
+    let outcome = match authenticate(message, expected, own, key) {
+        Err(why) => why,
+        Ok(()) if message.opening() == opening(ECHO_REPLY) => {
+            if keep(slot, own, message, now_ns) {
+                Outcome::EchoReply
+            } else {
+                Outcome::EchoIgnored
+            }
+        }
+        // Incarnation 0 is nobody's.
+        Ok(()) if message.incarnation() == 0 => Outcome::Malformed,
+        Ok(()) => {
+            let paired = message.incarnation() == agent.peer_incarnation.get();
+            let [peer, stranger] = &slot.answered;
+            let (last, every_ns) = if paired { (peer, EVERY_NS) } else { (stranger, STRANGER_EVERY_NS) };
+            if answerable == Answerable::Yes && is_due(last, every_ns, message, now_ns) {
+                Outcome::EchoRequest
+            } else {
+                Outcome::EchoIgnored
+            }
+        }
+    };
+    slot.count(outcome);
+    outcome
+}
+
+/// Whether a request is neither old nor too early; then it is the last one answered from now on. Of processors that have
+/// the same request at the same time, one finds it due.
+#[inline(always)]
+fn is_due(last: &Answered, every_ns: u64, request: View<'_>, now_ns: u64) -> bool {
+    let at_ns = last.at_ns.get();
+    if now_ns.saturating_sub(at_ns) < every_ns
+        || (last.incarnation.get() == request.incarnation() && request.sent_ns() <= last.sent_ns.get())
+        || !last.at_ns.replace(at_ns, now_ns)
+    {
+        return false;
+    }
+    // Whoever looks before these are written finds it too early.
+    last.incarnation.set(request.incarnation());
+    last.sent_ns.set(request.sent_ns());
+    true
+}
+
+/// Puts a reply on record, if it is to us as we are now and later than the one on record.
+#[inline(always)]
+fn keep(slot: &Slot, own: u64, reply: View<'_>, now_ns: u64) -> bool {
+    // Looked at before taking the writer's place, so that repetitions never stand in the genuine one's way, and after.
+    if own == 0 || reply.peer_incarnation() != own || is_known(slot, reply) || !slot.echo.lock() {
+        return false;
+    }
+    let new = !is_known(slot, reply);
+    if new {
+        slot.echo.store(reply, now_ns);
+    }
+    slot.echo.unlock();
+    new
+}
+
+/// Whether the reply on record is to the same life of ours, and to the same or a later request.
+#[inline(always)]
+fn is_known(slot: &Slot, reply: View<'_>) -> bool {
+    slot.echo.word(3) == reply.word(3) && reply.echo_sent_ns() <= u64::from_be(slot.echo.word(6))
+}
+
+/// The reply to a request that [`receive`] found due, to be signed with the key of the same id. `now_ns` is on
+/// CLOCK_MONOTONIC, as the agent's signs of life are.
+#[inline(always)]
+#[must_use]
+pub fn answer(request: View<'_>, expected: Expected, agent: &Agent, now_ns: u64) -> Echo {
+    let alive_ns = agent.alive_ns.get();
+    Echo {
+        kind: Kind::Reply,
+        pair_id: expected.pair_id,
+        node: expected.node,
+        channel: expected.channel,
+        key_id: request.key_id(),
+        incarnation: agent.incarnation.get(),
+        peer_incarnation: request.incarnation(),
+        sent_ns: now_ns,
+        echo_sent_ns: request.sent_ns(),
+        echo_held_ns: if alive_ns == 0 { u64::MAX } else { now_ns.saturating_sub(alive_ns) },
+    }
+}
+
+#[cfg(test)]
+mod tests;
