@@ -4,9 +4,11 @@
 //! the program's cost is the difference to the row `empty` above it. Batches of all rows take turns, so that whatever
 //! else the machine does hits all of them.
 //!
-//! A frame repeated is a replay, so `valid` cannot be had from repeats: its runs are single ones, each with a newly signed
+//! A frame repeated is a replay, so `valid` and `echo answered` cannot be had from repeats: its runs are single ones, each with a newly signed
 //! frame, and stand beside an empty program's single runs. A single run pays for reading the clock and for caches that
 //! the system call has cooled, which is closer to what a heartbeat finds. `replayed, single` joins the two halves.
+//!
+//! An answered echo pays for two tags: one to check, one to sign.
 //!
 //! Most of a forged frame's cost is SipHash, in 64-bit arithmetic without rotations. `tag alone` is the same function in this
 //! process, as native code with rotations: what this machine, at this moment, makes of it at best.
@@ -18,10 +20,11 @@ mod support;
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 use heartbeat::{
-    core::ChannelIndex,
+    core::{ChannelIndex, Node},
     dataplane::{Kernel, XdpPreference, Yardstick},
 };
 use heartbeat_ebpf::{
+    echo::Echo,
     layout::Outcome,
     wire::{self, Message, View},
 };
@@ -34,8 +37,10 @@ const REPEATS: u32 = 20_000;
 /// Single runs a batch.
 const SINGLES: usize = 200;
 const CHANNEL: u8 = 0;
+const CHANNEL_V6: u8 = 1;
 const DROP: u32 = 1;
 const PASS: u32 = 2;
+const TX: u32 = 3;
 
 struct Row {
     name: &'static str,
@@ -62,6 +67,7 @@ fn measure() -> Result<()> {
     let pins = PinFolder::new();
     let (mut kernel, _) = Kernel::open(&settings(), pins.path())?;
     kernel.attach(ChannelIndex(CHANNEL), "lo", ADDRESS_V4.into(), XdpPreference::Auto)?;
+    kernel.attach(ChannelIndex(CHANNEL_V6), "lo", ADDRESS_V6.into(), XdpPreference::Auto)?;
     let tables = kernel.tables();
     tables.agent().incarnation.set(OWN);
     tables.agent().peer_incarnation.set(PEER);
@@ -76,6 +82,13 @@ fn measure() -> Result<()> {
     );
     ensure!(kernel.test_run(Yardstick::Heartbeat, &valid(1), 1)?.0 == DROP, "a valid frame was not taken");
 
+    // Each is newer than the one before, and comes when the channel has long been quiet.
+    let echo = |channel, sent_ns| {
+        tables.slots()[usize::from(channel)].answered[0].at_ns.set(0);
+        let mut bytes = [0; wire::LEN];
+        Echo::request(PAIR, Node::B.wire(), channel, 0, PEER, OWN, sent_ns).emit(key(), &mut bytes);
+        bytes
+    };
     let others = over_ipv4(&signed(Message { pair_id: PAIR + 1, ..heartbeat(CHANNEL, 1) }));
     let mut repeated = [
         (Row::new("empty", None)?, Yardstick::Empty, valid(1), PASS),
@@ -89,6 +102,8 @@ fn measure() -> Result<()> {
         Row::new("empty, single", None)?,
         Row::new("replayed, single", Some(140))?,
         Row::new("valid, single", Some(140))?,
+        Row::new("echo answered, single", None)?,
+        Row::new("same over IPv6, single", None)?,
     ];
     let mut tag_alone = Row::new("tag alone, native code", None)?;
     let message = signed(heartbeat(CHANNEL, 1));
@@ -111,6 +126,12 @@ fn measure() -> Result<()> {
             // Each twice: the second time, a replay.
             for (row, yardstick) in [(0, Yardstick::Empty), (2, Yardstick::Heartbeat), (1, Yardstick::Heartbeat)] {
                 let (_, time) = kernel.test_run(yardstick, &frame, 1)?;
+                single[row].runs.record(time.as_nanos() as u64)?;
+            }
+            for (row, frame) in [(3, over_ipv4(&echo(CHANNEL, sequence))), (4, over_ipv6(&echo(CHANNEL_V6, sequence)))]
+            {
+                let (verdict, time) = kernel.test_run(Yardstick::Heartbeat, &frame, 1)?;
+                ensure!(verdict == TX, "{}: verdict {verdict}", single[row].name);
                 single[row].runs.record(time.as_nanos() as u64)?;
             }
         }
