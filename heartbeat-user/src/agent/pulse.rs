@@ -16,10 +16,11 @@ use crate::{
 use aya::maps::{MapData, RingBuf};
 use crossbeam_channel::{Receiver, Sender};
 use heartbeat_ebpf::{
-    admit::{self, Expected},
-    layout::{Outcome, Record},
+    admit::{self, Expected, Received},
+    echo::{self, Echo},
+    layout::{Agent, Outcome, Record},
     siphash::Key,
-    wire::{LEN, Message, View},
+    wire::{LEN, Message, View, WORDS},
 };
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::{
@@ -42,6 +43,7 @@ pub struct PulseChannel {
     opened: Option<Opened>,
     live_version: u64,
     handshake_version: u64,
+    echo_version: u64,
     strangers: u64,
     index: u32,
 }
@@ -65,6 +67,7 @@ impl PulseChannel {
             opened: None,
             live_version: 0,
             handshake_version: slot.handshake.version(),
+            echo_version: slot.echo.version(),
             strangers: strangers(tables, channel),
             index,
         }
@@ -193,6 +196,12 @@ impl Pulse {
                     self.core.handle_handshake(now, channel, &message, arrived);
                 }
             }
+            if let Some((words, _)) = changed(&slot.echo, &mut self.channels[i].echo_version)
+                && let Some(echo) = Echo::parse(&words)
+                && let Some(stalled) = echo.alive_age_ns()
+            {
+                self.core.handle_echo(now, channel, Nanos(echo.echo_sent_ns), Nanos(stalled));
+            }
             let strangers = strangers(&self.tables, channel);
             if std::mem::replace(&mut self.channels[i].strangers, strangers) != strangers {
                 self.core.handle_stranger(now, channel);
@@ -217,20 +226,26 @@ impl Pulse {
             None => return,
             Some(Opened::Socket(socket)) => socket,
             Some(Opened::Line(line)) => {
+                let mut answer = None;
                 let received = line.receive(|message| {
-                    admit::receive(message.map(View::new), expected, agent, key, slot, histogram, || now.0);
+                    let message = message.map(View::new);
+                    let received = admit::receive(message, expected, agent, key, slot, histogram, || now.0);
+                    answer = answer.or_else(|| owed(received, message, expected, agent, now));
                 });
                 if let Err(e) = received.and_then(|()| line.flush_pending().map(drop)) {
                     self.core.handle_socket(now, channel, failed(e));
+                } else if let Some(answer) = answer {
+                    self.echo(channel, &answer);
                 }
                 return;
             }
         };
+        let mut answer = None;
         let mut buffer = [0; LEN + 1];
         for _ in 0..MOST_RECEIVED {
             let (len, stamp) = match socket.receive(&mut buffer) {
                 Ok(Some(received)) => received,
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(e) => {
                     self.core.handle_socket(now, channel, failed(e));
                     return;
@@ -239,7 +254,11 @@ impl Pulse {
             let message = buffer.first_chunk::<LEN>().filter(|_| len == LEN).map(View::new);
             let age = stamp.map_or(0, |stamp| clock::realtime_ns().saturating_sub(stamp));
             let arrived = || now.0.saturating_sub(age);
-            admit::receive(message, expected, agent, key, slot, histogram, arrived);
+            let received = admit::receive(message, expected, agent, key, slot, histogram, arrived);
+            answer = answer.or_else(|| owed(received, message, expected, agent, now));
+        }
+        if let Some(answer) = answer {
+            self.echo(channel, &answer);
         }
     }
 
@@ -341,7 +360,10 @@ impl Pulse {
                         self.core.handle_fenced(now, false);
                     }
                 }
-                Action::Echo(_) => {}
+                Action::Echo(channel) => {
+                    let request = self.core.echo_request(now, channel);
+                    self.echo(channel, &request);
+                }
                 Action::Exit => exit = true,
             }
         }
@@ -397,6 +419,18 @@ impl Pulse {
         self.core.handle_socket(now, channel, result);
     }
 
+    /// One that does not get out is lost: the next one follows within an interval.
+    fn echo(&mut self, channel: ChannelIndex, echo: &Echo) {
+        let mut buffer = [0; LEN];
+        let key = self.keys.get(usize::from(echo.key_id)).copied().flatten();
+        let (Some(key), Some(opened)) = (key, &mut self.channels[channel.usize()].opened) else { return };
+        echo.emit(key, &mut buffer);
+        let _ = match opened {
+            Opened::Socket(socket) => socket.send(&buffer),
+            Opened::Line(line) => line.send(&buffer),
+        };
+    }
+
     fn publish_pairing(&self) {
         self.tables.agent().peer_incarnation.set(self.core.peer_incarnation());
     }
@@ -414,6 +448,7 @@ impl Pulse {
             view.at = now;
             view.peer = self.core.peer();
             view.peer_left = self.core.peer_left();
+            view.peer_stalled = self.core.peer_stalled(now);
             view.peer_incarnation = self.core.peer_incarnation();
             view.peer_owned = self.core.peer_owned();
             view.owned = self.core.owned();
@@ -434,6 +469,12 @@ impl Pulse {
 
 /// The message of a record, where it is another one than last time.
 fn news(record: &Record, version: &mut u64) -> Option<(Message, Nanos)> {
+    let (words, stamp) = changed(record, version)?;
+    Some((Message::parse(&words), stamp))
+}
+
+/// The words of a record, likewise.
+fn changed(record: &Record, version: &mut u64) -> Option<([u64; WORDS], Nanos)> {
     let current = record.version();
     if current == *version {
         return None;
@@ -441,7 +482,13 @@ fn news(record: &Record, version: &mut u64) -> Option<(Message, Nanos)> {
     let (words, stamp_ns) = record.read()?;
     // Whatever was written after `current` shows up as another version next time.
     *version = current;
-    Some((Message::parse(&words), Nanos(stamp_ns)))
+    Some((words, Nanos(stamp_ns)))
+}
+
+/// What the peer is owed where XDP does not answer for us: at most one answer a turn, so that echoes cannot hold us up.
+fn owed(received: Received, message: Option<View<'_>>, expected: Expected, agent: &Agent, now: Nanos) -> Option<Echo> {
+    let request = message.filter(|_| received.outcome == Outcome::EchoRequest)?;
+    Some(echo::answer(request, expected, agent, now.0))
 }
 
 /// Heartbeats on a channel that are not our peer's: somebody is there whom we cannot read.

@@ -150,6 +150,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             at: now,
             peer: PeerState::Unknown,
             peer_left: false,
+            peer_stalled: None,
             peer_incarnation: 0,
             peer_owned: 0,
             owned,

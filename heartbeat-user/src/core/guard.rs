@@ -90,6 +90,12 @@ impl Core {
         }
     }
 
+    /// How long the peer's agent has stood still, where its host answered although nothing is heard of it.
+    #[must_use]
+    pub fn peer_stalled(&self, now: Nanos) -> Option<Nanos> {
+        self.watch.answered.map(|(at, stalled)| stalled.after(now.since(at)))
+    }
+
     /// Whether a channel that works has been silent for so long that something may be wrong.
     pub(super) fn is_silent(&self, channel: usize, now: Nanos) -> bool {
         let interval = self.setup.timing.interval.max(Nanos::from_micros(self.said.interval_us.into()));

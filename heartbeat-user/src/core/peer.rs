@@ -172,7 +172,7 @@ impl Core {
         let allowed = self.detection();
         let overshoot_ns = silent_ns.filter(|_| self.setup.timing.from_arrival).map(|s| s.since(allowed));
         self.watch.dead_since = now;
-        let stalled_ns = self.watch.answered.map(|(at, stalled)| stalled.after(now.since(at)));
+        let stalled_ns = self.peer_stalled(now);
         self.tell(now, Event::PeerDead { silent_ns, overshoot_ns, stalled_ns });
     }
 }

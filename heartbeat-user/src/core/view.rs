@@ -1,7 +1,10 @@
 //! What the judgement shows: to the peer in each message, to the kernel, to the status.
 
-use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Place, Withheld};
-use heartbeat_ebpf::wire::{Message, flags};
+use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Place, Setup, Withheld};
+use heartbeat_ebpf::{
+    echo::Echo,
+    wire::{Message, flags},
+};
 
 /// What the status shows of a channel's judgement.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,13 @@ impl Core {
             duties_qos,
             wanted,
         })
+    }
+
+    /// A question to the peer's host.
+    #[must_use]
+    pub const fn echo_request(&self, now: Nanos, channel: ChannelIndex) -> Echo {
+        let Setup { pair_id, node, key_id, .. } = self.setup;
+        Echo::request(pair_id, node.wire(), channel.0, key_id, self.pairing.own(), self.pairing.peer(), now.0)
     }
 
     /// A channel.

@@ -13,6 +13,8 @@ pub struct View {
     pub peer: PeerState,
     /// Whether it said that it leaves.
     pub peer_left: bool,
+    /// How long its agent has stood still, where its host answers although nothing is heard of it.
+    pub peer_stalled: Option<Nanos>,
     /// Its incarnation; 0 before the first pairing.
     pub peer_incarnation: u64,
     /// The groups that it said it holds.

@@ -78,6 +78,8 @@ pub struct Status {
 pub struct Peer {
     pub state: Health,
     pub left: bool,
+    /// How long its agent has stood still, where its host answers although nothing is heard of it.
+    pub stalled_ms: Option<f64>,
     pub incarnation: String,
     /// In what its configuration differs from ours: channels, groups, interval.
     pub differs: Vec<String>,
@@ -190,6 +192,7 @@ impl Status {
             peer: Peer {
                 state: view.peer.into(),
                 left: view.peer_left,
+                stalled_ms: view.peer_stalled.map(ms),
                 incarnation: format!("{:016x}", view.peer_incarnation),
                 differs,
                 maintenance: view.maintenance[1],
@@ -278,6 +281,9 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
                 Some(last) => format!("the peer is dead: no heartbeat on any channel for {}", now.since(last)),
                 None => "the peer is not there: no heartbeat on any channel since the start".to_owned(),
             });
+            if let Some(stalled) = view.peer_stalled {
+                parts.push(format!("its host answers, its agent has stood still for {stalled}"));
+            }
         }
         PeerState::Good if silent.is_empty() => parts.push("the peer is alive on all channels".to_owned()),
         PeerState::Good => {

@@ -22,6 +22,7 @@ mod netns;
 pub mod remains;
 pub mod serial;
 pub mod topology;
+mod xdp_pass;
 
 use std::fs;
 use std::net::IpAddr;

@@ -14,7 +14,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
+    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, State,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -266,6 +266,13 @@ impl Netlink {
             }
             _ => None,
         }))
+    }
+
+    /// Attaches an XDP program to an interface.
+    pub(super) fn attach_xdp(&self, name: &str, program: RawFd) -> Result<()> {
+        let mut message = selecting(&Which::Name(name));
+        message.attributes.push(LinkAttribute::Xdp(vec![LinkXdp::Fd(program)]));
+        self.change(RouteNetlinkMessage::SetLink(message), 0).with_context(|| format!("cannot attach XDP to {name}"))
     }
 
     /// Whoever sends to `address` by the interface `index` sends to `mac` from now on, whatever anybody answers.

@@ -243,6 +243,10 @@ impl Switch {
             far_mac: mac(host, self.number),
             far: file.as_raw_fd(),
         })?;
+        if matches!(host, Host::Controller(_)) {
+            // So that the controller's XDP program can answer (XDP_TX).
+            self.namespace.netlink().attach_xdp(&port, super::xdp_pass::load()?.as_raw_fd())?;
+        }
         far.netlink().set_up(&Which::Name(&far_name), true)?;
         for (address, prefix_len) in addresses(host, self.number) {
             far.netlink().add_address(far_index, address, prefix_len)?;

@@ -221,3 +221,29 @@ fn a_network_that_comes_and_goes_counts_as_gone() {
     world.run(SECOND.times(7));
     assert!(world.core(A).verdict() == Some(heartbeat::core::Verdict::Nothing(heartbeat::core::Why::AllWell)));
 }
+
+#[test]
+fn a_peer_that_stands_still_is_told_from_a_host_that_is_gone_and_gets_its_grace() {
+    let stalled = |e: &Event| matches!(e, Event::PeerDead { stalled_ns: Some(_), .. });
+    let gone = |e: &Event| matches!(e, Event::PeerDead { stalled_ns: None, .. });
+    for grace in [Nanos(0), SECOND.times(2)] {
+        let mut world = World::new(Profile::Lan.timing());
+        for side in [A, B] {
+            world.sides[side].guards.stalled_grace = grace;
+            world.start(side);
+        }
+        world.run(SECOND.times(5));
+        world.stall(A, SECOND.times(10));
+        world.run(SECOND);
+        assert_eq!((world.told(B, stalled).1, world.told(B, gone).1), (1, 0));
+        if grace > Nanos(0) {
+            assert_eq!((world.held()[B], world.core(B).withheld()), (2, Some(Withheld::PeerStalled)));
+        }
+        world.run(SECOND.times(2));
+        assert_eq!(world.held()[B], 3);
+        world.run(SECOND.times(20));
+        world.sides[A].power_off(world.now);
+        world.run(SECOND);
+        assert_eq!(world.told(B, gone).1, 1);
+    }
+}

@@ -64,6 +64,8 @@ pub struct Side {
     pub release_fails: bool,
     /// Echo requests to send.
     pub echoes: Vec<ChannelIndex>,
+    /// Their answers: when each arrives, for which channel, when it was asked, for how long the peer's agent stood still.
+    pub answers_to_echo: Vec<(Nanos, ChannelIndex, Nanos, Nanos)>,
     /// Since when it has been running and in time, on the world's clock.
     pub sane_since: Nanos,
     seen: [(u64, u64, u64); MAX_CHANNELS],
@@ -105,6 +107,7 @@ impl Side {
             fence_fails: false,
             release_fails: false,
             echoes: Vec::new(),
+            answers_to_echo: Vec::new(),
             sane_since: Nanos::NEVER,
             seen: [(0, 0, 0); MAX_CHANNELS],
             looked_at: Nanos(0),
@@ -138,6 +141,7 @@ impl Side {
         self.orders.clear();
         self.probes.clear();
         self.looks.clear();
+        self.answers_to_echo.clear();
         self.fences.clear();
         for group in (0..self.homes.len()).map(|i| GroupIndex(i as u8)) {
             if resumed.is_some_and(|r| r.owned & group.bit() != 0) {
@@ -227,6 +231,12 @@ impl Side {
                 core.handle_stranger(now, channel);
             }
         }
+        self.answers_to_echo.retain(|&(due, channel, sent, stalled)| {
+            if due <= now {
+                core.handle_echo(now, channel, sent, stalled);
+            }
+            due > now
+        });
         self.take_orders(now, &mut core);
         while let Some(i) = self.probes.iter().position(|(due, _)| *due <= now) {
             let (_, analysis) = self.probes.remove(i);

@@ -262,6 +262,9 @@ impl World {
             let late = Nanos(self.random.below(self.lateness.0));
             self.sides[side].wake = self.sides[side].wake.after(late);
         }
+        for channel in std::mem::take(&mut self.sides[side].echoes) {
+            self.echo(side, channel);
+        }
         for message in sent {
             if self.record {
                 self.recorded[side].push(message);
@@ -276,6 +279,18 @@ impl World {
                 let delay = Nanos(self.random.below(self.sides[side].timing.interval.0));
                 self.fly(1 - side, message, delay);
             }
+        }
+    }
+
+    /// An echo request of `side`: the other host answers it, whatever its agent does, if both directions work.
+    fn echo(&mut self, side: usize, channel: ChannelIndex) {
+        let i = channel.usize();
+        let works = [A, B].iter().all(|s| !self.paths[*s][i].cut && self.sides[*s].carrier(i));
+        let cell = self.sides[1 - side].cell;
+        if works && cell.incarnation != 0 && self.random.below(1_000) >= self.paths[side][i].lost {
+            let stalled = self.sides[1 - side].clock(self.now).since(cell.alive);
+            let sent = self.sides[side].clock(self.now);
+            self.sides[side].answers_to_echo.push((sent.after(self.latency.times(2)), channel, sent, stalled));
         }
     }
 
