@@ -171,6 +171,12 @@ fn what_is_not_the_peers_is_refused_before_it_spends_anything() {
     for (echo, outcome) in refused {
         assert_eq!(receive_at(&slot, &agent, echo, NOW), outcome, "{echo:?}");
     }
+    for echo in [request(60), reply(60)] {
+        let mut bytes = [0; LEN];
+        echo.emit(Key::new([9; 16]), &mut bytes);
+        let forged = receive(View::new(&bytes), EXPECTED, &agent, |_| Some(key()), &slot, Answerable::Yes, NOW);
+        assert_eq!(forged, Outcome::WrongTag);
+    }
     assert!(slot.answered.iter().all(|last| last.at_ns.get() == 0) && slot.echo.version() == 0);
 }
 
@@ -206,15 +212,30 @@ fn the_latest_reply_to_this_life_of_ours_is_on_record() {
 }
 
 #[test]
-fn two_processors_with_the_same_request_answer_it_once() {
+fn two_processors_with_the_same_request_find_it_due_once() {
     extern crate std;
-    for round in 0..200 {
-        let (slot, agent) = (Slot::default(), agent());
-        let outcomes = std::thread::scope(|scope| {
-            let one = || receive_at(&slot, &agent, request(1), NOW + round);
-            let other = scope.spawn(one);
-            [one(), other.join().expect("no panic")]
-        });
-        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::EchoRequest).count(), 1, "{outcomes:?}");
-    }
+    use std::{
+        sync::atomic::{AtomicU64, Ordering::SeqCst},
+        thread::{scope, yield_now},
+    };
+    const ROUNDS: u64 = 20_000;
+    let last = Answered::default();
+    let (arrived, due) = (AtomicU64::new(0), AtomicU64::new(0));
+    let processor = || {
+        for round in 1..=ROUNDS {
+            let mut bytes = [0; LEN];
+            request(round).emit(key(), &mut bytes);
+            // Both begin at once, also where there is one processor only.
+            arrived.fetch_add(1, SeqCst);
+            while arrived.load(SeqCst) < 2 * round {
+                yield_now();
+            }
+            due.fetch_add(is_due(&last, EVERY_NS, View::new(&bytes), round * EVERY_NS).into(), SeqCst);
+        }
+    };
+    scope(|scope| {
+        scope.spawn(processor);
+        scope.spawn(processor);
+    });
+    assert_eq!(due.into_inner(), ROUNDS);
 }

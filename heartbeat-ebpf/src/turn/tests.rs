@@ -27,7 +27,7 @@ fn key() -> Key {
 
 /// A frame as it comes in, with these numbers of tags and of hops left; addresses and message from `noise`.
 fn frame(is_ipv6: bool, tags: usize, hops: u8, noise: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    let mut bytes = vec![2, 11, 12, 13, 14, 1, 2, 21, 22, 23, 24, 2];
     for _ in 0..tags {
         bytes.extend([0x81, 0, 0, 100]);
     }
@@ -65,6 +65,7 @@ proptest! {
         let reply = Echo { echo_held_ns: held, ..reply() };
         Turn::of(&mut after).expect("a plain frame").into_reply(&reply, key());
         prop_assert_eq!(after.len(), before.len());
+        prop_assert_eq!((&after[..6], &after[6..12]), (&before[6..12], &before[..6]));
         let ip = 14 + 4 * tags;
         let udp = ip + if is_ipv6 { 40 } else { 20 };
         prop_assert_eq!(&after[12..ip], &before[12..ip]);
@@ -125,4 +126,50 @@ fn a_sum_of_zero_is_sent_as_all_ones() {
         turned[14 + 46..14 + 48] == [0xff, 0xff]
     });
     assert!(seen.count() >= 1);
+}
+
+#[test]
+fn only_plain_frames_between_two_hosts_are_turned_round() {
+    let refused = |is_ipv6: bool, tags: usize, changes: &[(usize, u8)]| {
+        let mut bytes = frame(is_ipv6, tags, 64, &[1]);
+        for (at, value) in changes {
+            bytes[*at] = *value;
+        }
+        Turn::of(&mut bytes).is_none()
+    };
+    assert!(!refused(false, 2, &[]) && !refused(true, 2, &[]));
+    assert!(refused(false, 3, &[]), "three tags");
+    for (at, value, why) in [
+        (0, 3, "to a group of stations"),
+        (6, 3, "from a group of stations"),
+        (12, 9, "another ethertype"),
+        (14, 0x46, "options"),
+        (14, 0x65, "another version"),
+        (17, 173, "an IP length beyond the datagram's"),
+        (20, 0x20, "more fragments"),
+        (21, 1, "not the first fragment"),
+        (23, 6, "TCP"),
+        (26, 0, "from this network"),
+        (26, 127, "from loopback"),
+        (26, 224, "from a group"),
+        (26, 255, "from everybody"),
+        (39, 151, "a datagram of another length"),
+    ] {
+        assert!(refused(false, 0, &[(at, value)]), "{why}");
+    }
+    for (at, value, why) in [
+        (14, 0x45, "another version"),
+        (19, 153, "an IP length beyond the datagram's"),
+        (20, 60, "an extension header"),
+        (22, 0xff, "from a group"),
+        (59, 151, "a datagram of another length"),
+    ] {
+        assert!(refused(true, 0, &[(at, value)]), "over IPv6: {why}");
+    }
+    for len in 0..frame(false, 2, 64, &[1]).len() {
+        assert!(Turn::of(&mut frame(false, 2, 64, &[1])[..len]).is_none(), "cut to {len}");
+    }
+    for len in 0..frame(true, 2, 64, &[1]).len() {
+        assert!(Turn::of(&mut frame(true, 2, 64, &[1])[..len]).is_none(), "cut to {len} over IPv6");
+    }
 }
