@@ -231,6 +231,9 @@ fn one(row: &Row) -> [String; 7] {
         let host_answers = !dead.raw["stalled_ns"].is_null();
         let status = lab.status(node).unwrap().json;
         assert_eq!(host_answers, !matches!(fault, PowerOff(_)), "{fault:?}: {dead:?} {status:#}");
+        // Its kernel answers for its addresses still: who takes them over says so.
+        let answered = lab.events_since(node, mark).iter().any(|line| line.is("still_answered"));
+        assert_eq!(answered, host_answers, "{:#?}", lab.events_since(node, mark));
     }
     let [both, none] = shares(&lab, struck, fault);
     let duals = Node::BOTH

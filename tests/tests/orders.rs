@@ -237,6 +237,22 @@ fn nothing_is_taken_from_a_silent_peer_before_the_fence_hook_succeeds() {
 }
 
 #[test]
+fn what_somebody_still_answers_for_is_left_to_him_where_that_is_configured() {
+    let mut config = config();
+    config.extra = "[judging]\nstill_answering = \"wait\"\n".to_owned();
+    let lab = running(&config).unwrap();
+    // The agent is gone, its addresses are not.
+    lab.kill(Node::A).unwrap();
+    let told = lab.wait_event(Node::B, |line| line.is("still_answered"), SOON).unwrap();
+    assert_eq!(told.raw["taken"], false, "{told:?}");
+    let by = told.raw["by"][0].as_str().unwrap_or_default().to_owned();
+    assert!(by.starts_with("192.0.2.10/24 on eth0 by 02:"), "{by}");
+    assert_eq!(owners(&lab.status(Node::B).unwrap().json)[1], "b");
+    lab.power_off(Node::A).unwrap();
+    lab.wait_event(Node::B, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
+}
+
+#[test]
 fn a_failing_health_check_hands_over_and_on_both_sides_moves_nothing() {
     let (lab, scripts) = with_scripts(|scripts| {
         let check = scripts

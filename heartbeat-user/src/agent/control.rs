@@ -412,6 +412,21 @@ impl Control<'_> {
                 self.journal.control(&ControlEvent::AddressRestored { group, address: address.to_string() });
                 Vec::new()
             }
+            Done::StillAnswered { by, taken, .. } => {
+                let by = by.iter().map(|(address, mac)| format!("{address} by {}", written(*mac))).collect();
+                self.journal.control(&ControlEvent::StillAnswered { group, taken, by });
+                Vec::new()
+            }
+            Done::Rival { address, mac, .. } => {
+                let (address, mac) = (address.to_string(), written(mac));
+                self.journal.control(&ControlEvent::Rival { group, address, mac });
+                Vec::new()
+            }
+            Done::RivalGone { address, mac, first, last, .. } => {
+                let (address, mac, lasted_ns) = (address.to_string(), written(mac), last.since(first));
+                self.journal.control(&ControlEvent::RivalGone { group, address, mac, lasted_ns });
+                Vec::new()
+            }
             Done::Isolated { .. } => Vec::new(),
         };
         for failure in failures {
@@ -502,6 +517,11 @@ fn listen(path: &Path, mode: u32) -> Result<UnixListener> {
     let listener = UnixListener::bind(path).with_context(|| format!("{}: cannot listen", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
+}
+
+/// An Ethernet address, as it is usually written.
+fn written(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// Also where there is nothing to remove.

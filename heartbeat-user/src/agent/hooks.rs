@@ -12,7 +12,7 @@ use crate::{
     config::{Config, Hooks},
     core::{GroupIndex, Nanos, Node, Reason},
     dataplane::clock,
-    takeover::{Done, Order},
+    takeover::{ANSWER_WAIT, Answering, Done, Order},
 };
 
 /// What is to be done next.
@@ -65,7 +65,20 @@ struct Group {
 
 /// The groups, by index.
 #[derive(Debug)]
-pub(super) struct HookedGroups(Vec<Group>);
+pub(super) struct HookedGroups {
+    groups: Vec<Group>,
+    waits: bool,
+}
+
+/// Whether somebody is asked before a group is taken over: not whoever just let go of it. `waits`: where somebody answers for
+/// what is a silent peer's, it is left to him.
+pub(super) const fn answering(reason: Reason, waits: bool) -> Answering {
+    match reason {
+        Reason::PeerDead if waits => Answering::Wait { wait: ANSWER_WAIT },
+        Reason::PeerDead | Reason::PeerLeft | Reason::Home | Reason::Unheld => Answering::Take { wait: ANSWER_WAIT },
+        _ => Answering::Skip,
+    }
+}
 
 /// A bit for each group that has the hook.
 pub(super) fn mask(config: &Config, has: impl Fn(&Hooks) -> bool) -> u64 {
@@ -74,23 +87,24 @@ pub(super) fn mask(config: &Config, has: impl Fn(&Hooks) -> bool) -> u64 {
 
 impl HookedGroups {
     pub(super) fn new(config: &Config) -> Self {
-        Self(config.groups.iter().map(|_| Group { stage: Stage::Idle, reason: Reason::Resumed }).collect())
+        let groups = config.groups.iter().map(|_| Group { stage: Stage::Idle, reason: Reason::Resumed }).collect();
+        Self { groups, waits: config.judging.wait_where_answered }
     }
 
     /// Whether a hook runs: the agent must not be replaced meanwhile.
     pub(super) fn busy(&self) -> Option<GroupIndex> {
-        self.0.iter().position(|g| g.stage != Stage::Idle).map(|i| GroupIndex(i as u8))
+        self.groups.iter().position(|g| g.stage != Stage::Idle).map(|i| GroupIndex(i as u8))
     }
 
     /// Something happened to a group that has hooks.
     pub(super) fn take(&mut self, hooked: Hooked) -> Option<Next> {
         match hooked {
             Hooked::Acquire { group, reason } => {
-                self.0[group.usize()] = Group { stage: Stage::Acquiring, reason };
+                self.groups[group.usize()] = Group { stage: Stage::Acquiring, reason };
                 Some(Next::Run(group, Hook::OnAcquire))
             }
             Hooked::Releasing { group, reason } => {
-                self.0[group.usize()].reason = reason;
+                self.groups[group.usize()].reason = reason;
                 None
             }
             Hooked::Done(done) => self.done(&done),
@@ -100,38 +114,41 @@ impl HookedGroups {
     fn done(&mut self, done: &Done) -> Option<Next> {
         match *done {
             Done::Acquired { group, ref stages, .. } => {
-                let command = if std::mem::replace(&mut self.0[group.usize()].stage, Stage::Idle) == Stage::Keeping {
+                let command = if std::mem::replace(&mut self.groups[group.usize()].stage, Stage::Idle) == Stage::Keeping
+                {
                     Command::Kept { group }
                 } else {
                     Command::Acquired { group, at: stages.announced, in_place: true }
                 };
                 Some(Next::Command(command))
             }
-            Done::AcquireFailed { group, .. } if self.0[group.usize()].stage == Stage::Keeping => {
-                self.0[group.usize()].stage = Stage::Idle;
+            Done::AcquireFailed { group, .. } if self.groups[group.usize()].stage == Stage::Keeping => {
+                self.groups[group.usize()].stage = Stage::Idle;
                 Some(Next::Command(Command::Kept { group }))
             }
             Done::AcquireFailed { group, .. } => Some(self.run(group, Stage::Undoing { isolated: None })),
             Done::Isolated { group, at } => Some(self.run(group, Stage::Undoing { isolated: Some(at) })),
             Done::Released { group, .. } => Some(self.run(group, Stage::Releasing)),
-            Done::Restored { .. } => None,
+            Done::StillAnswered { group, taken: false, .. } => Some(self.run(group, Stage::Undoing { isolated: None })),
+            Done::StillAnswered { .. } | Done::Restored { .. } | Done::Rival { .. } | Done::RivalGone { .. } => None,
         }
     }
 
     fn run(&mut self, group: GroupIndex, stage: Stage) -> Next {
-        self.0[group.usize()].stage = stage;
+        self.groups[group.usize()].stage = stage;
         Next::Run(group, Hook::OnRelease)
     }
 
     /// A hook ended; `force`: what could not be let go of counts as released all the same.
     pub(super) fn ended(&mut self, group: GroupIndex, succeeded: bool, force: bool) -> Option<Next> {
         let now = clock::monotonic();
-        let Group { stage, reason } = self.0[group.usize()];
-        self.0[group.usize()].stage = Stage::Idle;
+        let Group { stage, reason } = self.groups[group.usize()];
+        self.groups[group.usize()].stage = Stage::Idle;
         Some(match stage {
             Stage::Acquiring if succeeded => {
                 let unless_isolated = reason == Reason::PeerDead;
-                Next::Order(Order::Acquire { group, ordered: now, unless_isolated })
+                let answering = answering(reason, self.waits);
+                Next::Order(Order::Acquire { group, ordered: now, unless_isolated, answering })
             }
             // What it did before it failed is to be undone.
             Stage::Acquiring => self.run(group, Stage::Undoing { isolated: None }),
@@ -139,8 +156,8 @@ impl HookedGroups {
             Stage::Undoing { isolated: None } => Next::Command(Command::Acquired { group, at: now, in_place: false }),
             Stage::Releasing if succeeded || force => Next::Command(Command::Released { group, at: now }),
             Stage::Releasing => {
-                self.0[group.usize()].stage = Stage::Keeping;
-                Next::Order(Order::Acquire { group, ordered: now, unless_isolated: false })
+                self.groups[group.usize()].stage = Stage::Keeping;
+                Next::Order(Order::Acquire { group, ordered: now, unless_isolated: false, answering: Answering::Skip })
             }
             Stage::Idle | Stage::Keeping => return None,
         })
@@ -154,7 +171,7 @@ impl HookedGroups {
         group: GroupIndex,
         verdict: &str,
     ) -> Vec<(&'static str, String)> {
-        let reason = serde_json::to_value(self.0[group.usize()].reason).unwrap_or_default();
+        let reason = serde_json::to_value(self.groups[group.usize()].reason).unwrap_or_default();
         let mut environment = peer(config, node);
         environment.extend([
             ("HEARTBEAT_GROUP", config.groups[group.usize()].name.clone()),

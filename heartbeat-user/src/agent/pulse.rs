@@ -1,7 +1,10 @@
 //! The pulse thread: sends, drains, judges. Nothing on its path allocates, waits for a lock or writes a log; whatever
 //! takes longer than a heartbeat is handed to the takeover thread or to the control side, and never waited for.
 
-use super::shared::{Command, Hooked, Report, Shared};
+use super::{
+    hooks::answering,
+    shared::{Command, Hooked, Report, Shared},
+};
 use crate::{
     core::{Action, ChannelIndex, Core, Link, Nanos, Reason, SocketResult},
     dataplane::{
@@ -108,6 +111,8 @@ pub struct Pulse {
     pub orders: Sender<Order>,
     /// To the control side.
     pub reports: Sender<Report>,
+    /// Where somebody still answers for what is a silent peer's, it is left to him.
+    pub waits: bool,
     /// Groups with hooks, a bit each; what happens to them goes to the control side by `hooked`.
     pub hooked_acquire: u64,
     /// The same of `on_release`.
@@ -330,6 +335,7 @@ impl Pulse {
                         group,
                         ordered: now,
                         unless_isolated: reason == Reason::PeerDead,
+                        answering: answering(reason, self.waits),
                     });
                 }
                 Action::Release(group, reason) => {

@@ -213,6 +213,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         bell: pulse_bell.clone(),
         commands: commands_in,
         orders: orders.clone(),
+        waits: config.judging.wait_where_answered,
         hooked_acquire: mask(config, |hooks| hooks.on_acquire.is_some()),
         hooked_release,
         hooked,
@@ -298,7 +299,10 @@ pub(super) const fn group_of(done: &Done) -> GroupIndex {
         | Done::AcquireFailed { group, .. }
         | Done::Isolated { group, .. }
         | Done::Released { group, .. }
-        | Done::Restored { group, .. } => group,
+        | Done::Restored { group, .. }
+        | Done::StillAnswered { group, .. }
+        | Done::Rival { group, .. }
+        | Done::RivalGone { group, .. } => group,
     }
 }
 
@@ -444,7 +448,10 @@ fn answer(done: &Done) -> Option<Command> {
         Done::AcquireFailed { group, .. } => Command::Acquired { group, at: clock::monotonic(), in_place: false },
         Done::Isolated { group, at } => Command::Isolated { group, at },
         Done::Released { group, at, .. } => Command::Released { group, at },
-        Done::Restored { .. } => return None,
+        Done::StillAnswered { group, at, taken: false, .. } => Command::Acquired { group, at, in_place: false },
+        Done::Restored { .. } | Done::StillAnswered { .. } | Done::Rival { .. } | Done::RivalGone { .. } => {
+            return None;
+        }
     })
 }
 

@@ -148,6 +148,12 @@ pub enum ControlEvent {
     },
     /// An address could not be added, announced or removed.
     AddressFailed { group: crate::core::GroupIndex, address: String, why: String },
+    /// Somebody else answers for addresses that were to be taken over: they are, or they are not.
+    StillAnswered { group: crate::core::GroupIndex, taken: bool, by: Vec<String> },
+    /// A neighbour claims an address that we hold (RFC 5227): two hold it.
+    Rival { group: crate::core::GroupIndex, address: String, mac: String },
+    /// It is not heard any more, or we let go of the group.
+    RivalGone { group: crate::core::GroupIndex, address: String, mac: String, lasted_ns: Nanos },
     /// An address that somebody had taken away was put back.
     AddressRestored { group: crate::core::GroupIndex, address: String },
     /// An address that we do not own was on this host, and was removed.

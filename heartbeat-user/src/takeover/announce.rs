@@ -6,7 +6,10 @@
 //!   sender's (`arp_is_garp`), and overrides a fresh entry for either. keepalived sends requests, too.
 //! - **IPv6**: an unsolicited Neighbor Advertisement to all nodes, override set (RFC 4861 §7.2.6).
 
-use super::netlink::{Link, Outcome};
+use super::{
+    conflict::probe,
+    netlink::{Link, Outcome},
+};
 use nix::{
     errno::Errno,
     ifaddrs::getifaddrs,
@@ -37,8 +40,8 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-const ETHERNET: usize = 14;
-const IPV6: usize = 40;
+pub(super) const ETHERNET: usize = 14;
+pub(super) const IPV6: usize = 40;
 const ADVERTISEMENT: usize = 24;
 /// Length of an ARP announcement, in bytes.
 pub const ARP_FRAME: usize = ETHERNET + 28;
@@ -66,7 +69,7 @@ pub struct Announcement {
     pub router: bool,
 }
 
-/// Sends announcements through one AF_PACKET socket, which receives nothing.
+/// Sends announcements, and questions, through one AF_PACKET socket, which receives nothing.
 pub struct Announcer {
     socket: OwnedFd,
     /// The kernel's own link-layer addresses, by interface index.
@@ -91,6 +94,20 @@ impl Announcer {
     /// Announces each of `announcements` once, all in as few system calls as the kernel allows, and returns what
     /// became of each, in their order. Where the interface has no Ethernet address there is nobody to tell: `Ok`.
     pub fn announce(&mut self, announcements: &[Announcement]) -> Vec<Outcome> {
+        self.send_each(announcements, |announcement, mac| frame(mac, announcement.ip, announcement.router))
+    }
+
+    /// Asks, for the address of each of `questions`, whether a neighbour has it ([`probe`]), and returns what became of each
+    /// question, in their order. Where the interface has no Ethernet address there is nobody to ask: `Ok`.
+    pub fn ask(&mut self, questions: &[Announcement]) -> Vec<Outcome> {
+        self.send_each(questions, |question, mac| probe(mac, question.ip))
+    }
+
+    fn send_each(
+        &mut self,
+        announcements: &[Announcement],
+        frame: impl Fn(&Announcement, [u8; 6]) -> Vec<u8>,
+    ) -> Vec<Outcome> {
         let mut outcomes = vec![Ok(()); announcements.len()];
         let mut places = Vec::with_capacity(announcements.len());
         let mut frames = Vec::with_capacity(announcements.len());
@@ -102,7 +119,7 @@ impl Announcer {
             match self.link_addr(announcement.link.index) {
                 Ok(link) => {
                     places.push(place);
-                    frames.push(frame(mac, announcement.ip, announcement.router));
+                    frames.push(frame(announcement, mac));
                     links.push(Some(link));
                 }
                 Err(errno) => outcomes[place] = Err(errno),
@@ -162,6 +179,11 @@ fn frame(mac: [u8; 6], ip: IpAddr, router: bool) -> Vec<u8> {
 /// The ARP announcement of `ip` at `mac` (RFC 5227 §3): an Ethernet frame, without padding and check sequence.
 #[must_use]
 pub fn arp_announcement(mac: [u8; 6], ip: Ipv4Addr) -> [u8; ARP_FRAME] {
+    arp_request(mac, ip, ip)
+}
+
+/// The ARP request for `target` from `sender` at `mac`, broadcast.
+pub(super) fn arp_request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> [u8; ARP_FRAME] {
     let mut frame = [0; ARP_FRAME];
     ethernet(&mut frame, mac, BROADCAST_MAC, EtherTypes::Arp);
     let mut arp = MutableArpPacket::new(&mut frame[ETHERNET..]).expect("the frame has room for it");
@@ -171,9 +193,9 @@ pub fn arp_announcement(mac: [u8; 6], ip: Ipv4Addr) -> [u8; ARP_FRAME] {
     arp.set_proto_addr_len(4);
     arp.set_operation(ArpOperations::Request);
     arp.set_sender_hw_addr(mac.into());
-    arp.set_sender_proto_addr(ip);
-    arp.set_target_hw_addr([0; 6].into()); // RFC 5227 §2.3: ignored, and SHOULD be zero
-    arp.set_target_proto_addr(ip);
+    arp.set_sender_proto_addr(sender);
+    arp.set_target_hw_addr([0; 6].into()); // RFC 5227 §2.1.1, §2.3: ignored, and SHOULD be zero
+    arp.set_target_proto_addr(target);
     frame
 }
 
@@ -204,7 +226,7 @@ pub fn unsolicited_advertisement(mac: [u8; 6], ip: Ipv6Addr, router: bool) -> [u
     frame
 }
 
-fn ethernet(frame: &mut [u8], source: [u8; 6], destination: [u8; 6], ethertype: EtherType) {
+pub(super) fn ethernet(frame: &mut [u8], source: [u8; 6], destination: [u8; 6], ethertype: EtherType) {
     let mut header = MutableEthernetPacket::new(frame).expect("a frame begins with an Ethernet header");
     header.set_source(source.into());
     header.set_destination(destination.into());

@@ -1,15 +1,20 @@
 //! Takeover (WO 01/82077, S3): the addresses of a group into the kernel, and the neighbours told.
 //!
 //! All of it is synchronous, for a thread of its own ([`Worker::run`]) that takes orders from a channel. No call in here
-//! waits for anything but the kernel, and for that only within bounds. Nothing can be added that no plan names.
+//! waits for anything but the kernel, and for that only within bounds; but one that asks the neighbours first whether
+//! somebody still answers for the addresses ([`Answering::Wait`]) waits for their answers as long as it is told. Nothing can be
+//! added that no plan names.
 //!
-//! Deliberately absent: hooks; the question whether somebody else still answers for an address (DESIGN.md §8); any
-//! memory across restarts: what the kernel has is the truth.
+//! Deliberately absent: hooks; the defence of a held address beyond its announcements (RFC 5227 §2.4 (b)): whoever else claims it
+//! is reported ([`Done::Rival`]), and who is to yield is the pair's decision; any memory across restarts: what the kernel
+//! has is the truth.
 #![forbid(unsafe_code)]
 
 mod addresses;
 mod announce;
+mod conflict;
 mod netlink;
+mod rivals;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -19,7 +24,9 @@ pub use addresses::{Address, Watch};
 pub use announce::{
     ADVERTISEMENT_FRAME, ARP_FRAME, Announcement, Announcer, arp_announcement, forwards_ipv6, unsolicited_advertisement,
 };
+pub use conflict::{Claim, SOLICITATION_FRAME, arp_probe, claim_in, neighbor_solicitation, probe};
 pub use netlink::{Link, Netlink, Outcome};
+pub use rivals::{NAMED, RIVAL_GONE};
 pub use sweep::{Swept, held_on_host, remove_unowned};
 pub use worker::{ANNOUNCE_AGAIN, CHECK, Worker, now, run};
 
@@ -71,6 +78,8 @@ pub enum Order {
         ordered: Nanos,
         /// Not if a fresh look shows that none of our own channels has a carrier: then it is us who are cut off.
         unless_isolated: bool,
+        /// What to do about neighbours that still answer for its addresses.
+        answering: Answering,
     },
     /// The group is held already, by an earlier life of the agent: guard its addresses, put back what is missing, but
     /// announce nothing that is in place. Whether it is still ours will be known with the peer's next heartbeat.
@@ -88,6 +97,28 @@ pub enum Order {
     /// End the thread. What is held stays: the caller has released what it wanted to.
     Stop,
 }
+
+/// Whether the neighbours are asked, before the addresses of a group are added, if somebody still answers for them (ARP probe,
+/// RFC 5227 §2.1.1; duplicate address detection, RFC 4862 §5.4), and what their answers change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answering {
+    /// Nobody is asked: whoever held them has said that it has released them.
+    Skip,
+    /// They are asked, and the addresses added and announced without a pause; the answers are reported afterwards.
+    Take {
+        /// For how long answers are collected, from the last question on. [`ANSWER_WAIT`] by default.
+        wait: Nanos,
+    },
+    /// They are asked first: the thread waits, and where somebody answers nothing is added. A question that cannot be sent counts as
+    /// not answered: a fault of ours must not prevent the takeover.
+    Wait {
+        /// For how long: the takeover begins that much later, unless nothing is to be asked. [`ANSWER_WAIT`] by default.
+        wait: Nanos,
+    },
+}
+
+/// How long neighbours have to answer by default: 100 times what one on the same network needs that is not overloaded.
+pub const ANSWER_WAIT: Nanos = Nanos::from_millis(10);
 
 /// What the takeover thread reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +138,42 @@ pub enum Done {
         group: GroupIndex,
         /// When that was seen, CLOCK_MONOTONIC.
         at: Nanos,
+    },
+    /// Somebody else answers for addresses of the group.
+    StillAnswered {
+        /// The group.
+        group: GroupIndex,
+        /// When all answers were in, CLOCK_MONOTONIC.
+        at: Nanos,
+        /// Which addresses, each with the Ethernet address that answered first; [`NAMED`] of them at most.
+        by: Vec<(PlannedAddress, [u8; 6])>,
+        /// Whether the group was taken over all the same ([`Answering::Take`]: [`Done::Acquired`] came before); else nothing
+        /// was added.
+        taken: bool,
+    },
+    /// A neighbour claims an address of a held group (RFC 5227 §2.4). Noticed by listening alone, and by [`CHECK`] late at most.
+    Rival {
+        /// The group.
+        group: GroupIndex,
+        /// The address.
+        address: PlannedAddress,
+        /// The neighbour's Ethernet address; of several, that of the first. They count as one.
+        mac: [u8; 6],
+        /// When, CLOCK_MONOTONIC.
+        at: Nanos,
+    },
+    /// The rival for an address was not heard for [`RIVAL_GONE`], or the group was released.
+    RivalGone {
+        /// The group.
+        group: GroupIndex,
+        /// The address.
+        address: PlannedAddress,
+        /// As it was in [`Done::Rival`].
+        mac: [u8; 6],
+        /// When it was heard first, CLOCK_MONOTONIC.
+        first: Nanos,
+        /// When it was heard last, CLOCK_MONOTONIC.
+        last: Nanos,
     },
     /// Not one address of the group could be put in place; none is. Without failures: there is no plan for the group.
     AcquireFailed {

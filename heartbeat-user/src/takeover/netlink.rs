@@ -16,7 +16,7 @@ use nix::{
         time::TimeVal,
     },
 };
-use std::{fmt::Display, io};
+use std::{cell::RefCell, fmt::Display, io};
 
 /// What became of one request.
 pub type Outcome = Result<(), Errno>;
@@ -80,6 +80,22 @@ impl Netlink {
         request.attributes.push(LinkAttribute::IfName(name.to_owned()));
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         self.ask(RouteNetlinkMessage::GetLink(request), link_from)
+    }
+
+    /// All interfaces.
+    ///
+    /// # Errors
+    /// As [`Netlink::add`].
+    pub fn links(&mut self) -> io::Result<Vec<Link>> {
+        let mut request = LinkMessage::default();
+        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let found = RefCell::new(Vec::new());
+        self.dump(
+            &RouteNetlinkMessage::GetLink(request),
+            || found.borrow_mut().clear(),
+            |payload| link_from(payload).map(|link| found.borrow_mut().push(link)),
+        )?;
+        Ok(found.into_inner())
     }
 
     /// Sends one request, and reads the payload of the one answer.

@@ -2,6 +2,10 @@
 
 mod addresses;
 mod announce;
+mod conflict;
+mod neighbours;
+mod rivals;
+mod running;
 mod worker;
 
 use super::{Address, Link, Netlink, PlannedAddress};
@@ -84,23 +88,32 @@ impl Lab {
 }
 
 pub(super) fn add_cable(netlink: &mut Netlink, near: &str, far: &str) {
-    let named = |name: &str| {
-        let mut end = LinkMessage::default();
-        end.attributes.push(LinkAttribute::IfName(name.to_owned()));
-        end
-    };
+    lay_cable(netlink, near, named(far));
+    set_up(netlink, &[near, far]);
+}
+
+fn lay_cable(netlink: &mut Netlink, near: &str, far: LinkMessage) {
     let mut cable = named(near);
-    let peer = LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(named(far))));
+    let peer = LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far)));
     cable.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), peer]));
     let outcomes = netlink.apply(vec![RouteNetlinkMessage::NewLink(cable)], NLM_F_CREATE | NLM_F_EXCL).unwrap();
     assert_eq!(outcomes, [Ok(())], "a veth pair");
-    let up = [near, far].map(|name| {
+}
+
+fn set_up(netlink: &mut Netlink, names: &[&str]) {
+    let up = names.iter().map(|name| {
         let mut end = named(name);
         end.header.flags = LinkFlags::Up;
         end.header.change_mask = LinkFlags::Up;
         RouteNetlinkMessage::SetLink(end)
     });
-    assert_eq!(netlink.apply(up.to_vec(), 0).unwrap(), [Ok(()), Ok(())], "both ends up");
+    assert!(netlink.apply(up.collect(), 0).unwrap().iter().all(Result::is_ok), "{names:?} up");
+}
+
+fn named(name: &str) -> LinkMessage {
+    let mut end = LinkMessage::default();
+    end.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    end
 }
 
 pub(super) fn remove_link(netlink: &mut Netlink, name: &str) {

@@ -1,74 +1,8 @@
-use super::{Lab, PATIENCE, add_cable, in_namespace, planned, remove_link, set_ipv4};
-use crate::core::{GroupIndex, Nanos};
-use crate::takeover::{
-    ANNOUNCE_AGAIN, Done, GroupPlan, Order, PlannedAddress, Step, Worker, held_on_host, now, remove_unowned,
-};
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::{
-    net::IpAddr,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
-
-const FIRST: GroupIndex = GroupIndex(0);
-const SECOND: GroupIndex = GroupIndex(1);
-
-struct Running {
-    orders: Option<Sender<Order>>,
-    done: Receiver<Done>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Running {
-    fn new(plans: Vec<GroupPlan>) -> Self {
-        Self::with_channels(plans, Vec::new())
-    }
-
-    fn with_channels(plans: Vec<GroupPlan>, channels: Vec<String>) -> Self {
-        let (orders, given) = unbounded();
-        let (report, done) = unbounded();
-        let worker = Worker::open(plans, channels).unwrap();
-        let thread = thread::spawn(move || worker.run(&given, |what| report.send(what).unwrap_or(())));
-        Self { orders: Some(orders), done, thread: Some(thread) }
-    }
-
-    fn order(&self, order: Order) -> Done {
-        self.orders.as_ref().unwrap().send(order).unwrap();
-        self.report()
-    }
-
-    fn report(&self) -> Done {
-        self.done.recv_timeout(PATIENCE).expect("a report of the takeover thread")
-    }
-
-    fn acquire(&self, group: GroupIndex) -> Done {
-        self.order(Order::Acquire { group, ordered: now(), unless_isolated: false })
-    }
-
-    fn release(&self, group: GroupIndex) -> Done {
-        self.order(Order::Release { group, ordered: now() })
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.orders.take();
-        let ended = self.thread.take().unwrap().join();
-        assert!(ended.is_ok() || thread::panicking());
-    }
-}
-
-fn plan(name: &str, addresses: impl IntoIterator<Item = PlannedAddress>) -> GroupPlan {
-    GroupPlan { name: name.to_owned(), addresses: addresses.into_iter().collect() }
-}
-
-fn near(ip: &str) -> PlannedAddress {
-    planned("near0", ip, if ip.contains(':') { 64 } else { 24 })
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
+use super::running::{FIRST, Running, SECOND, ip, near, plan};
+use super::{Lab, add_cable, in_namespace, planned, remove_link, set_ipv4};
+use crate::core::Nanos;
+use crate::takeover::{ANNOUNCE_AGAIN, Answering, Done, GroupPlan, Order, Step, held_on_host, now, remove_unowned};
+use std::{net::IpAddr, time::Duration};
 
 fn sorted(lab: &mut Lab) -> Vec<IpAddr> {
     let mut present = lab.present();
@@ -304,7 +238,7 @@ fn a_resumed_group_is_guarded_but_only_what_was_missing_is_announced() {
 #[test]
 fn without_a_carrier_on_any_own_channel_nothing_is_added_for_a_dead_peer() {
     in_namespace(|lab| {
-        let order = Order::Acquire { group: FIRST, ordered: now(), unless_isolated: true };
+        let order = Order::Acquire { group: FIRST, ordered: now(), unless_isolated: true, answering: Answering::Skip };
         let plans = vec![plan("storage", [near("192.0.2.10")])];
         let running = |channels: &[&str]| {
             Running::with_channels(plans.clone(), channels.iter().map(|c| (*c).to_owned()).collect())

@@ -1,10 +1,14 @@
 //! The takeover thread: orders in, reports out; announcements on schedule; a watch on what it holds.
 
+mod acquire;
+mod neighbours;
+
 use super::{
-    Announcement, Announcer, Done, Failure, GroupPlan, Link, Netlink, Order, PlannedAddress, Stages, Step, Watch,
-    describe, each, forwards_ipv6,
+    Announcement, Announcer, Done, Failure, GroupPlan, Link, Netlink, Order, PlannedAddress, Step, Watch,
+    conflict::Ears, describe, forwards_ipv6, rivals::Rivals,
 };
 use crate::core::{GroupIndex, Nanos};
+use acquire::SETTLE;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use nix::time::{ClockId, clock_gettime};
 use std::{
@@ -17,14 +21,12 @@ use std::{
 /// When an address is announced again, counted from its takeover: clients may have missed the first announcement.
 pub const ANNOUNCE_AGAIN: [Nanos; 4] =
     [Nanos::from_millis(100), Nanos::from_millis(500), Nanos::from_millis(2_000), Nanos::from_millis(5_000)];
-/// How often the thread looks, while it holds a group, whether somebody took its addresses away. Where no address or
-/// interface changed this is one system call; a dump follows only where one did.
+/// How often the thread looks, while it holds a group, whether somebody took its addresses away, or claims them, too. Where no
+/// address or interface changed and no neighbour claims one this is three system calls; a dump follows only where one
+/// did.
 pub const CHECK: Nanos = Nanos::from_millis(200);
 /// Addresses that are added, then announced, before the next ones: the first clients need not wait for the last address.
 const CHUNK: usize = 32;
-/// What an acquisition may spend, over all, on waiting for the kernel to finish IPv6 addresses ([`Netlink::settle`]). It
-/// goes on then: the next announcement comes soon.
-const SETTLE: Nanos = Nanos::from_millis(200);
 /// Between two chunks of the later announcements, which are in no hurry: 6,400 frames a second spare the switches'
 /// limits.
 const PACE: Nanos = Nanos::from_millis(5);
@@ -55,6 +57,11 @@ pub struct Worker {
     held: u64,
     rounds: Vec<Round>,
     next_check: Nanos,
+    ears: Ears,
+    rivals: Rivals,
+    /// What is held, or where, has changed since the ears were told.
+    stale: bool,
+    next_listen: Nanos,
 }
 
 /// Addresses of a group that are to be announced again.
@@ -93,6 +100,10 @@ impl Worker {
             held: 0,
             rounds: Vec::new(),
             next_check: Nanos::NEVER,
+            ears: Ears::open()?,
+            rivals: Rivals::default(),
+            stale: false,
+            next_listen: Nanos::NEVER,
         })
     }
 
@@ -103,7 +114,9 @@ impl Worker {
                 Ok(Order::Acquire { group, unless_isolated: true, .. }) if self.isolated() => {
                     done(Done::Isolated { group, at: now() });
                 }
-                Ok(Order::Acquire { group, ordered, .. }) => done(self.acquire(group, ordered)),
+                Ok(Order::Acquire { group, ordered, answering, .. }) => {
+                    self.acquire(group, ordered, answering, &mut done);
+                }
                 Ok(Order::Resume { group }) => {
                     self.held |= group.bit();
                     self.next_check = now().after(CHECK);
@@ -111,13 +124,15 @@ impl Worker {
                 }
                 Ok(Order::Release { group, .. }) => self.release(group, &mut done),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => self.tick(&mut done),
+                Err(RecvTimeoutError::Timeout) => self.tick(&mut done, || !orders.is_empty()),
             }
         }
     }
 
     fn wait(&self, orders: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
-        let due = self.rounds.iter().map(|round| round.due).chain([self.next_check]).min().unwrap_or(Nanos::NEVER);
+        let rounds = self.rounds.iter().map(|round| round.due);
+        let others = [self.next_check, self.next_listen].into_iter().chain(self.rivals.next_due());
+        let due = rounds.chain(others).min().unwrap_or(Nanos::NEVER);
         if due == Nanos::NEVER {
             return orders.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
@@ -130,56 +145,8 @@ impl Worker {
         !channels.iter().any(|name| netlink.link(name).is_ok_and(|link| link.carrier))
     }
 
-    fn acquire(&mut self, group: GroupIndex, ordered: Nanos) -> Done {
-        let plans = Arc::clone(&self.plans);
-        let Some(plan) = plans.get(group.usize()) else {
-            return Done::AcquireFailed { group, failures: Vec::new() };
-        };
-        let links = self.links(&plan.addresses);
-        let mut stages = Stages { ordered, ..Stages::default() };
-        let mut failures = Vec::new();
-        self.cancel(group);
-        let mut patience = SETTLE;
-        for places in in_order(plan) {
-            let in_place = self.add(plan, &links, places, &mut failures);
-            self.settle(plan, &links, &in_place, &mut patience);
-            stages.addresses_in_place = now();
-            if stages.first_address == Nanos::default() && !in_place.is_empty() {
-                stages.first_address = stages.addresses_in_place;
-            }
-            failures.extend(self.announce(plan, &links, &in_place));
-            self.announce_again(group, in_place);
-        }
-        stages.announced = now();
-        if plan.addresses.is_empty() {
-            (stages.first_address, stages.addresses_in_place) = (stages.announced, stages.announced);
-        } else if stages.first_address == Nanos::default() {
-            self.take_away(plan, &links);
-            return Done::AcquireFailed { group, failures };
-        }
-        self.held |= group.bit();
-        self.next_check = now().after(CHECK);
-        Done::Acquired { group, stages, failures }
-    }
-
-    fn release(&mut self, group: GroupIndex, done: &mut impl FnMut(Done)) {
-        let plans = Arc::clone(&self.plans);
-        self.cancel(group);
-        self.held &= !group.bit();
-        let mut failures = Vec::new();
-        if let Some(plan) = plans.get(group.usize()) {
-            let links = self.links(&plan.addresses);
-            failures = self.take_away(plan, &links);
-        }
-        done(Done::Released { group, failures, at: now() });
-        self.restore(done); // the kernel may have taken addresses of other groups away with a primary one
-        if self.held == 0 {
-            self.next_check = Nanos::NEVER;
-        }
-    }
-
-    /// Serves what is due: one chunk of announcements, the look at what is held.
-    fn tick(&mut self, done: &mut impl FnMut(Done)) {
+    /// Serves what is due: one chunk of announcements, the look at what is held, the claims of neighbours.
+    fn tick(&mut self, done: &mut impl FnMut(Done), order_waits: impl Fn() -> bool) {
         let now = now();
         if let Some(due) = self.rounds.iter().position(|round| round.due <= now) {
             let round = self.rounds.swap_remove(due);
@@ -190,6 +157,9 @@ impl Worker {
             if self.watch.changed() {
                 self.restore(done);
             }
+        }
+        if self.next_listen <= now || self.rivals.next_due().is_some_and(|due| due <= now) {
+            self.listen(done, order_waits);
         }
     }
 
@@ -203,6 +173,7 @@ impl Worker {
 
     /// Puts back what is missing of the held groups; what cannot be put back is tried again after the next change.
     fn restore(&mut self, done: &mut impl FnMut(Done)) {
+        self.watch_anew();
         let plans = Arc::clone(&self.plans);
         let links = self.links(held(&plans, self.held).flat_map(|(_, plan)| &plan.addresses));
         let mut wanted = Vec::new();
@@ -238,74 +209,6 @@ impl Worker {
                 self.announce_again(group, places);
             }
         }
-    }
-
-    /// Adds the addresses at `places` of the plan, and returns the places of those that are there.
-    fn add(
-        &mut self,
-        plan: &GroupPlan,
-        links: &Links<'_>,
-        places: Vec<usize>,
-        failures: &mut Vec<Failure>,
-    ) -> Vec<usize> {
-        let mut wanted = Vec::with_capacity(places.len());
-        let mut addresses = Vec::with_capacity(places.len());
-        for place in places {
-            let planned = &plan.addresses[place];
-            match &links[planned.interface.as_str()] {
-                Ok(ready) => {
-                    wanted.push(place);
-                    addresses.push(planned.on(ready.link));
-                }
-                Err(reason) => failures.push(Failure::new(planned, Step::Added, reason)),
-            }
-        }
-        let outcomes = each(self.netlink.add(&addresses), addresses.len());
-        let mut outcomes = outcomes.into_iter();
-        wanted.retain(|place| match outcomes.next() {
-            Some(Err(reason)) => {
-                failures.push(Failure::new(&plan.addresses[*place], Step::Added, reason));
-                false
-            }
-            _ => true,
-        });
-        wanted
-    }
-
-    fn settle(&mut self, plan: &GroupPlan, links: &Links<'_>, places: &[usize], patience: &mut Nanos) {
-        let planned = places.iter().map(|place| &plan.addresses[*place]);
-        let addresses: Vec<_> =
-            planned.filter_map(|a| Some(a.on(links[a.interface.as_str()].as_ref().ok()?.link))).collect();
-        let begun = now();
-        if let Err(error) = self.netlink.settle(&addresses, begun.after(*patience)) {
-            log::warn!("group {}: {error}", plan.name);
-        }
-        *patience = patience.since(now().since(begun));
-    }
-
-    /// Removes all addresses of the plan, whatever their prefix has become; returns those that stay.
-    fn take_away(&mut self, plan: &GroupPlan, links: &Links<'_>) -> Vec<Failure> {
-        // An interface that is gone took its addresses with it.
-        let there = |a: &PlannedAddress| links[a.interface.as_str()].as_ref().ok().map(|ready| a.on(ready.link));
-        let (planned, addresses): (Vec<_>, Vec<_>) = plan.addresses.iter().filter_map(|a| Some((a, there(a)?))).unzip();
-        let outcomes = each(self.netlink.remove(&addresses), addresses.len());
-        let refused = planned.iter().zip(outcomes).filter_map(|(planned, outcome)| Some((*planned, outcome.err()?)));
-        let mut failures: Vec<_> =
-            refused.map(|(planned, reason)| Failure::new(planned, Step::Removed, reason)).collect();
-        match self.netlink.list(None) {
-            Ok(present) => {
-                let by_ip: HashMap<_, _> =
-                    addresses.iter().zip(&planned).map(|(a, p)| ((a.interface, a.ip), *p)).collect();
-                let left: Vec<_> = present.into_iter().filter(|a| by_ip.contains_key(&(a.interface, a.ip))).collect();
-                for (address, outcome) in left.iter().zip(each(self.netlink.remove(&left), left.len())) {
-                    if let Err(reason) = outcome {
-                        failures.push(Failure::new(by_ip[&(address.interface, address.ip)], Step::Removed, reason));
-                    }
-                }
-            }
-            Err(error) => log::warn!("group {}: {error}", plan.name),
-        }
-        failures
     }
 
     fn announce(&mut self, plan: &GroupPlan, links: &Links<'_>, places: &[usize]) -> Vec<Failure> {
@@ -369,16 +272,6 @@ fn warn(plan: &GroupPlan, failures: Vec<Failure>) {
 
 fn chunks(places: Vec<usize>) -> Vec<Vec<usize>> {
     places.chunks(CHUNK).map(<[usize]>::to_vec).collect()
-}
-
-/// What is added and announced together: IPv4 addresses first, for they need not settle, and in chunks; all IPv6 ones at once.
-/// The kernel walks all multicast groups of the interface for each new IPv6 address (`ipv6_find_idev`,
-/// `ipv6_mc_up`), and each address that has settled is one more group: to settle in between costs the square.
-fn in_order(plan: &GroupPlan) -> Vec<Vec<usize>> {
-    let (ipv4, ipv6): (_, Vec<_>) = (0..plan.addresses.len()).partition(|place| plan.addresses[*place].ip.is_ipv4());
-    let mut parts = chunks(ipv4);
-    parts.extend((!ipv6.is_empty()).then_some(ipv6));
-    parts
 }
 
 /// The plans of the groups whose bits are set.

@@ -1,0 +1,199 @@
+//! The neighbours: asked before a group is claimed, listened to while it is held.
+
+use super::{CHECK, Links, Worker, held, now};
+use crate::{
+    core::{GroupIndex, Nanos},
+    takeover::{
+        Announcement, Done, GroupPlan, PlannedAddress,
+        conflict::{BACKLOG, On},
+        describe,
+        rivals::{Place, Question, Rival},
+    },
+};
+use std::{
+    collections::{HashMap, HashSet},
+    mem::take,
+    sync::Arc,
+    time::Duration,
+};
+
+impl Worker {
+    /// Whether somebody answers for addresses of the group within `wait`; if so, it is reported.
+    pub(super) fn still_answered(
+        &mut self,
+        group: GroupIndex,
+        plan: &GroupPlan,
+        links: &Links<'_>,
+        wait: Nanos,
+        done: &mut impl FnMut(Done),
+    ) -> bool {
+        let all: Vec<_> = (0..plan.addresses.len()).collect();
+        self.ask(group, plan, links, &all, wait, done);
+        while let Some(question) = self.rivals.question(group).filter(|question| !question.is_answered()) {
+            let left = question.due.since(now());
+            if left == Nanos::default() {
+                break;
+            }
+            self.ears.wait(Duration::from_nanos(left.0));
+            let due = question.due;
+            self.hear(done, || now() >= due);
+        }
+        self.watch_anew();
+        let question = self.rivals.close(group).filter(|question| !question.answers.is_empty());
+        question.map(|question| self.tell(&question, false, done)).is_some()
+    }
+
+    /// Asks the neighbours for the addresses at `places` of the plan. Answers count from now on, until `wait` after this call.
+    pub(super) fn ask(
+        &mut self,
+        group: GroupIndex,
+        plan: &GroupPlan,
+        links: &Links<'_>,
+        places: &[usize],
+        wait: Nanos,
+        done: &mut impl FnMut(Done),
+    ) {
+        let mut asked: Vec<(On, usize)> = Vec::with_capacity(places.len());
+        let mut questions = Vec::with_capacity(places.len());
+        for place in places {
+            let planned = &plan.addresses[*place];
+            if let Ok(ready) = &links[planned.interface.as_str()]
+                && ready.link.mac.is_some()
+            {
+                asked.push(((ready.link.index, planned.ip), *place));
+                questions.push(Announcement { link: ready.link, ip: planned.ip, router: ready.router });
+            }
+        }
+        if asked.is_empty() {
+            return;
+        }
+        if let Err(error) = self.ears.hear_too(asked.iter().map(|(on, _)| *on)) {
+            log::warn!("group {}: answers of neighbours cannot be heard: {error}", plan.name);
+        }
+        self.hear(done, || false); // what was said before the question is no answer
+        let outcomes = self.announcer.ask(&questions);
+        if let Some((question, errno)) = questions.iter().zip(outcomes).find_map(|(q, o)| Some((q, o.err()?))) {
+            log::warn!("group {}: {} not asked for: {}", plan.name, question.ip, describe(errno)); // the first says it all
+        }
+        self.rivals.ask(group, asked, now().after(wait));
+    }
+
+    /// The group is held now: claims for its addresses are heard from here on, but what was said before its own claim is not held
+    /// against it.
+    pub(super) fn watch_too(
+        &mut self,
+        group: GroupIndex,
+        plan: &GroupPlan,
+        links: &Links<'_>,
+        done: &mut impl FnMut(Done),
+    ) {
+        self.hear(done, || false);
+        let there = |a: &PlannedAddress| Some((links[a.interface.as_str()].as_ref().ok()?.link.index, a.ip));
+        let all: Vec<(On, Place)> =
+            plan.addresses.iter().enumerate().filter_map(|(place, a)| Some((there(a)?, (group, place)))).collect();
+        if let Err(error) = self.ears.hear_too(all.iter().map(|(on, _)| *on)) {
+            log::warn!("group {}: claims of neighbours cannot be heard: {error}", plan.name);
+        }
+        self.rivals.hold_too(all);
+        self.next_listen = self.next_listen.min(now().after(CHECK));
+    }
+
+    /// What is held has changed: the ears are told as soon as no order waits.
+    pub(super) fn watch_anew(&mut self) {
+        self.stale = true;
+        self.next_listen = now();
+    }
+
+    /// Takes in what the neighbours have said, and reports it. An order that comes meanwhile is served first.
+    pub(super) fn listen(&mut self, done: &mut impl FnMut(Done), order_waits: impl Fn() -> bool) {
+        let now = now();
+        if !self.hear(done, order_waits) {
+            self.next_listen = now;
+            return;
+        }
+        if take(&mut self.stale) {
+            self.hold(); // now, so that what was said before a claim of ours is not held against it
+        }
+        while let Some(question) = self.rivals.due(now) {
+            if !question.answers.is_empty() {
+                self.tell(&question, true, done);
+            }
+        }
+        let gone = self.rivals.gone(now);
+        self.tell_gone(gone, done);
+        self.next_listen = if self.held == 0 { Nanos::NEVER } else { now.after(CHECK) };
+    }
+
+    /// The group is not held any more, and who else claims it no concern of ours.
+    pub(super) fn forget_rivals(&mut self, group: GroupIndex, done: &mut impl FnMut(Done)) {
+        let gone = self.rivals.release(group);
+        self.tell_gone(gone, done);
+        self.watch_anew();
+    }
+
+    /// Reads what waits to be heard, at most as much as the kernel's buffers hold, until `enough`; returns whether it came to the
+    /// end.
+    fn hear(&mut self, done: &mut impl FnMut(Done), enough: impl Fn() -> bool) -> bool {
+        let mut own = None;
+        let mut patience = BACKLOG;
+        while !enough() {
+            let Some((interface, claim)) = self.ears.next(&mut patience) else {
+                return true;
+            };
+            if !self.rivals.is_of_interest(&(interface, claim.ip)) {
+                continue;
+            }
+            // Asked of the kernel only where a claim is about an address of ours, and once for all claims of this turn.
+            if own.get_or_insert_with(|| self.own_macs()).contains(&claim.mac) {
+                continue;
+            }
+            let at = now();
+            if let Some((group, place)) = self.rivals.heard(interface, claim, at)
+                && let Some(address) = self.plans[group.usize()].addresses.get(place).cloned()
+            {
+                done(Done::Rival { group, address, mac: claim.mac, at });
+            }
+        }
+        false
+    }
+
+    /// The Ethernet addresses of all interfaces: a frame of ours may come back to another port of ours.
+    fn own_macs(&mut self) -> HashSet<[u8; 6]> {
+        let links = self.netlink.links().unwrap_or_else(|error| {
+            log::warn!("own Ethernet addresses not known: {error}");
+            Vec::new()
+        });
+        links.into_iter().filter_map(|link| link.mac).collect()
+    }
+
+    /// Tells the table and the ears which addresses are held now, and on which interfaces.
+    fn hold(&mut self) {
+        let plans = Arc::clone(&self.plans);
+        let links = self.links(held(&plans, self.held).flat_map(|(_, plan)| &plan.addresses));
+        let mut all: HashMap<On, Place> = HashMap::new();
+        for (group, plan) in held(&plans, self.held) {
+            for (place, planned) in plan.addresses.iter().enumerate() {
+                if let Ok(ready) = &links[planned.interface.as_str()] {
+                    all.insert((ready.link.index, planned.ip), (group, place));
+                }
+            }
+        }
+        self.rivals.hold(all);
+        if let Err(error) = self.ears.hear_only(self.rivals.of_interest()) {
+            log::warn!("claims of neighbours cannot be heard: {error}");
+        }
+    }
+
+    fn tell(&self, question: &Question, taken: bool, done: &mut impl FnMut(Done)) {
+        let addresses = &self.plans[question.group.usize()].addresses;
+        let by = question.answers.iter().map(|(place, mac)| (addresses[*place].clone(), *mac)).collect();
+        done(Done::StillAnswered { group: question.group, at: now(), by, taken });
+    }
+
+    fn tell_gone(&self, gone: Vec<(Place, Rival)>, done: &mut impl FnMut(Done)) {
+        for ((group, place), Rival { mac, first, last }) in gone {
+            let address = self.plans[group.usize()].addresses[place].clone();
+            done(Done::RivalGone { group, address, mac, first, last });
+        }
+    }
+}
