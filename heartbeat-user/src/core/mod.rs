@@ -343,15 +343,19 @@ impl Core {
             if self.ownership.acquired(group) {
                 self.tell(now, Event::GroupAcquired { group });
             }
-        } else if self.ownership.acquire_failed(now, group) && self.ownership.begin_failing(group) {
-            self.tell(now, Event::GroupReleasing { group, reason: Reason::Failed });
-            self.tell(now, Event::GroupReleased { group });
+        } else if self.ownership.acquire_failed(now, group) {
+            self.give_up_order(now, group);
+            if self.ownership.begin_failing(group) {
+                self.tell(now, Event::GroupReleasing { group, reason: Reason::Failed });
+                self.tell(now, Event::GroupReleased { group });
+            }
         }
     }
 
     /// A fresh look showed that none of our own channels has a carrier: it is us, and nothing was added.
     pub fn handle_isolated(&mut self, now: Nanos, group: GroupIndex) {
         if self.ownership.acquire_failed(now, group) {
+            self.give_up_order(now, group);
             if self.ownership.withhold(Withheld::Isolated) {
                 self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated });
             }

@@ -211,7 +211,7 @@ impl Core {
     /// Orders that were carried out, or cannot be.
     fn end_orders(&mut self, now: Nanos, free: bool) {
         let owned = self.ownership.owned();
-        self.wish.ordered &= !owned;
+        self.wish.ordered &= !self.ownership.held();
         self.wish.offered &= owned;
         self.accept_offers(now, free);
         let left = self.wish.ordered | self.wish.offered;
@@ -220,6 +220,15 @@ impl Core {
                 self.tell(now, Event::HandOverGivenUp { group });
             }
             (self.wish.ordered, self.wish.offered) = (0, 0);
+        }
+    }
+
+    /// What could not be acquired is not ordered any more: nothing is tried again and again on behalf of somebody.
+    pub(super) fn give_up_order(&mut self, now: Nanos, group: GroupIndex) {
+        self.wish.accepted &= !group.bit();
+        if self.wish.ordered & group.bit() != 0 {
+            self.wish.ordered &= !group.bit();
+            self.tell(now, Event::HandOverGivenUp { group });
         }
     }
 

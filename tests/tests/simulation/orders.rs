@@ -74,6 +74,19 @@ fn an_order_that_the_peer_cannot_follow_is_given_up() {
 }
 
 #[test]
+fn an_order_whose_group_cannot_be_acquired_is_given_up_at_once_and_its_home_takes_it_back() {
+    for takes in [1, 150] {
+        let mut world = World::lan();
+        world.sides[B].acquire_fails = true;
+        world.sides[B].acquire_takes = Nanos::from_millis(takes);
+        assert_eq!(world.order(B, OperatorOrder::Takeover(G0)), Ok(()));
+        world.run(SECOND);
+        assert_eq!((world.held(), world.duals), ([1, 2], 0));
+        assert_eq!(world.told(B, |e| matches!(e, Event::HandOverGivenUp { .. })).1, 1);
+    }
+}
+
+#[test]
 fn what_a_stopped_peer_could_not_let_go_of_stays_there() {
     let mut world = World::lan();
     world.sides[A].release_fails = true;
