@@ -60,6 +60,9 @@ pub const fn opening(kind: u8) -> u32 {
     (MAGIC as u32) << 16 | (VERSION as u32) << 8 | kind as u32
 }
 
+/// Bit of `qos`: everything answers and works, and some of it does not count yet since it failed shortly before.
+pub const RECOVERING: u32 = 1 << 31;
+
 /// Bits of `flags`.
 pub mod flags {
     /// The sender is the master of the pair (FIG. 6, step 610).

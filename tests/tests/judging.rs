@@ -8,12 +8,15 @@ use std::time::Duration;
 use comfy_table::{Table, presets::NOTHING};
 use heartbeat_tests::client::{Probe, ProbeOptions};
 use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::serial::SerialCable;
 use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
-use heartbeat_tests::lab::{Config, Family, Lab, LogLine, Node, realtime_ns};
+use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, realtime_ns};
 use heartbeat_tests::pair::{SOON, held, settled, until};
 use heartbeat_tests::trials::show;
 
-use Fault::{Bad, Both, Cut, Deaf, Differ, Kill, Mute, NicDown, PowerOff, Silent, Stall, Stop, SwitchHangs, SwitchOff};
+use Fault::{
+    Bad, Both, Cut, Deaf, Differ, Kill, Line, Mute, NicDown, PowerOff, Silent, Stall, Stop, SwitchHangs, SwitchOff,
+};
 
 /// What is broken.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +49,8 @@ enum Fault {
     Differ(Node),
     /// Its health check fails.
     Bad(Node),
+    /// The serial cable is pulled.
+    Line,
 }
 
 /// A fault; the places that a and b name, by channel; which groups a and b hold after.
@@ -105,6 +110,7 @@ const TABLE: &[Row] = &[
     (Differ(B), &[], [[true, false], [false, false]]),
     (Bad(A), &[], ALL_B),
     (Both(&Bad(A), &Bad(B)), &[], HOME),
+    (Line, &[], HOME),
 ];
 
 fn config(lab: &Lab) -> Config {
@@ -143,7 +149,7 @@ fn each_fault_is_placed_by_both_and_the_groups_go_where_the_service_is_better() 
     });
 }
 
-fn strike(lab: &Lab, fault: Fault) -> anyhow::Result<()> {
+fn strike(lab: &Lab, line: &SerialCable, fault: Fault) -> anyhow::Result<()> {
     let touch = |node: Node| fs::write(lab.folder().join(format!("bad-{node}")), "");
     match fault {
         Cut(cable) => lab.cut(cable).map(drop),
@@ -152,7 +158,7 @@ fn strike(lab: &Lab, fault: Fault) -> anyhow::Result<()> {
         NicDown(node, network) => lab.nic_down(node, network).map(drop),
         Mute(node, network) => lab.mute(node, network).map(drop),
         Deaf(node, network) => lab.deafen(node, network).map(drop),
-        Both(one, other) => strike(lab, *one).and_then(|()| strike(lab, *other)),
+        Both(one, other) => strike(lab, line, *one).and_then(|()| strike(lab, line, *other)),
         Stall(node) => lab.pause(node).map(drop),
         Kill(node) => lab.kill(node).map(drop),
         PowerOff(node) => lab.power_off(node).map(drop),
@@ -166,6 +172,10 @@ fn strike(lab: &Lab, fault: Fault) -> anyhow::Result<()> {
             lab.wait_event_since(node, mark, |line| line.is("configuration_differs"), SOON).map(drop)
         }
         Bad(node) => Ok(touch(node)?),
+        Line => {
+            line.plug(false);
+            lab.wait_event(B, |told| told.is_of("channel_bad", "tty"), SOON).map(drop)
+        }
     }
 }
 
@@ -181,7 +191,11 @@ fn answers(fault: Fault, node: Node) -> bool {
 fn one(row: &Row) -> [String; 7] {
     let (fault, places, holders) = *row;
     let lab = Lab::new(heartbeat_tests::lab::Options::default()).unwrap();
-    let config = config(&lab);
+    let line = SerialCable::new().unwrap();
+    let mut config = config(&lab);
+    if matches!(fault, Line) {
+        config.channels.push(ChannelConfig::serial("tty", line.devices(), 115_200));
+    }
     lab.configure(&config).unwrap();
     Node::BOTH.iter().for_each(|node| lab.start(*node).map(drop).unwrap());
     settled(&lab, &config).unwrap();
@@ -197,7 +211,7 @@ fn one(row: &Row) -> [String; 7] {
     });
     let marks = Node::BOTH.map(|node| lab.mark(node));
     let struck = realtime_ns();
-    strike(&lab, fault).unwrap();
+    strike(&lab, &line, fault).unwrap();
 
     for (i, (node, mark)) in Node::BOTH.into_iter().zip(marks).enumerate() {
         for (channel, place) in places {
@@ -253,6 +267,57 @@ fn one(row: &Row) -> [String; 7] {
         ms(both),
         ms(none),
     ]
+}
+
+/// Both switches are started anew again and again: `HEARTBEAT_FLAP` is how many seconds each takes.
+#[test]
+fn switches_that_reboot_move_no_address_and_each_flap_is_told() {
+    undisturbed(|| {
+        let seconds = std::env::var("HEARTBEAT_FLAP").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+        let lab = Lab::new(heartbeat_tests::lab::Options::default()).unwrap();
+        let mut config = config(&lab);
+        config.extra += "[judging]\nrise = \"2s\"\nagain = \"1s\"\n";
+        lab.configure(&config).unwrap();
+        Node::BOTH.iter().for_each(|node| lab.start(*node).map(drop).unwrap());
+        settled(&lab, &config).unwrap();
+        let begin = Node::BOTH.map(|node| lab.mark(node));
+        for _ in 0..5 {
+            let marks = Node::BOTH.map(|node| lab.mark(node));
+            for network in ["net1", "net2"] {
+                lab.switch_off(network).unwrap();
+            }
+            for (node, mark) in Node::BOTH.into_iter().zip(marks) {
+                for network in ["net1", "net2"] {
+                    lab.wait_event_since(node, mark, |line| line.is_of("channel_bad", network), SOON).unwrap();
+                }
+            }
+            // What a switch takes to start.
+            std::thread::sleep(Duration::from_secs(seconds));
+            for network in ["net1", "net2"] {
+                lab.switch_on(network).unwrap();
+            }
+            for (node, mark) in Node::BOTH.into_iter().zip(marks) {
+                for network in ["net1", "net2"] {
+                    lab.wait_event_since(node, mark, |line| line.is_of("channel_good", network), SOON).unwrap();
+                }
+                // It answers again, and does not count yet.
+                let damped = |line: &LogLine| {
+                    line.is("networks_probed") && line.raw["answered"] == 3 && line.raw["operational"] == 0
+                };
+                lab.wait_event_since(node, mark, damped, SOON).unwrap();
+            }
+        }
+        let bad = |line: &&LogLine| line.is("channel_bad") && line.channel.as_deref() != Some("xlink");
+        for (node, mark) in Node::BOTH.into_iter().zip(begin) {
+            lab.wait_event_since(node, mark, |line| line.is("networks_probed") && line.raw["operational"] == 3, SOON)
+                .unwrap();
+            let events = lab.events_since(node, mark);
+            assert_eq!(events.iter().filter(bad).count(), 10, "two networks, five times");
+            assert!(!events.iter().any(|line| line.is("group_releasing") || line.is("group_acquiring")), "{events:#?}");
+        }
+        let owners = Node::BOTH.map(|node| held(&lab.status(node).unwrap().json));
+        assert_eq!(owners, [vec![true, false], vec![false, true]]);
+    });
 }
 
 fn mark_of(marks: [heartbeat_tests::lab::Mark; 2], node: Node) -> heartbeat_tests::lab::Mark {

@@ -13,15 +13,7 @@ use heartbeat_tests::pair::{SOON, changes, channel, held, rejected, running, unt
 fn config(profile: &str, cable: &SerialCable, speed: u32) -> Config {
     let mut config = Config::pair(1, Family::V4).profile(profile);
     config.channels[0].probe = vec![ipv4(1, host_number(Host::Client)).to_string()];
-    let [a, b] = cable.devices();
-    config.channels.push(ChannelConfig {
-        name: "tty".to_owned(),
-        kind: "serial".to_owned(),
-        a: (a, String::new()),
-        b: (b, String::new()),
-        probe: Vec::new(),
-        speed: Some(speed),
-    });
+    config.channels.push(ChannelConfig::serial("tty", cable.devices(), speed));
     config
 }
 

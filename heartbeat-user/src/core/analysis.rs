@@ -10,7 +10,7 @@
 
 use super::{Action, ChannelIndex, Core, Event, Evidence, Nanos, Node, PathFacts, PeerState, Side, Verdict, judge};
 use super::{BothFaulted, MAX_CHANNELS, place, weigh};
-use heartbeat_ebpf::wire::Message;
+use heartbeat_ebpf::wire::{self, Message};
 
 /// How this pair judges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,7 @@ struct Found {
     operational: u64,
     qos: u32,
     duties: u32,
+    recovering: bool,
 }
 
 /// What of the peer's message concerns the analysis.
@@ -54,6 +55,7 @@ pub(super) struct PeerFound {
     operational: u64,
     qos: u32,
     duties: u32,
+    recovering: bool,
 }
 
 impl PeerFound {
@@ -64,7 +66,8 @@ impl PeerFound {
             heard: message.heard,
             configured: message.configured,
             operational: message.operational,
-            qos: message.qos,
+            qos: message.qos & !wire::RECOVERING,
+            recovering: message.qos & wire::RECOVERING != 0,
             duties: message.duties_qos,
         }
     }
@@ -153,7 +156,9 @@ impl Analysis {
 
     /// For the message: wanted, done, operational, QOS, duties.
     pub(super) const fn said(&self) -> (u32, u32, u64, u32, u32) {
-        (self.wanted, self.found.id, self.found.operational, self.found.qos, self.found.duties)
+        let Found { id, operational, qos, duties, recovering } = self.found;
+        let recovering = if recovering { wire::RECOVERING } else { 0 };
+        (self.wanted, id, operational, qos & !wire::RECOVERING | recovering, duties)
     }
 
     pub(super) const fn place(&self, channel: ChannelIndex) -> Option<super::Place> {
@@ -192,7 +197,9 @@ impl Core {
         let qos = weigh(operational, &judging.weights).saturating_add(weigh(healthy, &judging.checks));
         let duties = weigh(self.ownership.owned(), &self.setup.judging.needs);
         self.analysis.running = None;
-        self.analysis.found = Found { id: analysis, operational, qos, duties };
+        // What answers is told; whether it counts is in the QOS.
+        let recovering = answered == judging.networks && operational != answered && healthy == all(&judging.checks);
+        self.analysis.found = Found { id: analysis, operational: answered, qos, duties, recovering };
         self.tell(now, Event::NetworksProbed { analysis, answered, operational, healthy, qos });
         self.urgent = true;
     }
@@ -297,12 +304,14 @@ impl Core {
                 operational: found.operational,
                 qos: found.qos,
                 duties: found.duties,
+                recovering: found.recovering,
             },
             remote: Side {
                 configured: peer.configured,
                 operational: peer.operational,
                 qos: peer.qos,
                 duties: peer.duties,
+                recovering: peer.recovering,
             },
         };
         let verdict = judge(&evidence);

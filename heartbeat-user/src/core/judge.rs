@@ -8,6 +8,7 @@
 //! | some | some | nothing | | nothing (940) |
 //! | some | some | lesser | exceeds, and suffices | fail the other |
 //! | | | | equal, or too little for both's duties | nothing (640) |
+//! | | | | what it lacks answers again, and does not count yet | nothing |
 //!
 //! Configurations that differ are told and move nothing (908, 910). Given the same facts mirrored, the other controller comes
 //! to the mirrored verdict: both can never conclude that they are the one to go on.
@@ -26,6 +27,8 @@ pub struct Side {
     pub qos: u32,
     /// What the groups that it holds need (A6).
     pub duties: u32,
+    /// All that it lacks are networks that answer again and do not count yet: no reason to go away, nor to come.
+    pub recovering: bool,
 }
 
 /// What to do where both controllers have faults (D5, D6).
@@ -62,6 +65,8 @@ pub enum Why {
     AllWell,
     /// Both have faults.
     BothFaulted,
+    /// The one with faults has none any more that is more than a memory.
+    Recovering,
     /// The one without faults, or with fewer, has no better QOS.
     NotBetter,
     /// Its QOS is too little for both controllers' duties.
@@ -100,8 +105,11 @@ pub const fn judge(evidence: &Evidence) -> Verdict {
         (_, remote_faulted, _) => remote_faulted,
     };
     let (better, worse) = if remote_fails { (local.qos, remote.qos) } else { (remote.qos, local.qos) };
+    let only_recovering = if remote_fails { remote.recovering } else { local.recovering };
     if better <= worse {
         Verdict::Nothing(Why::NotBetter)
+    } else if only_recovering {
+        Verdict::Nothing(Why::Recovering)
     } else if better < local.duties.saturating_add(remote.duties) {
         Verdict::Nothing(Why::NotSufficient)
     } else if remote_fails {
@@ -183,7 +191,7 @@ pub fn weigh(bits: u64, weights: &[u32]) -> u32 {
 mod tests {
     use super::*;
 
-    const WELL: Side = Side { configured: 3, operational: 3, qos: 200, duties: 0 };
+    const WELL: Side = Side { configured: 3, operational: 3, qos: 200, duties: 0, recovering: false };
     const FAULTED: Side = Side { operational: 1, qos: 100, ..WELL };
 
     fn verdict(local: Side, remote: Side, both_faulted: BothFaulted) -> Verdict {
@@ -206,6 +214,8 @@ mod tests {
             (FAULTED, FAULTED, Lesser, Verdict::Nothing(Why::NotBetter)),
             (WELL, other, Nothing, Verdict::ConfigurationError),
             (other, WELL, Lesser, Verdict::ConfigurationError),
+            (Side { qos: 100, recovering: true, ..WELL }, WELL, Nothing, Verdict::Nothing(Why::Recovering)),
+            (Side { qos: 100, recovering: true, ..WELL }, FAULTED, Lesser, Verdict::Nothing(Why::NotBetter)),
             // A health check failed: the networks are all there, the QOS is not.
             (Side { qos: 150, ..WELL }, WELL, Nothing, Verdict::FailLocal),
             (
@@ -237,8 +247,9 @@ mod tests {
                 for (lq, rq) in (0..=n).flat_map(|l| (0..=n).map(move |r| (l, r))) {
                     for duties in 0..9 {
                         let [ld, rd] = [duties / 3, duties % 3].map(|d| d * n / 2 + d / 2);
-                        let local = Side { configured: lc, operational: lo, qos: lq, duties: ld };
-                        let remote = Side { configured: rc, operational: ro, qos: rq, duties: rd };
+                        let [lr, rr] = [duties % 2 == 1, duties % 4 > 1];
+                        let local = Side { configured: lc, operational: lo, qos: lq, duties: ld, recovering: lr };
+                        let remote = Side { configured: rc, operational: ro, qos: rq, duties: rd, recovering: rr };
                         for both_faulted in [BothFaulted::Nothing, BothFaulted::Lesser] {
                             let here = Evidence { networks, full_qos: n, both_faulted, local, remote };
                             let there = Evidence { local: remote, remote: local, ..here };

@@ -68,6 +68,21 @@ pub struct GroupConfig {
     pub extra: String,
 }
 
+impl ChannelConfig {
+    /// A serial line of that name between two devices, at that speed in baud.
+    #[must_use]
+    pub fn serial(name: &str, [a, b]: [String; 2], speed: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: "serial".to_owned(),
+            a: (a, String::new()),
+            b: (b, String::new()),
+            probe: Vec::new(),
+            speed: Some(speed),
+        }
+    }
+}
+
 impl Config {
     /// The pair of a lab with that many networks and the dedicated cable, at profile `lan` and `xdp = "auto"`: group
     /// `storage-a` with 192.0.2.10/24 on net1 at home on a, and from two networks on `storage-b` with 198.51.100.10/24
