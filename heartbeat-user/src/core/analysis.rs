@@ -170,7 +170,14 @@ impl Analysis {
         self.give_up.or(self.due).unwrap_or(Nanos::NEVER)
     }
 
-    /// Forgets what was under way: the peer is silent, or another one.
+    /// A new life of the peer counts from the start, and so do we: whatever its earlier one said is over.
+    pub(super) const fn begin(&mut self) {
+        (self.wanted, self.closed, self.running) = (0, 0, None);
+        self.found = Found { id: 0, operational: 0, qos: 0, duties: 0, recovering: false };
+        (self.cause, self.due, self.give_up, self.standing) = (None, None, None, None);
+    }
+
+    /// Forgets what was under way: the peer is silent.
     fn reset(&mut self) {
         (self.cause, self.due, self.give_up, self.standing) = (None, None, None, None);
         self.closed = self.closed.max(self.wanted);

@@ -63,6 +63,7 @@ impl Core {
             c.echo = None;
         }
         self.paired_at = now;
+        self.analysis.begin();
         self.said = PeerSaid { differs: self.said.differs, ..PeerSaid::default() };
         // It named us as we are now, so it is life.
         self.handle_heartbeat(now, channel, message, arrived);

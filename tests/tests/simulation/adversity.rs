@@ -98,3 +98,26 @@ fn our_own_messages_coming_back_are_nobody() {
     }
     assert_eq!(world.held(), [3, 0]);
 }
+
+/// Nothing is promised of who holds what meanwhile; but nobody panics, spins or grows, and a new life ends it.
+#[test]
+fn a_peer_that_contradicts_itself_harms_nobody_for_longer_than_it_lives() {
+    for seed in 0..200 {
+        let mut world = World::lan();
+        world.random = crate::world::Random::new(seed);
+        world.sides[A].judging = crate::judging::judging();
+        world.stop(A);
+        world.run(Nanos::from_millis(1_000));
+        world.start(A);
+        world.run(Nanos::from_millis(1_000));
+        world.babbles[B] = true;
+        world.run(Nanos::from_millis(5_000));
+        world.sides[B].power_off(world.now);
+        // Its last word may have been that it is in maintenance, or sends once a minute: that is believed.
+        world.run(Nanos::from_millis(3_000));
+        world.babbles[B] = false;
+        world.start(B);
+        world.run(Nanos::from_millis(30_000));
+        world.assert_settled();
+    }
+}

@@ -5,6 +5,7 @@ use heartbeat::{
     config::Profile,
     core::{BothFaulted, GroupIndex, Guards, Judging, Link, Nanos, OperatorOrder},
 };
+use heartbeat_tests::trials::show;
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -58,7 +59,7 @@ fn a_random_walk_over_all_faults_never_has_two_holders_while_a_channel_works_and
     });
     let walked = next.into_inner().saturating_sub(walkers as u64);
     let rate = walked as f64 / began.elapsed().as_secs_f64();
-    println!("{walked} seeds, {} faults, {rate:.0} seeds/s, no violation", walked * FAULTS);
+    show(&format!("{walked} seeds, {} faults, {rate:.0} seeds/s, no violation", walked * FAULTS));
 }
 
 fn walk(seed: u64, trace: bool) {

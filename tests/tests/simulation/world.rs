@@ -60,6 +60,8 @@ pub struct World {
     /// Everything ever sent, by sender, where `record` is on.
     pub recorded: [Vec<Message>; 2],
     pub record: bool,
+    /// What this side sends contradicts itself: authentic, and nonsense.
+    pub babbles: [bool; 2],
     /// Everything told is printed.
     pub trace: bool,
     flights: BTreeMap<(Nanos, u64), (usize, Message)>,
@@ -93,6 +95,7 @@ impl World {
             paths: [vec![Path::default(); channels], vec![Path::default(); channels]],
             recorded: [Vec::new(), Vec::new()],
             record: false,
+            babbles: [false; 2],
             trace: false,
             flights: BTreeMap::new(),
             flown: 0,
@@ -265,7 +268,10 @@ impl World {
         for channel in std::mem::take(&mut self.sides[side].echoes) {
             self.echo(side, channel);
         }
-        for message in sent {
+        for mut message in sent {
+            if self.babbles[side] {
+                self.babble(&mut message);
+            }
             if self.record {
                 self.recorded[side].push(message);
             }
@@ -279,6 +285,30 @@ impl World {
                 let delay = Nanos(self.random.below(self.sides[side].timing.interval.0));
                 self.fly(1 - side, message, delay);
             }
+        }
+    }
+
+    /// Any field that is not what makes it count as life may be anything.
+    fn babble(&mut self, message: &mut Message) {
+        let mut word = || match self.random.below(4) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => self.random.below(4),
+            _ => self.random.next(),
+        };
+        match word() % 12 {
+            0 => message.configured = word(),
+            1 => message.heard = word(),
+            2 => message.operational = word(),
+            3 => message.analysis_wanted = word() as u32,
+            4 => message.analysis_done = word() as u32,
+            5 => (message.qos, message.duties_qos) = (word() as u32, word() as u32),
+            6 => message.owned = word(),
+            7 => message.wanted = word(),
+            8 => message.term = word(),
+            9 => message.groups_digest = word(),
+            10 => message.flags = word() as u8,
+            _ => (message.interval_us, message.echo_sent_ns, message.echo_held_ns) = (word() as u32, word(), word()),
         }
     }
 
@@ -319,6 +349,9 @@ impl World {
             } else if *working == Nanos::NEVER || *working < since {
                 *working = self.now;
             }
+        }
+        if self.babbles != [false; 2] {
+            return;
         }
         let both = self.sides[A].owned() & self.sides[B].owned();
         let slack = self.detection().after(self.sides[A].timing.interval.max(self.sides[B].timing.interval));
