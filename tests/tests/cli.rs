@@ -65,6 +65,7 @@ fn the_status_of_both_is_json_with_the_promised_fields() {
                 let reasons: Vec<_> = channel["rejected"].as_object().unwrap().keys().cloned().collect();
                 let known = [
                     "busy",
+                    "echo_ignored",
                     "malformed",
                     "reflected",
                     "replayed",
