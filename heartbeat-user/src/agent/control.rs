@@ -369,9 +369,16 @@ impl Control<'_> {
         let network = |c: &Channel| {
             let end = c.end(*node)?;
             let (interface, own) = (end.interface.clone(), end.address);
-            Some(Network { channel: c.index, interface, own, targets: c.probe.clone() })
+            Some(Network {
+                channel: c.index,
+                interface,
+                own,
+                targets: c.probe.clone(),
+                gateway: c.probe_gateway,
+                quorum: c.probe_quorum.into(),
+            })
         };
-        let judged = config.channels.iter().filter(|c| !c.probe.is_empty());
+        let judged = config.channels.iter().filter(|c| c.is_judged());
         let pause = Duration::from_nanos(config.judging.probe_pause.0);
         (judged.filter_map(network).collect(), Plan { rounds: config.judging.probe_rounds, pause })
     }

@@ -134,6 +134,10 @@ pub struct Channel {
     pub wiring: Wiring,
     /// Who answers as long as the network works (FIG. 8), of the ends' family. Where there is none, the channel is not judged.
     pub probe: Vec<IpAddr>,
+    /// Instead of those, the gateway of the interface's default route is asked, whoever that is then.
+    pub probe_gateway: bool,
+    /// So many of them must answer. Default 1.
+    pub probe_quorum: u8,
     /// What its network counts in QOS (A5). Default 100.
     pub weight: u32,
 }
@@ -352,7 +356,7 @@ impl Config {
     /// The channels whose networks are judged (FIG. 9, step 914): those with somebody to probe.
     #[must_use]
     pub fn judged(&self) -> u64 {
-        self.channels.iter().filter(|c| !c.probe.is_empty()).fold(0, |mask, channel| mask | channel.index.bit())
+        self.channels.iter().filter(|c| c.is_judged()).fold(0, |mask, channel| mask | channel.index.bit())
     }
 
     /// Silence on all channels after which the peer is dead: the slowest channel's detection time.
@@ -394,7 +398,7 @@ impl Config {
         let mut digest = SipHasher24::new();
         digest.write(&[u8::from(self.judging.both_faulted == BothFaulted::Lesser)]);
         // A channel that only one side has, and that is not judged, is told apart from this.
-        for channel in self.channels.iter().filter(|channel| !channel.probe.is_empty()) {
+        for channel in self.channels.iter().filter(|channel| channel.is_judged()) {
             digest.write(&[channel.index.0]);
             digest.write(&channel.weight.to_be_bytes());
         }
@@ -430,6 +434,12 @@ impl Config {
 }
 
 impl Channel {
+    /// Whether its network is judged: somebody can be asked.
+    #[must_use]
+    pub const fn is_judged(&self) -> bool {
+        !self.probe.is_empty() || self.probe_gateway
+    }
+
     /// `node`'s end, unless it is a serial line.
     #[must_use]
     pub fn end(&self, node: Node) -> Option<&End> {

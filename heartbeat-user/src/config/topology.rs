@@ -39,7 +39,7 @@ fn channels<'t>(root: &Table<'t>, report: &mut Report<'_>, taken: &mut Taken<'t>
     let mut channels = Vec::new();
     for (i, value) in tables.iter().enumerate() {
         let path = called("channel", i + 1, value.get_ref());
-        let known = ["name", "kind", "a", "b", "speed", "probe", "weight"];
+        let known = ["name", "kind", "a", "b", "speed", "probe", "probe_quorum", "weight"];
         if let Some(table) = Table::of(report, path, value, &known, "a table [[channel]]") {
             channels.push(channel(i, &table, report, taken));
         }
@@ -75,7 +75,11 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
     }
 
     let own = [&a.1, &b.1].map(|end| end.as_ref().map(|end| end.value));
-    let probe = probe(table, report, kind, own);
+    let probe_gateway =
+        kind != Some(ChannelKind::Dedicated) && table.peek("probe").is_some_and(|p| p.value == "gateway");
+    let probe = if probe_gateway { Some(Vec::new()) } else { probe(table, report, kind, own) };
+    let asked = probe.as_ref().map_or(1, Vec::len).max(1) as u64;
+    let probe_quorum = table.integer(report, "probe_quorum", 1..=asked).map_or(1, |quorum| quorum.value as u8);
     let weight = table.integer(report, "weight", 1..=1_000).map_or(100, |weight| weight.value as u32);
     let whole = || {
         let whole = |(interface, address): (Option<At<&str>>, Option<At<IpAddr>>)| {
@@ -87,6 +91,8 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
             kind: kind?,
             wiring: Wiring::Interfaces([whole(a)?, whole(b)?]),
             probe: probe?,
+            probe_gateway,
+            probe_quorum,
             weight,
         })
     };
@@ -124,7 +130,7 @@ fn line<'t>(
         Some(speed) => Some(speed.value as u32),
         None => (!table.has("speed")).then_some(115_200),
     };
-    for key in ["probe", "weight"] {
+    for key in ["probe", "probe_quorum", "weight"] {
         if let Some(span) = table.peek_span(key) {
             report.value(span, table.name(key), Fault::NotJudged);
         }
@@ -137,6 +143,8 @@ fn line<'t>(
             kind: ChannelKind::Serial,
             wiring: Wiring::Line { devices: [a?, b?], speed: speed? },
             probe: Vec::new(),
+            probe_gateway: false,
+            probe_quorum: 1,
             weight: 100,
         })
     };
@@ -150,7 +158,8 @@ fn probe(
     kind: Option<ChannelKind>,
     ends: [Option<IpAddr>; 2],
 ) -> Option<Vec<IpAddr>> {
-    const RIGHT: &str = "at most 8 addresses such as [\"192.0.2.254\"], who answer as long as the network works";
+    const RIGHT: &str =
+        "at most 8 addresses such as [\"192.0.2.254\"], who answer as long as the network works, or \"gateway\"";
     const ONE: &str = "the address of somebody else in the network, of the same family as the channel's ends";
     const MOST: usize = 8;
     let list = table.array(report, "probe", RIGHT);

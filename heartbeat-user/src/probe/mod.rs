@@ -22,6 +22,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, SocketAddrV6},
     os::fd::AsRawFd,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -41,6 +42,10 @@ pub struct Network {
     pub own: IpAddr,
     /// Whom to ask; where there is nobody, the carrier decides alone.
     pub targets: Vec<IpAddr>,
+    /// The gateway of the interface's default route, as it is then, is asked, too.
+    pub gateway: bool,
+    /// So many of them must answer; at least one.
+    pub quorum: usize,
 }
 
 /// How it is probed.
@@ -99,50 +104,69 @@ fn all(networks: &[Network], plan: Plan, analysis: u32) -> JoinSet<(usize, Findi
     tasks
 }
 
-/// The interfaces as they are now, carriers brought up to date.
-fn links(networks: &[Network]) -> Vec<io::Result<Link>> {
+/// The interfaces as they are now, carriers brought up to date, and whom to ask on each.
+fn links(networks: &[Network]) -> Vec<io::Result<(Link, Vec<IpAddr>)>> {
     let mut netlink = Netlink::open();
     let mut look = |network: &Network| match &mut netlink {
-        Ok(netlink) => netlink.link(&network.interface),
+        Ok(netlink) => {
+            let link = netlink.link(&network.interface)?;
+            let mut targets = network.targets.clone();
+            if network.gateway {
+                let gateway = netlink.gateway(link.index, network.own.is_ipv4())?;
+                targets.push(gateway.ok_or_else(|| io::Error::other("it has no default route with a gateway"))?);
+            }
+            Ok((link, targets))
+        }
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
     };
     networks.iter().map(&mut look).collect()
 }
 
-async fn probe(network: &Network, link: io::Result<Link>, plan: Plan, analysis: u32, secret: Secret) -> Finding {
+async fn probe(
+    network: &Network,
+    link: io::Result<(Link, Vec<IpAddr>)>,
+    plan: Plan,
+    analysis: u32,
+    secret: Secret,
+) -> Finding {
     let finding = |operational, why: String| Finding { channel: network.channel, operational, why };
-    let link = match link {
-        Ok(link) if link.carrier => link,
+    let (link, targets) = match link {
+        Ok((link, targets)) if link.carrier => (link, targets),
         Ok(_) => return finding(false, format!("{} has no carrier", network.interface)),
         Err(error) => return finding(false, format!("{}: {error}", network.interface)),
     };
-    if network.targets.is_empty() {
+    if targets.is_empty() {
         return finding(true, "its carrier is there, and nobody else is to be asked".into());
     }
-    match ask(network, link.index, plan, analysis, secret).await {
-        Ok(Some(target)) => finding(true, format!("{target} answered")),
-        Ok(None) => finding(false, format!("none of {:?} answered", network.targets)),
+    let quorum = network.quorum.clamp(1, targets.len());
+    match ask(network, link.index, &targets, quorum, plan, analysis, secret).await {
+        Ok(answered) if answered.len() >= quorum => finding(true, format!("{answered:?} answered")),
+        Ok(answered) if answered.is_empty() => finding(false, format!("none of {targets:?} answered")),
+        Ok(answered) => finding(false, format!("of {targets:?} only {answered:?} answered; {quorum} must")),
         Err(error) => finding(false, format!("{}: {error}", network.interface)),
     }
 }
 
-/// Who of the targets answered first, within the time of the plan.
+/// Who of the targets answered, within the time of the plan, or until as many as must had.
 async fn ask(
     network: &Network,
     interface: u32,
+    targets: &[IpAddr],
+    quorum: usize,
     plan: Plan,
     analysis: u32,
     secret: Secret,
-) -> io::Result<Option<IpAddr>> {
+) -> io::Result<Vec<IpAddr>> {
     // WO 01/82077, FIG. 8, step 806
     let kind = Kind::of(network.own);
     let socket = bell::watch(open(network, interface, kind)?)?;
     let deadline = Instant::now() + plan.pause * u32::from(plan.rounds);
+    let answered = Mutex::new(Vec::new());
     let send = async {
         let mut refused = None;
         for round in 0..plan.rounds {
             // WO 01/82077, FIG. 8, steps 810 to 818
-            for target in &network.targets {
+            for target in targets {
                 let request = request::build(kind, secret, analysis, network.channel, round);
                 if let Err(error) = socket.get_ref().send_to(&request, &address(*target, interface)) {
                     refused = Some(error);
@@ -156,20 +180,34 @@ async fn ask(
     let receive = async {
         loop {
             let (from, buffer) = socket.async_io(Interest::READABLE, take).await?;
-            if network.targets.contains(&from) && request::is_reply(kind, secret, analysis, network.channel, &buffer) {
-                return io::Result::Ok(from);
+            let is_reply = request::is_reply(kind, secret, analysis, network.channel, &buffer);
+            if is_reply && targets.contains(&from) && note(&answered, from) >= quorum {
+                return io::Result::Ok(());
             }
             // A flood must not keep the others, or the end, from their turn.
             tokio::task::yield_now().await;
         }
     };
-    tokio::select! {
-        answered = timeout_at(deadline, receive) => match answered {
-            Ok(answered) => answered.map(Some),
-            Err(_) => Ok(None),
+    let refused = tokio::select! {
+        ended = timeout_at(deadline, receive) => match ended {
+            Ok(Err(error)) => Some(error),
+            _ => None,
         },
-        refused = send => refused.map_or(Ok(None), Err),
+        refused = send => refused,
+    };
+    match (answered.into_inner().unwrap_or_else(PoisonError::into_inner), refused) {
+        (answered, Some(error)) if answered.is_empty() => Err(error),
+        (answered, _) => Ok(answered),
     }
+}
+
+/// How many different ones have answered by now.
+fn note(answered: &Mutex<Vec<IpAddr>>, from: IpAddr) -> usize {
+    let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
+    if !answered.contains(&from) {
+        answered.push(from);
+    }
+    answered.len()
 }
 
 fn open(network: &Network, interface: u32, kind: Kind) -> io::Result<Socket> {

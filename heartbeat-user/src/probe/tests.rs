@@ -104,6 +104,8 @@ fn network(i: usize, target: u8) -> Network {
         interface: format!("p{i}"),
         own: address(1),
         targets: vec![address(target)],
+        gateway: false,
+        quorum: 1,
     }
 }
 
@@ -120,7 +122,7 @@ fn a_network_that_answers_is_operational_and_one_that_does_not_is_not() {
         ip("link set p2 down");
         let networks = [network(0, 2), network(1, 99), network(2, 2)];
         let (found, took) = probe(&networks);
-        assert_eq!(found[0], (true, "10.1.0.2 answered".into()));
+        assert_eq!(found[0], (true, "[10.1.0.2] answered".into()));
         assert!(!found[1].0 && found[1].1.contains("none of"), "{found:?}");
         assert_eq!(found[2], (false, "p2 has no carrier".into()));
         assert!(took >= PLAN.pause * 3 && took < PLAN.pause * 6, "{took:?}");
@@ -138,5 +140,27 @@ fn one_analysis_takes_the_same_time_for_1_8_and_60_networks() {
         let took = [1, 8, 60].map(|n| probe(&(0..n).map(|i| network(i, 99)).collect::<Vec<_>>()).1);
         println!("1, 8, 60 networks that do not answer: {took:?}");
         assert!(took.iter().all(|took| *took >= PLAN.pause * 3), "{took:?}");
+    });
+}
+
+#[test]
+fn with_a_quorum_so_many_must_answer_and_the_gateway_is_whoever_it_is_now() {
+    in_namespace(2, || {
+        let addresses = |hosts: &[u8]| hosts.iter().map(|host| IpAddr::from([10, 1, 0, *host])).collect();
+        let asked = |hosts: &[u8], quorum| Network { targets: addresses(hosts), quorum, ..network(0, 2) };
+        let gateway = |i| Network { targets: Vec::new(), gateway: true, ..network(i, 2) };
+        let (found, _) = probe(&[asked(&[2, 99], 1), asked(&[2, 99], 2), gateway(0)]);
+        assert_eq!(found[0], (true, "[10.1.0.2] answered".into()));
+        assert_eq!(found[1], (false, "of [10.1.0.2, 10.1.0.99] only [10.1.0.2] answered; 2 must".into()));
+        assert_eq!(found[2], (false, "p0: it has no default route with a gateway".into()));
+        ip("route add default via 10.1.0.99 dev p0 metric 200");
+        ip("route add default via 10.1.0.2 dev p0 metric 100");
+        ip("route add default via 10.1.1.2 dev p1 metric 50");
+        let (found, took) = probe(&[gateway(0), gateway(1)]);
+        assert_eq!(
+            found.iter().map(|f| f.1.as_str()).collect::<Vec<_>>(),
+            ["[10.1.0.2] answered", "[10.1.1.2] answered"]
+        );
+        assert!(took < PLAN.pause, "{took:?}");
     });
 }

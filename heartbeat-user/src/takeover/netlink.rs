@@ -2,11 +2,12 @@
 
 use netlink_packet_core::{
     ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
-    NetlinkMessage, NlasIterator,
+    NetlinkMessage, NlasIterator, Parseable,
 };
 use netlink_packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
     link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkLayerType, LinkMessage},
+    route::{RouteAddress, RouteAttribute, RouteMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::{
@@ -16,7 +17,7 @@ use nix::{
         time::TimeVal,
     },
 };
-use std::{cell::RefCell, fmt::Display, io};
+use std::{cell::RefCell, fmt::Display, io, net::IpAddr};
 
 /// What became of one request.
 pub type Outcome = Result<(), Errno>;
@@ -96,6 +97,25 @@ impl Netlink {
             |payload| link_from(payload).map(|link| found.borrow_mut().push(link)),
         )?;
         Ok(found.into_inner())
+    }
+
+    /// The gateway of the interface's default route of that family, of several the one with the lowest metric.
+    ///
+    /// # Errors
+    /// As [`Netlink::add`].
+    pub fn gateway(&mut self, interface: u32, v4: bool) -> io::Result<Option<IpAddr>> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let found = RefCell::new(Vec::new());
+        self.dump(
+            &RouteNetlinkMessage::GetRoute(request),
+            || found.borrow_mut().clear(),
+            |payload| {
+                found.borrow_mut().extend(gateway_from(payload, interface));
+                Ok(())
+            },
+        )?;
+        Ok(found.into_inner().into_iter().min().map(|(_, gateway)| gateway))
     }
 
     /// Sends one request, and reads the payload of the one answer.
@@ -230,6 +250,23 @@ impl Netlink {
 fn refusal(message: &NetlinkBuffer<&[u8]>) -> io::Result<Errno> {
     let error = ErrorBuffer::new_checked(message.payload()).map_err(malformed)?;
     Ok(Errno::from_raw(error.code().map_or(0, |code| -code.get())))
+}
+
+/// Metric and gateway of a default route by the interface. One that says something unheard of is none.
+fn gateway_from(payload: &[u8], interface: u32) -> Option<(u32, IpAddr)> {
+    let route = RouteMessage::parse(payload).ok()?;
+    let (mut by, mut metric, mut gateway) = (None, 0, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => by = Some(*index),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Gateway(RouteAddress::Inet(v4)) => gateway = Some(IpAddr::V4(*v4)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => gateway = Some(IpAddr::V6(*v6)),
+            _ => {}
+        }
+    }
+    let is_default = route.header.destination_prefix_length == 0 && by == Some(interface);
+    gateway.filter(|_| is_default).map(|gateway| (metric, gateway))
 }
 
 /// Reads only what is needed: a takeover must not fail because a newer kernel says something more about an interface.

@@ -103,3 +103,21 @@ fn a_command_that_cannot_be_run_is_named_with_what_would_be_right() {
     );
     assert!(check_host(&config, Node::A).len() >= 4);
 }
+
+#[test]
+fn a_network_is_probed_by_addresses_with_a_quorum_or_by_its_gateway() {
+    let parsed = |probe: &str| {
+        let text = edited("name = \"net1\"\n", &format!("name = \"net1\"\n{probe}\n"));
+        Config::parse(&text, "hb.toml").map(|config| {
+            let net1 = &config.channels[0];
+            (net1.is_judged(), net1.probe_gateway, net1.probe.len(), net1.probe_quorum)
+        })
+    };
+    assert_eq!(parsed("").unwrap(), (false, false, 0, 1));
+    assert_eq!(parsed("probe = \"gateway\"").unwrap(), (true, true, 0, 1));
+    let two = "probe = [\"192.0.2.8\", \"192.0.2.9\"]\nprobe_quorum = ";
+    assert_eq!(parsed(&format!("{two}2")).unwrap(), (true, false, 2, 2));
+    for wrong in [format!("{two}3"), format!("{two}0"), "probe = \"router\"".into(), "probe_quorum = 2".into()] {
+        assert!(parsed(&wrong).is_err(), "{wrong}");
+    }
+}
