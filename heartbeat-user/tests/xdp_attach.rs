@@ -327,10 +327,12 @@ fn a_record_that_a_dead_writer_left_locked_is_made_readable() {
         let pins = PinFolder::new();
         let (kernel, _) = open(&pins);
         assert!(kernel.tables().slots()[4].live.lock());
+        assert!(kernel.tables().slots()[5].echo.lock());
         drop(kernel);
         let (kernel, adopted) = open(&pins);
-        assert_eq!(adopted.repaired, [ChannelIndex(4)]);
+        assert_eq!(adopted.repaired, [ChannelIndex(4), ChannelIndex(5)]);
         assert!(kernel.tables().slots()[4].live.read().is_some());
+        assert!(kernel.tables().slots()[5].echo.read().is_some());
         kernel.remove().unwrap();
     });
 }

@@ -15,6 +15,10 @@ use heartbeat_ebpf::{
     siphash::Key,
     wire::{self, Message, View},
 };
+use nix::{
+    ifaddrs::getifaddrs,
+    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket},
+};
 use pnet_packet::{
     Packet as _,
     ethernet::EtherTypes,
@@ -23,6 +27,7 @@ use pnet_packet::{
     udp::{self, UdpPacket},
 };
 use std::{
+    os::fd::AsRawFd as _,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -69,9 +74,9 @@ struct Reflector {
 impl Reflector {
     fn new() -> Self {
         let pins = PinFolder::new();
-        let (mut kernel, _) = Kernel::open(&settings(), pins.path()).unwrap();
+        let (mut kernel, _) = Kernel::open(&settings(), pins.path()).expect("opening");
         for (channel, address) in [(V4, ADDRESS_V4.into()), (V6, ADDRESS_V6.into())] {
-            let attached = kernel.attach(ChannelIndex(channel), "lo", address, XdpPreference::Auto).unwrap();
+            let attached = kernel.attach(ChannelIndex(channel), "lo", address, XdpPreference::Auto).expect("attaching");
             assert_ne!(attached.mode, XdpMode::Socket, "{:?}", attached.why);
         }
         let tables = kernel.tables();
@@ -85,9 +90,9 @@ impl Reflector {
         &self.tables.slots()[usize::from(channel)]
     }
 
-    /// The message that a frame on channel `V4` or `V6` is answered with, and the whole frame.
+    /// The frame that a frame is answered with, if it is.
     fn answer(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
-        let (verdict, out) = self.kernel.test_turn(frame).unwrap();
+        let (verdict, out) = self.kernel.test_turn(frame).expect("a run");
         if verdict == DROP {
             assert_eq!(out, frame, "what is not answered is not changed");
             return None;
@@ -118,7 +123,7 @@ impl Reflector {
     }
 
     fn remove(self) {
-        self.kernel.remove().unwrap();
+        self.kernel.remove().expect("removing");
     }
 }
 
@@ -487,20 +492,12 @@ fn over_a_cable_a_request_is_answered_by_the_program_and_its_reply_by_nothing() 
 
 /// Sends a frame as it is out of an interface (packet(7)).
 fn send_frame(interface: &str, frame: &[u8]) {
-    use socket2::{Domain, Socket, Type};
-    let index = nix::net::if_::if_nametoindex(interface).unwrap();
-    let socket = Socket::new(Domain::PACKET, Type::RAW, None).unwrap();
-    // SAFETY: sockaddr_ll is plain data, smaller than the storage that it is written into.
-    let ((), address) = unsafe {
-        socket2::SockAddr::try_init(|storage, len| {
-            let to = storage.cast::<libc::sockaddr_ll>();
-            (*to).sll_family = libc::AF_PACKET as u16;
-            (*to).sll_ifindex = index as i32;
-            (*to).sll_halen = 6;
-            *len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-            Ok(())
-        })
-    }
-    .unwrap();
-    assert_eq!(socket.send_to(frame, &address).unwrap(), frame.len());
+    let of_interface = getifaddrs()
+        .expect("the interfaces")
+        .filter(|entry| entry.interface_name == interface)
+        .find_map(|entry| entry.address?.as_link_addr().copied())
+        .expect("its link-level address");
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).expect("a packet socket");
+    let sent = sendto(socket.as_raw_fd(), frame, &of_interface, MsgFlags::empty()).expect("room");
+    assert_eq!(sent, frame.len());
 }
