@@ -1,6 +1,7 @@
-use super::running::ip;
+use super::{in_namespace, running::ip};
 use crate::takeover::{
-    ARP_FRAME, Claim, arp_announcement, arp_probe, claim_in, neighbor_solicitation, probe, unsolicited_advertisement,
+    ARP_FRAME, Announcement, Announcer, Claim, arp_announcement, arp_probe, claim_in, conflict::Ears,
+    neighbor_solicitation, probe, unsolicited_advertisement,
 };
 use pnet_packet::icmpv6::{self, Icmpv6Packet};
 use proptest::prelude::*;
@@ -135,6 +136,47 @@ fn malformed_advertisements_claim_nothing() {
     assert_eq!(claim_in(&wrong), None, "checksum");
     let half_an_option = |frame: &mut Vec<u8>| frame.truncate(79);
     assert_eq!(claim_in(&advertisement(half_an_option)), None);
+}
+
+#[test]
+fn the_ears_hear_what_they_are_told_to_and_nothing_else_reaches_them() {
+    in_namespace(|lab| {
+        let far = lab.netlink.link("far0").unwrap();
+        let mut announcer = Announcer::open().unwrap();
+        let mut claimed = |ips: &[&str]| {
+            let announcements: Vec<_> =
+                ips.iter().map(|text| Announcement { link: far, ip: ip(text), router: false }).collect();
+            assert!(announcer.announce(&announcements).iter().all(Result::is_ok));
+        };
+        let all = ["192.0.2.9", IPV4, "192.0.2.11", "2001:db8::f", IPV6, "2001:db8::11"];
+        let mut ears = Ears::open().unwrap();
+        // One frame may be read: were another one let through, it would be that.
+        claimed(&all);
+        assert_eq!(ears.next(&mut 1), None, "closed at first");
+        for text in [IPV4, IPV6] {
+            ears.hear_only([(lab.near.index, ip(text))]).unwrap();
+            claimed(&all);
+            ears.wait(super::PATIENCE);
+            let mut patience = 2;
+            let heard = Some((lab.near.index, Claim { ip: ip(text), mac: far.mac.unwrap() }));
+            assert_eq!(ears.next(&mut patience), heard);
+            assert_eq!((ears.next(&mut patience), patience), (None, 1));
+        }
+        ears.hear_only([(far.index, ip(IPV4)), (far.index, ip(IPV6))]).unwrap();
+        claimed(&all);
+        assert_eq!(ears.next(&mut 1), None, "another interface");
+        ears.hear_too([(lab.near.index, ip(IPV6))]).unwrap();
+        claimed(&[IPV4, IPV6]);
+        ears.wait(super::PATIENCE);
+        let mut patience = 9;
+        assert_eq!(
+            [ears.next(&mut patience), ears.next(&mut patience)].map(|h| h.map(|(_, c)| c.ip)),
+            [Some(ip(IPV6)), None]
+        );
+        ears.hear_only([]).unwrap();
+        claimed(&all);
+        assert_eq!((ears.next(&mut patience), patience), (None, 8), "closed again");
+    });
 }
 
 proptest! {

@@ -29,13 +29,16 @@ impl Worker {
         {
             return;
         }
+        if let Answering::Take { .. } = answering {
+            self.listen_for(plan, &links, done);
+        }
         let mut stages = Stages { ordered, ..Stages::default() };
         let mut failures = Vec::new();
         self.cancel(group);
         let mut patience = SETTLE;
         for places in in_order(plan) {
             if let Answering::Take { wait } = answering {
-                self.ask(group, plan, &links, &places, wait, done);
+                self.ask(group, plan, &links, &places, wait);
             }
             let in_place = self.add(plan, &links, places, &mut failures);
             self.settle(plan, &links, &in_place, &mut patience);

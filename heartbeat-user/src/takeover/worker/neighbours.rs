@@ -28,7 +28,8 @@ impl Worker {
         done: &mut impl FnMut(Done),
     ) -> bool {
         let all: Vec<_> = (0..plan.addresses.len()).collect();
-        self.ask(group, plan, links, &all, wait, done);
+        self.listen_for(plan, links, done);
+        self.ask(group, plan, links, &all, wait);
         while let Some(question) = self.rivals.question(group).filter(|question| !question.is_answered()) {
             let left = question.due.since(now());
             if left == Nanos::default() {
@@ -44,6 +45,7 @@ impl Worker {
     }
 
     /// Asks the neighbours for the addresses at `places` of the plan. Answers count from now on, until `wait` after this call.
+    /// The ears must be open ([`Worker::listen_for`]).
     pub(super) fn ask(
         &mut self,
         group: GroupIndex,
@@ -51,7 +53,6 @@ impl Worker {
         links: &Links<'_>,
         places: &[usize],
         wait: Nanos,
-        done: &mut impl FnMut(Done),
     ) {
         let mut asked: Vec<(On, usize)> = Vec::with_capacity(places.len());
         let mut questions = Vec::with_capacity(places.len());
@@ -67,10 +68,6 @@ impl Worker {
         if asked.is_empty() {
             return;
         }
-        if let Err(error) = self.ears.hear_too(asked.iter().map(|(on, _)| *on)) {
-            log::warn!("group {}: answers of neighbours cannot be heard: {error}", plan.name);
-        }
-        self.hear(done, || false); // what was said before the question is no answer
         let outcomes = self.announcer.ask(&questions);
         if let Some((question, errno)) = questions.iter().zip(outcomes).find_map(|(q, o)| Some((q, o.err()?))) {
             log::warn!("group {}: {} not asked for: {}", plan.name, question.ip, describe(errno)); // the first says it all
@@ -78,8 +75,16 @@ impl Worker {
         self.rivals.ask(group, asked, now().after(wait));
     }
 
-    /// The group is held now: claims for its addresses are heard from here on, but what was said before its own claim is not held
-    /// against it.
+    /// Opens the ears for claims of the group's addresses, and throws away those that were made before: they are no answers to a
+    /// question of ours, nor held against a claim of ours.
+    pub(super) fn listen_for(&mut self, plan: &GroupPlan, links: &Links<'_>, done: &mut impl FnMut(Done)) {
+        if let Err(error) = self.ears.hear_too(where_they_are(plan, links).map(|(_, on)| on)) {
+            log::warn!("group {}: claims of neighbours cannot be heard: {error}", plan.name);
+        }
+        self.hear(done, || false);
+    }
+
+    /// The group is held now: from here on who else claims its addresses is a rival.
     pub(super) fn watch_too(
         &mut self,
         group: GroupIndex,
@@ -87,14 +92,8 @@ impl Worker {
         links: &Links<'_>,
         done: &mut impl FnMut(Done),
     ) {
-        self.hear(done, || false);
-        let there = |a: &PlannedAddress| Some((links[a.interface.as_str()].as_ref().ok()?.link.index, a.ip));
-        let all: Vec<(On, Place)> =
-            plan.addresses.iter().enumerate().filter_map(|(place, a)| Some((there(a)?, (group, place)))).collect();
-        if let Err(error) = self.ears.hear_too(all.iter().map(|(on, _)| *on)) {
-            log::warn!("group {}: claims of neighbours cannot be heard: {error}", plan.name);
-        }
-        self.rivals.hold_too(all);
+        self.listen_for(plan, links, done);
+        self.rivals.hold_too(where_they_are(plan, links).map(|(place, on)| (on, (group, place))));
         self.next_listen = self.next_listen.min(now().after(CHECK));
     }
 
@@ -170,14 +169,9 @@ impl Worker {
     fn hold(&mut self) {
         let plans = Arc::clone(&self.plans);
         let links = self.links(held(&plans, self.held).flat_map(|(_, plan)| &plan.addresses));
-        let mut all: HashMap<On, Place> = HashMap::new();
-        for (group, plan) in held(&plans, self.held) {
-            for (place, planned) in plan.addresses.iter().enumerate() {
-                if let Ok(ready) = &links[planned.interface.as_str()] {
-                    all.insert((ready.link.index, planned.ip), (group, place));
-                }
-            }
-        }
+        let all: HashMap<On, Place> = held(&plans, self.held)
+            .flat_map(|(group, plan)| where_they_are(plan, &links).map(move |(place, on)| (on, (group, place))))
+            .collect();
         self.rivals.hold(all);
         if let Err(error) = self.ears.hear_only(self.rivals.of_interest()) {
             log::warn!("claims of neighbours cannot be heard: {error}");
@@ -196,4 +190,10 @@ impl Worker {
             done(Done::RivalGone { group, address, mac, first, last });
         }
     }
+}
+
+/// The addresses of a plan where they live now, each with its place; not those whose interface is missing.
+fn where_they_are<'a>(plan: &'a GroupPlan, links: &'a Links<'_>) -> impl Iterator<Item = (usize, On)> + 'a {
+    let link = |a: &PlannedAddress| Some(links[a.interface.as_str()].as_ref().ok()?.link.index);
+    plan.addresses.iter().enumerate().filter_map(move |(place, a)| Some((place, (link(a)?, a.ip))))
 }
