@@ -1,6 +1,5 @@
 //! Echo requests that the XDP program answers by turning their frames round, and replies that it puts on record. Crafted
 //! frames by BPF_PROG_TEST_RUN, and once over a cable with a program at either end. Needs root.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[expect(dead_code, reason = "shared with other tests and the benchmark")]
 mod support;
