@@ -100,7 +100,7 @@ fn the_exit_code_of_status_is_0_where_all_is_good_1_where_something_is_bad_and_2
         lab.stop(Node::B).unwrap();
         let status = lab.status(Node::B).unwrap();
         assert_eq!((status.code, &status.json), (2, &Value::Null));
-        assert_has(&status.stderr, &["no agent answers at", "status.sock", "is `heartbeat run` running?"]);
+        assert_has(&status.stderr, &["no agent answers at", "api.sock", "is `heartbeat run` running?"]);
     });
 }
 
@@ -250,7 +250,7 @@ fn every_line_on_a_pipe_is_json_with_a_time_and_an_event_or_a_level() {
 fn a_runtime_directory_is_made_where_there_is_none_and_only_its_owner_and_group_may_ask() {
     undisturbed(|| {
         let lab = running(&config()).unwrap();
-        let socket = lab.runtime_dir(Node::A).join("status.sock");
+        let socket = lab.runtime_dir(Node::A).join("api.sock");
         let metadata = fs::metadata(&socket).unwrap();
         assert!(metadata.file_type().is_socket());
         assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
@@ -268,7 +268,7 @@ fn a_runtime_directory_is_made_where_there_is_none_and_only_its_owner_and_group_
         lab.start(Node::A).unwrap();
         assert_eq!(lab.wait_exit(Node::A, SOON).unwrap().code(), Some(1));
         lab.kill(Node::B).unwrap();
-        assert!(lab.runtime_dir(Node::B).join("status.sock").exists());
+        assert!(lab.runtime_dir(Node::B).join("api.sock").exists());
         assert_eq!(lab.status(Node::B).unwrap().code, 2);
         lab.start(Node::B).unwrap();
         until("the agent answers", || Ok((lab.status(Node::B)?.code != 2).then_some(()))).unwrap();
@@ -280,7 +280,7 @@ fn readers_who_do_not_read_cost_the_agent_nothing() {
     undisturbed(|| {
         let lab = running(&config()).unwrap();
         let mark = lab.mark(Node::A);
-        let socket = lab.runtime_dir(Node::A).join("status.sock");
+        let socket = lab.runtime_dir(Node::A).join("api.sock");
         let idle: Vec<_> = (0..100).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
         assert!(idle.len() >= 64, "{}", idle.len());
         until("the agent answers", || Ok((lab.status(Node::A)?.code == 0).then_some(()))).unwrap();
@@ -323,7 +323,7 @@ fn a_clean_stop_leaves_no_pin_no_socket_no_program_and_no_address() {
         assert_eq!(lab.stop(Node::A).unwrap().code(), Some(0));
         assert!(!has_xdp(&lab, Node::A));
         assert_eq!(pins(&lab, Node::A), [""; 0]);
-        assert!(!lab.runtime_dir(Node::A).join("status.sock").exists());
+        assert!(!lab.runtime_dir(Node::A).join("api.sock").exists());
         assert!(!has_address());
         // The peer took over at once: it was told.
         let acquired =

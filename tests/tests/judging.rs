@@ -13,6 +13,7 @@ use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
 use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, realtime_ns};
 use heartbeat_tests::pair::{SOON, held, settled, until};
 use heartbeat_tests::trials::show;
+use serde_json::json;
 
 use Fault::{
     Bad, Both, Cut, Deaf, Differ, Kill, Line, Mute, NicDown, PowerOff, Silent, Stall, Stop, SwitchHangs, SwitchOff,
@@ -302,15 +303,22 @@ fn switches_that_reboot_move_no_address_and_each_flap_is_told() {
                 }
                 // It answers again, and does not count yet.
                 let damped = |line: &LogLine| {
-                    line.is("networks_probed") && line.raw["answered"] == 3 && line.raw["operational"] == 0
+                    line.is("networks_probed")
+                        && line.raw["answered"] == json!(["net1", "net2"])
+                        && line.raw["operational"] == json!([])
                 };
                 lab.wait_event_since(node, mark, damped, SOON).unwrap();
             }
         }
         let bad = |line: &&LogLine| line.is("channel_bad") && line.channel.as_deref() != Some("xlink");
         for (node, mark) in Node::BOTH.into_iter().zip(begin) {
-            lab.wait_event_since(node, mark, |line| line.is("networks_probed") && line.raw["operational"] == 3, SOON)
-                .unwrap();
+            lab.wait_event_since(
+                node,
+                mark,
+                |line| line.is("networks_probed") && line.raw["operational"] == json!(["net1", "net2"]),
+                SOON,
+            )
+            .unwrap();
             let events = lab.events_since(node, mark);
             assert_eq!(events.iter().filter(bad).count(), 10, "two networks, five times");
             assert!(!events.iter().any(|line| line.is("group_releasing") || line.is("group_acquiring")), "{events:#?}");

@@ -1,9 +1,8 @@
 //! The control side: everything that may take its time.
 
 use super::{
-    Ended, Options,
+    Ended, Options, api,
     hooks::{self, Hook, HookedGroups, Next},
-    orders::{self, Answer, Ordered, Request, control_path},
     setup::{Parts, attach, group_of, maintenance_file, plans, sweep},
     shared::{Command, Report},
 };
@@ -11,26 +10,24 @@ use crate::{
     command::{self, CheckPlan, Outcome},
     config::{Channel, Config, PairKeys, check_host},
     core::{ChannelIndex, Event, GroupIndex, Nanos, OperatorOrder},
-    dataplane::{XdpMode, bell, clock},
+    dataplane::{XdpMode, bell},
     probe::{self, Network, Plan},
-    status::{ControlEvent, Journal, Sources, Status, socket_path},
+    status::{
+        ControlEvent, Journal,
+        server::{Answer, Ordered, Request, Server},
+        socket_path,
+    },
     takeover::{Done, Order},
 };
 use anyhow::{Context, Result, anyhow, bail};
-use std::{collections::HashMap, path::Path, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncWriteExt, unix::AsyncFd},
-    net::{UnixListener, UnixStream},
+    io::unix::AsyncFd,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::sleep,
 };
-
-/// Readers of the status at a time; more are turned away.
-const MAX_READERS: usize = 64;
-/// A reader gets this long.
-const READER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the threads are looked at, in case that their bells were missed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,7 +40,6 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts) -> Re
         options,
         journal,
         parts,
-        readers: JoinSet::new(),
         watchers: JoinSet::new(),
         jobs: JoinSet::new(),
         hooked: HookedGroups::new(&options.config),
@@ -62,7 +58,6 @@ struct Control<'a> {
     options: &'a Options,
     journal: Journal,
     parts: Parts,
-    readers: JoinSet<()>,
     /// Health checks, for ever.
     watchers: JoinSet<()>,
     /// What takes its time, and what follows from it.
@@ -98,9 +93,8 @@ impl Control<'_> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let dir = &self.options.runtime_dir;
-        let (listener, control) = (listen(&socket_path(dir), 0o660)?, listen(&control_path(dir), 0o600)?);
         let (orders, mut ordered) = mpsc::channel(1);
+        let _api = Server::start(Arc::clone(&self.parts.facts), api::listeners(self.options)?, orders)?;
         let (checked, mut checks) = mpsc::unbounded_channel();
         self.watch_checks(&checked);
         let control_bell = bell::watch(self.parts.control_bell.clone())?;
@@ -118,13 +112,6 @@ impl Control<'_> {
                     rung?.clear_ready();
                     self.parts.control_bell.silence();
                     self.take_reports()?;
-                }
-                Ok((stream, _)) = listener.accept() => self.answer(stream),
-                Some(_) = self.readers.join_next(), if !self.readers.is_empty() => {}
-                Ok((stream, _)) = control.accept() => {
-                    if self.readers.len() < MAX_READERS {
-                        self.readers.spawn(orders::serve(stream, orders.clone()));
-                    }
                 }
                 Some(order) = ordered.recv() => self.order(order)?,
                 Some((check, healthy, outcome)) = checks.recv() => self.checked(check, healthy, &outcome)?,
@@ -203,11 +190,11 @@ impl Control<'_> {
     fn take_reports(&mut self) -> Result<()> {
         while let Ok(report) = self.parts.reports.try_recv() {
             match report {
-                Report::Event { time_ns, event } => {
+                Report::Event { time_ns, at, event } => {
                     if matches!(event, Event::Judged { .. }) {
                         self.verdict = serde_json::to_string(&event)?;
                     }
-                    self.journal.core(time_ns, &event);
+                    self.journal.core(time_ns, at, &event);
                 }
                 Report::Answer(id, result) => self.answered(id, result.into()),
                 Report::Probe(analysis) => self.probe(analysis),
@@ -309,27 +296,31 @@ impl Control<'_> {
     /// An operator's order, on its way to the core.
     fn order(&mut self, (request, sender): Ordered) -> Result<()> {
         let groups = &self.options.config.groups;
-        let group = |name: &str| groups.iter().find(|g| g.name == name).map(|g| g.index);
-        let order = match &request {
+        let group = |name: String| {
+            let known = || groups.iter().map(|g| g.name.as_str()).collect::<Vec<_>>().join(", ");
+            let found = groups.iter().find(|g| g.name == name).map(|g| g.index);
+            found.ok_or_else(|| {
+                Answer::Unknown(format!("there is no group \"{name}\"; right would be one of: {}", known()))
+            })
+        };
+        let order = match request {
+            _ if self.ending => Err(Answer::Refused("the agent is ending".to_owned())),
             Request::Takeover(name) => group(name).map(OperatorOrder::Takeover),
             Request::Release(name) => group(name).map(OperatorOrder::Release),
-            Request::Maintenance(on) => Some(OperatorOrder::Maintenance(*on)),
+            Request::Maintenance(on) => Ok(OperatorOrder::Maintenance(on)),
         };
-        let refusal = match (order, request) {
-            (None, Request::Takeover(name) | Request::Release(name)) => {
-                let known: Vec<_> = groups.iter().map(|g| g.name.as_str()).collect();
-                format!("there is no group \"{name}\"; right would be one of: {}", known.join(", "))
-            }
-            _ if self.ending => "the agent is ending".to_owned(),
-            (Some(order), _) => {
+        match order {
+            Ok(order) => {
                 self.asked += 1;
                 self.asking.insert(self.asked, (order, sender));
-                return self.command(Command::Order { id: self.asked, order });
+                self.command(Command::Order { id: self.asked, order })
             }
-            (None, Request::Maintenance(_)) => String::new(),
-        };
-        let _ = sender.send(Answer::Refused(refusal));
-        Ok(())
+            Err(refusal) => {
+                // Who does not wait any more need not know.
+                let _ = sender.send(refusal);
+                Ok(())
+            }
+        }
     }
 
     /// What became of it.
@@ -393,7 +384,9 @@ impl Control<'_> {
             log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
             XdpMode::Socket
         });
-        self.parts.modes[channel.usize()] = Some(mode);
+        if let Ok(mut modes) = self.parts.facts.modes.lock() {
+            modes[channel.usize()] = Some(mode);
+        }
         if let Err(error) = self.command(Command::Attached { channel, by_socket: mode == XdpMode::Socket }) {
             log::warn!("{error:#}");
         }
@@ -405,6 +398,10 @@ impl Control<'_> {
         let failures = match done {
             Done::Acquired { stages, failures, .. } => {
                 let after = |at: Nanos| at.since(stages.ordered);
+                let measured = [stages.first_address, stages.addresses_in_place, stages.announced].map(after);
+                for (stage, took) in self.parts.facts.shared.latencies.takeover.iter().zip(measured) {
+                    stage.record(took);
+                }
                 self.journal.control(&ControlEvent::TakeoverMeasured {
                     group,
                     addresses,
@@ -446,46 +443,10 @@ impl Control<'_> {
         }
     }
 
-    /// P1 to P3: one document, to whoever connects. Never asks the pulse thread.
-    fn answer(&mut self, mut stream: UnixStream) {
-        if self.readers.len() >= MAX_READERS {
-            return;
-        }
-        let text = match self.status() {
-            Ok(status) => status + "\n",
-            Err(error) => return log::warn!("status: {error:#}"),
-        };
-        self.readers.spawn(async move {
-            // A reader who does not read, or hangs up, loses.
-            let _ = timeout(READER_PATIENCE, async {
-                stream.write_all(text.as_bytes()).await?;
-                stream.shutdown().await
-            })
-            .await;
-        });
-    }
-
-    fn status(&self) -> Result<String> {
-        let parts = &self.parts;
-        let view = parts.shared.view.lock().map_err(|_| anyhow!("the pulse thread died"))?.clone();
-        let status = Status::new(&Sources {
-            config: &self.options.config,
-            node: self.options.node,
-            incarnation: parts.incarnation,
-            view: &view,
-            tables: &parts.tables,
-            modes: &parts.modes,
-            lateness: &parts.shared.lateness,
-            events_lost: parts.shared.events_lost.load(Relaxed),
-            now: clock::monotonic(),
-        });
-        Ok(serde_json::to_string_pretty(&status)?)
-    }
-
     /// Ends the takeover thread, and takes everything away unless a new life follows.
     fn end(self, served: Result<()>) -> Result<Ended> {
         let Self { options, journal, parts, ended, restart, .. } = self;
-        let Parts { kernel, orders, reports, pulse, takeover, tables, lock, .. } = parts;
+        let Parts { kernel, orders, reports, pulse, takeover, facts, lock, .. } = parts;
         // Where something else failed, the pulse thread goes on until the process ends, which is at once.
         let pulse_died = pulse.is_finished().then(|| pulse.join()).and_then(|joined| match joined {
             Ok(Ok(())) => None,
@@ -497,11 +458,10 @@ impl Control<'_> {
         let takeover_died = takeover.join().is_err().then(|| anyhow!("the takeover thread panicked"));
         let failed = pulse_died.or(takeover_died).or(served.err());
         let _ = std::fs::remove_file(socket_path(&options.runtime_dir));
-        let _ = std::fs::remove_file(control_path(&options.runtime_dir));
         if failed.is_some() || (ended == Ended::Stopped && restart.is_some()) {
             // Nobody guards any more what we hold, and soon nobody says that we are alive: it is the peer's.
             sweep(&plans(&options.config, options.node), 0, &journal)?;
-            tables.agent().owned.set(0);
+            facts.tables.agent().owned.set(0);
         }
         if let Some(error) = failed {
             return Err(error);
@@ -515,15 +475,6 @@ impl Control<'_> {
         drop(lock);
         Ok(ended)
     }
-}
-
-fn listen(path: &Path, mode: u32) -> Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
-    // Ours by the lock: an earlier life's.
-    let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path).with_context(|| format!("{}: cannot listen", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    Ok(listener)
 }
 
 /// An Ethernet address, as it is usually written.

@@ -3,14 +3,12 @@
 //! - *takeover* (SCHED_FIFO, one below): adds, removes and announces addresses;
 //! - *control* (tokio, this one): attaches the XDP program, writes events, answers for the status, takes signals.
 
+mod api;
 mod control;
 mod hooks;
-mod orders;
 mod pulse;
 mod setup;
 mod shared;
-
-pub use orders::{Answer, Request, control_path, order};
 
 use crate::{
     config::Config,
@@ -18,7 +16,7 @@ use crate::{
     status::{Journal, Names, Output},
 };
 use anyhow::Result;
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// What the agent is started with.
 #[derive(Clone, Debug)]
@@ -47,7 +45,8 @@ pub enum Ended {
 /// # Errors
 /// What keeps it from starting, with what would be right; or that a thread of it died, after everything was released.
 pub fn run(options: &Options) -> Result<Ended> {
-    let journal = Journal { names: Names::new(&options.config), output: Output::new() };
+    let names = Names::new(&options.config, options.node);
+    let journal = Journal { names, output: Output::new(), feed: Arc::default() };
     journal.output.take_log_records();
     let parts = setup::prepare(options, &journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;

@@ -3,10 +3,10 @@
 
 use super::{
     hooks::answering,
-    shared::{Command, Hooked, Report, Shared},
+    shared::{Command, Hooked, Report},
 };
 use crate::{
-    core::{Action, ChannelIndex, Core, Link, Nanos, Reason, SocketResult},
+    core::{Action, ChannelIndex, Core, Event, Link, Nanos, Reason, SocketResult},
     dataplane::{
         Serial, SerialLine, Tables,
         bell::{self, Bell},
@@ -14,6 +14,7 @@ use crate::{
         link::Observer,
         socket::{Ends, HeartbeatSocket},
     },
+    status::{ChannelLatencies, Shared},
     takeover::Order,
 };
 use aya::maps::{MapData, RingBuf};
@@ -48,6 +49,8 @@ pub struct PulseChannel {
     handshake_version: u64,
     echo_version: u64,
     strangers: u64,
+    /// The last heartbeat's incarnation, and its arrival on our clock less its departure on the peer's.
+    delay: Option<(u64, u64)>,
     index: u32,
 }
 
@@ -72,6 +75,7 @@ impl PulseChannel {
             handshake_version: slot.handshake.version(),
             echo_version: slot.echo.version(),
             strangers: strangers(tables, channel),
+            delay: None,
             index,
         }
     }
@@ -148,7 +152,7 @@ impl Pulse {
             let rung = self.wait(deadline)?;
             let now = clock::monotonic();
             if !rung {
-                self.shared.lateness.record(now.since(deadline));
+                self.shared.latencies.lateness.record(now.since(deadline));
             }
             self.drain(now);
             self.take_commands();
@@ -195,6 +199,7 @@ impl Pulse {
                 if message.incarnation == self.core.peer_incarnation()
                     && message.peer_incarnation == self.expected_incarnation()
                 {
+                    measure(&self.shared.latencies.channels[i], &mut self.channels[i].delay, now, &message, arrived);
                     self.core.handle_heartbeat(now, channel, &message, arrived);
                 } else {
                     // Of an earlier pairing: after a restart, it is what our first message can answer to.
@@ -346,8 +351,11 @@ impl Pulse {
                 }
                 Action::Tell(at, event) => {
                     told = true;
+                    if matches!(event, Event::PeerDead { .. } | Event::Judged { .. }) {
+                        self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
+                    }
                     let time_ns = realtime_now.wrapping_sub(now.0.wrapping_sub(at.0));
-                    if self.reports.try_send(Report::Event { time_ns, event }).is_err() {
+                    if self.reports.try_send(Report::Event { time_ns, at, event }).is_err() {
                         self.shared.events_lost.fetch_add(1, Relaxed);
                     }
                 }
@@ -470,6 +478,22 @@ impl Pulse {
                 }
             }
         }
+    }
+}
+
+/// What a heartbeat tells of the path that it came by: only the newest one of each turn is looked at. `last`: see
+/// [`PulseChannel::delay`].
+fn measure(latencies: &ChannelLatencies, last: &mut Option<(u64, u64)>, now: Nanos, message: &Message, arrived: Nanos) {
+    latencies.stamp_to_drain.record(now.since(arrived));
+    if message.echo_sent_ns != 0 {
+        latencies.rtt.record(arrived.since(Nanos(message.echo_sent_ns)).since(Nanos(message.echo_held_ns)));
+    }
+    // On two clocks: only the difference between two of them means anything.
+    let delay = arrived.0.wrapping_sub(message.sent_ns);
+    if let Some((incarnation, before)) = last.replace((message.incarnation, delay))
+        && incarnation == message.incarnation
+    {
+        latencies.jitter.record(Nanos((delay.wrapping_sub(before) as i64).unsigned_abs()));
     }
 }
 

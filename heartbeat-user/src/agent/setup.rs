@@ -4,7 +4,7 @@ use super::{
     Options,
     hooks::mask,
     pulse::{Pulse, PulseChannel},
-    shared::{Command, Hooked, Report, Shared},
+    shared::{Command, Hooked, Report},
 };
 use crate::{
     config::{Config, End, PairKeys, XdpPreference, check_host},
@@ -17,7 +17,7 @@ use crate::{
         realtime,
         socket::{Ends, HeartbeatSocket},
     },
-    status::{ControlEvent, Journal, Lateness, View},
+    status::{ControlEvent, Facts, Journal, Latencies, Shared, View},
     takeover::{self, Done, GroupPlan, Netlink, Order, PlannedAddress},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -49,11 +49,7 @@ const STACK: usize = 256 * 1024;
 /// Everything that the control side holds.
 pub(super) struct Parts {
     pub(super) kernel: Option<Kernel>,
-    pub(super) tables: Arc<Tables>,
-    pub(super) shared: Arc<Shared>,
-    /// None: a serial line.
-    pub(super) modes: Vec<Option<XdpMode>>,
-    pub(super) incarnation: u64,
+    pub(super) facts: Arc<Facts>,
     pub(super) commands: Sender<Command>,
     pub(super) pulse_bell: Bell,
     pub(super) orders: Sender<Order>,
@@ -162,8 +158,18 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             verdict: None,
             channels: (0..channels.len()).filter_map(|i| core.channel(ChannelIndex(i as u8))).collect(),
         }),
-        lateness: Lateness::default(),
+        latencies: Latencies::new(config.channels.len()),
         events_lost: AtomicU64::new(0),
+    });
+
+    let facts = Arc::new(Facts {
+        config: config.clone(),
+        node,
+        incarnation,
+        shared: Arc::clone(&shared),
+        tables: Arc::clone(&tables),
+        modes: Mutex::new(modes),
+        feed: Arc::clone(&journal.feed),
     });
 
     let (commands, commands_in) = bounded(COMMANDS);
@@ -236,10 +242,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     };
     Ok(Parts {
         kernel,
-        tables,
-        shared,
-        modes,
-        incarnation,
+        facts,
         commands,
         pulse_bell,
         orders,

@@ -2,10 +2,8 @@
 
 use crate::{
     core::{ChannelIndex, Event, GroupIndex, Nanos, OperatorOrder, Reason, Refusal},
-    status::{Lateness, View},
     takeover::Done,
 };
-use std::sync::{Mutex, atomic::AtomicU64};
 
 /// To the pulse thread.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +86,8 @@ pub enum Report {
     Event {
         /// On CLOCK_REALTIME, in ns since 1970.
         time_ns: u64,
+        /// The same on CLOCK_MONOTONIC.
+        at: Nanos,
         /// What.
         event: Event,
     },
@@ -124,14 +124,4 @@ pub enum Hooked {
     },
     /// What the takeover thread did with it.
     Done(Done),
-}
-
-/// What the pulse thread shows without being asked.
-pub struct Shared {
-    /// The judgement. The pulse thread only ever tries the lock.
-    pub view: Mutex<View>,
-    /// How late it came to its appointments.
-    pub lateness: Lateness,
-    /// Events that the control side had no room for.
-    pub events_lost: AtomicU64,
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 pub mod check;
+pub mod client;
 pub mod keygen;
 pub mod order;
 pub mod run;
@@ -9,7 +10,7 @@ pub mod status;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Where an agent keeps its lock and its status socket, unless told otherwise.
+/// Where an agent keeps its lock and its API's socket, unless told otherwise.
 pub const RUNTIME_DIR: &str = "/run/heartbeat";
 
 /// High availability for a pair of Linux controllers: heartbeats counted in XDP, addresses taken over

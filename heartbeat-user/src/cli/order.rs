@@ -1,7 +1,6 @@
 //! `heartbeat takeover`, `release`, `maintenance`: orders to the agent of this controller.
 
-use super::status::ask;
-use crate::agent::{Request, order};
+use super::client;
 use anyhow::{Result, bail};
 use std::{
     path::{Path, PathBuf},
@@ -86,13 +85,14 @@ pub fn release(args: &ReleaseArgs) -> Result<()> {
 /// # Errors
 /// The agent does not answer, or refuses.
 pub fn maintenance(args: &MaintenanceArgs) -> Result<()> {
-    order(&args.runtime_dir, &Request::Maintenance(args.state == Switch::On))
+    let state = if args.state == Switch::On { "on" } else { "off" };
+    client::post(&args.runtime_dir, &format!("/v1/maintenance/{state}"))
 }
 
 fn move_group(args: &GroupArgs, here: bool) -> Result<()> {
     let GroupArgs { group, wait, runtime_dir } = args;
-    let request = if here { Request::Takeover(group.clone()) } else { Request::Release(group.clone()) };
-    order(runtime_dir, &request)?;
+    let order = if here { "takeover" } else { "release" };
+    client::post(runtime_dir, &format!("/v1/groups/{}/{order}", escaped(group)))?;
     let end = Instant::now() + *wait;
     while !is_done(runtime_dir, group, here)? {
         if wait.is_zero() {
@@ -108,8 +108,18 @@ fn move_group(args: &GroupArgs, here: bool) -> Result<()> {
 }
 
 fn is_done(runtime_dir: &Path, group: &str, here: bool) -> Result<bool> {
-    let (_, status) = ask(runtime_dir)?;
+    let status = client::status(runtime_dir)?;
     let Some(found) = status.groups.iter().find(|g| g.name == *group) else { return Ok(false) };
     let elsewhere = found.owner.as_ref().is_some_and(|owner| *owner != status.node);
     Ok(if here { found.held } else { elsewhere })
+}
+
+/// As a part of a path: what the name of a group cannot have is escaped, and no group's then.
+fn escaped(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
 }

@@ -23,7 +23,7 @@ pub struct RunArgs {
     /// Which controller this host is; default: the one with this host's name
     #[arg(long, value_name = "a|b", value_parser = parse_node)]
     pub node: Option<Node>,
-    /// Where the lock and the status socket are; one agent to a directory
+    /// Where the lock and the API's socket are; one agent to a directory
     #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
     pub runtime_dir: PathBuf,
 }

@@ -1,15 +1,14 @@
 //! `heartbeat status`: asks the agent what it knows.
 
-use crate::status::{Health, Status, socket_path};
+use super::client;
+use crate::status::{Health, Status};
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets::NOTHING};
 use std::{
     fmt::Write as _,
-    io::{Read, Write},
-    os::unix::net::UnixStream,
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
 /// Show what the agent knows: peer, channels, groups
@@ -24,9 +23,6 @@ pub struct StatusArgs {
     #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
     pub runtime_dir: PathBuf,
 }
-
-/// An agent that does not answer for so long is none.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Prints the status and gives the exit code.
 #[must_use]
@@ -46,17 +42,9 @@ pub fn run(args: &StatusArgs) -> ExitCode {
 }
 
 /// The agent's status, as text and as a document.
-pub(super) fn ask(runtime_dir: &Path) -> Result<(String, Status)> {
-    let path = socket_path(runtime_dir);
-    let mut stream = UnixStream::connect(&path)
-        .with_context(|| format!("no agent answers at {}; is `heartbeat run` running?", path.display()))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut text = String::new();
-    stream
-        .read_to_string(&mut text)
-        .with_context(|| format!("the agent at {} does not answer within {PATIENCE:?}", path.display()))?;
-    let status = serde_json::from_str(&text)
-        .with_context(|| format!("{}: not a status that this version understands", path.display()))?;
+fn ask(runtime_dir: &Path) -> Result<(String, Status)> {
+    let text = client::get(runtime_dir, "/v1/status")?;
+    let status = serde_json::from_str(&text).context("not a status that this version understands")?;
     Ok((text, status))
 }
 

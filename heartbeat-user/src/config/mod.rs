@@ -31,7 +31,7 @@ use siphasher::sip::SipHasher24;
 use std::fs::File;
 use std::hash::Hasher;
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use table::Table;
 use toml::de::DeTable;
@@ -64,6 +64,8 @@ pub struct Config {
     pub fence: Option<Fence>,
     /// Health checks, at most 32.
     pub checks: Vec<Check>,
+    /// Who may ask, and where.
+    pub api: Api,
     /// The channels: 1 to 64, each at the place that its index says.
     pub channels: Vec<Channel>,
     /// The groups: at most 64, each at the place that its index says.
@@ -235,6 +237,17 @@ pub struct Fence {
     pub pause: Nanos,
 }
 
+/// `[api]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Api {
+    /// The group whose members may ask over the Unix socket. Default: the agent's own.
+    pub group: Option<String>,
+    /// Where HTTP is served, without encryption. Default: nowhere.
+    pub http: Option<SocketAddr>,
+    /// Holds what an order over HTTP must bring; without it there are none.
+    pub token_file: Option<PathBuf>,
+}
+
 /// `[[check]]`: a command that tells whether this controller can serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -287,6 +300,7 @@ impl Config {
         let mut config = Self::parse(text, &path.display().to_string())?;
         if let Some(folder) = path.parent() {
             config.pair.key_file = folder.join(&config.pair.key_file);
+            config.api.token_file = config.api.token_file.map(|file| folder.join(file));
         }
         Ok(config)
     }
@@ -310,17 +324,19 @@ impl Config {
     }
 
     fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let known = ["pair", "controller", "timing", "dataplane", "judging", "fence", "check", "channel", "group"];
+        let known =
+            ["pair", "controller", "timing", "dataplane", "judging", "api", "fence", "check", "channel", "group"];
         let root = Table::open(report, String::new(), 0, root, &known);
         let pair = sections::pair(&root, report);
         let hostnames = sections::hostnames(&root, report);
         let (profile, timing) = sections::timing(&root, report);
         let dataplane = sections::dataplane(&root, report);
         let judging = sections::judging(&root, report, &timing);
+        let api = sections::api(&root, report);
         let fence = commands::fence(&root, report);
         let checks = commands::checks(&root, report);
         let (channels, groups) = topology::read(&root, report)?;
-        Some(Self { pair: pair?, hostnames, timing, profile, dataplane, judging, fence, checks, channels, groups })
+        Some(Self { pair: pair?, hostnames, timing, profile, dataplane, judging, api, fence, checks, channels, groups })
     }
 
     /// Which controller this host is: `flag`, where given; otherwise the one whose name is `hostname`, in full or, where

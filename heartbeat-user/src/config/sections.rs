@@ -3,7 +3,7 @@
 use super::error::{Fault, Report};
 use super::profiles::{Overrides, Profile};
 use super::table::{At, Table};
-use super::{Dataplane, Judging, Pair, XdpPreference};
+use super::{Api, Dataplane, Judging, Pair, XdpPreference};
 use crate::core::{BothFaulted, Nanos, Timing};
 use std::path::PathBuf;
 
@@ -177,5 +177,23 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
         probe_pause: pause.unwrap_or(default.probe_pause),
         again: again.unwrap_or(default.again),
         hold: hold.unwrap_or(default.hold),
+    }
+}
+
+/// `[api]`: who may ask, and where.
+pub(super) fn api(root: &Table<'_>, report: &mut Report<'_>) -> Api {
+    let Some(table) = root.table(report, "api", &["group", "http", "token_file"], "a table [api]") else {
+        return Api::default();
+    };
+    let is_path = |path: &str| !path.is_empty() && !path.contains('\0');
+    let group = table.text(report, "group", "the name of a group of this host", is_path);
+    let http = table.text(report, "http", "an address and a port, such as \"127.0.0.1:9694\"", |text| {
+        text.parse::<std::net::SocketAddr>().is_ok_and(|address| address.port() != 0)
+    });
+    let token_file = table.text(report, "token_file", "the path of a file with a token", is_path);
+    Api {
+        group: group.map(|group| group.value.to_owned()),
+        http: http.and_then(|http| http.value.parse().ok()),
+        token_file: token_file.map(|file| PathBuf::from(file.value)),
     }
 }

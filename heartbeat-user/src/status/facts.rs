@@ -1,8 +1,15 @@
-//! What the pulse thread leaves for the status to read, so that nobody ever has to ask it.
+//! What the threads leave for whoever asks, so that nobody ever has to ask them.
 
-use crate::core::{ChannelView, Nanos, PeerState, Verdict, Withheld};
-use heartbeat_ebpf::{histogram, layout::Histogram};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use super::{feed::Feed, histogram::Durations};
+use crate::{
+    config::Config,
+    core::{ChannelView, Nanos, Node, PeerState, Verdict, Withheld},
+    dataplane::{Tables, XdpMode},
+};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 /// The judgement as of the pulse thread's last turn.
 #[derive(Clone, Debug)]
@@ -37,45 +44,80 @@ pub struct View {
     pub channels: Vec<ChannelView>,
 }
 
-/// Durations that one thread records and others read.
-pub struct Lateness {
-    counts: Box<Histogram>,
-    max_ns: AtomicU64,
+/// What the pulse thread shows without being asked.
+pub struct Shared {
+    /// The judgement. The pulse thread only ever tries the lock.
+    pub view: Mutex<View>,
+    /// How long things took.
+    pub latencies: Latencies,
+    /// Events that the control side had no room for.
+    pub events_lost: AtomicU64,
 }
 
-impl Default for Lateness {
-    fn default() -> Self {
-        Self { counts: Box::new(Histogram::new()), max_ns: AtomicU64::new(0) }
-    }
+/// How long things took in this life of the agent.
+pub struct Latencies {
+    /// How late the pulse thread came to its appointments.
+    pub lateness: Durations,
+    /// From the drain to the verdict that followed.
+    pub drain_to_verdict: Durations,
+    /// By channel.
+    pub channels: Vec<ChannelLatencies>,
+    /// From the decision to the first address in place, to all, to all announced.
+    pub takeover: [Durations; 3],
 }
 
-impl Lateness {
-    /// Records one duration.
-    pub fn record(&self, duration: Nanos) {
-        self.counts.counts[histogram::bucket(duration.0)].add(1);
-        self.max_ns.fetch_max(duration.0, Relaxed);
-    }
+/// How long things took on one channel.
+#[derive(Default)]
+pub struct ChannelLatencies {
+    /// There and back, without the time that the peer held it.
+    pub rtt: Durations,
+    /// By how much the one-way delays of successive heartbeats differed (RFC 3550, section 6.4.1, not smoothed).
+    pub jitter: Durations,
+    /// From the kernel's stamp to the drain.
+    pub stamp_to_drain: Durations,
+}
 
-    /// The longest one.
+impl Latencies {
+    /// Empty ones.
     #[must_use]
-    pub fn max(&self) -> Nanos {
-        Nanos(self.max_ns.load(Relaxed))
-    }
-
-    /// As an HdrHistogram in ns.
-    #[must_use]
-    pub fn to_hdr(&self) -> hdrhistogram::Histogram<u64> {
-        to_hdr(&self.counts)
+    pub fn new(channels: usize) -> Self {
+        Self {
+            lateness: Durations::default(),
+            drain_to_verdict: Durations::default(),
+            channels: (0..channels).map(|_| ChannelLatencies::default()).collect(),
+            takeover: Default::default(),
+        }
     }
 }
 
-/// The counts as an HdrHistogram in ns: bucket by bucket the same, so nothing is lost.
-#[must_use]
-pub fn to_hdr(histogram: &Histogram) -> hdrhistogram::Histogram<u64> {
-    let mut hdr = hdrhistogram::Histogram::new_with_bounds(1_024, histogram::MAX_NS, 2)
-        .expect("these are the bounds of our buckets");
-    for (bucket, count) in histogram.counts.iter().enumerate().map(|(i, c)| (i, c.get())).filter(|&(_, c)| c > 0) {
-        hdr.record_n(histogram::lowest_ns(bucket), count).expect("every bucket is within the bounds");
+/// Everything that is shown, by whoever holds it.
+pub struct Facts {
+    /// The configuration.
+    pub config: Config,
+    /// Which controller this is.
+    pub node: Node,
+    /// This life's number.
+    pub incarnation: u64,
+    /// What the pulse thread shows.
+    pub shared: Arc<Shared>,
+    /// What the kernel counted.
+    pub tables: Arc<Tables>,
+    /// How each channel is received; none: a serial line.
+    pub modes: Mutex<Vec<Option<XdpMode>>>,
+    /// What happened.
+    pub feed: Arc<Feed>,
+}
+
+impl Facts {
+    /// The judgement as it is now; none once the pulse thread has died.
+    #[must_use]
+    pub fn view(&self) -> Option<View> {
+        self.shared.view.lock().ok().map(|view| view.clone())
     }
-    hdr
+
+    /// Events that were lost for want of room.
+    #[must_use]
+    pub fn events_lost(&self) -> u64 {
+        self.shared.events_lost.load(Relaxed)
+    }
 }

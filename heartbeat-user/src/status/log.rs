@@ -1,51 +1,24 @@
 //! The agent's output: one line for each change of state and each log record. On a terminal for people, otherwise JSON.
 //!
-//! A JSON line of an event has `event`, `time_ns` (CLOCK_REALTIME when it happened) and the event's own fields, with
-//! `channel` and `group` by name. One of a log record has `level`, `time_ns` and `message`.
+//! A JSON line of an event is a [`Record`]. One of a log record has `level`, `time_ns` and `message`.
 
-use crate::{
-    config::Config,
-    core::{Event, Nanos},
+use super::{
+    Record,
+    feed::{Entry, Feed},
+    telling::{Names, Tell},
 };
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use crate::{
+    core::{Event, Nanos},
+    dataplane::clock,
+};
+use log::{Level, LevelFilter, Log, Metadata};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{
     io::{IsTerminal, Write},
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
-
-/// The names behind the indices of events.
-#[derive(Clone, Debug, Default)]
-pub struct Names {
-    channels: Vec<String>,
-    groups: Vec<String>,
-}
-
-impl Names {
-    /// Those of a configuration.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
-        Self {
-            channels: config.channels.iter().map(|c| c.name.clone()).collect(),
-            groups: config.groups.iter().map(|g| g.name.clone()).collect(),
-        }
-    }
-
-    /// The fields of an event, by name.
-    #[must_use]
-    pub fn fields(&self, event: &impl Serialize) -> Map<String, Value> {
-        let Ok(Value::Object(mut fields)) = serde_json::to_value(event) else { return Map::new() };
-        for (key, names) in [("channel", &self.channels), ("group", &self.groups)] {
-            if let Some(value) = fields.get_mut(key)
-                && let Some(name) = value.as_u64().and_then(|i| names.get(i as usize))
-            {
-                *value = name.as_str().into();
-            }
-        }
-        fields
-    }
-}
 
 /// Writes the lines.
 #[derive(Clone, Copy, Debug)]
@@ -67,18 +40,13 @@ impl Output {
         }
     }
 
-    /// One event, with its fields by name.
-    pub fn event(&self, time_ns: u64, fields: &Map<String, Value>) {
-        let name = fields.get("event").and_then(Value::as_str).unwrap_or_default();
+    /// One event.
+    pub fn event(self, entry: &Entry) {
+        let Record { time_ns, severity, event, text, .. } = &entry.record;
         if self.human {
-            let rest = fields.iter().filter(|(key, _)| *key != "event").filter_map(|(k, v)| human(k, v));
-            self.line(&format!("{} {name:<18} {}", time(time_ns), rest.collect::<Vec<_>>().join("  ")));
+            self.line(&format!("{} {:<8} {event:<18} {text}", time(*time_ns), severity.name()));
         } else {
-            let mut line = Map::new();
-            line.insert("event".into(), name.into());
-            line.insert("time_ns".into(), time_ns.into());
-            line.extend(fields.iter().filter(|(key, _)| *key != "event").map(|(k, v)| (k.clone(), v.clone())));
-            self.line(&Value::Object(line).to_string());
+            self.line(&entry.json);
         }
     }
 
@@ -99,11 +67,11 @@ impl Log for Output {
         metadata.level() <= Level::Info
     }
 
-    fn log(&self, record: &Record<'_>) {
+    fn log(&self, record: &log::Record<'_>) {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let time_ns = crate::dataplane::clock::realtime_ns();
+        let time_ns = clock::realtime_ns();
         let level = record.level().as_str().to_lowercase();
         if self.human {
             self.line(&format!("{} {level:<18} {}", time(time_ns), record.args()));
@@ -113,18 +81,6 @@ impl Log for Output {
     }
 
     fn flush(&self) {}
-}
-
-/// `key value`, where there is one; durations readable, identities as hexadecimal.
-fn human(key: &str, value: &Value) -> Option<String> {
-    match (key.strip_suffix("_ns"), value) {
-        (_, Value::Null) => None,
-        (Some(name), Value::Number(n)) => Some(format!("{name} {}", Nanos(n.as_u64()?))),
-        (None, Value::Number(n)) if key == "incarnation" || key == "before" => Some(format!("{key} {:x}", n.as_u64()?)),
-        (_, Value::String(text)) if key == "channel" || key == "group" => Some(text.clone()),
-        (_, Value::String(text)) => Some(format!("{key} {text}")),
-        (_, other) => Some(format!("{key} {other}")),
-    }
 }
 
 fn time(time_ns: u64) -> impl std::fmt::Display {
@@ -177,48 +133,41 @@ pub enum ControlEvent {
     Restarting,
 }
 
-/// Writes both kinds of events.
-#[derive(Clone, Debug)]
+/// Tells both kinds of events.
+#[derive(Clone)]
 pub struct Journal {
     /// The names behind indices.
     pub names: Names,
-    /// Where it goes.
+    /// Standard output.
     pub output: Output,
+    /// Whoever asks or listens.
+    pub feed: Arc<Feed>,
 }
 
 impl Journal {
-    /// An event of the core.
-    pub fn core(&self, time_ns: u64, event: &Event) {
-        self.output.event(time_ns, &self.names.fields(event));
+    /// An event of the core, that happened then.
+    pub fn core(&self, time_ns: u64, monotonic: Nanos, event: &Event) {
+        self.tell(time_ns, monotonic, event);
     }
 
     /// An event of the control side, now.
     pub fn control(&self, event: &ControlEvent) {
-        self.output.event(crate::dataplane::clock::realtime_ns(), &self.names.fields(event));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::ChannelIndex;
-
-    #[test]
-    fn events_name_their_channel_and_keep_their_fields() {
-        let names = Names { channels: vec!["net1".into()], groups: vec![] };
-        let event = Event::ChannelBad { channel: ChannelIndex(0), silent_ns: Some(Nanos(300_000_000)) };
-        let fields = names.fields(&event);
-        assert_eq!(
-            Value::Object(fields.clone()),
-            json!({"event": "channel_bad", "channel": "net1", "silent_ns": 300_000_000})
-        );
-        let text = fields.iter().filter_map(|(k, v)| human(k, v)).collect::<Vec<_>>().join(" ");
-        assert!(text.contains("silent 300.000 ms"), "{text}");
+        self.tell(clock::realtime_ns(), clock::monotonic(), event);
     }
 
-    #[test]
-    fn an_index_without_a_name_stays_a_number() {
-        let event = Event::ChannelGood { channel: ChannelIndex(7) };
-        assert_eq!(Names::default().fields(&event)["channel"], 7);
+    fn tell(&self, time_ns: u64, monotonic: Nanos, event: &impl Tell) {
+        let mut evidence = self.names.fields(event);
+        let mut take = |key| match evidence.remove(key) {
+            Some(Value::String(text)) => Some(text),
+            other => other.filter(|value| !value.is_null()).map(|value| value.to_string()),
+        };
+        let (name, channel, group) = (take("event").unwrap_or_default(), take("channel"), take("group"));
+        let text = event.sentence(channel.as_ref().or(group.as_ref()).map_or("", String::as_str));
+        let severity = event.severity();
+        let controller = self.names.node.to_string();
+        let monotonic_ns = monotonic.0;
+        let record =
+            Record { event: name, time_ns, monotonic_ns, id: 0, severity, controller, channel, group, text, evidence };
+        self.output.event(&self.feed.publish(record));
     }
 }

@@ -1,20 +1,24 @@
-//! What an operator sees: events and log lines, and the status document over a Unix socket.
+//! What an operator sees: events and log lines, the status, histograms, and the API that gives all of it.
 
 mod facts;
+pub mod feed;
 pub mod histogram;
 mod log;
 mod record;
 mod report;
+pub mod server;
+mod telling;
 
-pub use facts::{Lateness, View, to_hdr};
-pub use log::{ControlEvent, Journal, Names, Output};
+pub use facts::{ChannelLatencies, Facts, Latencies, Shared, View};
+pub use log::{ControlEvent, Journal, Output};
 pub use record::{Record, Severity};
-pub use report::{Channel, Distribution, Group, Health, Peer, Sources, Status};
+pub use report::{Channel, Distribution, End, Group, Health, Peer, Status};
+pub use telling::{Names, Tell};
 
 use std::path::{Path, PathBuf};
 
-/// The socket in the runtime directory that gives one status document to whoever connects.
+/// The socket in the runtime directory on which the API is served.
 #[must_use]
 pub fn socket_path(runtime_dir: &Path) -> PathBuf {
-    runtime_dir.join("status.sock")
+    runtime_dir.join("api.sock")
 }

@@ -1,18 +1,19 @@
 //! The status (P1 to P3): what the agent knows now, as one JSON document.
 
-use super::facts::{Lateness, View, to_hdr};
+use super::{Facts, View, histogram::to_hdr};
 use crate::{
     config::Config,
     core::{ChannelState, Link, Nanos, Node, PeerState, Verdict, Withheld},
-    dataplane::{Tables, XdpMode},
+    dataplane::{XdpMode, clock},
 };
 use hdrhistogram::Histogram;
 use heartbeat_ebpf::layout::Outcome;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// GOOD, BAD, or not known yet (P1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Works.
@@ -44,10 +45,14 @@ impl From<PeerState> for Health {
 }
 
 /// The status document.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are what operators read; README.md explains them")]
 pub struct Status {
     pub node: String,
+    /// Controller a's and controller b's host name, where the configuration has them.
+    pub hostnames: [Option<String>; 2],
+    /// When these facts were put together, in ns since 1970.
+    pub time_ns: u64,
     pub pair_id: u32,
     pub version: String,
     pub pid: u32,
@@ -73,7 +78,7 @@ pub struct Status {
 }
 
 /// The other controller.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Peer {
     pub state: Health,
@@ -88,13 +93,17 @@ pub struct Peer {
 }
 
 /// A channel (P2).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Channel {
     pub name: String,
     pub kind: String,
     pub state: Health,
     pub interface: String,
+    /// Controller a's end and controller b's.
+    pub ends: [End; 2],
+    /// Whether its network is probed and counts in verdicts.
+    pub judged: bool,
     pub carrier: bool,
     /// Where its fault lies (A7), where an analysis found one.
     pub fault: Option<String>,
@@ -113,10 +122,21 @@ pub struct Channel {
     pub rejected: BTreeMap<String, u64>,
     /// Times between heartbeats, as the kernel stamped them.
     pub inter_arrival: Distribution,
+    /// There and back, without the time that the peer held it.
+    pub rtt: Distribution,
+}
+
+/// One controller's end of a channel.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct End {
+    /// The interface, or the serial device.
+    pub port: String,
+    /// Its address; a serial line has none.
+    pub address: Option<String>,
 }
 
 /// A group.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Group {
     pub name: String,
@@ -129,7 +149,7 @@ pub struct Group {
 }
 
 /// A distribution in microseconds.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct Distribution {
     pub n: u64,
@@ -153,31 +173,22 @@ impl Distribution {
     }
 }
 
-/// What a status is made of.
-#[derive(Clone, Copy)]
-#[expect(missing_docs, reason = "the types say what they are")]
-pub struct Sources<'a> {
-    pub config: &'a Config,
-    pub node: Node,
-    pub incarnation: u64,
-    pub view: &'a View,
-    pub tables: &'a Tables,
-    pub modes: &'a [Option<XdpMode>],
-    pub lateness: &'a Lateness,
-    pub events_lost: u64,
-    pub now: Nanos,
-}
-
 impl Status {
-    /// The status as of `sources.now`.
+    /// The status as it is now, whose facts are those of `view`.
     #[must_use]
-    pub fn new(sources: &Sources<'_>) -> Self {
-        let Sources { config, node, view, now, .. } = *sources;
-        let channels: Vec<_> = (0..config.channels.len()).map(|i| channel(sources, i)).collect();
+    pub fn new(facts: &Facts, view: &View) -> Self {
+        let Facts { config, node, .. } = facts;
+        let (node, now) = (*node, clock::monotonic());
+        let modes = facts.modes.lock().map(|modes| modes.clone()).unwrap_or_default();
+        let channels: Vec<_> =
+            (0..config.channels.len()).map(|i| channel(facts, view, modes.get(i).copied().flatten(), now, i)).collect();
+        let lateness = &facts.shared.latencies.lateness;
         let names = ["channels", "groups", "interval"];
         let differs = names.iter().zip(view.differences).filter(|(_, d)| *d).map(|(n, _)| (*n).to_owned()).collect();
         Self {
             node: node.to_string(),
+            hostnames: config.hostnames.clone(),
+            time_ns: clock::realtime_ns(),
             pair_id: config.pair.id,
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -185,7 +196,7 @@ impl Status {
             profile: config.profile.to_string(),
             interval_ms: ms(config.timing.interval),
             detection_ms: ms(config.detection()),
-            incarnation: format!("{:016x}", sources.incarnation),
+            incarnation: format!("{:016x}", facts.incarnation),
             term: view.term,
             maintenance: view.maintenance[0],
             judged: serde_json::to_value(view.verdict).unwrap_or_default(),
@@ -199,8 +210,8 @@ impl Status {
             },
             verdict: verdict(config, view, &channels, now),
             groups: config.groups.iter().map(|g| group(config, node, view, g)).collect(),
-            lateness: Distribution::new(&sources.lateness.to_hdr(), Some(sources.lateness.max())),
-            events_lost: sources.events_lost,
+            lateness: Distribution::new(&lateness.to_hdr(), Some(lateness.max())),
+            events_lost: facts.events_lost(),
             channels,
         }
     }
@@ -220,17 +231,23 @@ fn ms(span: Nanos) -> f64 {
     (span.0 as f64 / 1e3).round() / 1e3
 }
 
-fn channel(sources: &Sources<'_>, i: usize) -> Channel {
-    let Sources { config, node, view, tables, modes, now, .. } = *sources;
+fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usize) -> Channel {
+    let Facts { config, node, tables, .. } = facts;
     let (configured, seen, slot) = (&config.channels[i], &view.channels[i], &tables.slots()[i]);
+    let rtt = &facts.shared.latencies.channels[i].rtt;
     Channel {
         name: configured.name.clone(),
         kind: configured.kind.name().into(),
         state: seen.state.into(),
-        interface: configured.port(node),
+        interface: configured.port(*node),
+        ends: [Node::A, Node::B].map(|node| End {
+            port: configured.port(node),
+            address: configured.end(node).map(|end| end.address.to_string()),
+        }),
+        judged: configured.is_judged(),
         carrier: matches!(seen.link, Link::Present { carrier: true, .. }),
         fault: seen.place.map(|place| place.to_string()),
-        xdp_mode: modes[i].map_or_else(|| "serial".to_owned(), |mode| mode.to_string()),
+        xdp_mode: mode.map_or_else(|| "serial".to_owned(), |mode| mode.to_string()),
         sent: seen.sent,
         received: slot.counted(Outcome::Accepted),
         missing: slot.missing.get(),
@@ -244,6 +261,7 @@ fn channel(sources: &Sources<'_>, i: usize) -> Channel {
             .map(|o| (o.name().to_owned(), slot.counted(o)))
             .collect(),
         inter_arrival: Distribution::new(&to_hdr(&tables.inter_arrival()[i]), None),
+        rtt: Distribution::new(&rtt.to_hdr(), Some(rtt.max())),
     }
 }
 

@@ -1,7 +1,15 @@
 //! Latencies as HdrHistograms: one name, one unit (ns), always with n and max.
 
+mod durations;
+mod json;
+mod set;
+
+pub use durations::{Durations, empty, to_hdr};
+pub use set::{Set, Since};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// One histogram as it was at one moment.
 #[derive(Clone, Debug)]
@@ -11,7 +19,7 @@ pub struct Snapshot {
     /// The channel, where it is one channel's.
     pub channel: Option<String>,
     /// What it measures, in a few words.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// What it counts from, in ns since 1970.
     pub since_ns: u64,
     /// When it was taken, in ns since 1970.

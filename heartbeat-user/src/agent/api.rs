@@ -1,0 +1,69 @@
+//! Where the API is served: what the configuration asks for, as far as it is to be had.
+
+use super::Options;
+use crate::{
+    config::Api,
+    status::{server::Listeners, socket_path},
+};
+use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::{Group, chown};
+use std::{
+    fs::{self, File, Permissions},
+    io::{ErrorKind, Read as _},
+    net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        net::UnixListener,
+    },
+    path::Path,
+};
+
+/// Lengths of a token.
+const TOKEN: std::ops::RangeInclusive<usize> = 16..=1_024;
+
+/// The sockets. Guarding goes on without what concerns only who may ask: that is logged.
+pub(super) fn listeners(options: &Options) -> Result<Listeners> {
+    let Api { group, http, token_file } = &options.config.api;
+    let path = socket_path(&options.runtime_dir);
+    // Ours by the lock: an earlier life's.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("{}: cannot be removed", path.display()));
+        }
+        _ => {}
+    }
+    let unix = UnixListener::bind(&path).with_context(|| format!("{}: cannot listen", path.display()))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o660))?;
+    if let Some(group) = group
+        && let Err(error) = give(&path, group)
+    {
+        log::error!("api.group: {error:#}; the socket stays the agent's own group's");
+    }
+    let tcp = http.as_ref().and_then(|http| {
+        TcpListener::bind(http).map_err(|error| log::error!("api.http: {http}: {error}; HTTP is not served")).ok()
+    });
+    let token = token_file.as_ref().and_then(|file| {
+        token(file).map_err(|error| log::error!("api.token_file: {error:#}; there are no orders over HTTP")).ok()
+    });
+    Ok(Listeners { unix, tcp, token })
+}
+
+fn give(path: &Path, group: &str) -> Result<()> {
+    let Some(found) = Group::from_name(group)? else {
+        bail!("this host has no group \"{group}\"; right would be one of /etc/group")
+    };
+    Ok(chown(path, None, Some(found.gid))?)
+}
+
+fn token(path: &Path) -> Result<String> {
+    let shown = path.display();
+    let file = File::open(path).with_context(|| format!("{shown}"))?;
+    let mode = file.metadata()?.mode() & 0o777;
+    ensure!(mode & 0o077 == 0, "{shown} has mode {mode:03o}: others may read it; right would be 600");
+    let mut text = String::new();
+    file.take(*TOKEN.end() as u64 + 2).read_to_string(&mut text).with_context(|| format!("{shown}"))?;
+    let token = text.trim_end_matches(['\r', '\n']);
+    let usable = TOKEN.contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
+    ensure!(usable, "{shown} holds {} characters; right would be one line of 16 to 1024 printable ones", token.len());
+    Ok(token.to_owned())
+}

@@ -1,0 +1,330 @@
+//! How an event is told: whom it is for, and what happened as one sentence.
+
+use super::{ControlEvent, Severity};
+use crate::core::{Difference, Event, Node, Reason, Verdict, Why, Withheld};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Something that can be told.
+pub trait Tell: Serialize {
+    /// Whom it is for.
+    fn severity(&self) -> Severity;
+    /// What happened. `subject`: the channel or group that it is about, by name; nothing where there is none.
+    fn sentence(&self, subject: &str) -> String;
+}
+
+impl Tell for Event {
+    fn severity(&self) -> Severity {
+        use Severity::{Critical, Info, Notice, Warning};
+        match self {
+            Self::PeerDead { .. }
+            | Self::DualOwnership { .. }
+            | Self::TakeoverWithheld { .. }
+            | Self::GroupKept { .. }
+            | Self::Judged { verdict: Verdict::FailLocal | Verdict::FailRemote, .. } => Critical,
+            Self::ChannelBad { .. }
+            | Self::FaultPlaced { .. }
+            | Self::CarrierLost { .. }
+            | Self::InterfaceGone { .. }
+            | Self::SocketFailed { .. }
+            | Self::ConfigurationDiffers { .. }
+            | Self::AnalysisGivenUp { .. }
+            | Self::HandOverGivenUp { .. }
+            | Self::Fencing
+            | Self::Stalled { .. }
+            | Self::Judged { verdict: Verdict::ConfigurationError | Verdict::Nothing(Why::BothFaulted), .. } => Warning,
+            Self::Ready { .. }
+            | Self::ChannelGood { .. }
+            | Self::PeerGood
+            | Self::PeerLeft
+            | Self::PeerRestarting
+            | Self::GroupAcquiring { .. }
+            | Self::GroupAcquired { .. }
+            | Self::GroupReleasing { .. }
+            | Self::GroupReleased { .. }
+            | Self::HandOverOrdered { .. }
+            | Self::Maintenance { .. }
+            | Self::PeerMaintenance { .. }
+            | Self::FaultGone { .. }
+            | Self::ConfigurationAgrees { .. }
+            | Self::Stopping => Notice,
+            Self::PeerPaired { .. }
+            | Self::NetworksProbed { .. }
+            | Self::CarrierFound { .. }
+            | Self::InterfaceBack { .. }
+            | Self::SocketWorks { .. }
+            | Self::Judged { .. } => Info,
+        }
+    }
+
+    fn sentence(&self, subject: &str) -> String {
+        match self {
+            Self::Ready { node, resumed: true, .. } => format!("controller {node} goes on where it was"),
+            Self::Ready { node, .. } => format!("controller {node} sends and listens"),
+            Self::ChannelGood { .. } => format!("{subject} is GOOD"),
+            Self::ChannelBad { silent_ns: Some(silent), .. } => format!("{subject} is BAD: silent for {silent}"),
+            Self::ChannelBad { .. } => format!("{subject} is BAD: nothing was ever heard on it"),
+            Self::PeerPaired { before: 0, .. } => "met the peer".into(),
+            Self::PeerPaired { .. } => "the peer's agent began a new life".into(),
+            Self::PeerGood => "the peer is alive".into(),
+            Self::PeerDead { stalled_ns: Some(stalled), .. } => {
+                format!("the peer is dead: its host answers, its agent has stood still for {stalled}")
+            }
+            Self::PeerDead { silent_ns: Some(silent), .. } => {
+                format!("the peer is dead: silent on every channel for {silent}")
+            }
+            Self::PeerDead { .. } => "the peer is not there: nothing was ever heard of it".into(),
+            Self::PeerLeft => "the peer is being stopped".into(),
+            Self::PeerRestarting => "the peer's agent is being restarted".into(),
+            Self::GroupAcquiring { reason, .. } => format!("{subject} is being acquired: {}", because(*reason)),
+            Self::GroupAcquired { .. } => format!("{subject} is held here, its addresses are in place and announced"),
+            Self::GroupReleasing { reason, .. } => format!("{subject} is being released: {}", because(*reason)),
+            Self::GroupReleased { .. } => format!("{subject} is released"),
+            Self::GroupKept { .. } => format!("{subject} could not be let go of and stays here"),
+            Self::HandOverOrdered { here: true, .. } => format!("{subject} is to be held here, by order"),
+            Self::HandOverOrdered { .. } => format!("{subject} is to be held by the peer, by order"),
+            Self::HandOverGivenUp { .. } => format!("{subject} was not handed over in time; the order is given up"),
+            Self::Maintenance { on: true } => "maintenance begins: nothing moves".into(),
+            Self::Maintenance { .. } => "maintenance ends".into(),
+            Self::PeerMaintenance { on: true } => "the peer is in maintenance: nothing moves".into(),
+            Self::PeerMaintenance { .. } => "the peer is in maintenance no longer".into(),
+            Self::Fencing => "the silent peer is being fenced".into(),
+            Self::DualOwnership { kept_by, at_most_ns, .. } => {
+                format!(
+                    "{subject} was held by both controllers for at most {at_most_ns}; controller {kept_by} keeps it"
+                )
+            }
+            Self::TakeoverWithheld { reason } => format!("nothing is taken over: {}", withheld(*reason)),
+            Self::NetworksProbed { .. } => "the own networks were probed".into(),
+            Self::Judged { verdict, .. } => judged(*verdict).into(),
+            Self::AnalysisGivenUp { done_here, done_there, .. } => match (done_here, done_there) {
+                (true, false) => "an analysis is given up: the peer did not finish it".into(),
+                (false, true) => "an analysis is given up: it was not finished here".into(),
+                _ => "an analysis is given up: neither side finished it".into(),
+            },
+            Self::FaultPlaced { place, .. } => format!("{subject}: {place}"),
+            Self::FaultGone { .. } => format!("{subject} has no fault any more"),
+            Self::ConfigurationDiffers { what } => {
+                format!(
+                    "the peer's configuration has other {}{}",
+                    difference(*what),
+                    match what {
+                        Difference::Groups => ": no group moves",
+                        Difference::Interval => ": the longer one counts",
+                        Difference::Channels => "",
+                    }
+                )
+            }
+            Self::ConfigurationAgrees { what } => {
+                format!("the configurations have the same {} again", difference(*what))
+            }
+            Self::CarrierLost { .. } => format!("{subject}: the interface here lost its carrier"),
+            Self::CarrierFound { .. } => format!("{subject}: the interface here has a carrier"),
+            Self::InterfaceGone { .. } => format!("{subject}: the interface here is gone"),
+            Self::InterfaceBack { .. } => format!("{subject}: the interface here is back"),
+            Self::SocketFailed { errno, .. } => {
+                format!(
+                    "{subject}: cannot send: {}; tried again from now on",
+                    std::io::Error::from_raw_os_error(*errno)
+                )
+            }
+            Self::SocketWorks { .. } => format!("{subject}: sends again"),
+            Self::Stalled { late_ns } => format!("the agent or its host stood still for {late_ns}"),
+            Self::Stopping => "the agent is being stopped".into(),
+        }
+    }
+}
+
+const fn because(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Home => "nobody holds it, and it is at home here",
+        Reason::PeerDead => "the peer is dead",
+        Reason::PeerLeft => "the peer has left or let go of it",
+        Reason::Resumed => "it was held here before the agent was restarted",
+        Reason::PeerHasPrecedence => "both held it, and the peer has precedence",
+        Reason::PeerFailed => "both judged the peer to be failed",
+        Reason::WeFailed => "both judged this controller to be failed",
+        Reason::Ordered => "an operator ordered it",
+        Reason::HandedOver => "it is handed over",
+        Reason::FailedBack => "it goes home",
+        Reason::Unheld => "its home does not take it",
+        Reason::Stopping => "the agent is being stopped",
+        Reason::Failed => "none of its addresses could be added",
+    }
+}
+
+const fn withheld(reason: Withheld) -> &'static str {
+    match reason {
+        Withheld::Isolated => {
+            "none of our own networks answers, or none has a carrier: it is this controller that is cut off"
+        }
+        Withheld::Stranger => "heartbeats arrive that are not our peer's: somebody is there",
+        Withheld::Maintenance => "a controller is in maintenance",
+        Withheld::Kept => "the peer could not let go of it when it left",
+        Withheld::PeerStalled => "the peer's host answers, its agent stands still",
+        Withheld::NotFenced => "the fence hook failed",
+    }
+}
+
+const fn judged(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::ConfigurationError => "both judged: the controllers have other channels configured, nothing moves",
+        Verdict::Nothing(Why::AllWell) => "both judged: all networks are well",
+        Verdict::Nothing(Why::BothFaulted) => "both judged: both have faults, nothing moves",
+        Verdict::Nothing(Why::Recovering) => "both judged: what failed answers again, nothing moves",
+        Verdict::Nothing(Why::NotBetter) => "both judged: the other one is no better, nothing moves",
+        Verdict::Nothing(Why::NotSufficient) => "both judged: the better one could not carry all, nothing moves",
+        Verdict::FailLocal => "both judged this controller to be failed: its groups go to the peer",
+        Verdict::FailRemote => "both judged the peer to be failed: its groups come here",
+    }
+}
+
+const fn difference(what: Difference) -> &'static str {
+    match what {
+        Difference::Channels => "channels",
+        Difference::Groups => "groups",
+        Difference::Interval => "interval",
+    }
+}
+
+impl Tell for ControlEvent {
+    fn severity(&self) -> Severity {
+        use Severity::{Critical, Info, Notice, Warning};
+        match self {
+            Self::AddressFailed { .. } | Self::Rival { .. } => Critical,
+            Self::CommandRan { succeeded: false, .. } | Self::CheckChanged { healthy: false, .. } => Critical,
+            Self::StillAnswered { .. } | Self::AddressRestored { .. } | Self::ReloadRefused { .. } => Warning,
+            Self::AddressSwept { .. } => Warning,
+            Self::RivalGone { .. } | Self::CheckChanged { .. } | Self::Stopped | Self::Restarting => Notice,
+            Self::ChannelAttached { .. } | Self::TakeoverMeasured { .. } | Self::CommandRan { .. } => Info,
+        }
+    }
+
+    fn sentence(&self, subject: &str) -> String {
+        match self {
+            Self::ChannelAttached { xdp_mode, why: None, .. } => format!("{subject}: heartbeats come by {xdp_mode}"),
+            Self::ChannelAttached { xdp_mode, why: Some(why), .. } => {
+                format!("{subject}: heartbeats come by {xdp_mode}: {why}")
+            }
+            Self::TakeoverMeasured { addresses, announced_ns, .. } => {
+                format!("{subject}: {addresses} addresses were in place and announced after {announced_ns}")
+            }
+            Self::AddressFailed { address, why, .. } => format!("{subject}: {address}: {why}"),
+            Self::StillAnswered { taken, by, .. } => format!(
+                "{subject}: somebody else still answers for {}; {}",
+                by.join(", "),
+                if *taken { "taken all the same" } else { "left to him" }
+            ),
+            Self::Rival { address, mac, .. } => format!("{subject}: {mac} claims {address}, which is held here"),
+            Self::RivalGone { address, mac, lasted_ns, .. } => {
+                format!("{subject}: {mac} claims {address} no longer, after {lasted_ns}")
+            }
+            Self::AddressRestored { address, .. } => {
+                format!("{subject}: {address} had been taken away and was put back")
+            }
+            Self::AddressSwept { address, .. } => format!("{subject}: {address} was here without being ours: removed"),
+            Self::CommandRan { what, how, took_ns, .. } if subject.is_empty() => {
+                format!("{what}: {how} after {took_ns}")
+            }
+            Self::CommandRan { what, how, took_ns, .. } => format!("{subject}: {what}: {how} after {took_ns}"),
+            Self::CheckChanged { check, healthy: true, .. } => format!("check {check} succeeds"),
+            Self::CheckChanged { check, how, .. } => format!("check {check} fails: {how}"),
+            Self::ReloadRefused { why } => format!("not reloaded, everything stays as it is: {why}"),
+            Self::Stopped => "the agent ended; everything is released".into(),
+            Self::Restarting => "the agent is replaced by a new life of itself".into(),
+        }
+    }
+}
+
+/// The names behind the indices of events.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// Who tells.
+    pub node: Node,
+    /// Of channels.
+    pub channels: Vec<String>,
+    /// Of groups.
+    pub groups: Vec<String>,
+}
+
+impl Names {
+    /// Those of a configuration.
+    #[must_use]
+    pub fn new(config: &crate::config::Config, node: Node) -> Self {
+        Self {
+            node,
+            channels: config.channels.iter().map(|c| c.name.clone()).collect(),
+            groups: config.groups.iter().map(|g| g.name.clone()).collect(),
+        }
+    }
+
+    /// The fields of an event: channels and groups by name.
+    #[must_use]
+    pub fn fields(&self, event: &impl Serialize) -> Map<String, Value> {
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(event) else { return Map::new() };
+        self.name(&mut fields);
+        fields
+    }
+
+    fn name(&self, fields: &mut Map<String, Value>) {
+        for (key, value) in fields {
+            let names = if key == "group" { &self.groups } else { &self.channels };
+            match value {
+                Value::Object(within) => self.name(within),
+                Value::Number(number) => {
+                    let Some(number) = number.as_u64() else { continue };
+                    match key.as_str() {
+                        "channel" | "group" => {
+                            if let Some(name) = names.get(number as usize) {
+                                *value = name.as_str().into();
+                            }
+                        }
+                        // A bit for each channel.
+                        "networks" | "configured" | "operational" | "answered" => {
+                            let of = (0..64).filter(|i| number >> i & 1 != 0);
+                            *value = of
+                                .map(|i| names.get(i).map_or_else(|| i.into(), |name| Value::from(name.as_str())))
+                                .collect();
+                        }
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{ChannelIndex, Nanos};
+    use serde_json::json;
+
+    fn names() -> Names {
+        Names { node: Node::A, channels: vec!["net1".into(), "net2".into()], groups: vec![] }
+    }
+
+    #[test]
+    fn events_name_their_channel_and_keep_their_fields() {
+        let event = Event::ChannelBad { channel: ChannelIndex(0), silent_ns: Some(Nanos(300_000_000)) };
+        let fields = names().fields(&event);
+        assert_eq!(Value::Object(fields), json!({"event": "channel_bad", "channel": "net1", "silent_ns": 300_000_000}));
+        assert_eq!(event.sentence("net1"), "net1 is BAD: silent for 300.000 ms");
+    }
+
+    #[test]
+    fn bits_of_channels_become_their_names() {
+        let event = Event::NetworksProbed { analysis: 3, answered: 3, operational: 2, healthy: 1, qos: 100 };
+        let fields = names().fields(&event);
+        assert_eq!(fields["answered"], json!(["net1", "net2"]));
+        assert_eq!(fields["operational"], json!(["net2"]));
+        assert_eq!((&fields["healthy"], &fields["qos"]), (&json!(1), &json!(100)));
+    }
+
+    #[test]
+    fn an_index_without_a_name_stays_a_number() {
+        let event = Event::ChannelGood { channel: ChannelIndex(7) };
+        assert_eq!(names().fields(&event)["channel"], 7);
+    }
+}
