@@ -2,6 +2,9 @@
 
 pub mod check;
 pub mod client;
+pub mod completions;
+pub mod events;
+pub mod histogram;
 pub mod keygen;
 pub mod order;
 pub mod run;
@@ -37,11 +40,15 @@ pub struct Cli {
 pub enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
+    Events(events::EventsArgs),
+    Histogram(histogram::HistogramArgs),
     Takeover(order::TakeoverArgs),
     Release(order::ReleaseArgs),
     Maintenance(order::MaintenanceArgs),
     Check(check::CheckArgs),
     Keygen(keygen::KeygenArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 /// Does what the command line says.
@@ -50,11 +57,15 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => return status::run(&args),
+        Command::Events(args) => events::run(&args),
+        Command::Histogram(args) => histogram::run(&args),
         Command::Takeover(args) => order::takeover(&args),
         Command::Release(args) => order::release(&args),
         Command::Maintenance(args) => order::maintenance(&args),
         Command::Check(args) => check::run(&args),
         Command::Keygen(args) => keygen::run(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! Latencies as HdrHistograms: one name, one unit (ns), always with n and max.
 
 mod durations;
+mod format;
 mod json;
 mod set;
 
@@ -92,6 +93,4 @@ pub enum Format {
     Csv,
     /// All of it
     Json,
-    /// A plot by percentile
-    Svg,
 }

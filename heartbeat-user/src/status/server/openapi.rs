@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 type Answers = fn(&mut SchemaGenerator) -> Schema;
 
 /// A request: method, path, what it answers; the schema of the answer, where that is JSON, else its type.
-const REQUESTS: [(&str, &str, &str, Result<Answers, &str>); 14] = [
+const REQUESTS: [(&str, &str, &str, Result<Answers, &str>); 15] = [
     ("get", "/healthz", "Whether the agent works: 200 or 503", Ok(SchemaGenerator::subschema_for::<Healthy>)),
     ("get", "/v1/status", "Everything that the agent knows now", Ok(SchemaGenerator::subschema_for::<Status>)),
     ("get", "/v1/channels", "The channels", Ok(SchemaGenerator::subschema_for::<Facts<Channels>>)),
@@ -32,6 +32,12 @@ const REQUESTS: [(&str, &str, &str, Result<Answers, &str>); 14] = [
         Err("text/event-stream"),
     ),
     ("get", "/v1/histograms", "All latencies; ?since=start|reset", Ok(SchemaGenerator::subschema_for::<Histograms>)),
+    (
+        "get",
+        "/v1/histograms/{name}",
+        "One of them, such as rtt/net1; ?since=start|reset&format=text|hgrm|hlog|csv|json",
+        Err("text/plain"),
+    ),
     ("get", "/v1/settings", "Every key of the configuration, with its consequence", Err("text/plain")),
     (
         "post",

@@ -114,6 +114,7 @@ pub(super) fn router(context: Arc<Context_>) -> Router {
         .route("/v1/stream", get(listen))
         .route("/v1/histograms", get(histograms))
         .route("/v1/histograms/reset", post(reset))
+        .route("/v1/histograms/{*name}", get(histogram))
         .route("/v1/groups/{name}/takeover", post(takeover))
         .route("/v1/groups/{name}/release", post(release))
         .route("/v1/maintenance/{state}", post(maintenance))
@@ -331,6 +332,32 @@ async fn histograms(
     let snapshots = context.histograms.take(&context.facts, since);
     let histograms = snapshots.iter().map(histogram::Document::from).collect();
     Ok(Json(histogram::Histograms { age_ms: 0.0, histograms }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistogramAsked {
+    #[serde(default)]
+    since: histogram::Since,
+    #[serde(default)]
+    format: histogram::Format,
+}
+
+async fn histogram(
+    State(context): Shared,
+    Path(name): Path<String>,
+    query: std::result::Result<Query<HistogramAsked>, QueryRejection>,
+) -> Result<Response> {
+    let HistogramAsked { since, format } = asked(query, "?since=start|reset&format=text|hgrm|hlog|csv|json")?;
+    let all = context.histograms.take(&context.facts, since);
+    let known = || all.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+    let Some(found) = all.iter().find(|snapshot| snapshot.name == name) else {
+        let error = format!("there is no histogram {name:?}; right would be one of: {}", known());
+        return Err(Error(StatusCode::NOT_FOUND, error));
+    };
+    let text = format.render(std::slice::from_ref(found));
+    let text = text.map_err(|error| Error(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?;
+    Ok(([(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
 async fn reset(State(context): Shared) -> Json<Accepted> {
