@@ -129,7 +129,7 @@ fn orders_that_cannot_be_carried_out_say_why_and_change_nothing() {
         "{said}"
     );
     let (code, said) = lab.order(Node::B, &["maintenance", "on"]).unwrap();
-    assert!(code == Some(1) && said.contains("no agent takes orders"), "{said}");
+    assert!(code == Some(1) && said.contains("no agent answers"), "{said}");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::{path::Path, time::Duration};
 use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 
 /// An agent that does not answer for so long is none.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
+/// An order may wait for the control side.
+const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The body of `GET path`.
 ///
@@ -44,7 +46,7 @@ pub fn status(runtime_dir: &Path) -> Result<Status> {
 pub fn stream(runtime_dir: &Path, path: &str) -> Result<impl Iterator<Item = Result<(String, String)>> + use<>> {
     let runtime = runtime()?;
     let response = runtime.block_on(async {
-        timeout(PATIENCE, request(runtime_dir, Method::GET, path)).await.map_err(|_| silent(runtime_dir))?
+        timeout(PATIENCE, request(runtime_dir, Method::GET, path)).await.map_err(|_| silent(runtime_dir, PATIENCE))?
     })?;
     Ok(Messages { runtime, body: response.into_body(), text: Vec::new(), ended: false })
 }
@@ -84,17 +86,18 @@ fn runtime() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?)
 }
 
-fn silent(runtime_dir: &Path) -> anyhow::Error {
-    anyhow::anyhow!("the agent at {} does not answer within {PATIENCE:?}", socket_path(runtime_dir).display())
+fn silent(runtime_dir: &Path, patience: Duration) -> anyhow::Error {
+    anyhow::anyhow!("the agent at {} does not answer within {patience:?}", socket_path(runtime_dir).display())
 }
 
 fn ask(runtime_dir: &Path, method: Method, path: &str) -> Result<String> {
+    let patience = if method == Method::POST { ORDER_PATIENCE } else { PATIENCE };
     runtime()?.block_on(async {
         let asked = async {
             let body = request(runtime_dir, method, path).await?.into_body().collect().await?;
             Ok(String::from_utf8(body.to_bytes().to_vec())?)
         };
-        timeout(PATIENCE, asked).await.map_err(|_| silent(runtime_dir))?
+        timeout(patience, asked).await.map_err(|_| silent(runtime_dir, patience))?
     })
 }
 

@@ -4,6 +4,7 @@ mod facts;
 pub mod feed;
 pub mod histogram;
 mod log;
+mod metrics;
 mod record;
 mod report;
 pub mod server;

@@ -59,7 +59,7 @@ enum Origin {
 }
 
 /// What the routes answer from.
-struct Context_ {
+struct World {
     facts: Arc<Facts>,
     histograms: Set,
     token: Option<String>,
@@ -88,7 +88,7 @@ impl Server {
         if let Some(tcp) = &tcp {
             tcp.set_nonblocking(true).context("the API's TCP socket")?;
         }
-        let context = Arc::new(Context_ {
+        let context = Arc::new(World {
             facts,
             histograms: Set::new(),
             token,
@@ -124,7 +124,7 @@ impl Drop for Server {
     }
 }
 
-async fn serve(context: Arc<Context_>, unix: UnixListener, tcp: Option<TcpListener>) -> Result<()> {
+async fn serve(context: Arc<World>, unix: UnixListener, tcp: Option<TcpListener>) -> Result<()> {
     let router = routes::router(Arc::clone(&context));
     let unix = tokio::net::UnixListener::from_std(unix)?;
     let tcp = tcp.map(tokio::net::TcpListener::from_std).transpose()?;

@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 type Answers = fn(&mut SchemaGenerator) -> Schema;
 
 /// A request: method, path, what it answers; the schema of the answer, where that is JSON, else its type.
-const REQUESTS: [(&str, &str, &str, Result<Answers, &str>); 15] = [
+const REQUESTS: [(&str, &str, &str, Result<Answers, &str>); 16] = [
     ("get", "/healthz", "Whether the agent works: 200 or 503", Ok(SchemaGenerator::subschema_for::<Healthy>)),
+    ("get", "/metrics", "The same facts for Prometheus", Err("text/plain")),
     ("get", "/v1/status", "Everything that the agent knows now", Ok(SchemaGenerator::subschema_for::<Status>)),
     ("get", "/v1/channels", "The channels", Ok(SchemaGenerator::subschema_for::<Facts<Channels>>)),
     ("get", "/v1/groups", "The groups", Ok(SchemaGenerator::subschema_for::<Facts<Groups>>)),

@@ -1,6 +1,6 @@
 //! The requests and their answers.
 
-use super::{Answer, Context_, Origin, Request as OrderRequest, openapi, stream};
+use super::{Answer, Origin, Request as OrderRequest, World, openapi, stream};
 use crate::{
     config::EXAMPLE,
     core::Nanos,
@@ -99,11 +99,12 @@ impl IntoResponse for Error {
     }
 }
 
-type Shared = State<Arc<Context_>>;
+type Shared = State<Arc<World>>;
 
-pub(super) fn router(context: Arc<Context_>) -> Router {
+pub(super) fn router(context: Arc<World>) -> Router {
     Router::new()
         .route("/healthz", get(healthy))
+        .route("/metrics", get(metrics))
         .route("/v1/openapi.json", get(|| async { Json(openapi::document()) }))
         .route("/v1/settings", get(|| async { EXAMPLE }))
         .route("/v1/status", get(status))
@@ -179,7 +180,7 @@ fn is_ours(headers: &HeaderMap) -> bool {
     name == "localhost" || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
-impl Context_ {
+impl World {
     fn may_order(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         // As long for a wrong one as for the right one.
@@ -239,6 +240,13 @@ async fn healthy(State(context): Shared) -> Result<Json<Healthy>> {
         return Err(Error(StatusCode::SERVICE_UNAVAILABLE, format!("the facts are {age_ms} ms old")));
     }
     Ok(Json(Healthy { healthy: true }))
+}
+
+async fn metrics(State(context): Shared) -> Result<Response> {
+    let snapshots = context.histograms.take(&context.facts, histogram::Since::Start);
+    let text = status::metrics::metrics(&context.facts, &context.fresh()?, &snapshots, context.requests.load(Relaxed));
+    let text = text.map_err(|error| Error(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?;
+    Ok(([(header::CONTENT_TYPE, status::metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn channels(State(context): Shared) -> Result<Json<Facts<Channels>>> {
@@ -385,7 +393,7 @@ async fn maintenance(State(context): Shared, Path(state): Path<String>) -> Resul
     order(&context, OrderRequest::Maintenance(on)).await
 }
 
-async fn order(context: &Context_, request: OrderRequest) -> Result<Json<Accepted>> {
+async fn order(context: &World, request: OrderRequest) -> Result<Json<Accepted>> {
     const ENDING: &str = "the agent is ending";
     let refused = |why: &str| Error(StatusCode::CONFLICT, why.to_owned());
     let (sender, receiver) = oneshot::channel();

@@ -1,6 +1,6 @@
 //! Server-sent events: what happened, and the status each second and after each event.
 
-use super::{Context_, routes};
+use super::{World, routes};
 use crate::status::{
     Severity,
     feed::{Entry, RING},
@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const TOGETHER: Duration = Duration::from_millis(50);
 
 /// Writes the status once for all listeners.
-pub(super) async fn tell_status(context: &Context_) {
+pub(super) async fn tell_status(context: &World) {
     let mut events = context.facts.feed.listen();
     let mut clock = interval(EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -42,7 +42,7 @@ pub(super) async fn tell_status(context: &Context_) {
     }
 }
 
-fn status(context: &Context_) -> Bytes {
+fn status(context: &World) -> Bytes {
     match context.cache.status(&context.facts) {
         Ok(json) => Bytes::from(format!("event: status\ndata: {json}\n\n")),
         Err(why) => Bytes::from(format!("event: error\ndata: {why}\n\n")),
@@ -54,11 +54,11 @@ struct Listener {
     events: broadcast::Receiver<Arc<Entry>>,
     statuses: watch::Receiver<Bytes>,
     last: u64,
-    context: Arc<Context_>,
+    context: Arc<World>,
 }
 
 /// Everything after `since`, without it everything from now on.
-pub(super) fn listen(context: Arc<Context_>, since: Option<u64>) -> Response {
+pub(super) fn listen(context: Arc<World>, since: Option<u64>) -> Response {
     let feed = &context.facts.feed;
     let (events, statuses) = (feed.listen(), context.statuses.subscribe());
     let newest = feed.since(None, Severity::Info, 1).0.last().map_or(0, |entry| entry.record.id);
