@@ -71,35 +71,39 @@ pub fn run(args: &EventsArgs) -> Result<()> {
             return Ok(());
         }
     }
-    let mut lost_agent = false;
-    while *follow {
-        let Ok(messages) = client::stream(runtime_dir, &format!("/v1/stream?since={last}")) else {
-            if !std::mem::replace(&mut lost_agent, true) {
-                eprintln!("no agent answers; waiting for one");
-            }
-            sleep(AGAIN);
-            continue;
-        };
-        if std::mem::take(&mut lost_agent) {
-            eprintln!("an agent answers again");
-        }
-        for message in messages {
-            let Ok((name, data)) = message else { break };
-            if name == "event"
-                && let Ok(event) = serde_json::from_str::<Record>(&data)
-            {
-                last = event.id;
-                if event.severity >= *severity && !args.print(&event)? {
-                    return Ok(());
-                }
-            }
-        }
-        sleep(AGAIN);
-    }
-    Ok(())
+    if *follow { args.follow(last) } else { Ok(()) }
 }
 
 impl EventsArgs {
+    /// What happens after event `last`, until nobody reads any more.
+    fn follow(&self, mut last: u64) -> Result<()> {
+        let mut lost_agent = false;
+        loop {
+            let Ok(messages) = client::stream(&self.runtime_dir, &format!("/v1/stream?since={last}")) else {
+                if !std::mem::replace(&mut lost_agent, true) {
+                    eprintln!("no agent answers; waiting for one");
+                }
+                sleep(AGAIN);
+                continue;
+            };
+            if std::mem::take(&mut lost_agent) {
+                eprintln!("an agent answers again");
+            }
+            for message in messages {
+                let Ok((name, data)) = message else { break };
+                if name == "event"
+                    && let Ok(event) = serde_json::from_str::<Record>(&data)
+                {
+                    last = event.id;
+                    if event.severity >= self.severity && !self.print(&event)? {
+                        return Ok(());
+                    }
+                }
+            }
+            sleep(AGAIN);
+        }
+    }
+
     /// Whether somebody still reads.
     fn print(&self, event: &Record) -> Result<bool> {
         let Record { time_ns, severity, controller, text, .. } = event;

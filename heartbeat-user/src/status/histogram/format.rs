@@ -215,12 +215,12 @@ mod tests {
         #[test]
         fn as_json_and_as_a_log_nothing_is_lost(values in proptest::collection::vec(0..1u64 << 36, 0..200)) {
             let before = snapshot(&values);
-            let document: Histograms = serde_json::from_str(&Format::Json.render(&[before.clone()]).unwrap()).unwrap();
+            let document: Histograms = serde_json::from_str(&Format::Json.render(std::slice::from_ref(&before)).unwrap()).unwrap();
             let after = Snapshot::try_from(&document.histograms[0]).unwrap();
             prop_assert_eq!(&after.counts, &before.counts);
             prop_assert_eq!((after.max_ns, after.name), (before.max_ns, before.name.clone()));
 
-            let text = Format::Hlog.render(&[before.clone()]).unwrap();
+            let text = Format::Hlog.render(std::slice::from_ref(&before)).unwrap();
             let entries: Vec<_> = IntervalLogIterator::new(text.as_bytes()).filter_map(|entry| match entry.unwrap() {
                 LogEntry::Interval(interval) => Some((interval.tag().unwrap().as_str().to_owned(), interval.encoded_histogram().to_owned())),
                 _ => None,
