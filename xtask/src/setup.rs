@@ -25,7 +25,7 @@ const OLDEST_BPF_LINKER: (u32, u32) = (0, 13);
 /// What rustc and bpf-linker are tried on. BPF comes without a built `core`, so the program brings its own.
 const TRIAL: &str = r#"
 #![feature(no_core, lang_items)]
-#![allow(internal_features)]
+#![expect(internal_features, reason = "it has no core")]
 #![no_core]
 #![no_main]
 #[lang = "pointee_sized"]

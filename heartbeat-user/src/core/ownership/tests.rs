@@ -1,0 +1,243 @@
+use super::*;
+
+const G0: GroupIndex = GroupIndex(0);
+const G1: GroupIndex = GroupIndex(1);
+const NOW: Nanos = Nanos(1_000_000_000);
+
+const GOOD: Facts = Facts {
+    peer_good: true,
+    peer_dead: false,
+    peer_leaving: false,
+    peer_owned: 0,
+    peer_term: 0,
+    wants: 0,
+    heeded: false,
+    peer_wants: 0,
+    granted: 0,
+    granted_for: Reason::WeFailed,
+    wants_for: Reason::PeerFailed,
+    maintenance: false,
+    kept: 0,
+    same_groups: true,
+    guard: Guard::Clear,
+};
+const DEAD: Facts = Facts { peer_good: false, peer_dead: true, ..GOOD };
+const SILENT: Facts = Facts { peer_good: false, ..GOOD };
+
+/// Controller a; group 0 is at home here, group 1 there.
+fn a(owned: u64, term: u64) -> Ownership {
+    Ownership::new(Node::A, &[Node::A, Node::B], owned, term, Nanos(0))
+}
+
+fn steps(o: &mut Ownership, facts: Facts) -> Vec<Step> {
+    let mut steps = Vec::new();
+    o.decide(NOW, &facts, |s| steps.push(s));
+    steps
+}
+
+#[test]
+fn an_unheld_group_is_claimed_by_its_home_only() {
+    let mut o = a(0, 0);
+    assert_eq!(steps(&mut o, GOOD), [Step::Acquire(G0, Reason::Home)]);
+    assert_eq!((o.owned(), o.held(), o.term()), (1, 0, 1));
+    assert!(o.acquired(G0));
+    assert_eq!((o.owned(), o.held()), (1, 1));
+    assert_eq!(steps(&mut o, GOOD), []);
+}
+
+#[test]
+fn a_group_that_the_peer_holds_stays_there() {
+    assert_eq!(steps(&mut a(0, 0), Facts { peer_owned: 1, ..GOOD }), []);
+}
+
+#[test]
+fn nothing_is_claimed_while_listening_or_while_the_peer_is_neither_good_nor_dead() {
+    let mut o = Ownership::new(Node::A, &[Node::A], 0, 0, NOW.after(Nanos(1)));
+    assert_eq!(steps(&mut o, GOOD), []);
+    assert_eq!(steps(&mut o, DEAD), []);
+    assert_eq!(o.deadline(NOW), NOW.after(Nanos(1)));
+    assert_eq!(steps(&mut a(0, 0), SILENT), []);
+}
+
+#[test]
+fn the_survivor_claims_everything_beyond_the_highest_term_seen() {
+    let mut o = a(1, 3);
+    o.see_term(9);
+    assert_eq!(steps(&mut o, DEAD), [Step::Acquire(G1, Reason::PeerDead)]);
+    assert_eq!(o.term(), 10);
+}
+
+#[test]
+fn an_isolated_controller_claims_nothing_and_says_so_once() {
+    let mut o = a(0, 0);
+    let facts = Facts { guard: Guard::Objects(Withheld::Isolated), ..DEAD };
+    assert_eq!(steps(&mut o, facts), [Step::Withhold(Withheld::Isolated)]);
+    assert_eq!(steps(&mut o, facts), []);
+    assert_eq!(o.withheld(), Some(Withheld::Isolated));
+    assert_eq!(steps(&mut o, DEAD).len(), 2);
+}
+
+#[test]
+fn while_a_guard_has_not_answered_nothing_is_claimed_nor_said() {
+    let mut o = a(0, 0);
+    assert_eq!(steps(&mut o, Facts { guard: Guard::Asking, ..DEAD }), []);
+    assert_eq!(o.withheld(), None);
+}
+
+#[test]
+fn in_maintenance_nothing_moves_whatever_happens_and_that_is_said_where_something_would() {
+    let mut o = a(1, 1);
+    for facts in [GOOD, Facts { granted: 1, peer_wants: 1, ..GOOD }, Facts { wants: 2, heeded: true, ..GOOD }] {
+        assert_eq!(steps(&mut o, Facts { maintenance: true, ..facts }), []);
+    }
+    let dead = Facts { maintenance: true, ..DEAD };
+    assert_eq!(steps(&mut o, dead), [Step::Withhold(Withheld::Maintenance)]);
+    o.stop();
+    assert_eq!(steps(&mut o, dead), [Step::Release(G0, Reason::Stopping)], "but who is stopped lets go");
+}
+
+#[test]
+fn what_a_leaving_peer_could_not_let_go_of_is_not_claimed() {
+    let mut o = a(0, 0);
+    let facts = Facts { peer_leaving: true, kept: 2, ..DEAD };
+    let expected = [Step::Acquire(G0, Reason::PeerLeft), Step::Withhold(Withheld::Kept)];
+    assert_eq!(steps(&mut o, facts), expected);
+    assert_eq!(steps(&mut o, facts), []);
+}
+
+#[test]
+fn a_group_that_could_not_be_let_go_of_is_kept_until_the_wish_is_withdrawn_and_a_while_has_passed() {
+    let mut o = a(1, 1);
+    let granted = Facts { granted: 1, peer_wants: 1, ..GOOD };
+    assert_eq!(steps(&mut o, granted), [Step::Release(G0, Reason::WeFailed)]);
+    assert!(o.release_failed(NOW, G0) && o.held() == 1 && o.kept() == 1);
+    let at = |o: &mut Ownership, after: Nanos, facts: &Facts| {
+        let mut steps = Vec::new();
+        o.decide(NOW.after(after), facts, |s| steps.push(s));
+        steps
+    };
+    assert_eq!(at(&mut o, KEEP, &granted), [], "it still wishes");
+    assert_eq!(at(&mut o, Nanos(1), &GOOD), []);
+    assert_eq!(at(&mut o, Nanos(2), &granted), [], "too early");
+    assert_eq!(at(&mut o, KEEP, &GOOD), []);
+    assert_eq!(at(&mut o, KEEP, &granted), [Step::Release(G0, Reason::WeFailed)]);
+    assert!(o.release_failed(NOW, G0));
+    o.stop();
+    assert_eq!(at(&mut o, Nanos(3), &GOOD), [], "nor is it tried again at the end");
+}
+
+#[test]
+fn what_its_home_does_not_take_is_left_lying_for_the_other_unless_it_failed_there_too() {
+    let mut o = a(1, 1);
+    steps(&mut o, GOOD);
+    assert_eq!((o.left_lying(NOW), o.left_lying(NOW.after(UNHELD))), (0, 2));
+    assert_eq!(o.deadline(NOW), NOW.after(UNHELD));
+    steps(&mut o, Facts { peer_owned: 2, ..GOOD });
+    assert_eq!(o.left_lying(NOW.after(UNHELD)), 0);
+}
+
+#[test]
+fn a_leaving_peer_hands_over_what_it_has_released_and_no_more() {
+    let mut o = a(1, 1);
+    assert_eq!(steps(&mut o, Facts { peer_leaving: true, peer_owned: 2, ..GOOD }), []);
+    let left = Facts { peer_leaving: true, ..GOOD };
+    assert_eq!(steps(&mut o, left), [Step::Acquire(G1, Reason::PeerLeft)]);
+}
+
+#[test]
+fn what_is_wished_for_is_claimed_once_the_peer_knows_of_the_wish_and_holds_it_no_more() {
+    let wish = Facts { wants: 2, ..GOOD };
+    assert_eq!(steps(&mut a(1, 1), wish), [], "it may claim its home's group before it hears of the wish");
+    assert_eq!(steps(&mut a(1, 1), Facts { heeded: true, peer_owned: 2, ..wish }), [], "not released yet");
+    let claimed = steps(&mut a(1, 1), Facts { heeded: true, ..wish });
+    assert_eq!(claimed, [Step::Acquire(G1, Reason::PeerFailed)]);
+    assert_eq!(steps(&mut a(1, 1), Facts { heeded: true, peer_wants: 2, ..wish }), [], "and not where both wish");
+}
+
+#[test]
+fn a_wish_is_granted_by_a_failed_holder_only_and_its_home_does_not_take_the_group_back() {
+    let wished = Facts { peer_wants: 1, ..GOOD };
+    assert_eq!(steps(&mut a(1, 1), wished), []);
+    let mut failed = a(1, 1);
+    let facts = Facts { granted: 1, ..wished };
+    assert_eq!(steps(&mut failed, facts), [Step::Release(G0, Reason::WeFailed)]);
+    assert!(failed.released(G0));
+    assert_eq!(steps(&mut failed, facts), []);
+    assert_eq!(steps(&mut failed, GOOD), [Step::Acquire(G0, Reason::Home)], "unless the peer wishes no more");
+}
+
+#[test]
+fn of_two_holders_the_higher_term_keeps_it() {
+    let both = Facts { peer_owned: 1, peer_term: 5, ..GOOD };
+    let mut lower = a(1, 4);
+    assert_eq!(steps(&mut lower, both), [Step::Dual(G0, Node::B), Step::Release(G0, Reason::PeerHasPrecedence)]);
+    assert!(lower.released(G0));
+    assert_eq!(lower.owned(), 0);
+    let mut higher = a(1, 6);
+    assert_eq!(steps(&mut higher, both), [Step::Dual(G0, Node::A)]);
+    assert_eq!(steps(&mut higher, both), [], "said once");
+}
+
+#[test]
+fn on_equal_terms_home_keeps_it_on_both_sides() {
+    for (group, home) in [(1, Node::A), (2, Node::B)] {
+        let both = Facts { peer_owned: group, peer_term: 5, ..GOOD };
+        let released = |o: &mut Ownership| steps(o, both).iter().any(|s| matches!(s, Step::Release(..)));
+        let b = &mut Ownership::new(Node::B, &[Node::A, Node::B], group, 5, Nanos(0));
+        assert_eq!(released(&mut a(group, 5)), home == Node::B);
+        assert_eq!(released(b), home == Node::A);
+    }
+}
+
+#[test]
+fn nothing_new_is_claimed_while_both_hold_something() {
+    let mut o = Ownership::new(Node::A, &[Node::A, Node::A], 2, 5, Nanos(0));
+    assert_eq!(steps(&mut o, Facts { peer_owned: 2, peer_term: 5, ..GOOD }), [Step::Dual(G1, Node::A)]);
+    assert_eq!(steps(&mut o, GOOD), [Step::Acquire(G0, Reason::Home)]);
+}
+
+#[test]
+fn with_other_groups_on_the_other_side_nothing_moves_until_it_is_dead() {
+    let differ = Facts { same_groups: false, peer_owned: 3, peer_term: 99, ..GOOD };
+    assert_eq!(steps(&mut a(0, 0), differ), []);
+    assert_eq!(steps(&mut a(1, 0), differ), [], "and nothing is given up");
+    assert_eq!(steps(&mut a(0, 0), Facts { same_groups: false, ..DEAD }).len(), 2);
+}
+
+#[test]
+fn a_group_none_of_whose_addresses_could_be_added_rests_a_second() {
+    let mut o = a(0, 0);
+    steps(&mut o, GOOD);
+    assert!(o.acquire_failed(NOW, G0));
+    assert_eq!((o.owned(), steps(&mut o, GOOD)), (0, vec![]));
+    assert_eq!(o.deadline(NOW), NOW.after(REST));
+    let mut again = Vec::new();
+    o.decide(NOW.after(REST), &GOOD, |s| again.push(s));
+    assert_eq!(again, [Step::Acquire(G0, Reason::Home)]);
+}
+
+#[test]
+fn stopping_releases_all_and_claims_nothing() {
+    let mut o = a(1, 1);
+    o.stop();
+    assert_eq!(steps(&mut o, DEAD), [Step::Release(G0, Reason::Stopping)]);
+    assert!(o.owned() == 1 && o.released(G0) && o.owned() == 0);
+    assert_eq!(steps(&mut o, DEAD), []);
+}
+
+#[test]
+fn stopping_while_acquiring_releases_once_the_addresses_are_in_place() {
+    let mut o = a(0, 0);
+    steps(&mut o, GOOD);
+    o.stop();
+    assert_eq!(steps(&mut o, GOOD), []);
+    assert!(o.acquired(G0));
+    assert_eq!(steps(&mut o, GOOD), [Step::Release(G0, Reason::Stopping)]);
+}
+
+#[test]
+fn answers_that_nobody_asked_for_change_nothing() {
+    let mut o = a(0, 0);
+    assert!(!o.acquired(G0) && !o.released(G0) && !o.acquire_failed(NOW, GroupIndex(63)));
+    assert_eq!(o.owned(), 0);
+}
