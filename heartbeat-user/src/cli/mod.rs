@@ -4,6 +4,7 @@ pub mod check;
 pub mod client;
 pub mod completions;
 pub mod events;
+pub mod explain;
 pub mod histogram;
 pub mod keygen;
 pub mod order;
@@ -41,6 +42,7 @@ pub enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
     Events(events::EventsArgs),
+    Explain(explain::ExplainArgs),
     Histogram(histogram::HistogramArgs),
     Takeover(order::TakeoverArgs),
     Release(order::ReleaseArgs),
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => return status::run(&args),
         Command::Events(args) => events::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Histogram(args) => histogram::run(&args),
         Command::Takeover(args) => order::takeover(&args),
         Command::Release(args) => order::release(&args),

@@ -1,0 +1,352 @@
+//! `heartbeat explain`: what the last fault was, on what evidence, and what followed. From events alone.
+
+use super::client;
+use crate::status::{Record, Severity, server::Events};
+use anyhow::{Context as _, Result, bail};
+use comfy_table::{Table, presets::NOTHING};
+use serde_json::Value;
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{Read as _, Write as _, stdin, stdout},
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
+
+/// Explain the last verdict: what failed, on what evidence, what followed
+///
+/// Everything that is said comes from the agent's events; an earlier moment is explained by an event's id.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// As of this event, by its id (`heartbeat events --json`); default: now
+    id: Option<u64>,
+    /// Read the events from a file, one JSON object a line; `-`: from standard input
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// The agent's runtime directory
+    #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
+    runtime_dir: PathBuf,
+}
+
+/// Prints the explanation.
+///
+/// # Errors
+/// No agent answers, the file cannot be read or has no events, or there is no event of this id.
+pub fn run(args: &ExplainArgs) -> Result<()> {
+    let mut events = match &args.from {
+        Some(file) => read(file)?,
+        None => {
+            let text = client::get(&args.runtime_dir, "/v1/events?severity=info&limit=4096")?;
+            serde_json::from_str::<Events>(&text).context("not events that this version understands")?.events
+        }
+    };
+    if let Some(id) = args.id {
+        if !events.iter().any(|event| event.id == id) {
+            bail!("there is no event {id}; `heartbeat events --json` shows their ids");
+        }
+        events.retain(|event| event.id <= id);
+    }
+    // Whoever closed the pipe has seen enough.
+    let _ = stdout().lock().write_all(explain(&events).as_bytes());
+    Ok(())
+}
+
+fn read(file: &PathBuf) -> Result<Vec<Record>> {
+    let text = if file.as_os_str() == "-" {
+        let mut text = String::new();
+        stdin().lock().read_to_string(&mut text).context("standard input")?;
+        text
+    } else {
+        fs::read_to_string(file).with_context(|| format!("{}", file.display()))?
+    };
+    // An agent's output has other lines, too.
+    let events: Vec<_> = text.lines().filter_map(|line| serde_json::from_str::<Record>(line).ok()).collect();
+    if events.is_empty() {
+        bail!("{}: no events; right would be one JSON object a line, as the agent writes them", file.display());
+    }
+    Ok(events)
+}
+
+/// What is to be done about a fault.
+struct Finding {
+    what: String,
+    todo: String,
+}
+
+/// The state that the events end in, explained.
+fn explain(events: &[Record]) -> String {
+    // A new life of the agent finds everything anew.
+    let begin = events.iter().rposition(|event| event.event == "ready").unwrap_or(0);
+    let events = &events[begin..];
+    let findings = findings(events);
+    let mut text = String::new();
+    let mut line = |line: &str| writeln!(text, "{line}").expect("a String takes all text");
+    if findings.is_empty() {
+        line("Nothing is wrong: no fault stands.");
+        return text;
+    }
+    line("What is wrong");
+    for Finding { what, .. } in &findings {
+        line(&format!("  {what}"));
+    }
+    let facts: Vec<_> = standing(events, "fault_placed", "fault_gone").collect();
+    if !facts.is_empty() {
+        line("\nEvidence");
+        line(&evidence(&facts, events.iter().rfind(|event| event.event == "judged")));
+    }
+    line("\nWhat follows");
+    for event in follows(events) {
+        let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(event.time_ns));
+        line(&format!("  {time}  {}", event.text));
+    }
+    line("\nWhat to do");
+    for Finding { todo, .. } in &findings {
+        line(&format!("  {todo}"));
+    }
+    text
+}
+
+/// The last event of that name for each channel, where none of the other name came after it.
+fn standing<'a>(events: &'a [Record], begins: &'a str, ends: &'a str) -> impl Iterator<Item = &'a Record> {
+    events
+        .iter()
+        .enumerate()
+        .filter(move |(i, event)| {
+            let later =
+                |other: &&Record| (other.event == begins || other.event == ends) && other.channel == event.channel;
+            event.event == begins && events[i + 1..].iter().find(later).is_none()
+        })
+        .map(|(_, event)| event)
+}
+
+/// The last of these, whichever it is.
+fn last<'a>(events: &'a [Record], names: &[&str]) -> Option<&'a Record> {
+    events.iter().rfind(|event| names.contains(&event.event.as_str()))
+}
+
+fn findings(events: &[Record]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut find = |what: String, todo: String| findings.push(Finding { what, todo });
+    let here = events.first().map_or("a", |event| event.controller.as_str());
+    let there = if here == "a" { "b" } else { "a" };
+    let gone: Vec<_> = standing(events, "interface_gone", "interface_back").collect();
+    let unplugged: Vec<_> = standing(events, "carrier_lost", "carrier_found").collect();
+    let peer = last(events, &["peer_dead", "peer_left", "peer_good"]);
+    match peer {
+        Some(event) if event.event == "peer_dead" => {
+            let channels = standing(events, "channel_bad", "channel_good").count();
+            if !event.evidence.get("stalled_ns").is_none_or(Value::is_null) {
+                find(
+                    format!("the agent of controller {there} stands still; its host answers"),
+                    format!(
+                        "see what holds up the agent on controller {there}: its load, its journal, `systemctl status heartbeat`"
+                    ),
+                );
+            } else if channels > 0 && unplugged.len() + gone.len() >= channels {
+                find(
+                    format!("all ports or cables of controller {here}: none of its interfaces has a carrier"),
+                    format!("check the cables and switches of controller {here}: it is cut off"),
+                );
+            } else {
+                find(
+                    format!("controller {there} is down, or all that joins it with {here} is: {}", event.text),
+                    format!("see whether controller {there} has power and runs"),
+                );
+            }
+        }
+        Some(event) if event.event == "peer_left" => find(
+            format!("the agent of controller {there} was stopped"),
+            format!("start it again when that is over: systemctl start heartbeat on controller {there}"),
+        ),
+        _ => {}
+    }
+    let alive = peer.is_some_and(|event| event.event == "peer_good");
+    let mut placed = Vec::new();
+    for event in standing(events, "fault_placed", "fault_gone") {
+        let channel = event.channel.as_deref().unwrap_or("?");
+        placed.push(event.channel.clone());
+        let port = |on: &str| {
+            (
+                format!("{channel}: the port or cable of controller {on}"),
+                format!("check the cable, the interface and the switch port of {channel} at controller {on}"),
+            )
+        };
+        let (what, todo) = match event.evidence.get("place").and_then(Value::as_str).unwrap_or_default() {
+            "local_port_or_cable" if gone.iter().any(|gone| gone.channel == event.channel) => (
+                format!("{channel}: the interface of controller {here} is gone"),
+                format!("bring the interface of {channel} back on controller {here}: its driver, its name"),
+            ),
+            "local_port_or_cable" => port(here),
+            "remote_port_or_cable" => port(there),
+            "network" => (
+                format!("{channel}: the network itself: it answers to neither controller"),
+                format!("check the switch of {channel}, and whoever is probed in it"),
+            ),
+            "one_way_to_us" => (
+                format!("{channel}: one way: {there} hears {here}, {here} does not hear {there}"),
+                format!("check filters and the receiving side of {channel} at controller {here}"),
+            ),
+            "one_way_to_peer" => (
+                format!("{channel}: one way: {here} hears {there}, {there} does not hear {here}"),
+                format!("check filters and the receiving side of {channel} at controller {there}"),
+            ),
+            _ => (
+                format!("{channel}: the path between the controllers: its network answers to both"),
+                format!("check what joins the two ends of {channel}: trunks, filters"),
+            ),
+        };
+        find(what, todo);
+    }
+    for event in
+        standing(events, "channel_bad", "channel_good").filter(|event| alive && !placed.contains(&event.channel))
+    {
+        let channel = event.channel.as_deref().unwrap_or("?");
+        let cause = match (
+            gone.iter().any(|g| g.channel == event.channel),
+            unplugged.iter().any(|u| u.channel == event.channel),
+        ) {
+            (true, _) => format!("the interface of controller {here} is gone"),
+            (_, true) => format!("no carrier at controller {here}: its port, the cable, or the other end"),
+            _ => "silent, its network is not judged".to_owned(),
+        };
+        find(format!("{channel}: {cause}"), format!("check the cable of {channel} at both ends"));
+    }
+    let failing = events.iter().enumerate().filter(|(i, event)| {
+        let check = |event: &Record| event.evidence.get("check").cloned();
+        let later = |other: &Record| other.event == "check_changed" && check(other) == check(event);
+        event.event == "check_changed"
+            && event.evidence.get("healthy") == Some(&Value::Bool(false))
+            && !events[i + 1..].iter().any(later)
+    });
+    for (_, event) in failing {
+        let check = event.evidence.get("check").and_then(Value::as_str).unwrap_or("?");
+        find(
+            format!("health check {check} of controller {here}: {}", event.text),
+            format!("run the command of check {check} on controller {here} by hand"),
+        );
+    }
+    findings
+}
+
+/// What came of it, after the last time that everything was well.
+fn follows(events: &[Record]) -> Vec<&Record> {
+    /// So many, the last ones.
+    const SHOWN: usize = 8;
+    let names = [
+        "judged",
+        "group_acquiring",
+        "group_acquired",
+        "group_releasing",
+        "group_released",
+        "takeover_withheld",
+        "analysis_given_up",
+        "dual_ownership",
+        "still_answered",
+        "peer_dead",
+    ];
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| {
+            names.contains(&event.event.as_str()) && (event.event != "judged" || event.severity > Severity::Info)
+        })
+        .collect();
+    told[told.len().saturating_sub(SHOWN)..].to_vec()
+}
+
+/// Side by side: what either controller found.
+fn evidence(facts: &[&Record], judged: Option<&Record>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(["", "this side", "that side"]);
+    let said = |value: Option<&Value>, yes: &str, no: &str| match value {
+        Some(Value::Bool(true)) => yes.to_owned(),
+        Some(Value::Bool(false)) => no.to_owned(),
+        _ => "-".to_owned(),
+    };
+    for event in facts {
+        let fact = |name: &str| event.evidence.get("facts").and_then(|facts| facts.get(name));
+        let side = |hears, answers| {
+            format!("{}, network {}", said(fact(hears), "hears", "deaf"), said(fact(answers), "answers", "silent"))
+        };
+        let carrier = said(fact("carrier"), "carrier", "no carrier");
+        table.add_row([
+            event.channel.clone().unwrap_or_default(),
+            format!("{carrier}, {}", side("heard", "operational")),
+            side("peer_hears", "peer_operational"),
+        ]);
+    }
+    if let Some(evidence) = judged.and_then(|judged| judged.evidence.get("evidence")) {
+        for (name, key) in [("quality of service", "qos"), ("duties", "duties")] {
+            let of =
+                |side: &str| evidence.get(side).and_then(|side| side.get(key)).map_or("-".into(), Value::to_string);
+            table.add_row([name.to_owned(), of("local"), of("remote")]);
+        }
+    }
+    table.trim_fmt().lines().map(|line| format!("  {line}\n")).collect::<String>().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events of controller a, in this order.
+    fn events(lines: &[&str]) -> Vec<Record> {
+        let record = |(i, line): (usize, &&str)| {
+            let mut value: Value = serde_json::from_str(line).unwrap();
+            let defaults = serde_json::json!({
+                "time_ns": i, "monotonic_ns": i, "id": i, "severity": "warning", "controller": "a", "text": "so it was"
+            });
+            for (key, default) in defaults.as_object().unwrap() {
+                value.as_object_mut().unwrap().entry(key).or_insert(default.clone());
+            }
+            serde_json::from_value(value).unwrap()
+        };
+        lines.iter().enumerate().map(record).collect()
+    }
+
+    const READY: &str = r#"{"event": "ready"}"#;
+    const GOOD: &str = r#"{"event": "peer_good"}"#;
+    const BAD: &str = r#"{"event": "channel_bad", "channel": "net1", "silent_ns": 300000000}"#;
+    const PLACED: &str = r#"{"event": "fault_placed", "channel": "net1", "place": "remote_port_or_cable",
+        "facts": {"carrier": true, "heard": false, "peer_hears": false, "operational": true, "peer_operational": false}}"#;
+    const JUDGED: &str = r#"{"event": "judged", "severity": "critical", "verdict": "fail_remote",
+        "evidence": {"local": {"qos": 200, "duties": 0}, "remote": {"qos": 100, "duties": 50}}}"#;
+    const ACQUIRED: &str = r#"{"event": "group_acquired", "group": "storage-b", "text": "storage-b is held here"}"#;
+
+    #[test]
+    fn a_placed_fault_is_named_with_its_side_its_evidence_and_what_followed() {
+        let text = explain(&events(&[READY, GOOD, BAD, PLACED, JUDGED, ACQUIRED]));
+        for words in [
+            "net1: the port or cable of controller b\n",
+            "carrier, deaf, network answers",
+            "deaf, network silent",
+            "storage-b is held here",
+            "check the cable, the interface and the switch port of net1 at controller b",
+        ] {
+            assert!(text.contains(words), "no {words:?} in:\n{text}");
+        }
+        assert_eq!(text.matches("net1: ").count(), 1, "a placed fault is not told twice:\n{text}");
+        assert!(
+            text.lines()
+                .any(|line| line.contains("quality of service") && line.contains("200") && line.contains("100"))
+        );
+    }
+
+    #[test]
+    fn what_was_mended_and_what_an_earlier_life_saw_is_no_fault() {
+        let gone = r#"{"event": "fault_gone", "channel": "net1"}"#;
+        let good = r#"{"event": "channel_good", "channel": "net1"}"#;
+        let text = explain(&events(&[READY, GOOD, BAD, PLACED, gone, good]));
+        assert_eq!(text, "Nothing is wrong: no fault stands.\n");
+        assert_eq!(explain(&events(&[READY, BAD, PLACED, READY, GOOD])), text);
+    }
+
+    #[test]
+    fn a_dead_peer_is_told_from_a_stalled_one_and_from_our_own_isolation() {
+        let dead = r#"{"event": "peer_dead", "silent_ns": 300000000, "stalled_ns": null}"#;
+        let stalled = r#"{"event": "peer_dead", "silent_ns": 300000000, "stalled_ns": 400000000}"#;
+        let carrier = r#"{"event": "carrier_lost", "channel": "net1"}"#;
+        assert!(explain(&events(&[READY, GOOD, BAD, dead])).contains("controller b is down"));
+        assert!(explain(&events(&[READY, GOOD, BAD, stalled])).contains("the agent of controller b stands still"));
+        assert!(explain(&events(&[READY, GOOD, carrier, BAD, dead])).contains("all ports or cables of controller a"));
+    }
+}
