@@ -29,6 +29,8 @@ enum Subject {
     Cost,
     /// Start and reload
     Start,
+    /// What those who ask cost the pulse thread
+    Load,
 }
 
 impl Subject {
@@ -39,6 +41,7 @@ impl Subject {
             Self::Takeover => "takeover",
             Self::Cost => "cost",
             Self::Start => "start",
+            Self::Load => "load",
         }
     }
 }
@@ -57,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if wanted(&Subject::Xdp) {
         shell::run(shell::cargo().args(["bench", "--quiet", "--workspace", "--bench", "xdp"]))?;
     }
-    let in_lab = [Subject::Overshoot, Subject::Takeover, Subject::Cost, Subject::Start];
+    let in_lab = [Subject::Overshoot, Subject::Takeover, Subject::Cost, Subject::Start, Subject::Load];
     let names: Vec<_> = in_lab.into_iter().filter(|subject| wanted(subject)).map(Subject::name).collect();
     if names.is_empty() {
         return Ok(());

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod cost;
+mod load;
 mod overshoot;
 mod start;
 mod table;
@@ -24,8 +25,13 @@ const SOON: Duration = Duration::from_secs(30);
 /// How long a verdict or a takeover may take before the trial counts as disturbed.
 const AT_ONCE: Duration = Duration::from_secs(2);
 type Section = fn(Trials) -> Result<()>;
-const SECTIONS: [(&str, Section); 4] =
-    [("overshoot", overshoot::run), ("takeover", takeover::run), ("cost", cost::run), ("start", start::run)];
+const SECTIONS: [(&str, Section); 5] = [
+    ("overshoot", overshoot::run),
+    ("takeover", takeover::run),
+    ("cost", cost::run),
+    ("start", start::run),
+    ("load", load::run),
+];
 
 /// How much is to be measured.
 #[derive(Debug, Clone, Copy)]
