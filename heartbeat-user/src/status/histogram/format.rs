@@ -1,6 +1,6 @@
 //! How histograms are written down: for people, for plotters, for other programs.
 
-use super::{Document, Format, Histograms, Snapshot, empty};
+use super::{Document, Format, Histograms, Snapshot, empty, plot::plot};
 use crate::core::Nanos;
 use anyhow::{Result, anyhow, ensure};
 use hdrhistogram::{
@@ -23,13 +23,14 @@ impl Format {
             Self::Text | Self::Hgrm | Self::Hlog => "text/plain; charset=utf-8",
             Self::Csv => "text/csv; charset=utf-8",
             Self::Json => "application/json",
+            Self::Svg => "image/svg+xml",
         }
     }
 
     /// These histograms, so written.
     ///
     /// # Errors
-    /// A percentile distribution is of one histogram: of several there is none.
+    /// A percentile distribution is of one histogram, a plot of up to eight.
     pub fn render(self, snapshots: &[Snapshot]) -> Result<String> {
         Ok(match self {
             Self::Text => match snapshots {
@@ -44,6 +45,7 @@ impl Format {
             },
             Self::Hlog => log(snapshots)?,
             Self::Csv => csv(snapshots),
+            Self::Svg => plot(snapshots)?,
             Self::Json => {
                 let histograms = snapshots.iter().map(Document::from).collect();
                 serde_json::to_string_pretty(&Histograms { age_ms: 0.0, histograms })? + "\n"
@@ -195,7 +197,7 @@ mod tests {
     #[test]
     fn an_empty_histogram_is_written_in_every_format() {
         let all = [snapshot(&[])];
-        for format in [Format::Text, Format::Hgrm, Format::Hlog, Format::Csv, Format::Json] {
+        for format in [Format::Text, Format::Hgrm, Format::Hlog, Format::Csv, Format::Json, Format::Svg] {
             let text = format.render(&all).unwrap();
             assert!(!text.is_empty() && !text.contains("NaN") && !text.contains("inf"), "{text}");
         }

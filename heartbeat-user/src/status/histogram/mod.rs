@@ -3,6 +3,7 @@
 mod durations;
 mod format;
 mod json;
+mod plot;
 mod set;
 
 pub use durations::{Durations, empty, to_hdr};
@@ -93,4 +94,6 @@ pub enum Format {
     Csv,
     /// All of it
     Json,
+    /// A plot, of up to eight
+    Svg,
 }

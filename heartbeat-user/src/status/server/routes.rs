@@ -356,7 +356,7 @@ async fn histogram(
     Path(name): Path<String>,
     query: std::result::Result<Query<HistogramAsked>, QueryRejection>,
 ) -> Result<Response> {
-    let HistogramAsked { since, format } = asked(query, "?since=start|reset&format=text|hgrm|hlog|csv|json")?;
+    let HistogramAsked { since, format } = asked(query, "?since=start|reset&format=text|hgrm|hlog|csv|json|svg")?;
     let all = context.histograms.take(&context.facts, since);
     let known = || all.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
     let Some(found) = all.iter().find(|snapshot| snapshot.name == name) else {
