@@ -59,6 +59,22 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// For the tests: a Python with another implementation of HdrHistogram, which reads what ours writes.
+pub(crate) fn python() -> Result<PathBuf> {
+    const READER: &str = "hdrhistogram==0.10.*";
+    let folder = repository().join("target/tools/python");
+    let python = folder.join("bin/python3");
+    let has_reader =
+        || Command::new(&python).args(["-c", "import hdrh.log"]).output().is_ok_and(|o| o.status.success());
+    if !has_reader() {
+        step(&format!("bringing {READER} for the tests"));
+        shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
+            .context("the tests need Python with venv. Type:\n    apt-get install python3-venv")?;
+        shell::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", READER]))?;
+    }
+    Ok(python)
+}
+
 /// The toolchain of `rust-toolchain.toml`, which also compiled this program.
 struct Toolchain {
     release: String,

@@ -29,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         "some tests make their interfaces with `ip`, which is not there. Type:\n    apt-get install iproute2"
     );
     setup::run()?;
+    let python = setup::python()?;
     // The agent too, since the tests in the lab run it.
     shell::run(cargo("build").args(["--bins", "--tests"]))?;
 
@@ -39,7 +40,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         cargo("test")
             .args(["--test", "*", "--no-fail-fast", "--", "--test-threads=1"])
             .args(&options.arguments)
-            .env("HEARTBEAT_BIN", shell::release_folder()?.join("heartbeat")),
+            .env("HEARTBEAT_BIN", shell::release_folder()?.join("heartbeat"))
+            .env("HEARTBEAT_PYTHON", python),
     )?;
     let failed = [unit, examples, lab].into_iter().find(|&status| status != 0);
     Ok(failed.map_or(ExitCode::SUCCESS, ExitCode::from))

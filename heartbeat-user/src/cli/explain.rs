@@ -7,9 +7,8 @@ use comfy_table::{Table, presets::NOTHING};
 use serde_json::Value;
 use std::{
     fmt::Write as _,
-    fs,
-    io::{Read as _, Write as _, stdin, stdout},
-    path::PathBuf,
+    io::{Write as _, stdout},
+    path::{Path, PathBuf},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -51,14 +50,8 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
     Ok(())
 }
 
-fn read(file: &PathBuf) -> Result<Vec<Record>> {
-    let text = if file.as_os_str() == "-" {
-        let mut text = String::new();
-        stdin().lock().read_to_string(&mut text).context("standard input")?;
-        text
-    } else {
-        fs::read_to_string(file).with_context(|| format!("{}", file.display()))?
-    };
+fn read(file: &Path) -> Result<Vec<Record>> {
+    let text = super::read(file)?;
     // An agent's output has other lines, too.
     let events: Vec<_> = text.lines().filter_map(|line| serde_json::from_str::<Record>(line).ok()).collect();
     if events.is_empty() {
@@ -95,7 +88,11 @@ fn explain(events: &[Record]) -> String {
         line(&evidence(&facts, events.iter().rfind(|event| event.event == "judged")));
     }
     line("\nWhat follows");
-    for event in follows(events) {
+    let follows = follows(events);
+    if follows.is_empty() {
+        line("  nothing moves");
+    }
+    for event in follows {
         let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(event.time_ns));
         line(&format!("  {time}  {}", event.text));
     }
@@ -211,14 +208,7 @@ fn findings(events: &[Record]) -> Vec<Finding> {
         };
         find(format!("{channel}: {cause}"), format!("check the cable of {channel} at both ends"));
     }
-    let failing = events.iter().enumerate().filter(|(i, event)| {
-        let check = |event: &Record| event.evidence.get("check").cloned();
-        let later = |other: &Record| other.event == "check_changed" && check(other) == check(event);
-        event.event == "check_changed"
-            && event.evidence.get("healthy") == Some(&Value::Bool(false))
-            && !events[i + 1..].iter().any(later)
-    });
-    for (_, event) in failing {
+    for event in failing(events) {
         let check = event.evidence.get("check").and_then(Value::as_str).unwrap_or("?");
         find(
             format!("health check {check} of controller {here}: {}", event.text),
@@ -228,11 +218,11 @@ fn findings(events: &[Record]) -> Vec<Finding> {
     findings
 }
 
-/// What came of it, after the last time that everything was well.
+/// What came of it, since the first of the faults that still stand.
 fn follows(events: &[Record]) -> Vec<&Record> {
     /// So many, the last ones.
     const SHOWN: usize = 8;
-    let names = [
+    let told = [
         "judged",
         "group_acquiring",
         "group_acquired",
@@ -244,13 +234,35 @@ fn follows(events: &[Record]) -> Vec<&Record> {
         "still_answered",
         "peer_dead",
     ];
-    let told: Vec<_> = events
-        .iter()
-        .filter(|event| {
-            names.contains(&event.event.as_str()) && (event.event != "judged" || event.severity > Severity::Info)
-        })
-        .collect();
+    let faults = [
+        ("channel_bad", "channel_good"),
+        ("carrier_lost", "carrier_found"),
+        ("interface_gone", "interface_back"),
+        ("fault_placed", "fault_gone"),
+        ("peer_left", "peer_good"),
+    ];
+    let began = faults.into_iter().flat_map(|(begins, ends)| standing(events, begins, ends)).chain(failing(events));
+    let began = began.map(|event| event.id).min().unwrap_or(0);
+    let worth = |event: &&Record| {
+        told.contains(&event.event.as_str()) && (event.event != "judged" || event.severity > Severity::Info)
+    };
+    let told: Vec<_> = events.iter().filter(|event| event.id >= began).filter(worth).collect();
     told[told.len().saturating_sub(SHOWN)..].to_vec()
+}
+
+/// The last result of each health check that fails.
+fn failing(events: &[Record]) -> impl Iterator<Item = &Record> {
+    let of_check = |event: &Record| event.evidence.get("check").cloned();
+    events
+        .iter()
+        .enumerate()
+        .filter(move |(i, event)| {
+            let later = |other: &Record| other.event == "check_changed" && of_check(other) == of_check(event);
+            event.event == "check_changed"
+                && event.evidence.get("healthy") == Some(&Value::Bool(false))
+                && !events[i + 1..].iter().any(later)
+        })
+        .map(|(_, event)| event)
 }
 
 /// Side by side: what either controller found.
@@ -324,6 +336,9 @@ mod tests {
         ] {
             assert!(text.contains(words), "no {words:?} in:\n{text}");
         }
+        let before = r#"{"event": "group_acquired", "group": "storage-a", "text": "held before"}"#;
+        let later = explain(&events(&[READY, GOOD, before, BAD, PLACED]));
+        assert!(later.contains("nothing moves") && !later.contains("held before"), "{later}");
         assert_eq!(text.matches("net1: ").count(), 1, "a placed fault is not told twice:\n{text}");
         assert!(
             text.lines()

@@ -21,8 +21,11 @@ pub struct HistogramArgs {
     /// Since the agent's start, or since the last reset
     #[arg(long, value_enum, default_value = "start")]
     since: From,
+    /// Instead of the agent's, those of a file that `--format json` wrote; `-`: of standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "since")]
+    from: Option<PathBuf>,
     /// Count anew from now on, for `--since reset`
-    #[arg(long, conflicts_with_all = ["name", "format", "since"])]
+    #[arg(long, conflicts_with_all = ["name", "format", "since", "from"])]
     reset: bool,
     /// The agent's runtime directory
     #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
@@ -42,7 +45,7 @@ enum From {
 /// # Errors
 /// No agent answers, or there is none of this name.
 pub fn run(args: &HistogramArgs) -> Result<()> {
-    let HistogramArgs { name, format, since, reset, runtime_dir } = args;
+    let HistogramArgs { name, format, since, from, reset, runtime_dir } = args;
     if *reset {
         return client::post(runtime_dir, "/v1/histograms/reset");
     }
@@ -50,8 +53,12 @@ pub fn run(args: &HistogramArgs) -> Result<()> {
         From::Start => "start",
         From::Reset => "reset",
     };
-    let text = client::get(runtime_dir, &format!("/v1/histograms?since={since}"))?;
-    let all: Histograms = serde_json::from_str(&text).context("not histograms that this version understands")?;
+    let (text, whose) = match from {
+        Some(file) => (super::read(file)?, file.display().to_string()),
+        None => (client::get(runtime_dir, &format!("/v1/histograms?since={since}"))?, "the agent".into()),
+    };
+    let all: Histograms = serde_json::from_str(&text)
+        .with_context(|| format!("{whose}: not histograms that this version understands"))?;
     let mut snapshots = all.histograms.iter().map(Snapshot::try_from).collect::<Result<Vec<_>>>()?;
     if let Some(name) = name {
         let known: Vec<_> = snapshots.iter().map(|s| s.name.clone()).collect();

@@ -11,8 +11,14 @@ pub mod order;
 pub mod run;
 pub mod status;
 
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{
+    fs::File,
+    io::{Read, stdin},
+    path::Path,
+    process::ExitCode,
+};
 
 /// Where an agent keeps its lock and its API's socket, unless told otherwise.
 pub const RUNTIME_DIR: &str = "/run/heartbeat";
@@ -77,4 +83,18 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The text of a file that a command is given; of standard input where it is `-`.
+fn read(file: &Path) -> Result<String> {
+    /// In bytes.
+    const MOST: u64 = 256 * 1024 * 1024;
+    let source: Box<dyn Read> = match file.as_os_str().as_encoded_bytes() {
+        b"-" => Box::new(stdin().lock()),
+        _ => Box::new(File::open(file).with_context(|| file.display().to_string())?),
+    };
+    let mut text = String::new();
+    source.take(MOST + 1).read_to_string(&mut text).with_context(|| file.display().to_string())?;
+    ensure!(text.len() as u64 <= MOST, "{} has more than {MOST} bytes", file.display());
+    Ok(text)
 }

@@ -8,8 +8,8 @@ use anyhow::{Result, anyhow, ensure};
 use plotters::{
     coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged},
     prelude::{
-        ChartBuilder, Color as _, IntoDrawingArea as _, IntoFont as _, LineSeries, PathElement, RGBColor, SVGBackend, Text,
-        TextStyle,
+        ChartBuilder, Color as _, IntoDrawingArea as _, IntoFont as _, LineSeries, PathElement, RGBColor, SVGBackend,
+        Text, TextStyle,
     },
 };
 use std::{fmt::Write as _, ops::Range};
