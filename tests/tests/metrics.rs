@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{Config, Family, Lab, Node};
 use heartbeat_tests::pair::{SOON, running};
+use serde_json::{Value, json};
 
 /// What `promtool` with these arguments and that input says.
 fn promtool(arguments: &[&str], input: &str) -> (bool, String) {
@@ -36,8 +37,24 @@ fn scrape(lab: &Lab) -> String {
     text.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
+fn monitoring(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../heartbeat-user/monitoring").join(file)
+}
+
 fn rules() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../heartbeat-user/monitoring/alerts.yml")
+    monitoring("alerts.yml")
+}
+
+/// What the dashboard asks Prometheus, panel by panel.
+fn queries() -> Vec<(String, String)> {
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(monitoring("dashboard.json")).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let of_panel = panels.flat_map(|panel| {
+        let title = panel["title"].as_str().unwrap();
+        let targets = panel["targets"].as_array().unwrap().iter();
+        targets.map(move |target| (title.to_owned(), target["expr"].as_str().unwrap().to_owned()))
+    });
+    of_panel.collect()
 }
 
 /// Every `heartbeat_...` in a text, without what histograms add.
@@ -74,9 +91,12 @@ fn prometheus_reads_the_metrics_of_a_pair_that_is_well_and_of_one_that_is_not() 
             "what is wrong does not pass"
         );
         let there = names(&well);
-        let used = names(&fs::read_to_string(rules()).unwrap());
-        let absent: Vec<_> = used.difference(&there).collect();
-        assert!(absent.is_empty(), "the rules use {absent:?}, which nobody gives");
+        let asked = queries().into_iter().map(|(_, query)| query + "\n").collect::<String>();
+        for (who, text) in [("rules", fs::read_to_string(rules()).unwrap()), ("dashboard", asked)] {
+            let used = names(&text);
+            let absent: Vec<_> = used.difference(&there).collect();
+            assert!(absent.is_empty() && used.len() > 5, "the {who} use {absent:?}, which nobody gives");
+        }
     });
 }
 
@@ -84,4 +104,25 @@ fn prometheus_reads_the_metrics_of_a_pair_that_is_well_and_of_one_that_is_not() 
 fn the_alerting_rules_are_ones() {
     let (passes, said) = promtool(&["check", "rules", rules().to_str().unwrap()], "");
     assert!(passes && said.contains("13 rules found"), "{said}");
+}
+
+#[test]
+fn every_query_of_the_dashboard_is_one() {
+    let queries = queries();
+    assert!(queries.len() > 15);
+    let rules: Vec<_> = queries
+        .iter()
+        .enumerate()
+        .map(|(i, (_, query))| {
+            // What Grafana fills in.
+            let query = query.replace("$__rate_interval", "1m").replace("$instance", ".*");
+            json!({"record": format!("dashboard:{i}"), "expr": query})
+        })
+        .collect();
+    // JSON is YAML, too.
+    let file = std::env::temp_dir().join(format!("heartbeat-dashboard-{}.yml", std::process::id()));
+    fs::write(&file, json!({"groups": [{"name": "dashboard", "rules": rules}]}).to_string()).unwrap();
+    let (passes, said) = promtool(&["check", "rules", file.to_str().unwrap()], "");
+    fs::remove_file(&file).unwrap();
+    assert!(passes && said.contains(&format!("{} rules found", queries.len())), "{said}\n{queries:#?}");
 }
