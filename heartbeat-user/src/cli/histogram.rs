@@ -1,8 +1,8 @@
 //! `heartbeat histogram`: latencies, for people and for other programs.
 
 use super::client;
-use crate::status::histogram::{Format, Histograms, Snapshot};
-use anyhow::{Context as _, Result, bail};
+use crate::status::histogram::{Format, Histograms, Snapshot, select};
+use anyhow::{Context as _, Result};
 use std::{
     io::{Write as _, stdout},
     path::PathBuf,
@@ -61,13 +61,7 @@ pub fn run(args: &HistogramArgs) -> Result<()> {
         .with_context(|| format!("{whose}: not histograms that this version understands"))?;
     let mut snapshots = all.histograms.iter().map(Snapshot::try_from).collect::<Result<Vec<_>>>()?;
     if let Some(name) = name {
-        let known: Vec<_> = snapshots.iter().map(|s| s.name.clone()).collect();
-        snapshots.retain(|s| {
-            s.name == *name || s.name.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('/'))
-        });
-        if snapshots.is_empty() {
-            bail!("there is no histogram \"{name}\"; right would be one of: {}", known.join(", "));
-        }
+        snapshots = select(snapshots, name)?;
     }
     // Whoever closed the pipe has seen enough.
     let _ = stdout().lock().write_all(format.render(&snapshots)?.as_bytes());

@@ -32,6 +32,20 @@ pub struct Snapshot {
     pub max_ns: u64,
 }
 
+/// One by its name (`rtt/net1`), or all of a kind (`rtt`).
+///
+/// # Errors
+/// There is none; the message names those that there are.
+pub fn select(mut snapshots: Vec<Snapshot>, name: &str) -> anyhow::Result<Vec<Snapshot>> {
+    let fits = |s: &Snapshot| s.name == name || s.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+    if !snapshots.iter().any(fits) {
+        let known: Vec<_> = snapshots.iter().map(|s| s.name.as_str()).collect();
+        anyhow::bail!("there is no histogram \"{name}\"; right would be one of: {}", known.join(", "));
+    }
+    snapshots.retain(fits);
+    Ok(snapshots)
+}
+
 /// The answer to `GET /v1/histograms`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Histograms {

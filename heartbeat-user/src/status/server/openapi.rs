@@ -36,7 +36,7 @@ const REQUESTS: [(&str, &str, &str, Result<Answers, &str>); 16] = [
     (
         "get",
         "/v1/histograms/{name}",
-        "One of them, such as rtt/net1; ?since=start|reset&format=text|hgrm|hlog|csv|json|svg",
+        "One of them (rtt/net1), or all of a kind (rtt); ?since=start|reset&format=text|hgrm|hlog|csv|json|svg",
         Err("text/plain"),
     ),
     ("get", "/v1/settings", "Every key of the configuration, with its consequence", Err("text/plain")),

@@ -72,6 +72,7 @@ pub struct Events {
 /// `GET /healthz`
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Healthy {
+    age_ms: f64,
     healthy: bool,
 }
 
@@ -239,7 +240,7 @@ async fn healthy(State(context): Shared) -> Result<Json<Healthy>> {
     if age_ms > STALE_MS {
         return Err(Error(StatusCode::SERVICE_UNAVAILABLE, format!("the facts are {age_ms} ms old")));
     }
-    Ok(Json(Healthy { healthy: true }))
+    Ok(Json(Healthy { age_ms, healthy: true }))
 }
 
 async fn metrics(State(context): Shared) -> Result<Response> {
@@ -358,13 +359,9 @@ async fn histogram(
 ) -> Result<Response> {
     let HistogramAsked { since, format } = asked(query, "?since=start|reset&format=text|hgrm|hlog|csv|json|svg")?;
     let all = context.histograms.take(&context.facts, since);
-    let known = || all.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
-    let Some(found) = all.iter().find(|snapshot| snapshot.name == name) else {
-        let error = format!("there is no histogram {name:?}; right would be one of: {}", known());
-        return Err(Error(StatusCode::NOT_FOUND, error));
-    };
-    let text = format.render(std::slice::from_ref(found));
-    let text = text.map_err(|error| Error(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?;
+    let found = histogram::select(all, &name).map_err(|error| Error(StatusCode::NOT_FOUND, error.to_string()))?;
+    let text = format.render(&found);
+    let text = text.map_err(|error| Error(StatusCode::BAD_REQUEST, format!("{error:#}")))?;
     Ok(([(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
