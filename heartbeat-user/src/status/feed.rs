@@ -9,6 +9,8 @@ use tokio::sync::broadcast;
 
 /// Events kept.
 pub const RING: usize = 4_096;
+/// And so many bytes of them, as JSON: those with a command's output are long.
+const RING_BYTES: usize = 2 * 1024 * 1024;
 /// Verdicts, and what goes with them, kept beside the ring.
 pub const VERDICTS: usize = 64;
 /// What one listener may be behind; then it is told to read the ring.
@@ -32,6 +34,7 @@ pub struct Feed {
 #[derive(Default)]
 struct Kept {
     ring: VecDeque<Arc<Entry>>,
+    ring_bytes: usize,
     verdicts: VecDeque<Arc<Entry>>,
     last_id: u64,
     /// The newest event that is not in the ring any more.
@@ -119,12 +122,14 @@ impl Kept {
             }
             self.verdicts.push_back(Arc::clone(&entry));
         }
-        if self.ring.len() == RING
+        self.ring_bytes += entry.json.len();
+        self.ring.push_back(Arc::clone(&entry));
+        while (self.ring.len() > RING || self.ring_bytes > RING_BYTES)
             && let Some(oldest) = self.ring.pop_front()
         {
+            self.ring_bytes -= oldest.json.len();
             self.forgotten = oldest.record.id;
         }
-        self.ring.push_back(Arc::clone(&entry));
         entry
     }
 }
@@ -178,6 +183,18 @@ mod tests {
         assert!(feed.since(Some(2), Severity::Info, 1).1);
         assert!(!feed.since(Some(3), Severity::Info, 1).1);
         assert_eq!(feed.since(Some(0), Severity::Info, usize::MAX).0.len(), RING);
+    }
+
+    #[test]
+    fn long_events_are_fewer() {
+        let feed = Feed::default();
+        for time in 1..=1_000 {
+            let text = "x".repeat(4_000);
+            feed.publish(Record { text, ..record(time, Severity::Info, "command_ran") });
+        }
+        let (kept, lost) = feed.since(Some(0), Severity::Info, usize::MAX);
+        assert!((400..525).contains(&kept.len()) && lost, "{}", kept.len());
+        assert_eq!(kept[kept.len() - 1].record.id, 1_000);
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Usage {
 }
 
 /// VmRSS, VmHWM and RssAnon in MiB.
-fn memory(pid: u32) -> Result<(f64, f64, f64)> {
+pub(crate) fn memory(pid: u32) -> Result<(f64, f64, f64)> {
     let status = read(Path::new(&format!("/proc/{pid}")), "status")?;
     let mib = |name| field(&status, name).map(|kib| kib as f64 / 1024.0);
     Ok((mib("VmRSS")?, mib("VmHWM")?, mib("RssAnon")?))

@@ -12,10 +12,13 @@ use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
 use heartbeat_tests::pair::changes;
 use serde_json::Value;
 
+use super::cost::memory;
 use super::{SOON, Trials, pair, table};
 
 const HTTP: &str = "127.0.0.1:9694";
 const LISTENERS: usize = 500;
+/// What the ring has when they come; even, so that no maintenance is left.
+const EVENTS: usize = 2_000;
 /// Threads, each with one connection, and requests of each a second.
 const ASKERS: u32 = 4;
 const EACH: u32 = 250;
@@ -26,6 +29,13 @@ pub(crate) fn run(trials: Trials) -> Result<()> {
     let lab = pair(Options::default(), &config)?;
     let lasts = Duration::from_secs(if trials.quick { 5 } else { 60 });
 
+    // Something to tell: each order is an event, here and there.
+    let folder = lab.runtime_dir(Node::A);
+    for i in 0..EVENTS {
+        client::post(folder, &format!("/v1/maintenance/{}", if i % 2 == 0 { "on" } else { "off" }))?;
+    }
+    let pid = lab.pid(Node::A).context("a does not run")?;
+    let before = memory(pid)?;
     let mark = lab.mark(Node::A);
     let quiet = lateness(&lab, || {
         thread::sleep(lasts);
@@ -65,6 +75,8 @@ pub(crate) fn run(trials: Trials) -> Result<()> {
         &["ms", "n", "median", "p99", "p99.9", "max", ""],
         vec![line("nobody asks", &quiet), line("500 listeners, 1000 requests/s", &asked)],
     );
+    let (after, peak, _) = memory(pid)?;
+    println!("resident memory: {:.1} MiB before, {after:.1} MiB after, {peak:.1} MiB at most", before.0);
     println!(
         "answered: {answered} requests, {:.0} a second; askers that were turned away: {bad}; false verdicts: {}",
         answered as f64 / lasts.as_secs_f64(),

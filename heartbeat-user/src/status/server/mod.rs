@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use std::{
     net::TcpListener,
     os::unix::net::UnixListener,
@@ -38,6 +39,8 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
 const LONGEST_HEAD: usize = 16 * 1024;
+/// What the kernel keeps for one who does not read, in bytes: of itself it would keep megabytes.
+const SEND_BUFFER: usize = 64 * 1024;
 /// After a failed `accept`, as where the process has no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -145,7 +148,11 @@ async fn serve(context: Arc<World>, unix: UnixListener, tcp: Option<TcpListener>
         let places = Arc::new(Semaphore::new(MOST[1]));
         loop {
             match tcp.accept().await {
-                Ok((stream, _)) => connect(stream, Origin::Tcp, &router, &places),
+                Ok((stream, _)) => {
+                    // Where that cannot be had, the kernel's own limit holds.
+                    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+                    connect(stream, Origin::Tcp, &router, &places);
+                }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }

@@ -1,10 +1,7 @@
 //! Server-sent events: what happened, and the status each second and after each event.
 
-use super::{World, routes};
-use crate::status::{
-    Severity,
-    feed::{Entry, RING},
-};
+use super::World;
+use crate::status::{Severity, feed::Entry};
 use axum::{
     body::Body,
     http::{HeaderValue, header},
@@ -20,6 +17,8 @@ use tokio::{
 
 /// How often the status is told where nothing happens.
 const EVERY: Duration = Duration::from_secs(1);
+/// Events that one listener reads from the ring at a time.
+const AT_ONCE: usize = 32;
 /// Events that follow each other closer than this are followed by one status.
 const TOGETHER: Duration = Duration::from_millis(50);
 
@@ -50,7 +49,12 @@ fn status(context: &World) -> Bytes {
 }
 
 struct Listener {
-    backlog: VecDeque<Bytes>,
+    /// What is told first.
+    greeting: Option<Bytes>,
+    /// The ring may have what was not told yet.
+    behind: bool,
+    /// A few of those, oldest first: whoever does not read must not make us keep what the ring keeps anyway.
+    backlog: VecDeque<Arc<Entry>>,
     events: broadcast::Receiver<Arc<Entry>>,
     statuses: watch::Receiver<Bytes>,
     last: u64,
@@ -62,14 +66,15 @@ pub(super) fn listen(context: Arc<World>, since: Option<u64>) -> Response {
     let feed = &context.facts.feed;
     let (events, statuses) = (feed.listen(), context.statuses.subscribe());
     let newest = feed.since(None, Severity::Info, 1).0.last().map_or(0, |entry| entry.record.id);
-    let mut listener = Listener {
-        backlog: VecDeque::from([status(&context)]),
+    let listener = Listener {
+        greeting: Some(status(&context)),
+        behind: true,
+        backlog: VecDeque::new(),
         events,
         statuses,
         last: since.unwrap_or(newest),
         context: Arc::clone(&context),
     };
-    listener.catch_up();
     let messages = stream::unfold(listener, |mut listener| async move {
         let message = listener.next().await?;
         Some((Ok::<_, Infallible>(message), listener))
@@ -82,32 +87,29 @@ pub(super) fn listen(context: Arc<World>, since: Option<u64>) -> Response {
 }
 
 impl Listener {
-    /// What the ring has that was not told yet.
-    fn catch_up(&mut self) {
-        let (entries, lost) = self.context.facts.feed.since(Some(self.last), Severity::Info, RING);
-        if lost {
-            self.backlog.push_back(Bytes::from_static(b"event: lost\ndata: {}\n\n"));
-        }
-        for entry in entries {
-            self.last = entry.record.id;
-            self.backlog.push_back(message(&entry));
-        }
-    }
-
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(message) = self.backlog.pop_front() {
-                return Some(message);
+            if let Some(greeting) = self.greeting.take() {
+                return Some(greeting);
+            }
+            if let Some(entry) = self.backlog.pop_front() {
+                return Some(self.tell(&entry));
+            }
+            if self.behind {
+                let (entries, lost) = self.context.facts.feed.since(Some(self.last), Severity::Info, AT_ONCE);
+                self.behind = !entries.is_empty();
+                self.backlog.extend(entries);
+                if lost {
+                    return Some(Bytes::from_static(b"event: lost\ndata: {}\n\n"));
+                }
+                continue;
             }
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
-                    Ok(entry) if entry.record.id > self.last => {
-                        self.last = entry.record.id;
-                        return Some(message(&entry));
-                    }
+                    Ok(entry) if entry.record.id > self.last => return Some(self.tell(&entry)),
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => self.catch_up(),
+                    Err(RecvError::Lagged(_)) => self.behind = true,
                     Err(RecvError::Closed) => return None,
                 },
                 changed = self.statuses.changed() => {
@@ -117,10 +119,13 @@ impl Listener {
             }
         }
     }
+
+    fn tell(&mut self, entry: &Entry) -> Bytes {
+        self.last = entry.record.id;
+        message(entry)
+    }
 }
 
 fn message(entry: &Entry) -> Bytes {
     Bytes::from(format!("event: event\nid: {}\ndata: {}\n\n", entry.record.id, entry.json))
 }
-
-const _: () = assert!(routes::MOST_EVENTS <= RING);
