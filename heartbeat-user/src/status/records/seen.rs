@@ -111,10 +111,16 @@ impl State {
         Self { told: AtomicU64::new(0), lost: AtomicU64::new(0), held: AtomicBool::new(false), all }
     }
 
-    pub fn is_done(&self) -> bool {
+    /// The places that have not got everything yet.
+    pub fn behind(&self) -> impl Iterator<Item = &Arc<Seen>> {
         let told = self.told.load(Relaxed);
-        let places = self.all.iter().filter(|seen| seen.what != "histogram_log");
-        places.into_iter().all(|seen| seen.position.load(Relaxed) >= told || lock(&seen.why).is_some())
+        let takes_records = |seen: &&Arc<Seen>| seen.what != "histogram_log";
+        self.all.iter().filter(takes_records).filter(move |seen| seen.position.load(Relaxed) < told)
+    }
+
+    /// Whether there are none but those that do not work.
+    pub fn is_done(&self) -> bool {
+        self.behind().all(|seen| lock(&seen.why).is_some())
     }
 
     pub fn sinks(&self) -> Vec<Sink> {

@@ -188,9 +188,9 @@ mod tests {
                 "HEARTBEAT_CHANNEL=net1",
                 "HEARTBEAT_ID=9",
                 "HEARTBEAT_TIME_NS=7",
+                "HEARTBEAT_SILENT_NS=300",
                 "HEARTBEAT_ANSWERED=[\"net2\"]",
                 "HEARTBEAT_HOW=so",
-                "HEARTBEAT_SILENT_NS=300",
             ]
         );
     }

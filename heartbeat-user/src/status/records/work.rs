@@ -110,7 +110,9 @@ impl Work {
     pub async fn run(self) {
         let Self { mut items, mut orders, state, places, hook, mut log, damping, feed, left, done, last_id } = self;
         let mut backlog = Backlog::default();
-        feed.remember(left.clone());
+        if !left.is_empty() {
+            feed.remember(left.clone());
+        }
         for record in left {
             let json = serde_json::to_string(&record).unwrap_or_default();
             backlog.push(Item::Event(Arc::new(Entry { record, json })));
@@ -169,7 +171,7 @@ impl Work {
         tell.send_modify(|progress| progress.end = Some(restart));
         let all = async { while tasks.join_next().await.is_some() {} };
         if timeout(STOP, all).await.is_err() {
-            for seen in state.all.iter().filter(|seen| seen.position.load(Relaxed) < state.told.load(Relaxed)) {
+            for seen in state.behind() {
                 log::warn!("{}: the agent ends before everything is there", seen.name());
             }
         }
