@@ -1,7 +1,7 @@
 //! A file of lines that is rotated before it grows beyond a size, and never has half a line in its middle.
 
 use crate::config::Rotated;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -113,21 +113,13 @@ impl RotatedFile {
 
 /// All of it, or nothing.
 fn write(open: &mut Open, bytes: &[u8]) -> Result<()> {
-    match open.file.write(bytes) {
-        Ok(n) if n == bytes.len() => {
-            (open.len, open.torn) = (open.len + n as u64, false);
-            Ok(())
-        }
-        Ok(n) => {
-            // The disk is full, as a rule: what follows must begin on a line of its own, and nothing is gained by half of one.
-            open.file.set_len(open.len).with_context(|| format!("taking {n} bytes of half a line away"))?;
-            let rest = open.file.write(bytes);
-            let undone = rest.as_ref().is_ok_and(|n| *n > 0).then(|| open.file.set_len(open.len));
-            undone.transpose()?;
-            Err(rest.err().map_or_else(|| anyhow!("{n} of {} bytes could be written", bytes.len()), Into::into))
-        }
-        Err(error) => Err(error.into()),
+    if let Err(error) = open.file.write_all(bytes) {
+        // The disk is full, as a rule, and nothing is gained by half a line. Where it stays, what follows begins a new one.
+        open.file.set_len(open.len)?;
+        return Err(error.into());
     }
+    (open.len, open.torn) = (open.len + bytes.len() as u64, false);
+    Ok(())
 }
 
 fn is_torn(file: &File, len: u64) -> io::Result<bool> {

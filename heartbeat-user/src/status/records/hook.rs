@@ -37,6 +37,8 @@ pub struct Damping {
     runs: VecDeque<u64>,
     /// One run for all that was too much.
     summary: Option<Run>,
+    /// The newest of those, whether shown or not.
+    newest: Option<Record>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +92,7 @@ impl Damping {
             }
             return None;
         }
+        self.newest = None;
         let run = self.summary.take().or_else(|| self.waiting.pop_front())?;
         self.runs.push_back(now.0);
         Some(run)
@@ -116,12 +119,19 @@ impl Damping {
     /// What is still to be told when the agent ends, whatever the damping says: one run for all, then the last event.
     #[must_use]
     pub fn last(mut self) -> Vec<Run> {
-        let last = self.waiting.pop_back();
+        let mut last = self.waiting.pop_back();
         for run in self.waiting.drain(..).collect::<Vec<_>>() {
             self.add_to_summary(run);
         }
         for alike in std::mem::take(&mut self.alike).into_values() {
             alike.suppressed.into_iter().for_each(|run| self.add_to_summary(run));
+        }
+        if last.is_none()
+            && let Some((summary, newest)) = self.summary.as_mut().zip(self.newest)
+            && summary.record.id != newest.id
+        {
+            summary.suppressed -= 1;
+            last = Some(Run { record: newest, suppressed: 0 });
         }
         self.summary.into_iter().chain(last).collect()
     }
@@ -146,6 +156,9 @@ impl Damping {
 
     /// Of what was too much, the newest of the worst is shown.
     fn add_to_summary(&mut self, run: Run) {
+        if self.newest.as_ref().is_none_or(|newest| newest.id < run.record.id) {
+            self.newest = Some(run.record.clone());
+        }
         self.summary = Some(match self.summary.take() {
             None => run,
             Some(before) => {
@@ -268,5 +281,14 @@ mod tests {
         let kept: Damping = serde_json::from_str(&serde_json::to_string(&damping).unwrap()).unwrap();
         let told: Vec<_> = kept.last().into_iter().map(|run| (run.record.id, run.suppressed)).collect();
         assert_eq!(told, [(3, 2), (5, 0)]);
+        // Also where there were too many in this minute.
+        let mut damping = Damping::default();
+        for id in 1..=12 {
+            damping.take(S(0), DAMPING, &record(id, &format!("event {id}"), Severity::Warning));
+        }
+        damping.take(S(0), DAMPING, &record(13, "stopped", Severity::Notice));
+        assert_eq!(due(&mut damping, S(0)).len(), 10);
+        let told: Vec<_> = damping.last().into_iter().map(|run| (run.record.id, run.suppressed)).collect();
+        assert_eq!(told, [(12, 1), (13, 0)]);
     }
 }
