@@ -20,7 +20,12 @@ use crate::{
     takeover::{Done, Order},
 };
 use anyhow::{Context, Result, anyhow, bail};
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::unix::AsyncFd,
     signal::unix::{SignalKind, signal},
@@ -33,6 +38,9 @@ use tokio::{
 const LOOK: Duration = Duration::from_secs(1);
 /// The same where they are about to end.
 const LOOK_ENDING: Duration = Duration::from_millis(1);
+
+/// Who has not taken what was told before a restart by then gets it from the next life.
+const SLOW: Duration = Duration::from_millis(200);
 
 /// Runs until the pulse thread has ended.
 pub(super) async fn run(options: &Options, journal: Journal, parts: Parts) -> Result<Ended> {
@@ -84,6 +92,8 @@ enum Job {
 /// How far a restart is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Restart {
+    /// The operator's command for events ends, and what was told gets where it belongs; nothing else has changed yet.
+    RecordsHold(Instant),
     TakeoverEnds,
     PulseEnds,
 }
@@ -133,6 +143,11 @@ impl Control<'_> {
 
     fn stop(&mut self) -> Result<()> {
         self.ending = true;
+        if matches!(self.restart, Some(Restart::RecordsHold(_))) {
+            self.restart = None;
+            self.ended = Ended::Stopped;
+            self.journal.records.go_on();
+        }
         if self.restart.is_some() {
             // There may be nobody any more to release in order: this life ends as planned, and no other follows.
             self.ended = Ended::Stopped;
@@ -166,8 +181,8 @@ impl Control<'_> {
             Ok(()) => {
                 self.ended = Ended::Restart;
                 self.journal.control(&ControlEvent::Restarting);
-                (self.ending, self.restart) = (true, Some(Restart::TakeoverEnds));
-                let _ = self.parts.orders.try_send(Order::Stop);
+                self.journal.records.hold();
+                (self.ending, self.restart) = (true, Some(Restart::RecordsHold(Instant::now())));
                 Ok(())
             }
             Err(error) => {
@@ -180,6 +195,14 @@ impl Control<'_> {
     /// The takeover thread ends first: the kernel takes some 10 ms to close packet sockets, and the peer is to hear us
     /// meanwhile. What the pulse thread orders in that time, the next life finds in the agent's cell.
     fn go_on_restarting(&mut self) -> Result<()> {
+        let records = &self.journal.records;
+        if let Some(Restart::RecordsHold(since)) = self.restart
+            && records.is_held()
+            && (records.is_done() || since.elapsed() > SLOW)
+        {
+            self.restart = Some(Restart::TakeoverEnds);
+            let _ = self.parts.orders.try_send(Order::Stop);
+        }
         if self.restart == Some(Restart::TakeoverEnds) && self.parts.takeover.is_finished() {
             self.restart = Some(Restart::PulseEnds);
             self.command(Command::Restart)?;
@@ -472,6 +495,7 @@ impl Control<'_> {
             }
             journal.control(&ControlEvent::Stopped);
         }
+        journal.records.end(ended == Ended::Restart);
         drop(lock);
         Ok(ended)
     }

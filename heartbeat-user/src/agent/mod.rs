@@ -1,7 +1,8 @@
-//! The agent: the only place where core meets the rest. Three threads:
+//! The agent: the only place where core meets the rest. Four threads:
 //! - *pulse* (SCHED_FIFO): sends, drains, judges; drives the core;
 //! - *takeover* (SCHED_FIFO, one below): adds, removes and announces addresses;
-//! - *control* (tokio, this one): attaches the XDP program, writes events, answers for the status, takes signals.
+//! - *control* (tokio, this one): attaches the XDP program, tells events, answers for the status, takes signals;
+//! - *records* (tokio): brings events to where they go, and waits there for whoever is slow.
 
 mod api;
 mod control;
@@ -13,7 +14,7 @@ mod shared;
 use crate::{
     config::Config,
     core::Node,
-    status::{Journal, Names, Output},
+    status::{Journal, Names, Output, feed::Feed, records::Records},
 };
 use anyhow::Result;
 use std::{path::PathBuf, sync::Arc};
@@ -45,9 +46,16 @@ pub enum Ended {
 /// # Errors
 /// What keeps it from starting, with what would be right; or that a thread of it died, after everything was released.
 pub fn run(options: &Options) -> Result<Ended> {
-    let names = Names::new(&options.config, options.node);
-    let journal = Journal { names, output: Output::new(), feed: Arc::default() };
-    journal.output.take_log_records();
+    let Options { config, node, runtime_dir, .. } = options;
+    let (output, feed) = (Output::new(), Arc::<Feed>::default());
+    let records = Records::start(config, *node, runtime_dir, output, &feed)?;
+    let journal = Journal { names: Names::new(config, *node), output, records: records.clone(), feed };
+    let ended = live(options, journal);
+    records.end(matches!(ended, Ok(Ended::Restart)));
+    ended
+}
+
+fn live(options: &Options, journal: Journal) -> Result<Ended> {
     let parts = setup::prepare(options, &journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(control::run(options, journal, parts))

@@ -170,7 +170,9 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         tables: Arc::clone(&tables),
         modes: Mutex::new(modes),
         feed: Arc::clone(&journal.feed),
+        records: journal.records.clone(),
     });
+    journal.records.measure(&facts, adopted.maps);
 
     let (commands, commands_in) = bounded(COMMANDS);
     let (orders, orders_in) = bounded(COMMANDS);

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use crate::config::host::hostname;
-use crate::config::{Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, parse_node, show};
+use crate::config::{
+    Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, check_folders, parse_node, show,
+};
 use crate::core::{Nanos, Node};
 use anyhow::{Result, anyhow};
 use comfy_table::Table;
@@ -84,7 +86,7 @@ fn report(
     if let Some((node, host)) = place {
         problems.extend(host.problems(config, node).iter().map(HostProblem::to_string));
     }
-    problems.extend(check_commands(config).iter().map(HostProblem::to_string));
+    problems.extend(check_commands(config).iter().chain(&check_folders(config)).map(HostProblem::to_string));
     (text, problems)
 }
 

@@ -1,4 +1,4 @@
-//! The operator's own commands: hooks of groups, `[fence]`, `[[check]]`.
+//! The operator's own commands: hooks of groups and of events, `[fence]`, `[[check]]`.
 
 use super::error::{Fault, Report};
 use super::table::{Table, called};
@@ -18,7 +18,7 @@ const fn ms(n: u64) -> Nanos {
 }
 
 /// A command, in words; `None` where it is absent or wrong.
-fn command(table: &Table<'_>, report: &mut Report<'_>, key: &str) -> Option<Vec<String>> {
+pub(super) fn command(table: &Table<'_>, report: &mut Report<'_>, key: &str) -> Option<Vec<String>> {
     if !table.has(key) {
         return None;
     }
@@ -51,7 +51,9 @@ impl Config {
             .checks
             .iter()
             .map(|check| (format!("check \"{}\": command", check.name), &check.command[..], check.timeout));
-        fence.chain(checks).chain(hooks)
+        let on_event = self.events.on_event.iter();
+        let on_event = on_event.map(|hook| ("events.on_event".to_owned(), &hook.command[..], hook.timeout));
+        fence.chain(checks).chain(on_event).chain(hooks)
     }
 }
 

@@ -142,6 +142,16 @@ pub enum HostProblem {
         /// Its mode.
         mode: u32,
     },
+    /// The folder of a file that is to be written is not there.
+    #[error("{key} = {path:?}: its folder: {reason}; right would be `mkdir -p {}`", path.parent().unwrap_or(path).display())]
+    FolderMissing {
+        /// The key that names the file.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        reason: nix::Error,
+    },
 }
 
 /// What is wrong with a serial line's device.
@@ -193,6 +203,21 @@ pub fn check_commands(config: &Config) -> Vec<HostProblem> {
         }
     };
     config.commands().filter_map(problem).collect()
+}
+
+/// The files of `config` that could not be written, for their folders are not there. An agent runs all the same.
+#[must_use]
+pub fn check_folders(config: &Config) -> Vec<HostProblem> {
+    let files = [("events.file", &config.events.file), ("histograms.log", &config.histograms.log)];
+    let problem = |(key, path): (_, PathBuf)| {
+        let reason = match std::fs::metadata(path.parent()?) {
+            Ok(folder) if folder.is_dir() => return None,
+            Ok(_) => nix::Error::ENOTDIR,
+            Err(error) => nix::Error::from_raw(error.raw_os_error().unwrap_or_default()),
+        };
+        Some(HostProblem::FolderMissing { key, path, reason })
+    };
+    files.into_iter().filter_map(|(key, file)| problem((key, file.as_ref()?.path.clone()))).collect()
 }
 
 /// A host's interfaces, each with its addresses and their prefix lengths.

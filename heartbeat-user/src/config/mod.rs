@@ -10,6 +10,7 @@ mod error;
 pub mod host;
 pub mod key;
 mod profiles;
+mod records;
 mod sections;
 mod table;
 #[cfg(test)]
@@ -17,9 +18,10 @@ mod tests;
 mod topology;
 
 pub use error::{ConfigError, Fault, Problem, Problems};
-pub use host::{Host, HostProblem, check_commands, check_host};
+pub use host::{Host, HostProblem, check_commands, check_folders, check_host};
 pub use key::{KeyError, PairKeys};
 pub use profiles::{Overrides, Profile, show};
+pub use records::{Events, Histograms, OnEvent, Rotated, SystemLog};
 
 pub use crate::dataplane::{SerialLine, XdpPreference};
 
@@ -66,6 +68,10 @@ pub struct Config {
     pub checks: Vec<Check>,
     /// Who may ask, and where.
     pub api: Api,
+    /// Where events go.
+    pub events: Events,
+    /// Where latencies go.
+    pub histograms: Histograms,
     /// The channels: 1 to 64, each at the place that its index says.
     pub channels: Vec<Channel>,
     /// The groups: at most 64, each at the place that its index says.
@@ -324,8 +330,20 @@ impl Config {
     }
 
     fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let known =
-            ["pair", "controller", "timing", "dataplane", "judging", "api", "fence", "check", "channel", "group"];
+        let known = [
+            "pair",
+            "controller",
+            "timing",
+            "dataplane",
+            "judging",
+            "api",
+            "events",
+            "histograms",
+            "fence",
+            "check",
+            "channel",
+            "group",
+        ];
         let root = Table::open(report, String::new(), 0, root, &known);
         let pair = sections::pair(&root, report);
         let hostnames = sections::hostnames(&root, report);
@@ -333,10 +351,26 @@ impl Config {
         let dataplane = sections::dataplane(&root, report);
         let judging = sections::judging(&root, report, &timing);
         let api = sections::api(&root, report);
+        let events = records::events(&root, report);
+        let histograms = records::histograms(&root, report);
         let fence = commands::fence(&root, report);
         let checks = commands::checks(&root, report);
         let (channels, groups) = topology::read(&root, report)?;
-        Some(Self { pair: pair?, hostnames, timing, profile, dataplane, judging, api, fence, checks, channels, groups })
+        Some(Self {
+            pair: pair?,
+            hostnames,
+            timing,
+            profile,
+            dataplane,
+            judging,
+            api,
+            events,
+            histograms,
+            fence,
+            checks,
+            channels,
+            groups,
+        })
     }
 
     /// Which controller this host is: `flag`, where given; otherwise the one whose name is `hostname`, in full or, where

@@ -1,6 +1,6 @@
 //! What the threads leave for whoever asks, so that nobody ever has to ask them.
 
-use super::{feed::Feed, histogram::Durations};
+use super::{feed::Feed, histogram::Durations, records::Records};
 use crate::{
     config::Config,
     core::{ChannelView, Nanos, Node, PeerState, Verdict, Withheld},
@@ -106,6 +106,8 @@ pub struct Facts {
     pub modes: Mutex<Vec<Option<XdpMode>>>,
     /// What happened.
     pub feed: Arc<Feed>,
+    /// Where that goes.
+    pub records: Records,
 }
 
 impl Facts {
@@ -118,6 +120,6 @@ impl Facts {
     /// Events that were lost for want of room.
     #[must_use]
     pub fn events_lost(&self) -> u64 {
-        self.shared.events_lost.load(Relaxed)
+        self.shared.events_lost.load(Relaxed) + self.records.lost()
     }
 }

@@ -62,14 +62,38 @@ impl Feed {
         entry
     }
 
-    /// Takes what an earlier life of the agent told, oldest first; its ids stay.
+    /// What comes from now on comes after that id, of an earlier life, whose events may follow by [`Self::remember`].
+    pub fn go_on_after(&self, id: u64) {
+        let mut kept = self.kept();
+        kept.last_id = kept.last_id.max(id);
+        kept.forgotten = kept.forgotten.max(id);
+    }
+
+    /// Takes what earlier lives told, oldest first; its ids stay. Those that are not older than what is here are left out.
     pub fn remember(&self, records: impl IntoIterator<Item = Record>) {
         let mut kept = self.kept();
+        let oldest = kept.ring.front().map_or(u64::MAX, |entry| entry.record.id);
+        let mut earlier: Vec<Record> = Vec::new();
         for record in records {
-            if record.id > kept.last_id {
-                kept.last_id = record.id;
-                kept.keep(record);
+            if record.id < oldest && earlier.last().is_none_or(|before| before.id < record.id) {
+                earlier.push(record);
             }
+        }
+        let room = RING - kept.ring.len();
+        let surplus = earlier.len().saturating_sub(room);
+        // Where there are as many as can be, there were more.
+        kept.forgotten = match (surplus, earlier.first()) {
+            (0, Some(first)) if earlier.len() == room => first.id - 1,
+            (0, _) => 0,
+            (surplus, _) => earlier[surplus - 1].id,
+        };
+        kept.last_id = kept.last_id.max(earlier.last().map_or(0, |record| record.id));
+        for record in earlier.into_iter().skip(surplus).rev() {
+            let entry = entry(record);
+            if is_verdict(&entry.record.event) && kept.verdicts.len() < VERDICTS {
+                kept.verdicts.push_front(Arc::clone(&entry));
+            }
+            kept.ring.push_front(entry);
         }
     }
 
@@ -114,8 +138,7 @@ impl Feed {
 
 impl Kept {
     fn keep(&mut self, record: Record) -> Arc<Entry> {
-        let json = serde_json::to_string(&record).unwrap_or_default();
-        let entry = Arc::new(Entry { record, json });
+        let entry = entry(record);
         if is_verdict(&entry.record.event) {
             if self.verdicts.len() == VERDICTS {
                 self.verdicts.pop_front();
@@ -132,6 +155,11 @@ impl Kept {
         }
         entry
     }
+}
+
+fn entry(record: Record) -> Arc<Entry> {
+    let json = serde_json::to_string(&record).unwrap_or_default();
+    Arc::new(Entry { record, json })
 }
 
 fn is_verdict(event: &str) -> bool {
@@ -217,5 +245,27 @@ mod tests {
         feed.publish(record(2, Severity::Info, "y"));
         assert_eq!(ids(&feed.since(None, Severity::Info, 10).0), [7, 8, 9]);
         assert_eq!(feed.counts().values().sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn what_is_remembered_late_comes_before_what_happened_meanwhile() {
+        let feed = Feed::default();
+        feed.go_on_after(9);
+        feed.publish(record(2, Severity::Info, "y"));
+        assert!(feed.since(Some(8), Severity::Info, 10).1, "they may be there, and are not known yet");
+        feed.remember([7, 8, 9, 10].map(|id| Record { id, ..record(id, Severity::Warning, "judged") }));
+        assert_eq!(ids(&feed.since(None, Severity::Info, 10).0), [7, 8, 9, 10]);
+        assert_eq!(ids(&feed.verdicts()), [7, 8, 9]);
+        assert!(!feed.since(Some(1), Severity::Info, 10).1);
+    }
+
+    #[test]
+    fn of_what_is_remembered_the_oldest_have_no_room() {
+        let feed = Feed::default();
+        feed.publish(record(10_000, Severity::Info, "y"));
+        feed.remember((1..=RING as u64).map(|id| Record { id, ..record(id, Severity::Info, "x") }));
+        let (all, lost) = feed.since(Some(0), Severity::Info, usize::MAX);
+        assert_eq!((all.len(), all[0].record.id, lost), (RING, 2, true));
+        assert!(!feed.since(Some(1), Severity::Info, 1).1);
     }
 }

@@ -4,7 +4,8 @@
 
 use super::{
     Record,
-    feed::{Entry, Feed},
+    feed::Feed,
+    records::{Item, Line, Records},
     telling::{Names, Tell},
 };
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     dataplane::clock,
 };
 use log::{Level, LevelFilter, Log, Metadata};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
@@ -20,7 +22,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-/// Writes the lines.
+/// How lines are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     human: bool,
@@ -33,26 +35,41 @@ impl Output {
         Self { human: std::io::stdout().is_terminal() }
     }
 
-    /// Makes log records of this process, and of the kernel program, come out the same way.
-    pub fn take_log_records(self) {
-        if log::set_boxed_logger(Box::new(self)).is_ok() {
+    /// Makes log records of this process, and of the kernel program, go where events go.
+    pub fn take_log_records(self, records: Records) {
+        if log::set_boxed_logger(Box::new(Logger { output: self, records })).is_ok() {
             log::set_max_level(LevelFilter::Info);
         }
     }
 
-    /// One event.
-    pub fn event(self, entry: &Entry) {
-        let Record { time_ns, severity, event, text, .. } = &entry.record;
-        if self.human {
-            self.line(&format!("{} {:<8} {event:<18} {text}", time(*time_ns), severity.name()));
-        } else {
-            self.line(&entry.json);
+    /// As one line, without its end.
+    #[must_use]
+    pub fn written(self, item: &Item) -> String {
+        match item {
+            Item::Event(entry) if self.human => {
+                let Record { time_ns, severity, event, text, .. } = &entry.record;
+                format!("{} {:<8} {event:<18} {text}", time(*time_ns), severity.name())
+            }
+            Item::Event(entry) => entry.json.clone(),
+            Item::Line(line) => {
+                let Line { level, time_ns, message } = &**line;
+                let level = level.as_str().to_lowercase();
+                match self.human {
+                    true => format!("{} {level:<18} {message}", time(*time_ns)),
+                    false => json!({"level": level, "time_ns": time_ns, "message": message}).to_string(),
+                }
+            }
         }
     }
 
-    fn line(self, line: &str) {
-        // Nobody reads any more: that is no reason to stop guarding.
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    /// Straight to standard output, when nobody else does it any more; not where nobody reads.
+    fn write(self, item: &Item) {
+        const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let stdout = std::io::stdout();
+        let mut room = [PollFd::new(&stdout, PollFlags::OUT)];
+        if matches!(poll(&mut room, Some(&PATIENCE)), Ok(1..)) {
+            let _ = writeln!(stdout.lock(), "{}", self.written(item));
+        }
     }
 }
 
@@ -62,7 +79,13 @@ impl Default for Output {
     }
 }
 
-impl Log for Output {
+/// Takes log records.
+struct Logger {
+    output: Output,
+    records: Records,
+}
+
+impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= Level::Info
     }
@@ -71,12 +94,10 @@ impl Log for Output {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let time_ns = clock::realtime_ns();
-        let level = record.level().as_str().to_lowercase();
-        if self.human {
-            self.line(&format!("{} {level:<18} {}", time(time_ns), record.args()));
-        } else {
-            self.line(&json!({"level": level, "time_ns": time_ns, "message": record.args().to_string()}).to_string());
+        let (level, time_ns, message) = (record.level(), clock::realtime_ns(), record.args().to_string());
+        let line = Item::Line(Arc::new(Line { level, time_ns, message }));
+        if let Err(line) = self.records.tell(line) {
+            self.output.write(&line);
         }
     }
 
@@ -138,8 +159,10 @@ pub enum ControlEvent {
 pub struct Journal {
     /// The names behind indices.
     pub names: Names,
-    /// Standard output.
+    /// How lines are written.
     pub output: Output,
+    /// Where they go.
+    pub records: Records,
     /// Whoever asks or listens.
     pub feed: Arc<Feed>,
 }
@@ -168,6 +191,8 @@ impl Journal {
         let monotonic_ns = monotonic.0;
         let record =
             Record { event: name, time_ns, monotonic_ns, id: 0, severity, controller, channel, group, text, evidence };
-        self.output.event(&self.feed.publish(record));
+        if let Err(event) = self.records.tell(Item::Event(self.feed.publish(record))) {
+            self.output.write(&event);
+        }
     }
 }

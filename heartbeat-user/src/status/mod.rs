@@ -6,6 +6,7 @@ pub mod histogram;
 mod log;
 mod metrics;
 mod record;
+pub mod records;
 mod report;
 pub mod server;
 mod telling;

@@ -1,6 +1,6 @@
 //! The status (P1 to P3): what the agent knows now, as one JSON document.
 
-use super::{Facts, View, histogram::to_hdr};
+use super::{Facts, View, histogram::to_hdr, records::Sink};
 use crate::{
     config::Config,
     core::{ChannelState, Link, Nanos, Node, PeerState, Verdict, Withheld},
@@ -73,6 +73,9 @@ pub struct Status {
     /// How late the pulse thread came to its appointments.
     pub lateness: Distribution,
     pub events_lost: u64,
+    /// Where events and latencies go, and whether that works.
+    #[serde(default)]
+    pub sinks: Vec<Sink>,
     /// What follows from all that, in one line.
     pub verdict: String,
 }
@@ -212,6 +215,7 @@ impl Status {
             groups: config.groups.iter().map(|g| group(config, node, view, g)).collect(),
             lateness: Distribution::new(&lateness.to_hdr(), Some(lateness.max())),
             events_lost: facts.events_lost(),
+            sinks: facts.records.sinks(),
             channels,
         }
     }

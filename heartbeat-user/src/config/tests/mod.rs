@@ -1,6 +1,7 @@
 //! What a configuration comes to, from text, from a file and on a host; and that no text can do harm.
 
 mod commands;
+mod records;
 mod refusals;
 
 use super::*;

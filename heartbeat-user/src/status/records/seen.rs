@@ -1,0 +1,129 @@
+//! How the places fare: for the status, and for whoever waits until everything is told.
+
+use super::lock;
+use crate::dataplane::clock;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+/// Who has not taken a record for so long does not work.
+const HANGS_NS: u64 = 2_000_000_000;
+
+/// A place where records go.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Sink {
+    /// `standard_output`, `event_file`, `system_log`, `on_event` or `histogram_log`.
+    pub what: String,
+    /// Where that is: a path, a command, `journal`, `syslog`.
+    pub target: String,
+    /// Whether the last attempt succeeded, and none hangs.
+    pub works: bool,
+    /// Records that did not get there and never will.
+    pub lost: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Why it does not work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// How one place fares.
+#[derive(Default)]
+pub struct Seen {
+    pub what: &'static str,
+    target: String,
+    /// How many were dealt with.
+    pub position: AtomicU64,
+    /// The id of the last event among them.
+    pub done: AtomicU64,
+    pub lost: AtomicU64,
+    failures: AtomicU64,
+    why: Mutex<Option<String>>,
+    /// Since when it has been at work, on CLOCK_MONOTONIC; 0 where it is not.
+    busy_since: AtomicU64,
+}
+
+impl Seen {
+    pub fn new(what: &'static str, target: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { what, target: target.into(), ..Self::default() })
+    }
+
+    pub fn begins(&self) {
+        self.busy_since.store(clock::monotonic().0.max(1), Relaxed);
+    }
+
+    pub fn ended(&self) {
+        self.busy_since.store(0, Relaxed);
+    }
+
+    /// An attempt failed; true where the one before did not.
+    pub fn failed(&self, why: String) -> bool {
+        self.failures.fetch_add(1, Relaxed);
+        lock(&self.why).replace(why).is_none()
+    }
+
+    /// An attempt succeeded; true where the one before did not.
+    pub fn succeeded(&self) -> bool {
+        lock(&self.why).take().is_some()
+    }
+
+    /// For messages.
+    pub fn name(&self) -> String {
+        format!("{} ({})", self.what, self.target)
+    }
+
+    fn hangs_for(&self) -> Option<u64> {
+        let since = self.busy_since.load(Relaxed);
+        let ns = clock::monotonic().0.saturating_sub(since);
+        (since != 0 && ns > HANGS_NS).then_some(ns / 1_000_000_000)
+    }
+
+    fn sink(&self) -> Sink {
+        let why = lock(&self.why).clone();
+        let why = why.or_else(|| self.hangs_for().map(|s| format!("what was begun {s} s ago has not ended")));
+        Sink {
+            what: self.what.to_owned(),
+            target: self.target.clone(),
+            works: why.is_none(),
+            lost: self.lost.load(Relaxed),
+            failures: self.failures.load(Relaxed),
+            why,
+        }
+    }
+}
+
+/// How all fare.
+pub struct State {
+    /// Records taken from whoever tells.
+    pub told: AtomicU64,
+    /// Those for which there was no room.
+    pub lost: AtomicU64,
+    /// Nothing that takes its time is running, and nothing will be begun.
+    pub held: AtomicBool,
+    pub all: Vec<Arc<Seen>>,
+}
+
+impl State {
+    pub const fn new(all: Vec<Arc<Seen>>) -> Self {
+        Self { told: AtomicU64::new(0), lost: AtomicU64::new(0), held: AtomicBool::new(false), all }
+    }
+
+    /// The places that have not got everything yet.
+    pub fn behind(&self) -> impl Iterator<Item = &Arc<Seen>> {
+        let told = self.told.load(Relaxed);
+        let takes_records = |seen: &&Arc<Seen>| seen.what != "histogram_log";
+        self.all.iter().filter(takes_records).filter(move |seen| seen.position.load(Relaxed) < told)
+    }
+
+    /// Whether there are none but those that do not work.
+    pub fn is_done(&self) -> bool {
+        self.behind().all(|seen| lock(&seen.why).is_some())
+    }
+
+    pub fn sinks(&self) -> Vec<Sink> {
+        self.all.iter().map(|seen| seen.sink()).collect()
+    }
+}
