@@ -9,3 +9,4 @@ pub mod dataplane;
 pub mod probe;
 pub mod status;
 pub mod takeover;
+pub mod tune;

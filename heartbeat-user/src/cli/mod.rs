@@ -10,6 +10,7 @@ pub mod keygen;
 pub mod order;
 pub mod run;
 pub mod status;
+pub mod tune;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -50,6 +51,7 @@ pub enum Command {
     Events(events::EventsArgs),
     Explain(explain::ExplainArgs),
     Histogram(histogram::HistogramArgs),
+    Tune(tune::TuneArgs),
     Takeover(order::TakeoverArgs),
     Release(order::ReleaseArgs),
     Maintenance(order::MaintenanceArgs),
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Events(args) => events::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Histogram(args) => histogram::run(&args),
+        Command::Tune(args) => return tune::run(&args),
         Command::Takeover(args) => order::takeover(&args),
         Command::Release(args) => order::release(&args),
         Command::Maintenance(args) => order::maintenance(&args),

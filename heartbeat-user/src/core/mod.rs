@@ -18,7 +18,7 @@ mod view;
 mod wish;
 
 pub use analysis::Judging;
-pub use counter::State as ChannelState;
+pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
 pub use event::{Difference, Event, Reason, Withheld};
 pub use guard::Guards;
 pub use judge::{BothFaulted, Evidence, PathFacts, Place, Side, Verdict, Why, judge, place, weigh};
@@ -28,7 +28,7 @@ pub use view::ChannelView;
 pub use wish::{OperatorOrder, Refusal};
 
 use analysis::Analysis;
-use counter::{Change, Counter};
+use counter::Change;
 use generator::{Generator, Step as SocketStep};
 use guard::Watch;
 use heartbeat_ebpf::wire::flags;
