@@ -1,6 +1,9 @@
 //! `heartbeat events`: what happened, and what happens.
 
-use super::client;
+use super::{
+    answer, client,
+    paint::{ColorArgs, Tone},
+};
 use crate::status::{Record, Severity, server::Events};
 use anyhow::{Context as _, Result};
 use std::{
@@ -30,6 +33,8 @@ pub struct EventsArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    color: ColorArgs,
     /// The agent's runtime directory
     #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
     runtime_dir: PathBuf,
@@ -110,7 +115,16 @@ impl EventsArgs {
         let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(*time_ns));
         let line = match self.json {
             true => serde_json::to_string(event)?,
-            false => format!("{time} {:<8} {controller}  {text}", severity.name()),
+            false => {
+                let paint = self.color.stdout();
+                let (tone, name) = (answer::gravity(*severity), format!("{:<8}", severity.name()));
+                let text = if *severity >= Severity::Warning { paint.text(tone, text) } else { text.clone() };
+                format!(
+                    "{} {} {controller}  {text}",
+                    paint.text(Tone::Faint, &time.to_string()),
+                    paint.text(tone, &name)
+                )
+            }
         };
         match writeln!(stdout().lock(), "{line}") {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod answer;
 pub mod check;
 pub mod client;
 pub mod completions;
@@ -8,8 +9,10 @@ pub mod explain;
 pub mod histogram;
 pub mod keygen;
 pub mod order;
+pub mod paint;
 pub mod run;
 pub mod status;
+pub mod top;
 pub mod tune;
 
 use anyhow::{Context as _, Result, ensure};
@@ -48,6 +51,7 @@ pub struct Cli {
 pub enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
+    Top(top::TopArgs),
     Events(events::EventsArgs),
     Explain(explain::ExplainArgs),
     Histogram(histogram::HistogramArgs),
@@ -67,6 +71,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => return status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Histogram(args) => histogram::run(&args),

@@ -1,17 +1,22 @@
-//! `heartbeat status`: asks the agent what it knows.
+//! `heartbeat status`: asks the agent what it knows, and says it on one screen, what matters first.
 
-use super::client;
-use crate::status::{Health, Status};
+use super::{
+    answer::{self, Answer, fit, wrap},
+    client,
+    paint::{ColorArgs, Paint, Tone},
+};
+use crate::status::{Channel, Health, Status};
 use anyhow::{Context, Result};
-use comfy_table::{Table, presets::NOTHING};
 use std::{
-    fmt::Write as _,
-    io::Write,
+    io::{IsTerminal as _, Write, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-/// Show what the agent knows: peer, channels, groups
+/// Show how the pair is: one word, what is wrong, who serves what, the channels
+///
+/// GOOD: all works. DEGRADED: all groups are served, and something is to be mended, or maintenance keeps everything where
+/// it is. BAD: a group is served by nobody, or the peer is not there. UNKNOWN: the facts are old, or the peer was not heard yet.
 ///
 /// The exit code is 0 if the peer and all channels are GOOD, 1 if something is not, 2 if no agent answers.
 #[derive(Debug, clap::Args)]
@@ -19,19 +24,29 @@ pub struct StatusArgs {
     /// Print the whole document as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its own arguments are documented")]
+    pub color: ColorArgs,
     /// The agent's runtime directory
     #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
     pub runtime_dir: PathBuf,
 }
+
+/// Where no terminal says how wide it is, nothing usual is cut.
+const WIDTH: usize = 120;
+/// From this width on the channels have more columns.
+const WIDE: usize = 116;
+/// A group's, a channel's name takes at most so much of a line of 80.
+const NAME: usize = 16;
 
 /// Prints the status and gives the exit code.
 #[must_use]
 pub fn run(args: &StatusArgs) -> ExitCode {
     match ask(&args.runtime_dir) {
         Ok((text, status)) => {
-            let shown = if args.json { text } else { show(&status) };
+            let shown = if args.json { text } else { show(&status, args.color.stdout(), width()) };
             // Whoever closed the pipe has seen enough.
-            let _ = std::io::stdout().lock().write_all(shown.as_bytes());
+            let _ = stdout().lock().write_all(shown.as_bytes());
             if status.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) }
         }
         Err(error) => {
@@ -48,86 +63,224 @@ fn ask(runtime_dir: &Path) -> Result<(String, Status)> {
     Ok((text, status))
 }
 
-fn word(health: Health) -> &'static str {
-    match health {
-        Health::Good => "GOOD",
-        Health::Bad => "BAD",
-        Health::Unknown => "unknown",
-    }
+fn width() -> usize {
+    let size = stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
+    // A serial console says 0.
+    size.map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0).unwrap_or(WIDTH).max(40)
 }
 
-fn show(status: &Status) -> String {
-    let mut text = String::new();
-    let mut line = |what: &str, value: String| {
-        writeln!(text, "{what:<11} {value}").expect("a String takes all text");
-    };
-    line("controller", format!("{} (pair {}, facts {:.1} ms old)", status.node, status.pair_id, status.age_ms));
-    line("peer", word(status.peer.state).to_owned());
-    line("verdict", status.verdict.clone());
-    line(
-        "timing",
-        format!(
-            "{}: a heartbeat every {} ms, dead after {} ms; own lateness median {} us, p99 {} us, max {} us",
-            status.profile,
-            status.interval_ms,
-            status.detection_ms,
-            status.lateness.median_us,
-            status.lateness.p99_us,
-            status.lateness.max_us
-        ),
-    );
-    let mut channels = Table::new();
-    channels.load_style(NOTHING).set_header([
-        "channel",
-        "kind",
-        "state",
-        "interface",
-        "xdp",
-        "sent",
-        "received",
-        "missing",
-        "rejected",
-        "heard",
-    ]);
-    for c in &status.channels {
-        channels.add_row([
-            c.name.clone(),
-            c.kind.clone(),
-            word(c.state).to_owned(),
-            format!("{}{}", c.interface, if c.carrier { "" } else { " (no carrier)" }),
-            c.xdp_mode.clone(),
-            c.sent.to_string(),
-            c.received.to_string(),
-            c.missing.to_string(),
-            rejected(c),
-            c.last_heard_ms.map_or("never".into(), |ms| format!("{ms:.1} ms ago")),
-        ]);
-    }
-    let mut groups = Table::new();
-    groups.load_style(NOTHING).set_header(["group", "home", "owner", "here", "addresses"]);
-    for g in &status.groups {
-        groups.add_row([
-            g.name.clone(),
-            g.home.clone(),
-            g.owner.clone().unwrap_or_else(|| "nobody".into()),
-            if g.held { "held".into() } else { "-".to_owned() },
-            match g.addresses.split_first() {
-                Some((first, [])) => first.clone(),
-                Some((first, rest)) => format!("{first} and {} more", rest.len()),
-                None => String::new(),
-            },
-        ]);
-    }
-    writeln!(text, "\n{}", channels.trim_fmt()).expect("a String takes all text");
+fn show(status: &Status, paint: Paint, width: usize) -> String {
+    let mut sheet = Sheet { text: String::new(), paint, width };
+    head(&mut sheet, status);
     if !status.groups.is_empty() {
-        writeln!(text, "\n{}", groups.trim_fmt()).expect("a String takes all text");
+        sheet.line("");
+        groups(&mut sheet, status);
     }
-    text
+    sheet.line("");
+    channels(&mut sheet, status);
+    sheet.line("");
+    foot(&mut sheet, status);
+    sheet.text
 }
 
-/// `wrong_tag 3, replayed 1`
-fn rejected(channel: &crate::status::Channel) -> String {
-    let list: Vec<_> =
-        channel.rejected.iter().filter(|(_, n)| **n > 0).map(|(reason, n)| format!("{reason} {n}")).collect();
-    if list.is_empty() { "-".into() } else { list.join(", ") }
+/// The answer, what is wrong, what to do next.
+fn head(sheet: &mut Sheet, status: &Status) {
+    let answer = Answer::of(status);
+    let plate = format!(" {} ", answer.word());
+    let indent = plate.len() + 1;
+    for (i, line) in wrap(&status.verdict, sheet.width.saturating_sub(indent)).iter().enumerate() {
+        match i {
+            0 => sheet.line(&format!("{} {line}", sheet.paint.plate(answer.tone(), &plate))),
+            _ => sheet.line(&format!("{:indent$}{line}", "")),
+        }
+    }
+    if !status.is_fresh() {
+        let old = answer::ms(status.age_ms);
+        let text = format!("these facts are {old} old: the agent's pulse thread stands still");
+        sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Bad, &text)));
+    }
+    if answer != Answer::Good {
+        let hint = "why, and what to do: heartbeat explain";
+        sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Strong, hint)));
+    }
+    sheet.line("");
+    let (word, tone) = answer::health(status.peer.state);
+    let peer = if status.node == "a" { "b" } else { "a" };
+    let last = status.channels.iter().filter_map(|channel| channel.last_heard_ms).min_by(f64::total_cmp);
+    let heard = last.map_or("never heard".to_owned(), |last| format!("heard {} ago", answer::ms(last)));
+    let mut notes = vec![heard];
+    notes.extend(status.peer.left.then(|| "has left".to_owned()));
+    notes.extend(status.peer.stalled_ms.map(|ms| format!("its agent stands still for {}", answer::ms(ms))));
+    if !status.peer.differs.is_empty() {
+        notes.push(format!("configured otherwise: {}", status.peer.differs.join(", ")));
+    }
+    notes.extend(status.peer.maintenance.then(|| "in maintenance".to_owned()));
+    let (host, notes) = (host(status, peer), notes.join(", "));
+    sheet.line(&format!("peer        {}  {host}, {notes}", sheet.paint.text(tone, word)));
+    let old = answer::ms(status.age_ms);
+    let mut this = format!("{}, pair {}, facts {old} old", self::host(status, &status.node), status.pair_id);
+    this.push_str(if status.maintenance { ", in maintenance" } else { "" });
+    sheet.line(&format!("controller  {this}"));
 }
+
+/// `a (filer-a)`
+fn host(status: &Status, node: &str) -> String {
+    match &status.hostnames[usize::from(node == "b")] {
+        Some(name) => format!("{node} ({name})"),
+        None => node.to_owned(),
+    }
+}
+
+fn groups(sheet: &mut Sheet, status: &Status) {
+    let name = sheet.longest(status.groups.iter().map(|group| group.name.as_str()));
+    let mut rows: Vec<_> = status.groups.iter().map(|group| (group, answer::server(group, &status.node))).collect();
+    // What nobody serves comes first.
+    rows.sort_by_key(|(_, (_, tone))| *tone != Tone::Bad);
+    let mut table = vec![Row::head(&["group", "served by", "home", "addresses"])];
+    for (group, (server, tone)) in rows {
+        let addresses = match group.addresses.split_first() {
+            Some((first, [])) => first.clone(),
+            Some((first, rest)) => format!("{first} +{}", rest.len()),
+            None => String::new(),
+        };
+        let cells = [
+            (fit(&group.name, name), Tone::Plain),
+            (server, tone),
+            (group.home.clone(), Tone::Plain),
+            (addresses, Tone::Plain),
+        ];
+        table.push(Row::cells(cells.into()));
+    }
+    sheet.table(&table, &[]);
+}
+
+fn channels(sheet: &mut Sheet, status: &Status) {
+    let wide = sheet.width >= WIDE;
+    let name = sheet.longest(status.channels.iter().map(|channel| channel.name.as_str()));
+    let mut rows: Vec<_> = status.channels.iter().collect();
+    // What is not GOOD comes first: 64 of them do not fit on a screen.
+    rows.sort_by_key(|channel| channel.state == Health::Good);
+    let mut head = vec!["channel", "state", "port", "xdp", "rtt", "p99", "missing", "rejected", "heard"];
+    if wide {
+        head.splice(9.., ["kind", "sent", "received"]);
+    }
+    let mut table = vec![Row::head(&head)];
+    for channel in rows {
+        let (word, tone) = answer::health(channel.state);
+        let rejected = answer::rejected(channel);
+        let rtt = |us: f64| if channel.rtt.n == 0 { "-".to_owned() } else { answer::us(us) };
+        let heard = channel.last_heard_ms.map_or("never".into(), |ms| format!("{} ago", answer::ms(ms)));
+        let dull = if channel.state == Health::Good { Tone::Plain } else { Tone::Faint };
+        let mut cells = vec![
+            (fit(&channel.name, name), Tone::Plain),
+            (word.to_owned(), tone),
+            (port(channel, sheet.width), Tone::Plain),
+            (channel.xdp_mode.clone(), Tone::Plain),
+            (rtt(channel.rtt.median_us), dull),
+            (rtt(channel.rtt.p99_us), dull),
+            (channel.missing.to_string(), Tone::Plain),
+            (rejected.to_string(), if rejected > 0 { Tone::Warn } else { Tone::Plain }),
+            (heard, if channel.state == Health::Good { Tone::Plain } else { tone }),
+        ];
+        if wide {
+            let more = [channel.kind.clone(), channel.sent.to_string(), channel.received.to_string()];
+            cells.extend(more.map(|text| (text, Tone::Plain)));
+        }
+        let mut row = Row::cells(cells);
+        row.notes.extend(notes(channel));
+        table.push(row);
+    }
+    // Figures stand below each other.
+    sheet.table(&table, &[4, 5, 6, 7, 8, 10, 11]);
+}
+
+/// A serial device's path says the most at its end.
+fn port(channel: &Channel, width: usize) -> String {
+    let most = if width >= WIDE { 24 } else { 10 };
+    fit(channel.interface.strip_prefix("/dev/").unwrap_or(&channel.interface), most)
+}
+
+/// What a channel's figures do not say.
+fn notes(channel: &Channel) -> impl Iterator<Item = (String, Tone)> {
+    let place = channel.fault.clone().map(|place| (place, Tone::Bad));
+    let carrier = (!channel.carrier).then(|| (format!("no carrier on {}", channel.interface), Tone::Bad));
+    let rejections =
+        (answer::rejected(channel) > 0).then(|| (format!("rejected: {}", answer::rejections(channel)), Tone::Warn));
+    place.into_iter().chain(carrier).chain(rejections)
+}
+
+fn foot(sheet: &mut Sheet, status: &Status) {
+    let Status { profile, interval_ms, detection_ms, lateness, .. } = status;
+    sheet.line(&format!("timing      {profile}: a heartbeat every {interval_ms} ms, dead after {detection_ms} ms"));
+    let [median, p99, max] = [lateness.median_us, lateness.p99_us, lateness.max_us].map(answer::us);
+    // Half of the detection time gone: the next stall may cost the peer its patience.
+    let tone = if lateness.max_us > detection_ms * 500.0 { Tone::Warn } else { Tone::Plain };
+    let late = sheet.paint.text(tone, &format!("max {max}"));
+    sheet.line(&format!("lateness    of the pulse thread: median {median}, p99 {p99}, {late}"));
+}
+
+/// Text that grows, line by line.
+struct Sheet {
+    text: String,
+    paint: Paint,
+    width: usize,
+}
+
+struct Row {
+    cells: Vec<(String, Tone)>,
+    /// Lines below it.
+    notes: Vec<(String, Tone)>,
+}
+
+impl Row {
+    fn head(names: &[&str]) -> Self {
+        Self::cells(names.iter().map(|name| ((*name).to_owned(), Tone::Faint)).collect())
+    }
+
+    fn cells(cells: Vec<(String, Tone)>) -> Self {
+        Self { cells, notes: Vec::new() }
+    }
+}
+
+impl Sheet {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    /// The room that names have.
+    fn longest<'a>(&self, names: impl Iterator<Item = &'a str>) -> usize {
+        names.map(|name| name.chars().count()).max().unwrap_or(0).min(NAME * self.width / 80)
+    }
+
+    /// Columns as wide as their widest cell; those named are flush right.
+    fn table(&mut self, rows: &[Row], right: &[usize]) {
+        let columns = rows.iter().map(|row| row.cells.len()).max().unwrap_or(0);
+        let wide = |i: usize| rows.iter().filter_map(|row| row.cells.get(i)).map(|cell| cell.0.chars().count()).max();
+        let widths: Vec<usize> = (0..columns).map(|i| wide(i).unwrap_or(0)).collect();
+        for row in rows {
+            let (mut line, mut used) = (String::new(), 0);
+            for (i, (text, tone)) in row.cells.iter().enumerate() {
+                let text = fit(text, self.width.saturating_sub(used).min(widths[i]));
+                let length = text.chars().count();
+                let room = if i + 1 == columns && !right.contains(&i) { 0 } else { widths[i] - length };
+                let painted = self.paint.text(*tone, &text);
+                let blank = " ".repeat(room);
+                line.push_str(&if right.contains(&i) { blank + &painted } else { painted + &blank });
+                line.push_str("  ");
+                used += length + room + 2;
+            }
+            self.line(&line);
+            for (note, tone) in &row.notes {
+                for (i, part) in wrap(note, self.width.saturating_sub(4)).iter().enumerate() {
+                    let lead = if i == 0 { "  \u{2514} " } else { "    " };
+                    self.line(&format!("{lead}{}", self.paint.text(*tone, part)));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

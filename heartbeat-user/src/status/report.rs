@@ -223,11 +223,15 @@ impl Status {
     /// Whether all is GOOD: fresh facts, the peer, all channels.
     #[must_use]
     pub fn is_good(&self) -> bool {
+        self.peer.state == Health::Good && self.channels.iter().all(|c| c.state == Health::Good) && self.is_fresh()
+    }
+
+    /// Whether these are the facts of now.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
         /// Facts older than this many intervals, and than a second, are none.
         const STALE: f64 = 3.0;
-        self.peer.state == Health::Good
-            && self.channels.iter().all(|c| c.state == Health::Good)
-            && self.age_ms <= (self.interval_ms * STALE).max(1_000.0)
+        self.age_ms <= (self.interval_ms * STALE).max(1_000.0)
     }
 }
 
