@@ -41,8 +41,8 @@ function controller(status, node, at, tight) {
   const room = width - (tight ? 16 : 28);
   const parts = [
     shape("rect", { x, y: 0.5, width, height: height - 1, rx: 6, class: `controller ${state}` }),
-    shape("text", { x: left, y: 23, class: "title" }, fit(tight || !name ? `controller ${node}` : `${node} · ${name}`, room, 8.2)),
-    shape("text", { x: left, y: 40, class: `says ${state}` }, fit(`${MARK[state]} ${says}`, room, 6.6)),
+    shape("text", { x: left, y: 23, class: "title" }, fit(name ? `${node} · ${name}` : tight ? node : `controller ${node}`, room, 8.2)),
+    shape("text", { x: left, y: 40, class: `says ${state}` }, fit(`${MARK[state]} ${tight && says === "this controller" ? "here" : says}`, room, 6.6)),
     shape("line", { x1: x + 1, x2: x + width - 1, y1: head - 6, y2: head - 6, class: "rule" }),
   ];
   const groups = held(status, node);
@@ -81,7 +81,7 @@ function cross(x, y) {
 }
 
 function arrow(x, y, right) {
-  const d = right ? `M${x - 5} ${y - 5}l8 5l-8 5z` : `M${x + 5} ${y - 5}l-8 5l8 5z`;
+  const d = right ? `M${x - 7} ${y - 8}l14 8l-14 8z` : `M${x + 7} ${y - 8}l-14 8l14 8z`;
   return shape("path", { d, class: "arrow" });
 }
 
@@ -123,7 +123,7 @@ function channelRow(status, channel, y, at) {
     : channel.state === "good" ? `GOOD · ${duration(channel.rtt.n ? channel.rtt.median_us * 1e3 : null)}`
     : channel.state === "bad" && !channel.carrier && channel.kind !== "serial" ? "BAD · no carrier here" : WORD[channel.state];
   if (!dense || channel.fault || channel.state !== "good") {
-    const below = network || dense ? 26 : 25;
+    const below = dense ? 24 : network ? 26 : 25;
     parts.push(shape("text", { x: middle, y: y + below, class: `said ${channel.fault ? "bad" : channel.state}` }, fit(said, x2 - x1 - 8, 6.2)));
   }
   return shape("g", {}, shape("title", {}, `${channel.name}, ${channel.kind}: ${WORD[channel.state]}${channel.fault ? `; ${channel.fault}` : ""}`), parts);
@@ -145,7 +145,7 @@ function ports(channel, y, at) {
 function draw(status, width) {
   const tight = width < 640;
   const dense = status.channels.length > ROOMY;
-  const row = dense ? 40 : 60;
+  const row = dense ? 44 : 60;
   const box = tight ? Math.floor(width * 0.29) : Math.min(270, Math.floor(width * 0.26));
   const head = 56;
   const groupsAt = head + row * status.channels.length + 4;
@@ -175,8 +175,9 @@ let drawn = "";
 
 function showDrawing(status) {
   const place = $("drawing");
-  const width = Math.floor(place.clientWidth);
-  if (width === 0) return;
+  const { paddingLeft, paddingRight } = getComputedStyle(place);
+  const width = Math.floor(place.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight));
+  if (width <= 0) return;
   const now = outline(status, width);
   if (now === drawn) return;
   drawn = now;

@@ -2,7 +2,7 @@
 
 const LEVELS = {
   good: ["✓", "All is well"],
-  warning: ["!", "A fault that moves nothing"],
+  warning: ["!", "Not all is well"],
   critical: ["✕", "The service is, or may be, affected"],
   quiet: ["‖", "In maintenance"],
   unknown: ["?", "Not known yet"],
@@ -87,7 +87,7 @@ function showChannels(status) {
     (channel) => element("tr", {},
       element("th", { scope: "row" }, channel.name, element("small", {}, channel.kind)),
       element("td"), element("td", {}, element("span"), element("small")),
-      ...Array.from({ length: 12 }, () => element("td", { class: "n" }))),
+      ...Array.from({ length: 13 }, () => element("td", { class: "n" }))),
     (row, channel) => {
       const cells = [...row.cells];
       set(row, "class", channel.state);
