@@ -5,6 +5,7 @@
 
 mod openapi;
 mod orders;
+mod page;
 mod routes;
 mod stream;
 

@@ -1,6 +1,6 @@
 //! The requests and their answers.
 
-use super::{Answer, Origin, Request as OrderRequest, World, openapi, stream};
+use super::{Answer, Origin, Request as OrderRequest, World, openapi, page, stream};
 use crate::{
     config::EXAMPLE,
     core::Nanos,
@@ -109,6 +109,7 @@ type Shared = State<Arc<World>>;
 
 pub(super) fn router(context: Arc<World>) -> Router {
     Router::new()
+        .route("/", get(page::page))
         .route("/healthz", get(healthy))
         .route("/metrics", get(metrics))
         .route("/v1/openapi.json", get(|| async { Json(openapi::document()) }))
