@@ -1,6 +1,9 @@
 //! `heartbeat explain`: what the last fault was, on what evidence, and what followed. From events alone.
 
-use super::client;
+use super::{
+    client,
+    paint::{ColorArgs, Paint, Tone},
+};
 use crate::status::{Record, Severity, server::Events};
 use anyhow::{Context as _, Result, bail};
 use comfy_table::{Table, presets::NOTHING};
@@ -22,6 +25,8 @@ pub struct ExplainArgs {
     /// Read the events from a file, one JSON object a line; `-`: from standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    #[command(flatten)]
+    color: ColorArgs,
     /// The agent's runtime directory
     #[arg(long, value_name = "DIR", default_value = super::RUNTIME_DIR)]
     runtime_dir: PathBuf,
@@ -46,7 +51,7 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
         events.retain(|event| event.id <= id);
     }
     // Whoever closed the pipe has seen enough.
-    let _ = stdout().lock().write_all(explain(&events).as_bytes());
+    let _ = stdout().lock().write_all(explain(&events, args.color.stdout()).as_bytes());
     Ok(())
 }
 
@@ -67,38 +72,40 @@ struct Finding {
 }
 
 /// The state that the events end in, explained.
-fn explain(events: &[Record]) -> String {
+fn explain(events: &[Record], paint: Paint) -> String {
     // A new life of the agent finds everything anew.
     let begin = events.iter().rposition(|event| event.event == "ready").unwrap_or(0);
     let events = &events[begin..];
     let findings = findings(events);
     let mut text = String::new();
-    let mut line = |line: &str| writeln!(text, "{line}").expect("a String takes all text");
+    let mut line = |tone: Tone, line: &str| {
+        writeln!(text, "{}", paint.text(tone, line)).expect("a String takes all text");
+    };
     if findings.is_empty() {
-        line("Nothing is wrong: no fault stands.");
+        line(Tone::Good, "Nothing is wrong: no fault stands.");
         return text;
     }
-    line("What is wrong");
+    line(Tone::Strong, "What is wrong");
     for Finding { what, .. } in &findings {
-        line(&format!("  {what}"));
+        line(Tone::Bad, &format!("  {what}"));
     }
     let facts: Vec<_> = standing(events, "fault_placed", "fault_gone").collect();
     if !facts.is_empty() {
-        line("\nEvidence");
-        line(&evidence(&facts, events.iter().rfind(|event| event.event == "judged")));
+        line(Tone::Strong, "\nEvidence");
+        line(Tone::Plain, &evidence(&facts, events.iter().rfind(|event| event.event == "judged")));
     }
-    line("\nWhat follows");
+    line(Tone::Strong, "\nWhat follows");
     let follows = follows(events);
     if follows.is_empty() {
-        line("  nothing moves");
+        line(Tone::Plain, "  nothing moves");
     }
     for event in follows {
         let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(event.time_ns));
-        line(&format!("  {time}  {}", event.text));
+        line(Tone::Plain, &format!("  {time}  {}", event.text));
     }
-    line("\nWhat to do");
+    line(Tone::Strong, "\nWhat to do");
     for Finding { todo, .. } in &findings {
-        line(&format!("  {todo}"));
+        line(Tone::Plain, &format!("  {todo}"));
     }
     text
 }
@@ -315,6 +322,10 @@ mod tests {
         lines.iter().enumerate().map(record).collect()
     }
 
+    fn explained(events: &[Record]) -> String {
+        explain(events, Paint::OFF)
+    }
+
     const READY: &str = r#"{"event": "ready"}"#;
     const GOOD: &str = r#"{"event": "peer_good"}"#;
     const BAD: &str = r#"{"event": "channel_bad", "channel": "net1", "silent_ns": 300000000}"#;
@@ -326,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_placed_fault_is_named_with_its_side_its_evidence_and_what_followed() {
-        let text = explain(&events(&[READY, GOOD, BAD, PLACED, JUDGED, ACQUIRED]));
+        let text = explained(&events(&[READY, GOOD, BAD, PLACED, JUDGED, ACQUIRED]));
         for words in [
             "net1: the port or cable of controller b\n",
             "carrier, deaf, network answers",
@@ -337,7 +348,7 @@ mod tests {
             assert!(text.contains(words), "no {words:?} in:\n{text}");
         }
         let before = r#"{"event": "group_acquired", "group": "storage-a", "text": "held before"}"#;
-        let later = explain(&events(&[READY, GOOD, before, BAD, PLACED]));
+        let later = explained(&events(&[READY, GOOD, before, BAD, PLACED]));
         assert!(later.contains("nothing moves") && !later.contains("held before"), "{later}");
         assert_eq!(text.matches("net1: ").count(), 1, "a placed fault is not told twice:\n{text}");
         assert!(
@@ -350,9 +361,9 @@ mod tests {
     fn what_was_mended_and_what_an_earlier_life_saw_is_no_fault() {
         let gone = r#"{"event": "fault_gone", "channel": "net1"}"#;
         let good = r#"{"event": "channel_good", "channel": "net1"}"#;
-        let text = explain(&events(&[READY, GOOD, BAD, PLACED, gone, good]));
+        let text = explained(&events(&[READY, GOOD, BAD, PLACED, gone, good]));
         assert_eq!(text, "Nothing is wrong: no fault stands.\n");
-        assert_eq!(explain(&events(&[READY, BAD, PLACED, READY, GOOD])), text);
+        assert_eq!(explained(&events(&[READY, BAD, PLACED, READY, GOOD])), text);
     }
 
     #[test]
@@ -360,8 +371,8 @@ mod tests {
         let dead = r#"{"event": "peer_dead", "silent_ns": 300000000, "stalled_ns": null}"#;
         let stalled = r#"{"event": "peer_dead", "silent_ns": 300000000, "stalled_ns": 400000000}"#;
         let carrier = r#"{"event": "carrier_lost", "channel": "net1"}"#;
-        assert!(explain(&events(&[READY, GOOD, BAD, dead])).contains("controller b is down"));
-        assert!(explain(&events(&[READY, GOOD, BAD, stalled])).contains("the agent of controller b stands still"));
-        assert!(explain(&events(&[READY, GOOD, carrier, BAD, dead])).contains("all ports or cables of controller a"));
+        assert!(explained(&events(&[READY, GOOD, BAD, dead])).contains("controller b is down"));
+        assert!(explained(&events(&[READY, GOOD, BAD, stalled])).contains("the agent of controller b stands still"));
+        assert!(explained(&events(&[READY, GOOD, carrier, BAD, dead])).contains("all ports or cables of controller a"));
     }
 }

@@ -14,8 +14,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{IsTerminal as _, Read as _, Write as _, stderr, stdout},
+    io::{IsTerminal as _, Write as _, stderr, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
     thread::sleep,
@@ -37,7 +36,7 @@ pub struct TuneArgs {
     /// At most so many false alarms on any channel: N/year, N/month, N/day or N/hour
     #[arg(long, value_name = "N/TIME", default_value = "1/year", value_parser = rate)]
     false_positives: f64,
-    /// Read a file of `heartbeat histogram --format json` or hlog instead of asking the agent
+    /// Read a file of `heartbeat histogram --format json` or hlog instead of asking the agent; `-`: standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Print all of it as JSON
@@ -48,8 +47,6 @@ pub struct TuneArgs {
     runtime_dir: PathBuf,
 }
 
-/// The largest file that is read, in bytes.
-const MAX_FILE: u64 = 256 * 1024 * 1024;
 /// The longest recording that is waited for.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
@@ -106,21 +103,13 @@ pub fn run(args: &TuneArgs) -> ExitCode {
 
 fn tuned(args: &TuneArgs) -> Result<Report> {
     let (read, present) = match &args.from {
-        Some(file) => (tune::read(&text_of(file)?).with_context(|| file.display().to_string())?, None),
+        Some(file) => (tune::read(&super::read(file)?).with_context(|| file.display().to_string())?, None),
         None => {
             let Live { read, present } = live(args)?;
             (read, Some(present))
         }
     };
     report(&read, present, args.false_positives)
-}
-
-fn text_of(file: &Path) -> Result<String> {
-    let mut text = String::new();
-    let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    opened.take(MAX_FILE + 1).read_to_string(&mut text).with_context(|| format!("cannot read {}", file.display()))?;
-    ensure!(text.len() as u64 <= MAX_FILE, "{}: larger than {MAX_FILE} bytes", file.display());
-    Ok(text)
 }
 
 fn report(read: &Read, present: Option<Timing>, most: f64) -> Result<Report> {
@@ -132,8 +121,8 @@ fn report(read: &Read, present: Option<Timing>, most: f64) -> Result<Report> {
         }
     }
     let least = read.lateness_s.max(read.rtt_s);
-    let recommended =
-        tune::recommend(&channels, most, least).ok_or_else(|| anyhow!("no channel says anything: {}", warnings.join("; ")))?;
+    let recommended = tune::recommend(&channels, most, least)
+        .ok_or_else(|| anyhow!("no channel says anything: {}", warnings.join("; ")))?;
     let profiles = [Profile::Lan, Profile::Fast, Profile::Ultra, Profile::Classic];
     let profiles = profiles.map(|profile| (profile, tune::promise(&channels, profile.timing()))).to_vec();
     let present = present.map(|timing| tune::promise(&channels, timing));
@@ -178,12 +167,13 @@ fn live(args: &TuneArgs) -> Result<Live> {
     let mut read = Read::new(now.histograms.iter().map(|(name, counts)| (name.as_str(), counts)))?;
     let interval = Nanos((now.status.interval_ms * 1e6) as u64);
     for recording in &mut read.recordings {
-        let of = |status: &Status| status.channels.iter().find(|c| c.name == recording.name).map(|c| (c.received, c.missing));
+        let of = |status: &Status| {
+            status.channels.iter().find(|c| c.name == recording.name).map(|c| (c.received, c.missing))
+        };
         let Some((received, missing)) = of(&now.status) else { continue };
         let (r, m) = before.as_ref().and_then(|before| of(&before.status)).unwrap_or_default();
         // What comes late is taken from what was missing before.
-        recording.counted =
-            Some(Counted { received: received.saturating_sub(r), missing: missing.saturating_sub(m) });
+        recording.counted = Some(Counted { received: received.saturating_sub(r), missing: missing.saturating_sub(m) });
         recording.serial = now.status.channels.iter().any(|c| c.name == recording.name && c.kind == "serial");
         recording.configured = (!recording.serial).then_some(interval);
     }
@@ -208,7 +198,10 @@ fn wait(lasting: Duration) {
     let begin = Instant::now();
     while let Some(left) = lasting.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) {
         if stderr().is_terminal() {
-            eprint!("\rrecording: {} to go \x1b[K", humantime::format_duration(Duration::from_secs(left.as_secs() + 1)));
+            eprint!(
+                "\rrecording: {} to go \x1b[K",
+                humantime::format_duration(Duration::from_secs(left.as_secs() + 1))
+            );
         }
         sleep(left.min(STEP));
     }

@@ -79,21 +79,22 @@ impl Feed {
                 earlier.push(record);
             }
         }
-        let room = RING - kept.ring.len();
-        let surplus = earlier.len().saturating_sub(room);
-        // Where there are as many as can be, there were more.
-        kept.forgotten = match (surplus, earlier.first()) {
-            (0, Some(first)) if earlier.len() == room => first.id - 1,
-            (0, _) => 0,
-            (surplus, _) => earlier[surplus - 1].id,
-        };
         kept.last_id = kept.last_id.max(earlier.last().map_or(0, |record| record.id));
-        for record in earlier.into_iter().skip(surplus).rev() {
+        // Where there are as many as can be, there were more.
+        let as_many = earlier.len() == RING - kept.ring.len();
+        kept.forgotten = earlier.first().filter(|_| as_many).map_or(0, |first| first.id - 1);
+        for record in earlier.into_iter().rev() {
             let entry = entry(record);
             if is_verdict(&entry.record.event) && kept.verdicts.len() < VERDICTS {
                 kept.verdicts.push_front(Arc::clone(&entry));
             }
-            kept.ring.push_front(entry);
+            // Once one has no room, no older one has.
+            if kept.forgotten < entry.record.id && kept.has_room(&entry) {
+                kept.ring_bytes += entry.json.len();
+                kept.ring.push_front(entry);
+            } else {
+                kept.forgotten = kept.forgotten.max(entry.record.id);
+            }
         }
     }
 
@@ -137,6 +138,10 @@ impl Feed {
 }
 
 impl Kept {
+    fn has_room(&self, entry: &Entry) -> bool {
+        self.ring.len() < RING && self.ring_bytes + entry.json.len() <= RING_BYTES
+    }
+
     fn keep(&mut self, record: Record) -> Arc<Entry> {
         let entry = entry(record);
         if is_verdict(&entry.record.event) {
@@ -223,6 +228,12 @@ mod tests {
         let (kept, lost) = feed.since(Some(0), Severity::Info, usize::MAX);
         assert!((400..525).contains(&kept.len()) && lost, "{}", kept.len());
         assert_eq!(kept[kept.len() - 1].record.id, 1_000);
+        let later = Feed::default();
+        later.publish(record(2_000, Severity::Info, "x"));
+        later.remember(kept.iter().map(|entry| entry.record.clone()));
+        later.remember(kept.iter().map(|entry| Record { id: entry.record.id - 600, ..entry.record.clone() }));
+        let (remembered, lost) = later.since(Some(0), Severity::Info, usize::MAX);
+        assert!(remembered.len().abs_diff(kept.len()) < 5 && lost, "{}", remembered.len());
     }
 
     #[test]
