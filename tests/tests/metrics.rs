@@ -103,7 +103,7 @@ fn prometheus_reads_the_metrics_of_a_pair_that_is_well_and_of_one_that_is_not() 
 #[test]
 fn the_alerting_rules_are_ones() {
     let (passes, said) = promtool(&["check", "rules", rules().to_str().unwrap()], "");
-    assert!(passes && said.contains("13 rules found"), "{said}");
+    assert!(passes && said.contains("14 rules found"), "{said}");
 }
 
 #[test]

@@ -97,6 +97,15 @@ fn about_the_agent(all: &mut Vec<MetricFamily>, facts: &Facts, status: &Status, 
         "Events that there was no room for",
         &[(&[], status.events_lost as f64)],
     );
+    let of = |value: fn(&super::records::Sink) -> f64| -> Vec<_> {
+        status.sinks.iter().map(|sink| ([("sink", sink.what.as_str())], value(sink))).collect()
+    };
+    let help = "Whether events, or latencies, get there";
+    gauge(all, "heartbeat_sink_up", help, &borrowed(&of(|sink| truth(sink.works))));
+    let help = "Records that did not get there and never will";
+    counter(all, "heartbeat_sink_lost_total", help, &borrowed(&of(|sink| sink.lost as f64)));
+    let help = "Attempts to write there that failed";
+    counter(all, "heartbeat_sink_failures_total", help, &borrowed(&of(|sink| sink.failures as f64)));
     counter(all, "heartbeat_api_requests_total", "Requests to the API", &[(&[], requests as f64)]);
 }
 

@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
     time::{Duration, Instant},
@@ -36,7 +36,7 @@ pub(super) fn start(runtime_dir: &Path, begin: Instant) -> Result<Receiver<News>
 }
 
 /// Status and events, over restarts of the agent.
-fn follow(runtime_dir: &PathBuf, to: &SyncSender<News>) {
+fn follow(runtime_dir: &Path, to: &SyncSender<News>) {
     let mut last = None;
     loop {
         if let Err(error) = listen(runtime_dir, to, &mut last)

@@ -22,7 +22,7 @@ use super::{
     log::Output,
 };
 use crate::config::{Config, OnEvent, SystemLog};
-use crate::core::Node;
+use crate::core::{Nanos, Node};
 use anyhow::{Context, Result};
 use file::RotatedFile;
 use hook::Damping;
@@ -42,8 +42,9 @@ use tokio::sync::mpsc;
 
 /// So long a stop may wait until everything is where it belongs.
 const STOP: Duration = Duration::from_secs(2);
-/// The same where a new life follows at once, which gets what is left: nobody says meanwhile that we are alive.
-const RESTART: Duration = Duration::from_millis(10);
+/// The same at most where a new life follows at once, which gets what is left: nobody says meanwhile that we are alive, so no
+/// longer than an interval either.
+const RESTART: Nanos = Nanos::from_millis(10);
 /// So long the start may wait for the last id of an earlier life.
 const LAST_ID: Duration = Duration::from_millis(100);
 /// Helper threads: one a place, and one to spare.
@@ -91,6 +92,7 @@ pub struct Records {
     damping: Arc<Mutex<Damping>>,
     feed: Arc<Feed>,
     left: PathBuf,
+    restart: Duration,
     ended: Arc<Mutex<Option<Receiver<()>>>>,
 }
 
@@ -126,6 +128,7 @@ impl Records {
             damping: Arc::clone(&damping),
             feed: Arc::clone(feed),
             left: left_path,
+            restart: Duration::from_nanos(RESTART.min(config.timing.interval).0),
             ended: Arc::new(Mutex::new(Some(ended))),
         };
         output.take_log_records(records.clone());
@@ -222,7 +225,7 @@ impl Records {
     pub fn end(&self, restart: bool) {
         let Some(ended) = lock(&self.ended).take() else { return };
         let _ = self.orders.send(Order::End(restart));
-        let _ = ended.recv_timeout(if restart { RESTART } else { STOP + STOP / 4 });
+        let _ = ended.recv_timeout(if restart { self.restart } else { STOP + STOP / 4 });
         if restart {
             left::leave(&self.left, &self.state, &lock(&self.damping), &self.feed);
         }
