@@ -21,7 +21,7 @@ const TOKEN: &str = "0123456789abcdef";
 const HOSTILE: &str = "<img src=x onerror=document.title=1><script>document.title=1</script>";
 
 /// A pair that is well, with HTTP, a token, networks that are judged, and a check that fails where the file `ill` is.
-fn serving() -> (Lab, Config) {
+fn serving() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
     let token = lab.folder().join("token");
     fs::write(&token, format!("{TOKEN}\n")).unwrap();
@@ -41,7 +41,7 @@ fn serving() -> (Lab, Config) {
         lab.start(node).unwrap();
     }
     settled(&lab, &config).unwrap();
-    (lab, config)
+    lab
 }
 
 /// Status line, headers and body of the answer to a request of controller a.
@@ -95,7 +95,7 @@ fn pictures(page: &Page, name: &str) {
 #[test]
 fn the_page_shows_the_pair_as_it_is_wired_its_faults_where_they_lie_and_who_serves() {
     undisturbed(|| {
-        let (lab, _) = serving();
+        let lab = serving();
         let page = Page::open(&lab);
         page.wait(&verdict_level("good"));
         assert_eq!(page.text("line"), "the peer is alive on all channels");
@@ -142,7 +142,7 @@ fn the_page_shows_the_pair_as_it_is_wired_its_faults_where_they_lie_and_who_serv
 #[test]
 fn an_order_needs_the_token_and_a_confirmation_and_no_mouse() {
     undisturbed(|| {
-        let (lab, _) = serving();
+        let lab = serving();
         let page = Page::open(&lab);
         page.wait("document.querySelectorAll('#group-rows button').length === 2");
         assert!(page.is("[...document.querySelectorAll('#group-rows button, #maintenance, #reset')].every((button) => button.disabled)"));
@@ -199,7 +199,7 @@ fn an_order_needs_the_token_and_a_confirmation_and_no_mouse() {
 #[test]
 fn what_others_write_stays_text_and_the_document_itself_says_what_may_run() {
     undisturbed(|| {
-        let (lab, _) = serving();
+        let lab = serving();
         let answer = ask(&lab, "/", "");
         let head = answer.split_once("\r\n\r\n").unwrap().0.to_ascii_lowercase();
         for header in [
@@ -241,7 +241,7 @@ fn what_others_write_stays_text_and_the_document_itself_says_what_may_run() {
 #[test]
 fn the_page_comes_back_with_the_agent_and_no_event_is_missing_or_doubled() {
     undisturbed(|| {
-        let (lab, config) = serving();
+        let lab = serving();
         let page = Page::open(&lab);
         let before = shown(&page);
         assert_eq!(before, ids(&lab));
@@ -273,7 +273,7 @@ fn the_page_comes_back_with_the_agent_and_no_event_is_missing_or_doubled() {
         page.picture("stale");
         let kept = shown(&page);
         lab.start(Node::A).unwrap();
-        settled(&lab, &config).unwrap();
+        lab.wait_event(Node::A, |line| line.is("peer_good"), SOON).unwrap();
         page.wait(
             "document.getElementById('live').dataset.state === 'live' && document.getElementById('stale').hidden",
         );
