@@ -33,12 +33,14 @@ function showVerdict(status) {
   const [mark, word] = LEVELS[now];
   set($("verdict"), "data-level", now);
   say($("mark"), mark);
-  say($("word"), word);
+  // Of what is critical, people ask first whether somebody serves.
+  const alone = now === "critical" && status.groups.every((group) => group.owner !== null);
+  say($("word"), alone ? "All groups are served, by one controller alone" : word);
   const [line, ...more] = status.verdict.split("; ");
   say($("line"), line);
   keep($("more"), more.map((text, i) => [i, text]), ([i]) => String(i), () => element("li"), (row, [, text]) => say(row, text));
   // Who listens to the page is told of what is new, and not every second for how long already.
-  const news = `${word}. ${status.verdict}`.replace(/[\d.]+ (ns|us|ms|s)\b/g, "a while");
+  const news = `${$("word").textContent}. ${status.verdict}`.replace(/[\d.]+ (ns|us|ms|s)\b/g, "a while");
   say($("announce"), news);
   showLevel(now, status.node);
   const name = status.hostnames[status.node === "a" ? 0 : 1];
