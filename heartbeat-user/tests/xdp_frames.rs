@@ -474,27 +474,27 @@ fn a_new_incarnation_of_the_peer_starts_a_new_window_and_the_old_one_is_not_hear
 fn stamped(pauses: &[Duration], body: impl FnOnce(&Tables, &[u64]) + Send) {
     in_namespace(|| {
         let pins = PinFolder::new();
-        let (mut kernel, _) = Kernel::open(&settings(), pins.path()).unwrap();
-        kernel.attach(ChannelIndex(V4), "lo", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
+        let (mut kernel, _) = Kernel::open(&settings(), pins.path()).expect("a program");
+        kernel.attach(ChannelIndex(V4), "lo", ADDRESS_V4.into(), XdpPreference::Auto).expect("attached");
         let tables = kernel.tables();
         pair_up(&tables);
         let slot = &tables.slots()[usize::from(V4)];
         let now = || {
-            let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+            let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
             now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
         };
         let mut stamps = Vec::new();
         for (sequence, pause) in (1..).zip([Duration::ZERO].iter().chain(pauses)) {
             std::thread::sleep(*pause);
             let before = now();
-            kernel.test_run(Yardstick::Heartbeat, &over_ipv4(&signed(heartbeat(V4, sequence))), 1).unwrap();
-            let (words, stamp) = slot.live.read().unwrap();
+            kernel.test_run(Yardstick::Heartbeat, &over_ipv4(&signed(heartbeat(V4, sequence))), 1).expect("a run");
+            let (words, stamp) = slot.live.read().expect("no writer");
             assert_eq!(Message::parse(&words), heartbeat(V4, sequence));
             assert!((before..=now()).contains(&stamp), "{before} {stamp}");
             stamps.push(stamp);
         }
         body(&tables, &stamps);
-        kernel.remove().unwrap();
+        kernel.remove().expect("removed");
     });
 }
 
