@@ -3,62 +3,16 @@
 use super::paint::Tone;
 use crate::{
     core::Nanos,
-    status::{Channel, Group, Health, Severity, Status},
+    status::{Answer, Channel, Group, Health, Severity},
 };
 
-/// How it stands with the pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// All works, and a fault would be met.
-    Good,
-    /// The groups are served; something is to be mended, or nothing would move.
-    Degraded,
-    /// A group is served by nobody, or nobody is left to take over.
-    Bad,
-    /// The facts are old, or the peer was not heard yet.
-    Unknown,
-}
-
-impl Answer {
-    /// What the status comes to.
-    #[must_use]
-    pub fn of(status: &Status) -> Self {
-        let Status { peer, groups, channels, maintenance, judged, .. } = status;
-        if !status.is_fresh() || peer.state == Health::Unknown {
-            Self::Unknown
-        } else if peer.state == Health::Bad || groups.iter().any(|group| group.owner.is_none()) {
-            Self::Bad
-        } else if channels.iter().any(|channel| channel.state != Health::Good)
-            || *maintenance
-            || peer.maintenance
-            || !peer.differs.is_empty()
-            || judged.as_str().is_some_and(|judged| judged.starts_with("fail"))
-        {
-            Self::Degraded
-        } else {
-            Self::Good
-        }
-    }
-
-    /// As a word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Good => "GOOD",
-            Self::Degraded => "DEGRADED",
-            Self::Bad => "BAD",
-            Self::Unknown => "UNKNOWN",
-        }
-    }
-
-    /// As a colour.
-    #[must_use]
-    pub const fn tone(self) -> Tone {
-        match self {
-            Self::Good => Tone::Good,
-            Self::Degraded | Self::Unknown => Tone::Warn,
-            Self::Bad => Tone::Bad,
-        }
+/// The answer's colour.
+#[must_use]
+pub const fn tone(answer: Answer) -> Tone {
+    match answer {
+        Answer::Good => Tone::Good,
+        Answer::Degraded | Answer::Unknown => Tone::Warn,
+        Answer::Bad => Tone::Bad,
     }
 }
 

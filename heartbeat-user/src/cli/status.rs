@@ -1,11 +1,11 @@
 //! `heartbeat status`: asks the agent what it knows, and says it on one screen, what matters first.
 
 use super::{
-    answer::{self, Answer, fit, wrap},
+    answer::{self, fit, wrap},
     client,
     paint::{ColorArgs, Paint, Tone},
 };
-use crate::status::{Channel, Health, Status};
+use crate::status::{Answer, Channel, Health, Status};
 use anyhow::{Context, Result};
 use std::{
     io::{IsTerminal as _, Write, stdout},
@@ -85,12 +85,12 @@ fn show(status: &Status, paint: Paint, width: usize) -> String {
 
 /// The answer, what is wrong, what to do next.
 fn head(sheet: &mut Sheet, status: &Status) {
-    let answer = Answer::of(status);
+    let answer = status.answer;
     let plate = format!(" {} ", answer.word());
     let indent = plate.len() + 1;
     for (i, line) in wrap(&status.verdict, sheet.width.saturating_sub(indent)).iter().enumerate() {
         match i {
-            0 => sheet.line(&format!("{} {line}", sheet.paint.plate(answer.tone(), &plate))),
+            0 => sheet.line(&format!("{} {line}", sheet.paint.plate(answer::tone(answer), &plate))),
             _ => sheet.line(&format!("{:indent$}{line}", "")),
         }
     }
@@ -116,11 +116,13 @@ fn head(sheet: &mut Sheet, status: &Status) {
     }
     notes.extend(status.peer.maintenance.then(|| "in maintenance".to_owned()));
     let (host, notes) = (host(status, peer), notes.join(", "));
-    sheet.line(&format!("peer        {}  {host}, {notes}", sheet.paint.text(tone, word)));
+    let lead = "peer        ";
+    let rest = fit(&format!("{host}, {notes}"), sheet.width.saturating_sub(lead.len() + word.len() + 2));
+    sheet.line(&format!("{lead}{}  {rest}", sheet.paint.text(tone, word)));
     let old = answer::ms(status.age_ms);
     let mut this = format!("{}, pair {}, facts {old} old", self::host(status, &status.node), status.pair_id);
     this.push_str(if status.maintenance { ", in maintenance" } else { "" });
-    sheet.line(&format!("controller  {this}"));
+    sheet.line(&fit(&format!("controller  {this}"), sheet.width));
 }
 
 /// `a (filer-a)`
@@ -211,12 +213,14 @@ fn notes(channel: &Channel) -> impl Iterator<Item = (String, Tone)> {
 
 fn foot(sheet: &mut Sheet, status: &Status) {
     let Status { profile, interval_ms, detection_ms, lateness, .. } = status;
-    sheet.line(&format!("timing      {profile}: a heartbeat every {interval_ms} ms, dead after {detection_ms} ms"));
+    let timing = format!("timing      {profile}: a heartbeat every {interval_ms} ms, dead after {detection_ms} ms");
+    sheet.line(&fit(&timing, sheet.width));
     let [median, p99, max] = [lateness.median_us, lateness.p99_us, lateness.max_us].map(answer::us);
     // Half of the detection time gone: the next stall may cost the peer its patience.
     let tone = if lateness.max_us > detection_ms * 500.0 { Tone::Warn } else { Tone::Plain };
-    let late = sheet.paint.text(tone, &format!("max {max}"));
-    sheet.line(&format!("lateness    of the pulse thread: median {median}, p99 {p99}, {late}"));
+    let lead = format!("lateness    of the pulse thread: median {median}, p99 {p99}, ");
+    let late = fit(&format!("max {max}"), sheet.width.saturating_sub(lead.chars().count()));
+    sheet.line(&format!("{}{}", fit(&lead, sheet.width), sheet.paint.text(tone, &late)));
 }
 
 /// Text that grows, line by line.
@@ -261,9 +265,10 @@ impl Sheet {
         for row in rows {
             let (mut line, mut used) = (String::new(), 0);
             for (i, (text, tone)) in row.cells.iter().enumerate() {
-                let text = fit(text, self.width.saturating_sub(used).min(widths[i]));
+                let most = widths[i].min(self.width.saturating_sub(used));
+                let text = fit(text, most);
                 let length = text.chars().count();
-                let room = if i + 1 == columns && !right.contains(&i) { 0 } else { widths[i] - length };
+                let room = if i + 1 == columns && !right.contains(&i) { 0 } else { most - length };
                 let painted = self.paint.text(*tone, &text);
                 let blank = " ".repeat(room);
                 line.push_str(&if right.contains(&i) { blank + &painted } else { painted + &blank });
@@ -284,3 +289,37 @@ impl Sheet {
 #[cfg(test)]
 #[path = "status_tests.rs"]
 mod tests;
+
+/// A status in which all is well, of so many channels.
+#[cfg(test)]
+pub(super) fn sample(channels: usize) -> Status {
+    use serde_json::json;
+    let distribution = json!({ "n": 100, "median_us": 61.2, "p99_us": 120.0, "max_us": 1_200.0 });
+    let channel = |i: usize| {
+        json!({
+            "name": format!("net{}", i + 1), "kind": "network", "state": "good", "interface": format!("eth{i}"),
+            "ends": [{ "port": "eth0", "address": "192.0.2.1" }, { "port": "eth0", "address": "192.0.2.2" }],
+            "judged": true, "carrier": true, "fault": null, "xdp_mode": "native", "sent": 1_000_000, "received": 1_000_000,
+            "missing": 3, "highest_sequence": 9, "counter": 0, "last_heard_ms": 42.0, "handshakes": 1,
+            "rejected": { "replayed": 0, "wrong_tag": 0 }, "inter_arrival": distribution, "rtt": distribution,
+        })
+    };
+    let group = |node: &str, address: &str| {
+        json!({
+            "name": format!("storage-{node}"), "home": node, "owner": node, "held": node == "a", "addresses": [address],
+        })
+    };
+    let status: Status = serde_json::from_value(json!({
+        "node": "a", "hostnames": ["filer-a", "filer-b"], "time_ns": 1_000_000_000_000_u64, "pair_id": 7, "version": "0.1.0",
+        "pid": 1, "age_ms": 12.0, "profile": "lan", "interval_ms": 100.0, "detection_ms": 300.0, "incarnation": "1",
+        "term": 3, "maintenance": false, "judged": null,
+        "peer": {
+            "state": "good", "left": false, "stalled_ms": null, "incarnation": "2", "differs": [], "maintenance": false,
+        },
+        "channels": (0..channels).map(channel).collect::<Vec<_>>(),
+        "groups": [group("a", "192.0.2.10/24 on net1"), group("b", "198.51.100.10/24 on net2")],
+        "lateness": distribution, "events_lost": 0, "verdict": "the peer is alive on all channels",
+    }))
+    .expect("a status as the agent writes it");
+    Status { answer: Answer::of(&status), ..status }
+}

@@ -44,6 +44,54 @@ impl From<PeerState> for Health {
     }
 }
 
+/// How it stands with the pair, in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// All works, and a fault would be met.
+    Good,
+    /// The groups are served; something is to be mended, or nothing would move.
+    Degraded,
+    /// A group is served by nobody, or nobody is left to take over.
+    Bad,
+    /// The facts are old, or the peer was not heard yet.
+    #[default]
+    Unknown,
+}
+
+impl Answer {
+    /// What the rest of the status comes to.
+    #[must_use]
+    pub fn of(status: &Status) -> Self {
+        let Status { peer, groups, channels, maintenance, judged, .. } = status;
+        if !status.is_fresh() || peer.state == Health::Unknown {
+            Self::Unknown
+        } else if peer.state == Health::Bad || groups.iter().any(|group| group.owner.is_none()) {
+            Self::Bad
+        } else if channels.iter().any(|channel| channel.state != Health::Good)
+            || *maintenance
+            || peer.maintenance
+            || !peer.differs.is_empty()
+            || judged.as_str().is_some_and(|judged| judged.starts_with("fail"))
+        {
+            Self::Degraded
+        } else {
+            Self::Good
+        }
+    }
+
+    /// As people see it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "GOOD",
+            Self::Degraded => "DEGRADED",
+            Self::Bad => "BAD",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
 /// The status document.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are what operators read; README.md explains them")]
@@ -76,7 +124,10 @@ pub struct Status {
     /// Where events and latencies go, and whether that works.
     #[serde(default)]
     pub sinks: Vec<Sink>,
-    /// What follows from all that, in one line.
+    /// What follows from all that, in one word.
+    #[serde(default)]
+    pub answer: Answer,
+    /// The same in one line.
     pub verdict: String,
 }
 
@@ -188,7 +239,7 @@ impl Status {
         let lateness = &facts.shared.latencies.lateness;
         let names = ["channels", "groups", "interval"];
         let differs = names.iter().zip(view.differences).filter(|(_, d)| *d).map(|(n, _)| (*n).to_owned()).collect();
-        Self {
+        let status = Self {
             node: node.to_string(),
             hostnames: config.hostnames.clone(),
             time_ns: clock::realtime_ns(),
@@ -217,7 +268,9 @@ impl Status {
             events_lost: facts.events_lost(),
             sinks: facts.records.sinks(),
             channels,
-        }
+            answer: Answer::Unknown,
+        };
+        Self { answer: Answer::of(&status), ..status }
     }
 
     /// Whether all is GOOD: fresh facts, the peer, all channels.

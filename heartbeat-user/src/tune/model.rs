@@ -87,7 +87,7 @@ pub struct Channel {
     tail: Vec<Tail>,
 }
 
-/// Gaps above a length.
+/// Gaps that are longer than a length.
 #[derive(Clone, Copy, Debug)]
 struct Tail {
     above_s: f64,
@@ -143,14 +143,14 @@ impl Channel {
         let delay_variance_s2 = squares.sum::<f64>() / (regular - 1) as f64 / 2.0;
         let lasted_s = recording.lasted_s();
         let mut above = n;
-        let mut tail = Vec::with_capacity(recording.gaps.len());
+        let longer = |above_s: f64, seen: u64| Tail { above_s, seen, bound: most_events(seen) / lasted_s };
+        let mut tail = vec![longer(0.0, n)];
         for bin in &recording.gaps {
-            // Whatever is in the bucket may be as long as its highest value.
-            tail.push(Tail { above_s: bin.lowest.0 as f64 / 1e9, seen: above, bound: most_events(above) / lasted_s });
             above -= bin.count;
+            // Whatever is in the bucket may be as long as its highest value.
+            tail.push(longer(bin.highest.0 as f64 / 1e9, above));
         }
         let longest_s = recording.gaps.last().map_or(0.0, |bin| bin.highest.0 as f64 / 1e9);
-        tail.push(Tail { above_s: longest_s, seen: 0, bound: most_events(0) / lasted_s });
         Ok(Self {
             name,
             serial: recording.serial,
@@ -238,7 +238,7 @@ impl Channel {
         known.map(|(u, rate)| rate * ((u - self.interval_s) / x).powf(self.index)).fold(f64::INFINITY, f64::min)
     }
 
-    /// The last entry that begins at or below `gap_s`: all gaps that may be longer.
+    /// All gaps that may be longer than `gap_s`: those in its own bucket count.
     fn tail_at(&self, gap_s: f64) -> Option<&Tail> {
         let next = self.tail.partition_point(|tail| tail.above_s <= gap_s);
         self.tail.get(next.saturating_sub(1))

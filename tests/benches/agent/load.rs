@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use heartbeat::cli::client;
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
-use heartbeat_tests::pair::changes;
+use heartbeat_tests::pair::{changes, until};
 use serde_json::Value;
 
 use super::cost::memory;
@@ -34,6 +34,10 @@ pub(crate) fn run(trials: Trials) -> Result<()> {
     for i in 0..EVENTS {
         client::post(folder, &format!("/v1/maintenance/{}", if i % 2 == 0 { "on" } else { "off" }))?;
     }
+    // The last of them is told, too.
+    let orders =
+        || lab.events_since(Node::A, lab.run_begin(Node::A)).iter().filter(|line| line.is("maintenance")).count();
+    until("all orders told", || Ok((orders() == EVENTS).then_some(())))?;
     let pid = lab.pid(Node::A).context("a does not run")?;
     let before = memory(pid)?;
     let mark = lab.mark(Node::A);
@@ -78,9 +82,9 @@ pub(crate) fn run(trials: Trials) -> Result<()> {
     let (after, peak, _) = memory(pid)?;
     println!("resident memory: {:.1} MiB before, {after:.1} MiB after, {peak:.1} MiB at most", before.0);
     println!(
-        "answered: {answered} requests, {:.0} a second; askers that were turned away: {bad}; false verdicts: {}",
+        "answered: {answered} requests, {:.0} a second; askers that were turned away: {bad}; other events meanwhile: {:?}",
         answered as f64 / lasts.as_secs_f64(),
-        changes(&lab, Node::A, mark).len()
+        changes(&lab, Node::A, mark).iter().map(|line| line.event.clone()).collect::<Vec<_>>()
     );
     Ok(())
 }

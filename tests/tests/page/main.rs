@@ -117,7 +117,7 @@ fn the_page_shows_the_pair_as_it_is_wired_its_faults_where_they_lie_and_who_serv
         pictures(&page, "healthy");
 
         lab.cut("a-net1").unwrap();
-        page.wait(&verdict_level("critical"));
+        page.wait(&verdict_level("degraded"));
         page.wait("document.getElementById('drawing').textContent.includes('our own port or cable')");
         page.wait("document.querySelectorAll('#drawing .cross').length === 1");
         // Its half of the wire, and not the other one.

@@ -7,11 +7,11 @@ use super::{
 };
 use crate::{
     cli::{
-        answer::{self, Answer, fit, wrap},
+        answer::{self, fit, wrap},
         paint::Tone,
     },
     core::Nanos,
-    status::{Channel, Health, Status},
+    status::{Answer, Channel, Health, Status},
 };
 use ratatui::{
     buffer::Buffer,
@@ -25,7 +25,7 @@ use std::time::{Duration, UNIX_EPOCH};
 /// Below this there is no room for anything.
 const LEAST: (u16, u16) = (40, 10);
 /// Columns before the sparkline.
-const FIGURES: usize = 44;
+const FIGURES: u16 = 50;
 /// A name's.
 const NAME: usize = 12;
 
@@ -66,7 +66,7 @@ pub(super) fn draw(model: &Model, now: Duration, area: Rect, buffer: &mut Buffer
     let stale = facts.stale(now);
     let look = Look { colored: model.paint.is_on(), dim: stale.is_some() };
     if area.width < LEAST.0 || area.height < LEAST.1 {
-        let answer = facts.status.as_deref().map_or(Answer::Unknown, Answer::of);
+        let answer = facts.status.as_deref().map_or(Answer::Unknown, |status| status.answer);
         let word = if stale.is_some() { Answer::Unknown } else { answer }.word();
         let text = format!("{word}: {}x{} is too small, {}x{} is needed", area.width, area.height, LEAST.0, LEAST.1);
         return Paragraph::new(wrap(&text, area.width.into()).join("\n")).render(area, buffer);
@@ -96,7 +96,7 @@ pub(super) fn draw(model: &Model, now: Duration, area: Rect, buffer: &mut Buffer
 
 /// The answer, why, and what everything else stands on.
 fn header(status: &Status, stale: Option<&str>, look: Look, width: usize) -> Vec<Line<'static>> {
-    let answer = if stale.is_some() { Answer::Unknown } else { Answer::of(status) };
+    let answer = if stale.is_some() { Answer::Unknown } else { status.answer };
     let plate = format!(" {} ", answer.word());
     let indent = plate.len() + 1;
     let said = match stale {
@@ -107,9 +107,10 @@ fn header(status: &Status, stale: Option<&str>, look: Look, width: usize) -> Vec
         .into_iter()
         .enumerate()
         .map(|(i, text)| match i {
-            0 => {
-                Line::from(vec![Span::styled(plate.clone(), look.plate(answer.tone())), Span::raw(format!(" {text}"))])
-            }
+            0 => Line::from(vec![
+                Span::styled(plate.clone(), look.plate(answer::tone(answer))),
+                Span::raw(format!(" {text}")),
+            ]),
             _ => Line::from(format!("{:indent$}{text}", "")),
         })
         .collect();
@@ -243,11 +244,11 @@ fn draw_channel(
         Span::styled(format!("{:<NAME$}", fit(&channel.name, NAME)), named),
         look.span(tone, format!(" {word:<7}")),
         look.span(Tone::Plain, format!("{latest:>8}{max:>8}")),
-        look.span(warn(rates.missing), format!("{:>3}", fit(&rate(rates.missing), 3))),
-        look.span(warn(rates.rejected), format!("{:>4} ", fit(&rate(rates.rejected), 4))),
+        look.span(warn(rates.missing), format!("{:>5}", fit(&rate(rates.missing), 4))),
+        look.span(warn(rates.rejected), format!("{:>5} ", fit(&rate(rates.rejected), 4))),
     ]);
     line.render(row, buffer);
-    let used = u16::try_from(FIGURES + 3).unwrap_or(0);
+    let used = FIGURES;
     if let Some(series) = series
         && row.width > used
     {
@@ -303,7 +304,7 @@ fn lateness(facts: &Facts, now: Duration, look: Look, area: Rect, buffer: &mut B
     let latest = span(series.and_then(|series| series.newest(now.as_secs())).map(|second| second.median_ns));
     let max = span(series.and_then(|series| series.max_ns(now.as_secs())));
     let text = format!("   pulse lateness       {latest:>8}{max:>8}");
-    let used = u16::try_from(FIGURES + 3).unwrap_or(0);
+    let used = FIGURES;
     Line::from(look.span(Tone::Plain, text)).render(area, buffer);
     if let Some(series) = series
         && area.width > used

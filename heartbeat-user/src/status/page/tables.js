@@ -2,25 +2,18 @@
 
 const LEVELS = {
   good: ["✓", "All is well"],
-  warning: ["!", "Not all is well"],
-  critical: ["✕", "The service is, or may be, affected"],
+  degraded: ["!", "All groups are served; something is to be mended"],
+  bad: ["✕", "A group is served by nobody"],
   quiet: ["‖", "In maintenance"],
   unknown: ["?", "Not known yet"],
 };
 
-// How bad it is, from the facts alone.
-function level(status) {
-  const { peer, channels, groups } = status;
-  const failed = status.judged !== null && typeof status.judged === "string" && status.judged.startsWith("fail");
-  if (groups.some((group) => group.owner === null) && peer.state !== "unknown") return "critical";
-  if ((peer.state === "bad" && !peer.left) || failed) return "critical";
-  if (status.maintenance || peer.maintenance) return "quiet";
-  if (peer.state === "unknown") return "unknown";
-  const well = peer.state === "good" && channels.every((channel) => channel.state === "good" && !channel.fault);
-  return well && peer.differs.length === 0 ? "good" : "warning";
+// The agent's answer; that somebody wants it so is no fault.
+function level({ answer, maintenance, peer }) {
+  return answer === "degraded" && (maintenance || peer.maintenance) ? "quiet" : answer;
 }
 
-const ICON = { good: "%23178a5b", warning: "%23b7791f", critical: "%23c6303e", quiet: "%233b6fb6", unknown: "%23808994", stale: "%23808994" };
+const ICON = { good: "%23178a5b", degraded: "%23b7791f", bad: "%23c6303e", quiet: "%233b6fb6", unknown: "%23808994", stale: "%23808994" };
 
 function showLevel(name, node) {
   set($("icon"), "href", `data:image/svg+xml,<svg xmlns='${SVG}' viewBox='0 0 16 16'><rect width='16' height='16' rx='4' fill='${ICON[name]}'/></svg>`);
@@ -33,8 +26,8 @@ function showVerdict(status) {
   const [mark, word] = LEVELS[now];
   set($("verdict"), "data-level", now);
   say($("mark"), mark);
-  // Of what is critical, people ask first whether somebody serves.
-  const alone = now === "critical" && status.groups.every((group) => group.owner !== null);
+  // People ask first whether somebody serves.
+  const alone = now === "bad" && status.groups.every((group) => group.owner !== null);
   say($("word"), alone ? "All groups are served, by one controller alone" : word);
   const [line, ...more] = status.verdict.split("; ");
   say($("line"), line);
