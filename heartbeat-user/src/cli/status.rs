@@ -221,6 +221,11 @@ fn foot(sheet: &mut Sheet, status: &Status) {
     let lead = format!("lateness    of the pulse thread: median {median}, p99 {p99}, ");
     let late = fit(&format!("max {max}"), sheet.width.saturating_sub(lead.chars().count()));
     sheet.line(&format!("{}{}", fit(&lead, sheet.width), sheet.paint.text(tone, &late)));
+    for sink in status.sinks.iter().filter(|sink| !sink.works) {
+        let why = sink.why.as_deref().unwrap_or("it hangs");
+        let text = fit(&format!("{} ({}) does not work: {why}", sink.what, sink.target), sheet.width);
+        sheet.line(&sheet.paint.text(Tone::Warn, &text));
+    }
 }
 
 /// Text that grows, line by line.

@@ -3,7 +3,7 @@
 use super::{sample, show};
 use crate::{
     cli::paint::{Paint, When},
-    status::{Answer, Health, Status},
+    status::{Answer, Health, Sink, Status},
 };
 
 fn screen(status: &Status, width: usize) -> String {
@@ -34,6 +34,18 @@ fn what_is_bad_comes_first_with_its_place_and_the_next_command() {
     assert!(at("heartbeat explain") < at("net41 "));
     assert!(at("net41 ") < at("└ our own port or cable"));
     assert!(at("└ our own") < at("net1 "), "{screen}");
+}
+
+#[test]
+fn a_place_that_gets_no_events_is_told_with_its_reason() {
+    let mut status = sample(2);
+    let sink = |works: bool, why: Option<&str>| {
+        let (what, target) = ("event_file".into(), "/var/log/events".into());
+        Sink { what, target, works, lost: 0, failures: 1, why: why.map(str::to_owned) }
+    };
+    status.sinks = vec![sink(true, None), sink(false, Some("No space left on device"))];
+    let shown = screen(&status, 80);
+    assert_eq!(shown.matches("event_file (/var/log/events) does not work: No space left").count(), 1, "{shown}");
 }
 
 #[test]

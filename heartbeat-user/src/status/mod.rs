@@ -14,6 +14,7 @@ mod telling;
 pub use facts::{ChannelLatencies, Facts, Latencies, Shared, View};
 pub use log::{ControlEvent, Journal, Output};
 pub use record::{Record, Severity};
+pub use records::Sink;
 pub use report::{Answer, Channel, Distribution, End, Group, Health, Peer, Status};
 pub use telling::{Names, Tell};
 
