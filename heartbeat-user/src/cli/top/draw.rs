@@ -78,7 +78,9 @@ pub(super) fn draw(model: &Model, now: Duration, area: Rect, buffer: &mut Buffer
         Paragraph::new(wrap(&text, body.width.into()).join("\n")).style(look.tone(Tone::Warn)).render(body, buffer);
         return footer(model, look, keys, buffer);
     };
-    let head = header(status, stale.as_deref(), look, body.width.into());
+    // Facts of now are as old as they said; the time since then counts when nothing follows them.
+    let waited = if stale.is_some() { now.saturating_sub(facts.at) } else { Duration::ZERO };
+    let head = header(status, stale.as_deref(), waited, look, body.width.into());
     let height = u16::try_from(head.len()).unwrap_or(u16::MAX).min(body.height / 3);
     let [top, rest] = Layout::vertical([Constraint::Length(height), Constraint::Fill(1)]).areas(body);
     Paragraph::new(head).render(top, buffer);
@@ -95,7 +97,7 @@ pub(super) fn draw(model: &Model, now: Duration, area: Rect, buffer: &mut Buffer
 }
 
 /// The answer, why, and what everything else stands on.
-fn header(status: &Status, stale: Option<&str>, look: Look, width: usize) -> Vec<Line<'static>> {
+fn header(status: &Status, stale: Option<&str>, waited: Duration, look: Look, width: usize) -> Vec<Line<'static>> {
     let answer = if stale.is_some() { Answer::Unknown } else { status.answer };
     let plate = format!(" {} ", answer.word());
     let indent = plate.len() + 1;
@@ -119,13 +121,13 @@ fn header(status: &Status, stale: Option<&str>, look: Look, width: usize) -> Vec
     let name = |i: usize| status.hostnames[i].clone().map_or(String::new(), |name| format!(" ({name})"));
     let letter = ["a", "b"][peer];
     let rest = format!(
-        "  this is {}{}  {}: {} ms, dead after {} ms  facts {} old",
+        "  this is {}{}  facts {} old  {}: {} ms, dead after {} ms",
         status.node,
         name(1 - peer),
+        answer::ms(status.age_ms + waited.as_secs_f64() * 1e3),
         status.profile,
         status.interval_ms,
         status.detection_ms,
-        answer::ms(status.age_ms),
     );
     let lead = format!("peer {letter}{} ", name(peer));
     let room = width.saturating_sub(lead.chars().count() + word.len());

@@ -108,7 +108,10 @@ fn a_bad_channel_says_where_its_fault_lies() {
 fn an_agent_that_is_silent_leaves_stale_facts_that_say_so_until_it_is_back() {
     let mut model = model(status(2));
     assert_has(&text(&model, S * 3, 80, 24), &[" GOOD "]);
-    assert_has(&text(&model, S * 9, 80, 24), &[" UNKNOWN  STALE for 8 s: the agent does not answer", "it said last"]);
+    assert_has(
+        &text(&model, S * 9, 80, 24),
+        &[" UNKNOWN  STALE for 8 s: the agent does not answer", "it said last", "facts 8.0 s old"],
+    );
     model.learn(News::Silent("no agent answers at api.sock".into()), S * 10);
     assert_has(&text(&model, S * 10, 80, 24), &["STALE for 9 s: no agent answers at api.sock"]);
     model.learn(News::Status(Box::new(status(2))), S * 11);
