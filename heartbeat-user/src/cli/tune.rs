@@ -132,8 +132,8 @@ fn report(read: &Read, present: Option<Timing>, most: f64) -> Result<Report> {
         }
     }
     let least = read.lateness_s.max(read.rtt_s);
-    let recommended =
-        tune::recommend(&channels, most, least).ok_or_else(|| anyhow!("no channel says anything: {}", warnings.join("; ")))?;
+    let recommended = tune::recommend(&channels, most, least)
+        .ok_or_else(|| anyhow!("no channel says anything: {}", warnings.join("; ")))?;
     let profiles = [Profile::Lan, Profile::Fast, Profile::Ultra, Profile::Classic];
     let profiles = profiles.map(|profile| (profile, tune::promise(&channels, profile.timing()))).to_vec();
     let present = present.map(|timing| tune::promise(&channels, timing));
@@ -178,26 +178,31 @@ fn live(args: &TuneArgs) -> Result<Live> {
     let mut read = Read::new(now.histograms.iter().map(|(name, counts)| (name.as_str(), counts)))?;
     let interval = Nanos((now.status.interval_ms * 1e6) as u64);
     for recording in &mut read.recordings {
-        let of = |status: &Status| status.channels.iter().find(|c| c.name == recording.name).map(|c| (c.received, c.missing));
+        let of = |status: &Status| {
+            status.channels.iter().find(|c| c.name == recording.name).map(|c| (c.received, c.missing))
+        };
         let Some((received, missing)) = of(&now.status) else { continue };
         let (r, m) = before.as_ref().and_then(|before| of(&before.status)).unwrap_or_default();
         // What comes late is taken from what was missing before.
-        recording.counted =
-            Some(Counted { received: received.saturating_sub(r), missing: missing.saturating_sub(m) });
+        recording.counted = Some(Counted { received: received.saturating_sub(r), missing: missing.saturating_sub(m) });
         recording.serial = now.status.channels.iter().any(|c| c.name == recording.name && c.kind == "serial");
         recording.configured = (!recording.serial).then_some(interval);
     }
-    Ok(Live { read, present: present(&now.status)? })
+    // The detection time that the status has is that of the slowest channel.
+    let lines = read.recordings.iter().filter(|recording| recording.serial);
+    let paces = lines.filter_map(|line| line.median_s(0.0, f64::INFINITY)).map(|s| s * 1e9 / interval.0.max(1) as f64);
+    let slowest = paces.fold(1.0, f64::max).round() as u64;
+    Ok(Live { read, present: present(&now.status, slowest)? })
 }
 
 /// The timing as the agent has it, as far as its status says.
-fn present(status: &Status) -> Result<Timing> {
+fn present(status: &Status, slowest: u64) -> Result<Timing> {
     let profile = Profile::ALL.into_iter().find(|profile| profile.name() == status.profile);
     let Some(profile) = profile else { bail!("{}: a profile that this version does not know", status.profile) };
     let base = profile.timing();
     let interval = Nanos((status.interval_ms * 1e6).round() as u64);
     // Only the product of counts and period is told; that is all that matters here.
-    let periods = u64::from(base.max.div_ceil(base.decrement) + 1);
+    let periods = slowest * u64::from(base.max.div_ceil(base.decrement) + 1);
     let period = Nanos((status.detection_ms * 1e6) as u64 / periods);
     Ok(Timing { interval, period, ..base })
 }
@@ -208,7 +213,10 @@ fn wait(lasting: Duration) {
     let begin = Instant::now();
     while let Some(left) = lasting.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) {
         if stderr().is_terminal() {
-            eprint!("\rrecording: {} to go \x1b[K", humantime::format_duration(Duration::from_secs(left.as_secs() + 1)));
+            eprint!(
+                "\rrecording: {} to go \x1b[K",
+                humantime::format_duration(Duration::from_secs(left.as_secs() + 1))
+            );
         }
         sleep(left.min(STEP));
     }

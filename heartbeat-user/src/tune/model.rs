@@ -138,9 +138,8 @@ impl Channel {
         let Some(interval_s) = interval_s.filter(|_| regular >= LEAST_GAPS) else {
             return Err(Unusable::Irregular { name, n: regular });
         };
-        let squares = recording.gaps.iter().filter(near).map(|bin| {
-            (bin.middle_s() - interval_s).powi(2) * bin.count as f64
-        });
+        let squares =
+            recording.gaps.iter().filter(near).map(|bin| (bin.middle_s() - interval_s).powi(2) * bin.count as f64);
         let delay_variance_s2 = squares.sum::<f64>() / (regular - 1) as f64 / 2.0;
         let lasted_s = recording.lasted_s();
         let mut above = n;
@@ -271,9 +270,8 @@ fn loss(recording: &Recording, interval_s: f64) -> Loss {
     let sent = received + missing;
     // How many runs have at least `length` losses, and how many losses have another one after them.
     let at_least = |length: u64| runs.iter().filter(|(lost, _)| *lost >= length).map(|(_, count)| *count).sum::<u64>();
-    let from = |length: u64| -> u64 {
-        runs.iter().map(|(lost, count)| (lost + 1).saturating_sub(length) * count).sum()
-    };
+    let from =
+        |length: u64| -> u64 { runs.iter().map(|(lost, count)| (lost + 1).saturating_sub(length) * count).sum() };
     let (repeats, losses) = (from(2), from(1));
     let share_bound = largest_share(missing, sent);
     let mut repeated_bound = if losses == 0 { share_bound } else { largest_share(repeats, losses).max(share_bound) };

@@ -60,8 +60,7 @@ pub fn read(text: &str) -> Result<Read> {
 }
 
 fn json(text: &str) -> Result<BTreeMap<String, Histogram<u64>>> {
-    let all: Histograms =
-        serde_json::from_str(text).context("not what `heartbeat histogram --format json` writes")?;
+    let all: Histograms = serde_json::from_str(text).context("not what `heartbeat histogram --format json` writes")?;
     let mut named = BTreeMap::new();
     for document in &all.histograms {
         let Snapshot { name, counts, .. } = Snapshot::try_from(document)?;
@@ -80,7 +79,8 @@ fn log(text: &str) -> Result<BTreeMap<String, Histogram<u64>>> {
         })?;
         let LogEntry::Interval(interval) = entry else { continue };
         let Some(tag) = interval.tag() else { continue };
-        let bytes = STANDARD.decode(interval.encoded_histogram()).with_context(|| format!("{}: base64", tag.as_str()))?;
+        let bytes =
+            STANDARD.decode(interval.encoded_histogram()).with_context(|| format!("{}: base64", tag.as_str()))?;
         let counts = deserializer
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| anyhow!("{}: not a histogram: {error:?}", tag.as_str()))?;

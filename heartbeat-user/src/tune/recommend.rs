@@ -30,11 +30,7 @@ impl From<&Timing> for Setting {
         let detection = timing.detection();
         // WO 01/82077, FIG. 4, step 425: at fixed times, a silence may begin just before a check.
         let tolerated = if timing.from_arrival { detection } else { detection.since(timing.period) };
-        Self {
-            interval_s: seconds(timing.interval),
-            tolerated_s: seconds(tolerated),
-            detection_s: seconds(detection),
-        }
+        Self { interval_s: seconds(timing.interval), tolerated_s: seconds(tolerated), detection_s: seconds(detection) }
     }
 }
 
@@ -145,8 +141,7 @@ fn timing(interval: Nanos, missed: u32) -> (Profile, Timing) {
     let base = profile.timing();
     let max = missed - 1;
     let waits = u32::try_from(FIRST.0 / interval.0).unwrap_or(u32::MAX).max(missed);
-    let timing =
-        Timing { interval, period: interval, retry: interval, initial: max, max, failed_waits: waits, ..base };
+    let timing = Timing { interval, period: interval, retry: interval, initial: max, max, failed_waits: waits, ..base };
     (profile, timing)
 }
 

@@ -83,9 +83,11 @@ impl Recording {
         let within = || self.gaps.iter().filter(|bin| (from_s..=to_s).contains(&bin.middle_s()));
         let half = within().map(|bin| bin.count).sum::<u64>().div_ceil(2);
         let mut before = 0;
-        within().find(|bin| {
-            before += bin.count;
-            before >= half
-        }).map(|bin| bin.middle_s())
+        within()
+            .find(|bin| {
+                before += bin.count;
+                before >= half
+            })
+            .map(|bin| bin.middle_s())
     }
 }
