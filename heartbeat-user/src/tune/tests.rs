@@ -95,9 +95,13 @@ fn a_sample_that_says_nothing_is_refused_with_what_would_be_right() {
 fn a_sample_without_any_difference_promises_what_its_length_supports_and_no_more() {
     let channel = Channel::new(&recording(vec![10 * MS; 100])).unwrap();
     let alarms = channel.alarms(&Setting::from(&Profile::Fast.timing()));
-    assert_eq!((alarms.seen, alarms.basis), (0, Basis::Observed));
-    // None in a second: 3.0 a second at the most.
-    assert!((2.9..3.1).contains(&alarms.bound), "{alarms:?}");
+    // None in a second: 3.0 a second at the most, and by the model a quarter of that, for it is twice as long as a stall is.
+    assert_eq!((alarms.seen, alarms.basis), (0, Basis::Model));
+    assert!((0.7..3.1).contains(&alarms.bound), "{alarms:?}");
+    let [short, long] = [12, 24].map(|ms| f64::from(ms) / 1e3);
+    let alarms = [short, long].map(|t| channel.alarms(&Setting { interval_s: 0.010, tolerated_s: t, detection_s: t }));
+    assert!(alarms[0].basis == Basis::Observed && (2.9..3.1).contains(&alarms[0].bound), "{alarms:?}");
+    assert_eq!(alarms[1].basis, Basis::Model);
     let recommended = recommend(std::slice::from_ref(&channel), 1.0 / YEAR_S, 0.0).unwrap();
     assert!(recommended.promise.detection_s > 1.0, "{recommended:?}");
 }
