@@ -177,17 +177,21 @@ fn live(args: &TuneArgs) -> Result<Live> {
         recording.serial = now.status.channels.iter().any(|c| c.name == recording.name && c.kind == "serial");
         recording.configured = (!recording.serial).then_some(interval);
     }
-    Ok(Live { read, present: present(&now.status)? })
+    // The detection time that the status has is that of the slowest channel.
+    let lines = read.recordings.iter().filter(|recording| recording.serial);
+    let paces = lines.filter_map(|line| line.median_s(0.0, f64::INFINITY)).map(|s| s * 1e9 / interval.0.max(1) as f64);
+    let slowest = paces.fold(1.0, f64::max).round() as u64;
+    Ok(Live { read, present: present(&now.status, slowest)? })
 }
 
 /// The timing as the agent has it, as far as its status says.
-fn present(status: &Status) -> Result<Timing> {
+fn present(status: &Status, slowest: u64) -> Result<Timing> {
     let profile = Profile::ALL.into_iter().find(|profile| profile.name() == status.profile);
     let Some(profile) = profile else { bail!("{}: a profile that this version does not know", status.profile) };
     let base = profile.timing();
     let interval = Nanos((status.interval_ms * 1e6).round() as u64);
     // Only the product of counts and period is told; that is all that matters here.
-    let periods = u64::from(base.max.div_ceil(base.decrement) + 1);
+    let periods = slowest * u64::from(base.max.div_ceil(base.decrement) + 1);
     let period = Nanos((status.detection_ms * 1e6) as u64 / periods);
     Ok(Timing { interval, period, ..base })
 }

@@ -218,12 +218,10 @@ impl Distribution {
         if histogram.is_empty() {
             return Self::default();
         }
-        Self {
-            n: histogram.len(),
-            median_us: us(histogram.value_at_quantile(0.5)),
-            p99_us: us(histogram.value_at_quantile(0.99)),
-            max_us: us(max.map_or(histogram.max(), |max| max.0)),
-        }
+        // The longest one is known exactly, and no percentile is beyond it.
+        let max = max.map_or(histogram.max(), |max| max.0);
+        let at = |quantile| us(histogram.value_at_quantile(quantile).min(max));
+        Self { n: histogram.len(), median_us: at(0.5), p99_us: at(0.99), max_us: us(max) }
     }
 }
 

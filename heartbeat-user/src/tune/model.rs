@@ -16,6 +16,8 @@ const STALL_S: f64 = 0.010;
 const STEEPEST: f64 = 2.0;
 /// So many of the longest silences tell the index of the tail.
 const LONGEST: u64 = 10;
+/// Silences are told from the interval, in intervals: buckets are up to 0.8 % wide.
+const FINEST: f64 = 0.02;
 /// Runs of losses are told apart by length where there are so many.
 const RUNS: u64 = 30;
 /// Intervals that differ less are the same one.
@@ -87,7 +89,7 @@ pub struct Channel {
     tail: Vec<Tail>,
 }
 
-/// Gaps that are longer than a length.
+/// Gaps above a length.
 #[derive(Clone, Copy, Debug)]
 struct Tail {
     above_s: f64,
@@ -142,15 +144,16 @@ impl Channel {
             recording.gaps.iter().filter(near).map(|bin| (bin.middle_s() - interval_s).powi(2) * bin.count as f64);
         let delay_variance_s2 = squares.sum::<f64>() / (regular - 1) as f64 / 2.0;
         let lasted_s = recording.lasted_s();
-        let mut above = n;
-        let longer = |above_s: f64, seen: u64| Tail { above_s, seen, bound: most_events(seen) / lasted_s };
-        let mut tail = vec![longer(0.0, n)];
+        let (mut remaining, mut above_s) = (n, 0.0);
+        let mut tail = Vec::with_capacity(recording.gaps.len() + 1);
         for bin in &recording.gaps {
-            above -= bin.count;
             // Whatever is in the bucket may be as long as its highest value.
-            tail.push(longer(bin.highest.0 as f64 / 1e9, above));
+            tail.push(Tail { above_s, seen: remaining, bound: most_events(remaining) / lasted_s });
+            remaining -= bin.count;
+            above_s = bin.highest.0 as f64 / 1e9;
         }
         let longest_s = recording.gaps.last().map_or(0.0, |bin| bin.highest.0 as f64 / 1e9);
+        tail.push(Tail { above_s: longest_s, seen: 0, bound: most_events(0) / lasted_s });
         Ok(Self {
             name,
             serial: recording.serial,
@@ -176,29 +179,31 @@ impl Channel {
     /// At the recorded interval, a gap longer than the setting tolerates is a false alarm: so many were seen. Where none
     /// was, the model's bound holds if it is lower: losses in sequence plus the tail of long silences. At another interval
     /// `eta'`, a silence that ends a channel after `T` has cut off the path for more than `T - eta'`, so every recorded gap
-    /// longer than that counts, and losses of single messages come on top.
+    /// longer than that counts, and losses of single messages come on top. A silence may come with time (a host that stood
+    /// still) or with messages (one that is late holds up those behind it), which a recording cannot tell apart: with
+    /// more messages than were recorded, there are as many more silences.
     #[must_use]
     pub fn alarms(&self, setting: &Setting) -> Alarms {
         let Setting { interval_s, tolerated_s, .. } = setting.on(self);
         let same = (interval_s / self.interval_s - 1.0).abs() < SAME;
         let gap_s = if same { tolerated_s } else { tolerated_s - interval_s };
-        let tail = self.tail_at(gap_s);
-        let seen = tail.map_or(0, |tail| tail.seen);
-        let observed = tail.map_or_else(|| most_events(0) / self.lasted_s, |tail| tail.bound);
+        let oftener = if same { 1.0 } else { (self.interval_s / interval_s).max(1.0) };
+        let seen = self.seen_above(gap_s);
+        let observed = self.bound_above(gap_s) * oftener;
         let lost = |share: f64, repeated: f64| self.lost(interval_s, tolerated_s, share, repeated);
         let Loss { share, share_bound, repeated, repeated_bound, bursty, .. } = self.loss;
         // In a burst, the next heartbeat is the more likely lost the sooner it comes.
         let sooner = (interval_s / self.interval_s).min(1.0);
         let sooner = |repeated: f64| if bursty { repeated.powf(sooner) } else { repeated };
         let (losses, losses_bound) = (lost(share, sooner(repeated)), lost(share_bound, sooner(repeated_bound)));
-        let beyond = self.beyond(gap_s);
+        let beyond = self.beyond(gap_s) * oftener;
         let (bound, basis) = match (same, seen) {
             (true, 0) if losses_bound + beyond < observed => (losses_bound + beyond, Basis::Model),
             (true, _) => (observed, Basis::Observed),
             (false, 0) => (losses_bound + beyond.min(observed), Basis::Transferred),
             (false, _) => (losses_bound + observed, Basis::Transferred),
         };
-        let seen_rate = seen as f64 / self.lasted_s;
+        let seen_rate = seen as f64 / self.lasted_s * oftener;
         let expected = match (same, seen) {
             (_, 0) => losses,
             (true, _) => seen_rate,
@@ -230,15 +235,20 @@ impl Channel {
         let x = gap_s - self.interval_s;
         let from = self.interval_s + STALL_S.max(self.interval_s / 2.0);
         if gap_s <= from {
-            return self.tail_at(gap_s).map_or_else(|| most_events(0) / self.lasted_s, |tail| tail.bound);
+            return self.bound_above(gap_s);
         }
-        let first = (from, self.tail_at(from).map_or_else(|| most_events(0) / self.lasted_s, |tail| tail.bound));
+        let first = (from, self.bound_above(from));
         let known = self.tail.iter().map(|tail| (tail.above_s, tail.bound));
         let known = known.filter(|(above, _)| (from..=gap_s).contains(above)).chain([first]);
         known.map(|(u, rate)| rate * ((u - self.interval_s) / x).powf(self.index)).fold(f64::INFINITY, f64::min)
     }
 
-    /// All gaps that may be longer than `gap_s`: those in its own bucket count.
+    /// The most gaps longer than `gap_s`, per s, that are compatible with what was seen.
+    fn bound_above(&self, gap_s: f64) -> f64 {
+        self.tail_at(gap_s).map_or_else(|| most_events(0) / self.lasted_s, |tail| tail.bound)
+    }
+
+    /// The last entry that begins at or below `gap_s`: all gaps that may be longer.
     fn tail_at(&self, gap_s: f64) -> Option<&Tail> {
         let next = self.tail.partition_point(|tail| tail.above_s <= gap_s);
         self.tail.get(next.saturating_sub(1))
@@ -287,10 +297,10 @@ fn loss(recording: &Recording, interval_s: f64) -> Loss {
     Loss { share, share_bound, repeated, repeated_bound, bursty, counted: recording.counted.is_some() }
 }
 
-/// The index of the tail by Hill's estimator over the longest silences, less its standard error; at most [`STEEPEST`], and
+/// The index of the tail by Hill's estimator over the longest silences, however short they are, less its standard error; at most [`STEEPEST`], and
 /// that where there are too few to tell.
 fn index(recording: &Recording, interval_s: f64) -> f64 {
-    let least = STALL_S.max(interval_s / 2.0);
+    let least = interval_s * FINEST;
     let mut taken = 0;
     let (mut logs, mut lowest) = (0.0, 0.0);
     for bin in recording.gaps.iter().rev() {

@@ -16,7 +16,7 @@ that of gaps of about one interval. A gap longer than the detection time is a fa
 enough, the bound is the exact one of a Poisson rate (95 %; none in a time t give 3/t). Beyond the recording, `model`: losses
 in sequence, no rarer than they followed each other, with late messages (Chen, Toueg, Aguilera, IEEE Trans. Computers 51(5), 2002);
 plus long silences, which count per time, with a tail no steeper than x^-2. `transferred`: another interval than the recorded
-one; there, silences count at their full length and single losses come on top.
+one; there, silences count at their full length, oftener where messages are, and single losses come on top.
 A channel's false alarm leads to an analysis and is reported; it moves nothing as long as another channel is heard.
 ";
 
