@@ -261,6 +261,12 @@ impl Ownership {
         self.groups.get_mut(group.usize()).is_some_and(|g| !std::mem::replace(&mut g.failing, true))
     }
 
+    /// The groups that could not be acquired when that was last tried.
+    #[must_use]
+    pub fn failing(&self) -> u64 {
+        self.which(|g| g.failing)
+    }
+
     /// Whether the last attempt to acquire it failed.
     #[must_use]
     pub fn is_failing(&self, group: GroupIndex) -> bool {

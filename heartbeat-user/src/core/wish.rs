@@ -181,8 +181,10 @@ impl Core {
         let causes = [
             (Reason::Ordered, self.wish.ordered),
             (Reason::HandedOver, self.wish.accepted),
-            (Reason::FailedBack, self.home_coming(now) & movable),
-            (Reason::Unheld, self.ownership.left_lying(now)),
+            // Where it could not be taken, nobody is asked to let go of it, nor kept from taking it.
+            (Reason::FailedBack, self.home_coming(now) & movable & !self.ownership.failing()),
+            // Two that wish for the same wait for each other: what the peer wishes for is not left lying.
+            (Reason::Unheld, self.ownership.left_lying(now) & !self.peer_wish().0),
             (Reason::PeerFailed, if failed { movable } else { 0 }),
         ];
         let wished = causes.into_iter().map(|(why, groups)| (why, groups & !owned)).find(|(_, groups)| *groups != 0);

@@ -62,6 +62,12 @@ fn a_random_walk_over_all_faults_never_has_two_holders_while_a_channel_works_and
     show(&format!("{walked} seeds, {} faults, {rate:.0} seeds/s, no violation", walked * FAULTS));
 }
 
+#[test]
+fn walks_that_once_failed_do_not_any_more() {
+    // Maintenance ended, and both wished for a group that nobody held, for ever.
+    walk(53_897, false);
+}
+
 fn walk(seed: u64, trace: bool) {
     let named = Named(seed);
     let mut random = Random::new(seed + 1);
