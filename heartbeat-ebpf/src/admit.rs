@@ -16,8 +16,8 @@ pub struct Expected {
     pub pair_id: u32,
     /// Our own node letter's number.
     pub node: u8,
-    /// The channel that ends where it arrived.
-    pub channel: u8,
+    /// The id of the name of the channel that ends where it arrived.
+    pub channel_id: u32,
 }
 
 /// The checks before the slot is touched, cheapest first. `key` gives the key of an id.
@@ -59,7 +59,7 @@ pub(crate) fn authenticate(
     if message.pair_id() != expected.pair_id {
         return Err(Outcome::WrongPair);
     }
-    if message.channel() != expected.channel {
+    if message.channel_id() != expected.channel_id {
         return Err(Outcome::WrongChannel);
     }
     if message.node() == expected.node {
@@ -217,12 +217,18 @@ fn accept(slot: &Slot, histogram: &Histogram, message: View<'_>, now: impl FnOnc
     Received { outcome: Outcome::Accepted, news }
 }
 
-/// Whether flags, owned, wanted or term differ from those of the message on record.
+/// Whether the peer's public state differs from that of the message on record: flags, what it hears, its analysis, what it
+/// holds and wishes for, its term.
 #[inline(always)]
 fn is_news(slot: &Slot, message: View<'_>) -> bool {
-    // The word of node, channel, flags and key_id has the interval too: any change there is worth a look.
-    slot.live.word(1) != message.word(1)
-        || slot.live.word(13) != message.word(13)
-        || slot.live.word(14) != message.word(14)
-        || slot.live.word(15) != message.word(15)
+    /// All of the word of node, entry, flags, key_id, entries and interval but the entry, which is another one each time.
+    const BUT_ENTRY: u64 = !u64::from_be(0xff << 48);
+    const STATE: core::ops::Range<usize> = 9..16;
+    let mut differs = (slot.live.word(1) ^ message.word(1)) & BUT_ENTRY;
+    let mut i = STATE.start;
+    while i < STATE.end {
+        differs |= slot.live.word(i) ^ message.word(i);
+        i += 1;
+    }
+    differs != 0
 }

@@ -20,7 +20,7 @@ use crate::{
     admit::{Expected, authenticate},
     layout::{Agent, Answered, Outcome, Slot},
     siphash::Key,
-    wire::{self, ECHO_REPLY, ECHO_REQUEST, LEN, TAGGED_WORDS, View, WORDS, opening, pair},
+    wire::{self, CHANNEL_WORD, ECHO_REPLY, ECHO_REQUEST, LEN, TAGGED_WORDS, View, WORDS, opening, pair},
 };
 
 /// A channel answers the peer that we are paired with at most this often, in ns.
@@ -46,7 +46,7 @@ pub struct Echo {
     pub kind: Kind,
     pub pair_id: u32,
     pub node: u8,
-    pub channel: u8,
+    pub channel_id: u32,
     pub key_id: u8,
     pub incarnation: u64,
     pub peer_incarnation: u64,
@@ -56,13 +56,13 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// A request of `node`'s agent of `incarnation` on `channel`; `peer_incarnation` as last heard, or 0, `sent_ns` now on
+    /// A request of `node`'s agent of `incarnation` on the channel of this id; `peer_incarnation` as last heard, or 0, `sent_ns` now on
     /// our CLOCK_MONOTONIC. The peer answers only what is newer than what it has answered in this incarnation.
     #[must_use]
     pub const fn request(
         pair_id: u32,
         node: u8,
-        channel: u8,
+        channel_id: u32,
         key_id: u8,
         incarnation: u64,
         peer_incarnation: u64,
@@ -72,7 +72,7 @@ impl Echo {
             kind: Kind::Request,
             pair_id,
             node,
-            channel,
+            channel_id,
             key_id,
             incarnation,
             peer_incarnation,
@@ -92,12 +92,12 @@ impl Echo {
             o if o == opening(ECHO_REPLY) => Kind::Reply,
             _ => return None,
         };
-        let [node, channel, _, key_id] = ((w[1] >> 32) as u32).to_be_bytes();
+        let [node, _, _, key_id] = ((w[1] >> 32) as u32).to_be_bytes();
         Some(Self {
             kind,
             pair_id: w[0] as u32,
             node,
-            channel,
+            channel_id: (w[CHANNEL_WORD] >> 32) as u32,
             key_id,
             incarnation: w[2],
             peer_incarnation: w[3],
@@ -121,7 +121,7 @@ impl Echo {
     /// All words but the tag, as values.
     #[inline(always)]
     pub(crate) const fn words(&self) -> [u64; TAGGED_WORDS] {
-        let who = u32::from_be_bytes([self.node, self.channel, 0, self.key_id]);
+        let who = u32::from_be_bytes([self.node, 0, 0, self.key_id]);
         let mut words = [0; TAGGED_WORDS];
         words[0] = pair(opening(self.kind as u8), self.pair_id);
         words[1] = pair(who, 0);
@@ -130,6 +130,7 @@ impl Echo {
         words[5] = self.sent_ns;
         words[6] = self.echo_sent_ns;
         words[7] = self.echo_held_ns;
+        words[CHANNEL_WORD] = pair(self.channel_id, 0);
         words
     }
 }
@@ -231,7 +232,7 @@ pub fn answer(request: View<'_>, expected: Expected, agent: &Agent, now_ns: u64)
         kind: Kind::Reply,
         pair_id: expected.pair_id,
         node: expected.node,
-        channel: expected.channel,
+        channel_id: expected.channel_id,
         key_id: request.key_id(),
         incarnation: agent.incarnation.get(),
         peer_incarnation: request.incarnation(),

@@ -7,7 +7,7 @@
 use crate::{frame::Address, histogram, machine::Word, wire};
 
 /// Changes with every change of these records: maps pinned under another version are not adopted.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The most channels.
 pub const CHANNELS: u32 = 64;
 
@@ -146,10 +146,14 @@ pub struct Record {
 #[derive(Default)]
 #[repr(C)]
 pub struct Slot {
+    /// The id of the name of the channel that it is of: messages of others are not for it. Written by the agent.
+    pub channel_id: Word,
     /// The last accepted message.
     pub live: Record,
     /// The last authentic message that was not of this pairing.
     pub handshake: Record,
+    /// Always 0: what follows begins a line of the cache.
+    pub gap: [u64; 3],
     /// Messages that the peer sent and we never accepted, by their sequence numbers (P2).
     pub missing: Word,
     /// The incarnation that the window is of.
@@ -165,7 +169,7 @@ pub struct Slot {
     /// The last echo reply accepted.
     pub echo: Record,
     /// Always 0: keeps slots apart in the cache.
-    pub zero: [u64; 5],
+    pub zero: [u64; 3],
 }
 
 /// The echo request that was answered last: what no request may repeat, nor follow too soon.
@@ -190,12 +194,16 @@ pub struct Agent {
     pub peer_incarnation: Word,
     /// When the agent last gave a sign of life, on CLOCK_MONOTONIC.
     pub alive_ns: Word,
-    /// The groups that it held.
+    /// The groups that it held, a bit each, in the order of the file that it ran with.
     pub owned: Word,
     /// The highest term that it knew.
     pub term: Word,
-    /// Always 0: fills the cell's line in the cache.
-    pub zero: [Word; 3],
+    /// The groups whose hooks may have left something in use: from the start of the first to the success of the last.
+    pub hooked: Word,
+    /// The flags that the peer said last ([`wire::flags`]).
+    pub peer_flags: Word,
+    /// The groups that the peer could not let go of when it left, in our order.
+    pub peer_kept: Word,
 }
 
 /// Times between accepted heartbeats of one channel.
@@ -207,13 +215,13 @@ pub struct Histogram {
 
 const _: () = {
     assert!(size_of::<End>() == 24);
-    assert!(size_of::<Record>() == 160);
+    assert!(size_of::<Record>() == 176);
     assert!(size_of::<Answered>() == 24);
-    assert!(size_of::<Slot>() == 704 && size_of::<Slot>().is_multiple_of(64));
+    assert!(size_of::<Slot>() == 768 && size_of::<Slot>().is_multiple_of(64));
     assert!(size_of::<Agent>() == 64);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);
-    assert!(core::mem::offset_of!(Slot, outcomes) == 352 && core::mem::offset_of!(Slot, missing) == 320);
-    assert!(core::mem::offset_of!(Slot, echo) == 504);
+    assert!(core::mem::offset_of!(Slot, outcomes) == 416 && core::mem::offset_of!(Slot, missing) == 384);
+    assert!(core::mem::offset_of!(Slot, echo) == 568);
 };
 
 impl Record {

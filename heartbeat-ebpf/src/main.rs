@@ -87,7 +87,7 @@ fn heartbeat(context: XdpContext) -> u32 {
     {
         return answer(context.ctx, message, channel);
     }
-    let received = admit::receive_heartbeat(message, expected(channel), agent, key, slot, histogram, now);
+    let received = admit::receive_heartbeat(message, expected(slot), agent, key, slot, histogram, now);
     if received.news != News::None {
         // Full means that the agent has not looked at all yet: it will.
         let _ = DOORBELL.output::<u32>(channel, 0);
@@ -110,10 +110,10 @@ fn answer(context: *mut xdp_md, message: View<'_>, channel: u32) -> u32 {
     let turn = unsafe { Turn::between(start, end) };
     let answerable = if turn.is_some() { Answerable::Yes } else { Answerable::No };
     let now_ns = now();
-    let outcome = echo::receive(message, expected(channel), agent, key, slot, answerable, now_ns);
+    let outcome = echo::receive(message, expected(slot), agent, key, slot, answerable, now_ns);
     match (outcome, turn, key(message.key_id())) {
         (Outcome::EchoRequest, Some(turn), Some(key)) => {
-            turn.into_reply(&echo::answer(message, expected(channel), agent, now_ns), key);
+            turn.into_reply(&echo::answer(message, expected(slot), agent, now_ns), key);
             XDP_TX
         }
         _ => XDP_DROP,
@@ -121,8 +121,8 @@ fn answer(context: *mut xdp_md, message: View<'_>, channel: u32) -> u32 {
 }
 
 #[inline(always)]
-fn expected(channel: u32) -> Expected {
-    Expected { pair_id: setting!(PAIR_ID), node: setting!(NODE), channel: channel as u8 }
+fn expected(slot: &Slot) -> Expected {
+    Expected { pair_id: setting!(PAIR_ID), node: setting!(NODE), channel_id: slot.channel_id.get() as u32 }
 }
 
 #[inline(always)]

@@ -19,6 +19,14 @@ impl Key {
         Self { k0: u64::from_le_bytes([a, b, c, d, e, f, g, h]), k1: u64::from_le_bytes([i, j, k, l, m, n, o, p]) }
     }
 
+    /// A number that tells this key from others without giving it away; 0 for [`Key::NONE`] alone.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn print(self) -> u16 {
+        const OF: u64 = u64::from_le_bytes(*b"keyprint");
+        if self.is_none() { 0 } else { (siphash_2_4(self, 1, |_| OF) as u16).max(1) }
+    }
+
     /// Whether this is [`Key::NONE`].
     #[inline(always)]
     #[must_use]

@@ -1,4 +1,4 @@
-//! The heartbeat message: UDP payload of 144 bytes, network byte order. State, not events: each one carries its sender's
+//! The heartbeat message: UDP payload of 160 bytes, network byte order. State, not events: each one carries its sender's
 //! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7). Echoes ([`crate::echo`]) have the same
 //! shape.
 //!
@@ -7,14 +7,14 @@
 //! +---------------+---------------+---------------+---------------+
 //! |         magic 0x4842          |    version    |     kind      |   0
 //! |                            pair_id                            |   4
-//! |     node      |    channel    |     flags     |    key_id     |   8
-//! |                          interval_us                          |  12
+//! |     node      |     entry     |     flags     |    key_id     |   8
+//! |    entries    |                  interval_us                  |  12
 //! |                          incarnation                          |  16
 //! |                       peer_incarnation                        |  24
 //! |                           sequence                            |  32
 //! |                            sent_ns                            |  40
 //! |                         echo_sent_ns                          |  48
-//! |                         echo_held_ns                          |  56
+//! |         echo_held_ns          |           file_time           |  56
 //! |                          configured                           |  64
 //! |                             heard                             |  72
 //! |                          operational                          |  80
@@ -36,7 +36,7 @@ use crate::{
 use core::marker::PhantomData;
 
 /// Length of a message in bytes.
-pub const LEN: usize = 144;
+pub const LEN: usize = 160;
 /// Length of a message in words of eight bytes.
 pub const WORDS: usize = LEN / 8;
 /// Words that the tag covers: all but itself.
@@ -44,7 +44,7 @@ pub const TAGGED_WORDS: usize = WORDS - 1;
 /// The first two bytes: "HB".
 pub const MAGIC: u16 = 0x4842;
 /// The version that this code speaks.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// UDP port, IANA `ha-cluster`, unless configured.
 pub const PORT: u16 = 694;
 /// `kind` of a heartbeat.
@@ -53,6 +53,13 @@ pub const HEARTBEAT: u8 = 1;
 pub const ECHO_REQUEST: u8 = 2;
 /// `kind` of its answer, which never causes a message.
 pub const ECHO_REPLY: u8 = 3;
+
+/// The word that begins with `channel_id`.
+pub(crate) const CHANNEL_WORD: usize = 17;
+/// What `echo_held_ns` says of everything longer.
+pub const HELD_LONG: u32 = u32::MAX;
+/// The longest interval that a message can tell, in us.
+pub const LONGEST_INTERVAL_US: u32 = (1 << 24) - 1;
 
 /// Magic, version and `kind` together: the first four bytes of a message, as [`View::opening`] has them.
 #[must_use]
@@ -150,11 +157,11 @@ impl<'a> View<'a> {
         (self.field(1) >> 56) as u8
     }
 
-    /// The channel that it was sent on.
+    /// The id of the name of the channel that it was sent on.
     #[inline(always)]
     #[must_use]
-    pub fn channel(&self) -> u8 {
-        (self.field(1) >> 48) as u8
+    pub fn channel_id(&self) -> u32 {
+        (self.field(CHANNEL_WORD) >> 32) as u32
     }
 
     /// The sender's [`flags`].
@@ -227,16 +234,18 @@ impl<'a> View<'a> {
 pub struct Message {
     pub pair_id: u32,
     pub node: u8,
-    pub channel: u8,
+    pub entry: u8,
     pub flags: u8,
     pub key_id: u8,
+    pub entries: u8,
     pub interval_us: u32,
     pub incarnation: u64,
     pub peer_incarnation: u64,
     pub sequence: u64,
     pub sent_ns: u64,
     pub echo_sent_ns: u64,
-    pub echo_held_ns: u64,
+    pub echo_held_ns: u32,
+    pub file_time: u32,
     pub configured: u64,
     pub heard: u64,
     pub operational: u64,
@@ -248,6 +257,10 @@ pub struct Message {
     pub wanted: u64,
     pub term: u64,
     pub groups_digest: u64,
+    pub channel_id: u32,
+    pub names_digest: u32,
+    pub entry_id: u32,
+    pub key_prints: [u16; 2],
 }
 
 impl Message {
@@ -261,16 +274,18 @@ impl Message {
         Self {
             pair_id: w[0] as u32,
             node: (w[1] >> 56) as u8,
-            channel: (w[1] >> 48) as u8,
+            entry: (w[1] >> 48) as u8,
             flags: (w[1] >> 40) as u8,
             key_id: (w[1] >> 32) as u8,
-            interval_us: w[1] as u32,
+            entries: (w[1] >> 24) as u8,
+            interval_us: w[1] as u32 & LONGEST_INTERVAL_US,
             incarnation: w[2],
             peer_incarnation: w[3],
             sequence: w[4],
             sent_ns: w[5],
             echo_sent_ns: w[6],
-            echo_held_ns: w[7],
+            echo_held_ns: (w[7] >> 32) as u32,
+            file_time: w[7] as u32,
             configured: w[8],
             heard: w[9],
             operational: w[10],
@@ -282,21 +297,27 @@ impl Message {
             wanted: w[14],
             term: w[15],
             groups_digest: w[16],
+            channel_id: (w[CHANNEL_WORD] >> 32) as u32,
+            names_digest: w[CHANNEL_WORD] as u32,
+            entry_id: (w[18] >> 32) as u32,
+            key_prints: [(w[18] >> 16) as u16, w[18] as u16],
         }
     }
 
     /// Writes the message, signed with `key`, over whatever `buffer` held.
     pub fn emit(&self, key: Key, buffer: &mut [u8; LEN]) {
-        let who = u32::from_be_bytes([self.node, self.channel, self.flags, self.key_id]);
+        let who = u32::from_be_bytes([self.node, self.entry, self.flags, self.key_id]);
+        let interval = u32::from(self.entries) << 24 | self.interval_us.min(LONGEST_INTERVAL_US);
+        let [print_0, print_1] = self.key_prints.map(u32::from);
         let words: [u64; TAGGED_WORDS] = [
             pair(Self::OPENING, self.pair_id),
-            pair(who, self.interval_us),
+            pair(who, interval),
             self.incarnation,
             self.peer_incarnation,
             self.sequence,
             self.sent_ns,
             self.echo_sent_ns,
-            self.echo_held_ns,
+            pair(self.echo_held_ns, self.file_time),
             self.configured,
             self.heard,
             self.operational,
@@ -306,6 +327,8 @@ impl Message {
             self.wanted,
             self.term,
             self.groups_digest,
+            pair(self.channel_id, self.names_digest),
+            pair(self.entry_id, print_0 << 16 | print_1),
         ];
         sign(&words, key, buffer);
     }
@@ -331,30 +354,36 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_message() -> impl Strategy<Value = Message> {
-        (any::<[u8; 4]>(), any::<[u32; 6]>(), any::<[u64; 14]>()).prop_map(|(b, h, w)| Message {
+        (any::<[u8; 5]>(), any::<[u32; 11]>(), any::<[u64; 12]>()).prop_map(|(b, h, w)| Message {
             pair_id: h[0],
             node: b[0],
-            channel: b[1],
+            entry: b[1],
             flags: b[2],
             key_id: b[3],
-            interval_us: h[1],
+            entries: b[4],
+            interval_us: h[1] & LONGEST_INTERVAL_US,
             incarnation: w[0],
             peer_incarnation: w[1],
             sequence: w[2],
             sent_ns: w[3],
             echo_sent_ns: w[4],
-            echo_held_ns: w[5],
-            configured: w[6],
-            heard: w[7],
-            operational: w[8],
+            echo_held_ns: h[6],
+            file_time: h[7],
+            configured: w[5],
+            heard: w[6],
+            operational: w[7],
             analysis_wanted: h[2],
             analysis_done: h[3],
             qos: h[4],
             duties_qos: h[5],
-            owned: w[9],
-            wanted: w[10],
-            term: w[11],
-            groups_digest: w[12],
+            owned: w[8],
+            wanted: w[9],
+            term: w[10],
+            groups_digest: w[11],
+            channel_id: h[8],
+            names_digest: h[9],
+            entry_id: h[10],
+            key_prints: [h[10] as u16, h[9] as u16],
         })
     }
 
@@ -368,8 +397,8 @@ mod tests {
             prop_assert!(view.tag_is_right(Key::new(key)));
             prop_assert_eq!(Message::parse(&view.words()), m);
             prop_assert_eq!(
-                (view.pair_id(), view.node(), view.channel(), view.flags(), view.key_id()),
-                (m.pair_id, m.node, m.channel, m.flags, m.key_id)
+                (view.pair_id(), view.node(), view.channel_id(), view.flags(), view.key_id()),
+                (m.pair_id, m.node, m.channel_id, m.flags, m.key_id)
             );
             prop_assert_eq!(
                 (view.incarnation(), view.peer_incarnation(), view.sequence(), view.owned()),
@@ -392,16 +421,24 @@ mod tests {
         let m = Message {
             pair_id: 7,
             node: 1,
-            channel: 2,
+            entry: 2,
             flags: 8,
             key_id: 1,
+            entries: 5,
+            interval_us: 0x01_02_03,
+            echo_held_ns: 11,
+            file_time: 12,
             term: 9,
             groups_digest: 10,
+            channel_id: 13,
+            names_digest: 14,
+            entry_id: 15,
+            key_prints: [16, 17],
             ..Message::default()
         };
         m.emit(Key::new([1; 16]), &mut buffer);
-        assert_eq!(&buffer[..16], &[0x48, 0x42, 1, 1, 0, 0, 0, 7, 1, 2, 8, 1, 0, 0, 0, 0]);
-        assert_eq!(buffer[127], 9);
-        assert_eq!(buffer[135], 10);
+        assert_eq!(&buffer[..16], &[0x48, 0x42, 2, 1, 0, 0, 0, 7, 1, 2, 8, 1, 5, 1, 2, 3]);
+        let last = [59, 63, 127, 135, 139, 143, 147, 149, 151].map(|at| buffer[at]);
+        assert_eq!(last, [11, 12, 9, 10, 13, 14, 15, 16, 17]);
     }
 }

@@ -69,6 +69,7 @@ fn measure() -> Result<()> {
     kernel.attach(ChannelIndex(CHANNEL), "lo", ADDRESS_V4.into(), XdpPreference::Auto)?;
     kernel.attach(ChannelIndex(CHANNEL_V6), "lo", ADDRESS_V6.into(), XdpPreference::Auto)?;
     let tables = kernel.tables();
+    name_channels(&tables);
     tables.agent().incarnation.set(OWN);
     tables.agent().peer_incarnation.set(PEER);
 
@@ -83,10 +84,10 @@ fn measure() -> Result<()> {
     ensure!(kernel.test_run(Yardstick::Heartbeat, &valid(1), 1)?.0 == DROP, "a valid frame was not taken");
 
     // Each is newer than the one before, and comes when the channel has long been quiet.
-    let echo = |channel, sent_ns| {
+    let echo = |channel: u8, sent_ns| {
         tables.slots()[usize::from(channel)].answered[0].at_ns.set(0);
         let mut bytes = [0; wire::LEN];
-        Echo::request(PAIR, Node::B.wire(), channel, 0, PEER, OWN, sent_ns).emit(key(), &mut bytes);
+        Echo::request(PAIR, Node::B.wire(), channel.into(), 0, PEER, OWN, sent_ns).emit(key(), &mut bytes);
         bytes
     };
     let others = over_ipv4(&signed(Message { pair_id: PAIR + 1, ..heartbeat(CHANNEL, 1) }));

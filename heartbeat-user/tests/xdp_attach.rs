@@ -33,6 +33,7 @@ fn cable() {
 
 fn open(pins: &PinFolder) -> (Kernel, Adopted) {
     let (kernel, adopted) = Kernel::open(&settings(), pins.path()).expect("opening");
+    name_channels(&kernel.tables());
     kernel.tables().agent().incarnation.set(OWN);
     kernel.tables().agent().peer_incarnation.set(PEER);
     (kernel, adopted)

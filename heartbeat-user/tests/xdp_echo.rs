@@ -45,7 +45,7 @@ const QUIET: Duration = Duration::from_millis(11);
 
 /// A request of the peer's, as it is when all is well.
 fn request(channel: u8, sent_ns: u64) -> Echo {
-    Echo::request(PAIR, Node::B.wire(), channel, 0, PEER, OWN, sent_ns)
+    Echo::request(PAIR, Node::B.wire(), channel.into(), 0, PEER, OWN, sent_ns)
 }
 
 /// A reply of the peer's to what we asked at `asked_ns`.
@@ -79,6 +79,7 @@ impl Reflector {
             assert_ne!(attached.mode, XdpMode::Socket, "{:?}", attached.why);
         }
         let tables = kernel.tables();
+        name_channels(&tables);
         tables.agent().incarnation.set(OWN);
         tables.agent().peer_incarnation.set(PEER);
         tables.agent().alive_ns.set(clock::monotonic().0 - 3_000_000_000);
@@ -150,12 +151,14 @@ fn check_message(message: &[u8], asked: Echo, alive_age: std::ops::Range<u64>) {
     let rest = Message::parse(&view.words());
     let said = Message {
         pair_id: PAIR,
-        channel: asked.channel,
+        channel_id: asked.channel_id,
         incarnation: OWN,
         peer_incarnation: asked.incarnation,
         sent_ns: answer.sent_ns,
         echo_sent_ns: asked.sent_ns,
-        echo_held_ns: age,
+        // One word of an echo, two fields of a heartbeat.
+        echo_held_ns: (age >> 32) as u32,
+        file_time: age as u32,
         ..Message::default()
     };
     assert_eq!(rest, said);
@@ -251,7 +254,7 @@ fn only_the_peers_own_requests_are_answered() {
             reflector.counts(name, &over_ipv4(&sealed(echo)), V4, outcome);
         };
         refused("another pair", Echo { pair_id: PAIR + 1, ..good }, Outcome::WrongPair);
-        refused("another channel", Echo { channel: V6, ..good }, Outcome::WrongChannel);
+        refused("another channel", Echo { channel_id: V6.into(), ..good }, Outcome::WrongChannel);
         refused("our own, come back", Echo { node: 0, incarnation: OWN, ..good }, Outcome::Reflected);
         refused("another with our letter", Echo { node: 0, incarnation: 9, ..good }, Outcome::SameNode);
         refused("no node", Echo { node: 2, ..good }, Outcome::Malformed);
@@ -409,7 +412,7 @@ fn a_reply_is_put_on_record_and_never_answered() {
         }
         let refused = [
             ("another pair", Echo { pair_id: 1, ..reply(V6, 2_000) }, Outcome::WrongPair),
-            ("another channel", Echo { channel: V4, ..reply(V6, 2_000) }, Outcome::WrongChannel),
+            ("another channel", Echo { channel_id: V4.into(), ..reply(V6, 2_000) }, Outcome::WrongChannel),
             ("ours, come back", Echo { node: 0, incarnation: OWN, ..reply(V6, 2_000) }, Outcome::Reflected),
             ("the other key's tag", Echo { key_id: 1, ..reply(V6, 2_000) }, Outcome::WrongTag),
         ];
@@ -462,6 +465,7 @@ fn over_a_cable_a_request_is_answered_by_the_program_and_its_reply_by_nothing() 
             assert_eq!(attached.mode, XdpMode::Native);
         }
         let (at_a, at_b) = (a.tables(), b.tables());
+        [&at_a, &at_b].into_iter().for_each(|tables| name_channels(tables));
         at_a.agent().incarnation.set(OWN);
         at_a.agent().alive_ns.set(clock::monotonic().0 - 3_000_000_000);
         at_b.agent().incarnation.set(PEER);

@@ -197,26 +197,26 @@ fn table() -> Table {
     // UDP and the length of the message.
     t.drops("empty datagram", over_ipv4(&[]), Outcome::Malformed);
     t.drops("one byte", over_ipv4(&[0x48]), Outcome::Malformed);
-    t.drops("a byte too short", over_ipv4(&v4(90)[..143]), Outcome::Malformed);
+    t.drops("a byte too short", over_ipv4(&v4(90)[..wire::LEN - 1]), Outcome::Malformed);
     t.drops("a byte too long", over_ipv4(&[v4(90), vec![0]].concat()), Outcome::Malformed);
     t.drops("oversized", over_ipv4(&[0; 1400]), Outcome::Malformed);
     t.drops("UDP length too short", with(good.clone(), |b| b[39] -= 1), Outcome::Malformed);
     t.drops("UDP length too long", with(good.clone(), |b| b[39] += 1), Outcome::Malformed);
     t.drops("UDP length 0", with(good.clone(), |b| b[38..40].fill(0)), Outcome::Malformed);
-    t.drops("payload cut by a byte", cut(good.clone(), 14 + 20 + 8 + 143), Outcome::Malformed);
+    t.drops("payload cut by a byte", cut(good.clone(), 14 + 20 + 8 + wire::LEN - 1), Outcome::Malformed);
     t.drops("payload cut away", cut(good.clone(), 14 + 20 + 8), Outcome::Malformed);
     t.accepts("padding behind the datagram", [over_ipv4(&v4(8)), vec![0; 20]].concat(), V4);
 
     // What the message says.
     t.drops("wrong magic", with(good.clone(), |b| b[42] ^= 1), Outcome::Malformed);
-    t.drops("wrong version", with(good.clone(), |b| b[44] = 2), Outcome::Malformed);
+    t.drops("wrong version", with(good.clone(), |b| b[44] = 1), Outcome::Malformed);
     t.drops("no kind", with(good.clone(), |b| b[45] = 0), Outcome::Malformed);
     t.drops("unknown kind", with(good.clone(), |b| b[45] = 4), Outcome::Malformed);
     t.drops("a heartbeat made an echo request", with(good.clone(), |b| b[45] = 2), Outcome::WrongTag);
     t.drops("a heartbeat made an echo reply", with(good.clone(), |b| b[45] = 3), Outcome::WrongTag);
     t.drops("wrong pair", m(|m| m.pair_id = PAIR + 1), Outcome::WrongPair);
-    t.drops("wrong channel", m(|m| m.channel = V6), Outcome::WrongChannel);
-    t.drops("channel beyond all", m(|m| m.channel = 255), Outcome::WrongChannel);
+    t.drops("wrong channel", m(|m| m.channel_id = V6.into()), Outcome::WrongChannel);
+    t.drops("channel beyond all", m(|m| m.channel_id = 255), Outcome::WrongChannel);
     t.drops("node 2", m(|m| m.node = 2), Outcome::Malformed);
     t.drops("node 255", m(|m| m.node = 255), Outcome::Malformed);
     let of_our_letter = |incarnation| Message { node: 0, incarnation, ..heartbeat(V4, 90) };
@@ -290,6 +290,7 @@ impl State {
 }
 
 fn pair_up(tables: &Tables) {
+    name_channels(tables);
     tables.agent().incarnation.set(OWN);
     tables.agent().peer_incarnation.set(PEER);
 }
@@ -315,7 +316,7 @@ fn in_process(tables: &Tables, frame: &[u8], stamp_ns: u64) -> (u32, News) {
         let offset = at as usize - frame.as_ptr() as usize;
         frame[offset..offset + wire::LEN].try_into().expect("a whole message")
     });
-    let expected = Expected { pair_id: PAIR, node: 0, channel };
+    let expected = Expected { pair_id: PAIR, node: 0, channel_id: channel.into() };
     let keys = [key(), second_key()];
     let index = usize::from(channel);
     let received = admit::receive(

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 const OWN: u64 = 11;
 const PEER: u64 = 22;
-const CHANNEL: u8 = 3;
-const EXPECTED: Expected = Expected { pair_id: 7, node: 0, channel: CHANNEL };
+const CHANNEL: u32 = 3;
+const EXPECTED: Expected = Expected { pair_id: 7, node: 0, channel_id: CHANNEL };
 /// Some time on our clock.
 const NOW: u64 = 1_000_000_000;
 
@@ -56,7 +56,7 @@ fn any_echo() -> impl Strategy<Value = Echo> {
         kind: if reply { Kind::Reply } else { Kind::Request },
         pair_id,
         node: b[0],
-        channel: b[1],
+        channel_id: b[1].into(),
         key_id: b[2],
         incarnation: w[0],
         peer_incarnation: w[1],
@@ -78,8 +78,9 @@ proptest! {
         prop_assert_eq!(Echo::parse(&view.words()), Some(echo));
         // The fields lie where a heartbeat has them.
         let message = wire::Message::parse(&view.words());
-        prop_assert_eq!((message.pair_id, message.node, message.channel), (echo.pair_id, echo.node, echo.channel));
-        prop_assert_eq!((message.incarnation, message.echo_held_ns), (echo.incarnation, echo.echo_held_ns));
+        prop_assert_eq!((message.pair_id, message.node, message.channel_id), (echo.pair_id, echo.node, echo.channel_id));
+        let held = u64::from(message.echo_held_ns) << 32 | u64::from(message.file_time);
+        prop_assert_eq!((message.incarnation, held), (echo.incarnation, echo.echo_held_ns));
     }
 
     #[test]
@@ -109,7 +110,7 @@ fn a_request_is_answered_with_the_age_of_the_agents_last_sign_of_life() {
         kind: Kind::Reply,
         pair_id: 7,
         node: 0,
-        channel: CHANNEL,
+        channel_id: CHANNEL,
         key_id: 0,
         incarnation: OWN,
         peer_incarnation: PEER,
@@ -158,7 +159,7 @@ fn what_is_not_the_peers_is_refused_before_it_spends_anything() {
     let (slot, agent) = (Slot::default(), agent());
     let refused = [
         (Echo { pair_id: 8, ..request(60) }, Outcome::WrongPair),
-        (Echo { channel: 4, ..request(60) }, Outcome::WrongChannel),
+        (Echo { channel_id: 4, ..request(60) }, Outcome::WrongChannel),
         (Echo { node: 2, ..request(60) }, Outcome::Malformed),
         (Echo { node: 0, incarnation: OWN, ..request(60) }, Outcome::Reflected),
         (Echo { node: 0, ..request(60) }, Outcome::SameNode),

@@ -11,7 +11,7 @@ fn reply() -> Echo {
         kind: Kind::Reply,
         pair_id: 7,
         node: 0,
-        channel: 3,
+        channel_id: 3,
         key_id: 0,
         incarnation: 1,
         peer_incarnation: 2,
@@ -33,17 +33,17 @@ fn frame(is_ipv6: bool, tags: usize, hops: u8, noise: &[u8]) -> Vec<u8> {
     }
     let noise = |range: core::ops::Range<usize>| range.map(|i| noise[i % noise.len()].wrapping_add(i as u8));
     if is_ipv6 {
-        bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 152, 17, hops, 0xfd]);
+        bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 168, 17, hops, 0xfd]);
         bytes.extend(noise(0..31));
     } else {
-        let mut header = vec![0x45, 0xc0, 0, 172, 0, 0, 0x40, 0, hops, 17, 0, 0, 10];
+        let mut header = vec![0x45, 0xc0, 0, 188, 0, 0, 0x40, 0, hops, 17, 0, 0, 10];
         header.extend(noise(0..7));
         let sum = !ones_sum(&header);
         header[10..12].copy_from_slice(&sum.to_be_bytes());
         bytes.extend([0x08, 0]);
         bytes.extend(header);
     }
-    bytes.extend([0x0f, 0xa0, 0x02, 0xb6, 0, 152, 0x12, 0x34]);
+    bytes.extend([0x0f, 0xa0, 0x02, 0xb6, 0, 168, 0x12, 0x34]);
     bytes.extend(noise(0..LEN));
     bytes
 }
@@ -72,7 +72,7 @@ proptest! {
         if is_ipv6 {
             prop_assert_eq!(after[ip + 7], 255);
             prop_assert_eq!((&after[ip + 8..ip + 24], &after[ip + 24..udp]), (&before[ip + 24..udp], &before[ip + 8..ip + 24]));
-            let pseudo = [&after[ip + 8..], &[0, 0, 0, 152, 0, 0, 0, 17][..]].concat();
+            let pseudo = [&after[ip + 8..], &[0, 0, 0, 168, 0, 0, 0, 17][..]].concat();
             prop_assert_eq!(ones_sum(&pseudo), 0xffff);
         } else {
             prop_assert_eq!(after[ip + 8], 255);
@@ -80,7 +80,7 @@ proptest! {
             prop_assert_eq!(ones_sum(&after[ip..udp]), 0xffff);
             prop_assert_eq!(&after[udp + 6..udp + 8], &[0, 0]);
         }
-        prop_assert_eq!(&after[udp..udp + 6], &[0x02, 0xb6, 0x0f, 0xa0, 0, 152]);
+        prop_assert_eq!(&after[udp..udp + 6], &[0x02, 0xb6, 0x0f, 0xa0, 0, 168]);
         let view = View::new(after[udp + 8..].try_into().unwrap());
         prop_assert!(view.tag_is_right(key()));
         prop_assert_eq!(Echo::parse(&view.words()), Some(reply));
@@ -145,7 +145,7 @@ fn only_plain_frames_between_two_hosts_are_turned_round() {
         (12, 9, "another ethertype"),
         (14, 0x46, "options"),
         (14, 0x65, "another version"),
-        (17, 173, "an IP length beyond the datagram's"),
+        (17, 189, "an IP length beyond the datagram's"),
         (20, 0x20, "more fragments"),
         (21, 1, "not the first fragment"),
         (23, 6, "TCP"),
@@ -153,16 +153,16 @@ fn only_plain_frames_between_two_hosts_are_turned_round() {
         (26, 127, "from loopback"),
         (26, 224, "from a group"),
         (26, 255, "from everybody"),
-        (39, 151, "a datagram of another length"),
+        (39, 167, "a datagram of another length"),
     ] {
         assert!(refused(false, 0, &[(at, value)]), "{why}");
     }
     for (at, value, why) in [
         (14, 0x45, "another version"),
-        (19, 153, "an IP length beyond the datagram's"),
+        (19, 169, "an IP length beyond the datagram's"),
         (20, 60, "an extension header"),
         (22, 0xff, "from a group"),
-        (59, 151, "a datagram of another length"),
+        (59, 167, "a datagram of another length"),
     ] {
         assert!(refused(true, 0, &[(at, value)]), "over IPv6: {why}");
     }

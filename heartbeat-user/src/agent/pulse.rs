@@ -24,7 +24,7 @@ use heartbeat_ebpf::{
     echo::{self, Echo},
     layout::{Agent, Outcome, Record},
     siphash::Key,
-    wire::{LEN, Message, View, WORDS},
+    wire::{HELD_LONG, LEN, Message, View, WORDS},
 };
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::{
@@ -127,9 +127,7 @@ pub struct Pulse {
     pub control: Bell,
     /// What the control side shows.
     pub shared: Arc<Shared>,
-    /// The key that signs, and both that verify.
-    pub signing: Key,
-    /// By key id.
+    /// The keys by their ids.
     pub keys: [Option<Key>; 2],
     /// The pair, and our own node's number.
     pub expected: Expected,
@@ -227,7 +225,7 @@ impl Pulse {
     fn receive(&mut self, channel: ChannelIndex, now: Nanos) {
         let i = channel.usize();
         let (slot, histogram) = (&self.tables.slots()[i], &self.tables.inter_arrival()[i]);
-        let expected = Expected { channel: channel.0, ..self.expected };
+        let expected = Expected { channel_id: slot.channel_id.get() as u32, ..self.expected };
         let keys = self.keys;
         let key = move |id: u8| keys.get(usize::from(id)).copied().flatten();
         let agent = self.tables.agent();
@@ -420,7 +418,8 @@ impl Pulse {
         let Some(message) = self.core.message(now, channel) else { return };
         let Some(opened) = &mut self.channels[channel.usize()].opened else { return };
         let mut buffer = [0; LEN];
-        message.emit(self.signing, &mut buffer);
+        let key = self.keys.get(usize::from(message.key_id)).copied().flatten();
+        message.emit(key.expect("the key that signs is one of ours"), &mut buffer);
         let sent = match opened {
             Opened::Socket(socket) => socket.send(&buffer),
             Opened::Line(line) => line.send(&buffer),
@@ -485,8 +484,9 @@ impl Pulse {
 /// [`PulseChannel::delay`].
 fn measure(latencies: &ChannelLatencies, last: &mut Option<(u64, u64)>, now: Nanos, message: &Message, arrived: Nanos) {
     latencies.stamp_to_drain.record(now.since(arrived));
-    if message.echo_sent_ns != 0 {
-        latencies.rtt.record(arrived.since(Nanos(message.echo_sent_ns)).since(Nanos(message.echo_held_ns)));
+    if message.echo_sent_ns != 0 && message.echo_held_ns != HELD_LONG {
+        let held = Nanos(message.echo_held_ns.into());
+        latencies.rtt.record(arrived.since(Nanos(message.echo_sent_ns)).since(held));
     }
     // On two clocks: only the difference between two of them means anything.
     let delay = arrived.0.wrapping_sub(message.sent_ns);

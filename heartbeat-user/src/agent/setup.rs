@@ -94,6 +94,10 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     tables.agent().incarnation.set(incarnation);
     tables.agent().peer_incarnation.set(resumed.map_or(0, |r| r.peer_incarnation));
 
+    let names = config.names();
+    for (slot, id) in tables.slots().iter().zip(names.channels()) {
+        slot.channel_id.set((*id).into());
+    }
     let mut modes = Vec::new();
     let mut links = Vec::new();
     let mut channels = Vec::new();
@@ -122,6 +126,9 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         node,
         pair_id: config.pair.id,
         key_id: keys.signing,
+        key_prints: by_id.map(|key| key.map_or(0, Key::print)),
+        names,
+        file_time: config.file_time,
         timing: config.timing,
         paces: config.channels.iter().map(|c| c.pace(config.timing.interval)).collect(),
         lines: config.channels.iter().filter(|c| c.line(node).is_some()).fold(0, |bits, c| bits | c.index.bit()),
@@ -228,9 +235,8 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         reports,
         control: control_bell.clone(),
         shared: Arc::clone(&shared),
-        signing: Key::new(keys.signing_key()),
         keys: by_id,
-        expected: Expected { pair_id: config.pair.id, node: node.wire(), channel: 0 },
+        expected: Expected { pair_id: config.pair.id, node: node.wire(), channel_id: 0 },
         observer,
         looked_at: now,
         attach_pending: 0,

@@ -25,7 +25,7 @@ pub use records::{Events, Histograms, OnEvent, Rotated, SystemLog};
 
 pub use crate::dataplane::{SerialLine, XdpPreference};
 
-use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Nanos, Node, Timing};
+use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Names, Nanos, Node, Timing};
 use crate::dataplane::least_interval;
 use error::Report;
 use serde::Serialize;
@@ -35,6 +35,7 @@ use std::hash::Hasher;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 use table::Table;
 use toml::de::DeTable;
 
@@ -76,6 +77,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// The groups: at most 64, each at the place that its index says.
     pub groups: Vec<Group>,
+    /// When the file was changed last, in seconds since 1970; 0 where it is not known.
+    pub file_time: u32,
 }
 
 /// `[pair]`
@@ -293,7 +296,9 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let read = |reason| ConfigError::Read { path: path.to_owned(), reason };
         let mut bytes = Vec::new();
-        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(read)?;
+        let file = File::open(path).map_err(read)?;
+        let changed = file.metadata().and_then(|metadata| metadata.modified()).map_err(read)?;
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE });
         }
@@ -304,6 +309,7 @@ impl Config {
             ConfigError::NotUtf8 { path: path.to_owned(), line, column }
         })?;
         let mut config = Self::parse(text, &path.display().to_string())?;
+        config.file_time = changed.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() as u32);
         if let Some(folder) = path.parent() {
             config.pair.key_file = folder.join(&config.pair.key_file);
             config.api.token_file = config.api.token_file.map(|file| folder.join(file));
@@ -370,6 +376,7 @@ impl Config {
             checks,
             channels,
             groups,
+            file_time: 0,
         })
     }
 
@@ -441,26 +448,31 @@ impl Config {
         longest.times(2).after(Nanos::from_millis(10_000))
     }
 
-    /// Tells two different group tables apart: names, homes, needs, channels, addresses and their order; and what else both
-    /// must share to come to the same verdict. The same on every host and in every version, for it is compared between the two controllers.
+    /// The names of channels and groups, as messages have them.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::new(self.channels.iter().map(|c| c.name.as_str()), self.groups.iter().map(|g| g.name.as_str()))
+    }
+
+    /// Tells two different group tables apart: names, homes, needs, channels and addresses; and what else both must share to
+    /// come to the same verdict. In whatever order they stand in the file. The same on every host and in every version, for
+    /// it is compared between the two controllers.
     #[must_use]
     pub fn groups_digest(&self) -> u64 {
         let mut digest = SipHasher24::new();
         digest.write(&[u8::from(self.judging.both_faulted == BothFaulted::Lesser)]);
         // A channel that only one side has, and that is not judged, is told apart from this.
-        for channel in self.channels.iter().filter(|channel| channel.is_judged()) {
-            digest.write(&[channel.index.0]);
+        let judged = self.channels.iter().filter(|channel| channel.is_judged());
+        for channel in by_name(judged, |channel| &channel.name) {
+            write_name(&mut digest, &channel.name);
             digest.write(&channel.weight.to_be_bytes());
         }
-        for check in &self.checks {
-            digest.write(&[check.name.len() as u8]);
-            digest.write(check.name.as_bytes());
+        for check in by_name(self.checks.iter(), |check| &check.name) {
+            write_name(&mut digest, &check.name);
             digest.write(&check.weight.to_be_bytes());
         }
-        for group in &self.groups {
-            // Lengths first, so that no two tables come to the same bytes.
-            digest.write(&[group.name.len() as u8]);
-            digest.write(group.name.as_bytes());
+        for group in by_name(self.groups.iter(), |group| &group.name) {
+            write_name(&mut digest, &group.name);
             digest.write(&[group.home.wire()]);
             digest.write(&group.needs.to_be_bytes());
             if let Some(after) = group.failback {
@@ -468,19 +480,30 @@ impl Config {
                 digest.write(&after.0.to_be_bytes());
             }
             digest.write(&(group.addresses.len() as u32).to_be_bytes());
-            for address in &group.addresses {
+            let mut addresses: Vec<_> = group.addresses.iter().collect();
+            addresses.sort_by_key(|a| (&self.channels[a.channel.usize()].name, a.address, a.prefix));
+            for address in addresses {
+                write_name(&mut digest, &self.channels[address.channel.usize()].name);
                 match address.address {
-                    IpAddr::V4(v4) => {
-                        digest.write(&[&[address.channel.0, address.prefix, 4], &v4.octets()[..]].concat())
-                    }
-                    IpAddr::V6(v6) => {
-                        digest.write(&[&[address.channel.0, address.prefix, 6], &v6.octets()[..]].concat())
-                    }
+                    IpAddr::V4(v4) => digest.write(&[&[address.prefix, 4], &v4.octets()[..]].concat()),
+                    IpAddr::V6(v6) => digest.write(&[&[address.prefix, 6], &v6.octets()[..]].concat()),
                 }
             }
         }
         digest.finish()
     }
+}
+
+fn by_name<'c, T>(all: impl Iterator<Item = &'c T>, name: impl Fn(&T) -> &str) -> Vec<&'c T> {
+    let mut all: Vec<_> = all.collect();
+    all.sort_by(|a, b| name(a).cmp(name(b)));
+    all
+}
+
+/// The length first, so that no two tables come to the same bytes.
+fn write_name(digest: &mut SipHasher24, name: &str) {
+    digest.write(&[name.len() as u8]);
+    digest.write(name.as_bytes());
 }
 
 impl Channel {

@@ -4,7 +4,7 @@ use super::commands::{self, HOOK_KEYS};
 use super::error::{Fault, Report};
 use super::table::{At, Table, called};
 use super::{Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress, Wiring};
-use crate::core::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node};
+use crate::core::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node, name_id};
 use crate::dataplane::is_speed;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -51,7 +51,7 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
     let name = name(table, report);
     if let Some(name) = &name {
         let holder = format!("the name of channel {}", i + 1);
-        let claim = Claim::ChannelName(name.value);
+        let claim = Claim::ChannelName(name_id(name.value));
         taken.claim(report, claim, name.span.clone(), table.name("name"), holder, "another name");
     }
     let kind = kind(table, report);
@@ -278,7 +278,7 @@ fn group<'t>(
     let name = name(table, report);
     if let Some(name) = &name {
         let holder = format!("the name of group {}", i + 1);
-        let claim = Claim::GroupName(name.value);
+        let claim = Claim::GroupName(name_id(name.value));
         taken.claim(report, claim, name.span.clone(), table.name("name"), holder, "another name");
     }
     const HOME: &str = "\"a\" or \"b\": the controller that holds the group when both are well";
@@ -411,8 +411,9 @@ fn parse_cidr(text: &str) -> Result<(IpAddr, u8), Fault> {
 /// What only one place in the file may have.
 #[derive(PartialEq, Eq, Hash)]
 enum Claim<'t> {
-    ChannelName(&'t str),
-    GroupName(&'t str),
+    /// By their ids: what stands for a name in messages must not stand for two.
+    ChannelName(u32),
+    GroupName(u32),
     Interface(Node, &'t str),
     /// Link-local addresses are a channel's own: the same one may stand on another channel.
     Address(Option<usize>, IpAddr),

@@ -51,7 +51,7 @@ pub(super) struct PeerFound {
     wanted: u32,
     done: u32,
     heard: u64,
-    configured: u64,
+    pub(super) configured: u64,
     operational: u64,
     qos: u32,
     duties: u32,
@@ -59,13 +59,14 @@ pub(super) struct PeerFound {
 }
 
 impl PeerFound {
-    pub(super) const fn of(message: &Message) -> Self {
+    /// `ours`: channels of the peer's as ours; `configured`: all that it has, likewise.
+    pub(super) fn of(message: &Message, ours: impl Fn(u64) -> u64, configured: u64) -> Self {
         Self {
             wanted: message.analysis_wanted,
             done: message.analysis_done,
-            heard: message.heard,
-            configured: message.configured,
-            operational: message.operational,
+            heard: ours(message.heard),
+            configured,
+            operational: ours(message.operational),
             qos: message.qos & !wire::RECOVERING,
             recovering: message.qos & wire::RECOVERING != 0,
             duties: message.duties_qos,

@@ -60,7 +60,7 @@ pub enum Withheld {
 pub enum Difference {
     /// The channels (FIG. 9, step 908).
     Channels,
-    /// The groups: their names, order, homes or addresses. Nothing changes hands while that is so.
+    /// The groups: their names, homes or addresses. Nothing changes hands while that is so.
     Groups,
     /// The interval. The longer one counts.
     Interval,
@@ -123,8 +123,15 @@ pub enum Event {
     FaultPlaced { channel: ChannelIndex, place: Place, facts: PathFacts },
     /// A network has no fault any more.
     FaultGone { channel: ChannelIndex },
-    /// The controllers' configurations differ.
-    ConfigurationDiffers { what: Difference },
+    /// The controllers' configurations differ: what only this one has, a bit each, and how many channels and groups only the
+    /// other one has; all 0 where the same names are defined otherwise. `newer`: whose file was changed last.
+    ConfigurationDiffers {
+        what: Difference,
+        newer: Option<Node>,
+        channels_only_here: u64,
+        groups_only_here: u64,
+        only_there: u32,
+    },
     /// They no longer do.
     ConfigurationAgrees { what: Difference },
     /// A channel's interface lost its carrier.

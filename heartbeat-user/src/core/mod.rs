@@ -10,6 +10,7 @@ mod event;
 mod generator;
 mod guard;
 mod judge;
+mod names;
 mod ownership;
 mod pairing;
 mod peer;
@@ -21,6 +22,7 @@ pub use analysis::Judging;
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
 pub use event::{Difference, Event, Reason, Withheld};
 pub use guard::Guards;
+pub use names::{Names, name_id};
 pub use judge::{BothFaulted, Evidence, PathFacts, Place, Side, Verdict, Why, judge, place, weigh};
 pub use peer::PeerState;
 pub use types::*;
@@ -35,6 +37,7 @@ use heartbeat_ebpf::wire::flags;
 use ownership::{Facts, Ownership, Step};
 use pairing::Pairing;
 use peer::PeerSaid;
+use names::PeerNames;
 use std::collections::VecDeque;
 use wish::Wish;
 
@@ -76,8 +79,14 @@ pub struct Setup {
     pub node: Node,
     /// The pair's id, for messages.
     pub pair_id: u32,
-    /// The key that signs.
+    /// The key that is to sign.
     pub key_id: u8,
+    /// By key id, what tells a key from others; 0 where there is none.
+    pub key_prints: [u16; 2],
+    /// The names of channels and groups.
+    pub names: Names,
+    /// When the configuration was changed last, in seconds since 1970.
+    pub file_time: u32,
     /// FIG. 4 and 5's parameters.
     pub timing: Timing,
     /// The interfaces of the channels, as they are now.
@@ -179,6 +188,9 @@ pub struct Core {
     /// When this pairing began: what its peer sends from then on answers to something later.
     paired_at: Nanos,
     said: PeerSaid,
+    peer_names: PeerNames,
+    /// The differences of the configurations that were told.
+    told: [bool; 3],
     /// The last time at which the peer surely did not hold what we hold.
     alone_at: Nanos,
     next_send: Nanos,
@@ -243,6 +255,8 @@ impl Core {
             peer_known: false,
             paired_at: now,
             said: PeerSaid::default(),
+            peer_names: PeerNames::default(),
+            told: [false; 3],
             alone_at: now,
             next_send: now,
             expected: now,

@@ -28,6 +28,7 @@ pub(super) struct PeerSaid {
     pub(super) found: PeerFound,
     pub(super) differs: [bool; 3],
     pub(super) interval_us: u32,
+    pub(super) key_prints: [u16; 2],
 }
 
 impl Core {
@@ -78,37 +79,35 @@ impl Core {
             return;
         }
         let before = self.said;
+        self.peer_names.learn(&self.setup.names, message);
+        let (names, own) = (&self.peer_names, &self.setup.names);
+        let (owned, wanted) = (names.groups(message.owned, own, true), names.groups(message.wanted, own, false));
+        let found = PeerFound::of(message, |bits| names.channels(bits, own), names.configured(message.configured, own));
         let own_interval_us = self.setup.timing.interval.0 / 1_000;
         let differs = [
-            message.configured != self.configured(),
+            if names.is_complete() { found.configured != self.configured() } else { before.differs[0] },
             message.groups_digest != self.setup.groups_digest,
             u64::from(message.interval_us) != own_interval_us,
         ];
         self.said = PeerSaid {
             sent_ns: message.sent_ns,
             flags: message.flags,
-            owned: message.owned,
+            owned,
             term: message.term,
-            wanted: message.wanted,
+            wanted,
             echo_sent_ns: message.echo_sent_ns,
-            found: PeerFound::of(message),
+            found,
             differs,
             interval_us: message.interval_us,
+            key_prints: message.key_prints,
         };
         self.ownership.see_term(message.term);
-        if message.echo_sent_ns != 0 && message.owned & self.ownership.owned() == 0 {
+        if message.echo_sent_ns != 0 && owned & self.ownership.owned() == 0 {
             // It was sent after it had heard, and held for a while, what we sent then: our own clock says when.
-            let sent_at = Nanos(message.echo_sent_ns).after(Nanos(message.echo_held_ns)).min(now);
+            let sent_at = Nanos(message.echo_sent_ns).after(Nanos(message.echo_held_ns.into())).min(now);
             self.alone_at = self.alone_at.max(sent_at);
         }
-        // WO 01/82077, FIG. 9, steps 908, 910: told to the operator; nothing moves because of it.
-        for (i, what) in [Difference::Channels, Difference::Groups, Difference::Interval].into_iter().enumerate() {
-            match (before.differs[i], differs[i]) {
-                (false, true) => self.tell(now, Event::ConfigurationDiffers { what }),
-                (true, false) => self.tell(now, Event::ConfigurationAgrees { what }),
-                _ => {}
-            }
-        }
+        self.tell_differences(now, message.file_time);
         if before.interval_us != message.interval_us {
             self.stretch(message.interval_us);
         }
@@ -123,6 +122,39 @@ impl Core {
         }
         if began & flags::RESTARTING != 0 {
             self.tell(now, Event::PeerRestarting);
+        }
+    }
+
+    /// WO 01/82077, FIG. 9, steps 908, 910: told to the operator, with who has to load which file; nothing moves because of
+    /// it. Waits until it can say in what they differ.
+    fn tell_differences(&mut self, now: Nanos, file_time: u32) {
+        if self.told == self.said.differs || !self.peer_names.is_complete() {
+            return;
+        }
+        let (channels, groups, only_there) = self.peer_names.only_here(&self.setup.names);
+        let newer = match self.setup.file_time.cmp(&file_time) {
+            _ if self.setup.file_time == 0 || file_time == 0 => None,
+            std::cmp::Ordering::Greater => Some(self.setup.node),
+            std::cmp::Ordering::Less => Some(self.setup.node.other()),
+            std::cmp::Ordering::Equal => None,
+        };
+        let told = std::mem::replace(&mut self.told, self.said.differs);
+        for (i, what) in [Difference::Channels, Difference::Groups, Difference::Interval].into_iter().enumerate() {
+            let of = |this, bits| if what == this { bits } else { 0 };
+            match (told[i], self.told[i]) {
+                (false, true) => self.tell(
+                    now,
+                    Event::ConfigurationDiffers {
+                        what,
+                        newer,
+                        channels_only_here: of(Difference::Channels, channels),
+                        groups_only_here: of(Difference::Groups, groups),
+                        only_there: if what == Difference::Interval { 0 } else { only_there },
+                    },
+                ),
+                (true, false) => self.tell(now, Event::ConfigurationAgrees { what }),
+                _ => {}
+            }
         }
     }
 

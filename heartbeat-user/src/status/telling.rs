@@ -104,9 +104,17 @@ impl Tell for Event {
             },
             Self::FaultPlaced { place, .. } => format!("{subject}: {place}"),
             Self::FaultGone { .. } => format!("{subject} has no fault any more"),
-            Self::ConfigurationDiffers { what } => {
+            Self::ConfigurationDiffers { what, newer, channels_only_here, groups_only_here, only_there } => {
+                let here = (channels_only_here | groups_only_here).count_ones();
+                let count = match (here, only_there) {
+                    (0, 0) => String::new(),
+                    (here, there) => format!(" ({here} only here, {there} only there)"),
+                };
+                let newer = newer.map_or(String::new(), |newer| {
+                    format!("; {newer}'s file is the newer one: {} is to load it", newer.other())
+                });
                 format!(
-                    "the peer's configuration has other {}{}",
+                    "the peer's configuration has other {}{count}{}{newer}",
                     difference(*what),
                     match what {
                         Difference::Groups => ": no group moves",
@@ -280,7 +288,9 @@ impl Names {
                             }
                         }
                         // A bit for each channel.
-                        "networks" | "configured" | "operational" | "answered" => {
+                        "networks" | "configured" | "operational" | "answered" | "channels_only_here"
+                        | "groups_only_here" => {
+                            let names = if key == "groups_only_here" { &self.groups } else { names };
                             let of = (0..64).filter(|i| number >> i & 1 != 0);
                             *value = of
                                 .map(|i| names.get(i).map_or_else(|| i.into(), |name| Value::from(name.as_str())))

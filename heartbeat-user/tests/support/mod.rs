@@ -1,7 +1,10 @@
 //! What the tests and the benchmark of the XDP program share: frames, byte by byte, and a place to run them in.
 
 use anyhow::{Context as _, Result};
-use heartbeat::{core::Node, dataplane::Settings};
+use heartbeat::{
+    core::Node,
+    dataplane::{Settings, Tables},
+};
 use heartbeat_ebpf::{
     siphash::Key,
     wire::{self, Message},
@@ -50,13 +53,20 @@ pub(crate) fn heartbeat(channel: u8, sequence: u64) -> Message {
     Message {
         pair_id: PAIR,
         node: Node::B.wire(),
-        channel,
+        channel_id: channel.into(),
         interval_us: 33_000,
         incarnation: PEER,
         peer_incarnation: OWN,
         sequence,
         sent_ns: sequence.wrapping_mul(1_000),
         ..Message::default()
+    }
+}
+
+/// Lets the id of each channel's name be its number.
+pub(crate) fn name_channels(tables: &Tables) {
+    for (id, slot) in (0..).zip(tables.slots()) {
+        slot.channel_id.set(id);
     }
 }
 

@@ -201,7 +201,7 @@ fn what_a_slow_channel_says_late_does_not_undo_what_a_quick_one_said_since() {
     world.cut(B, 1, true);
     world.record = true;
     world.run(Nanos::from_millis(150));
-    let slow = *world.recorded[B].iter().rfind(|m| m.channel == 1).expect("sent");
+    let slow = *world.recorded[B].iter().rfind(|m| world.sides[B].channel_of(m) == 1).expect("sent");
     world.stop(B);
     world.run(Nanos::from_millis(1));
     assert_eq!(world.held(), [3, 0]);

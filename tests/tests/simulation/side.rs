@@ -2,7 +2,7 @@
 
 use crate::kernel::{Cell, Slot};
 use heartbeat::core::{
-    Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, MAX_CHANNELS, Nanos, Node, Reason, Resumed,
+    Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, MAX_CHANNELS, Names, Nanos, Node, Reason, Resumed,
     Setup, SocketResult, Timing,
 };
 use heartbeat_ebpf::wire::Message;
@@ -21,11 +21,18 @@ pub struct Order {
     pub acquire: Option<Reason>,
 }
 
+fn names(channels: usize, groups: usize) -> Names {
+    let list = |kind: &str, n: usize| (0..n).map(|i| format!("{kind}{i}")).collect::<Vec<_>>();
+    let (channels, groups) = (list("net", channels), list("group", groups));
+    Names::new(channels.iter().map(String::as_str), groups.iter().map(String::as_str))
+}
+
 pub struct Side {
     pub node: Node,
     pub timing: Timing,
     pub homes: Vec<Node>,
     pub digest: u64,
+    pub names: Names,
     pub core: Option<Core>,
     /// When the host was booted, on the world's clock: where its own clock is at zero.
     pub booted: Nanos,
@@ -80,6 +87,7 @@ impl Side {
             timing,
             homes: homes.to_vec(),
             digest: 7,
+            names: names(channels, homes.len()),
             core: None,
             booted,
             slots: vec![Slot::default(); channels],
@@ -113,6 +121,12 @@ impl Side {
             looked_at: Nanos(0),
             room: 0,
         }
+    }
+
+    /// The channel that a message is for.
+    pub fn channel_of(&self, message: &Message) -> usize {
+        let ids = self.names.channels();
+        ids.iter().position(|id| *id == message.channel_id).expect("messages are of channels that both have")
     }
 
     /// The world's time on this host's clock.
@@ -159,6 +173,9 @@ impl Side {
                 node: self.node,
                 pair_id: 7,
                 key_id: 0,
+                key_prints: [1, 0],
+                names: self.names.clone(),
+                file_time: 0,
                 timing: self.timing,
                 links: self.links.clone(),
                 paces: self.paces.clone(),
@@ -201,7 +218,8 @@ impl Side {
     /// A message arrives. The kernel works whatever the agent does.
     pub fn receive(&mut self, world: Nanos, message: Message) {
         let now = self.clock(world);
-        let slot = &mut self.slots[usize::from(message.channel)];
+        let channel = self.channel_of(&message);
+        let slot = &mut self.slots[channel];
         if slot.receive(&self.cell, self.node.wire(), message, now) && self.core.is_some() {
             self.wake = self.wake.min(world);
         }

@@ -8,7 +8,7 @@ use heartbeat::{
         Timing,
     },
 };
-use heartbeat_ebpf::wire::Message;
+use heartbeat_ebpf::wire::{LONGEST_INTERVAL_US, Message};
 use std::collections::BTreeMap;
 
 /// A tiny generator (xorshift64*): the same seed, the same run.
@@ -247,7 +247,7 @@ impl World {
 
     fn land(&mut self) {
         let Some((_, (to, message))) = self.flights.pop_first() else { return };
-        let channel = usize::from(message.channel);
+        let channel = self.sides[A].channel_of(&message);
         if self.sides[to].carrier(channel) {
             self.sides[to].receive(self.now, message);
         }
@@ -275,7 +275,7 @@ impl World {
             if self.record {
                 self.recorded[side].push(message);
             }
-            let channel = usize::from(message.channel);
+            let channel = self.sides[A].channel_of(&message);
             let Path { cut, lost, doubled } = self.paths[side][channel];
             if cut || !self.sides[side].carrier(channel) || self.random.below(1_000) < lost {
                 continue;
@@ -308,7 +308,7 @@ impl World {
             8 => message.term = word(),
             9 => message.groups_digest = word(),
             10 => message.flags = word() as u8,
-            _ => (message.interval_us, message.echo_sent_ns, message.echo_held_ns) = (word() as u32, word(), word()),
+            _ => (message.interval_us, message.echo_sent_ns, message.echo_held_ns) = (word() as u32 & LONGEST_INTERVAL_US, word(), word() as u32),
         }
     }
 

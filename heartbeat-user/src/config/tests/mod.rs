@@ -220,10 +220,11 @@ fn the_group_digest_tells_different_group_tables_apart_and_nothing_else() {
     let mut digests: Vec<_> = different.iter().map(|(from, to)| parsed(from, to).groups_digest()).collect();
     let mut swapped = base.clone();
     swapped.groups.swap(0, 1);
-    digests.extend([base.groups_digest(), swapped.groups_digest()]);
+    assert_eq!(swapped.groups_digest(), base.groups_digest(), "the order does not matter");
+    digests.push(base.groups_digest());
     digests.sort_unstable();
     digests.dedup();
-    assert_eq!(digests.len(), different.len() + 2);
+    assert_eq!(digests.len(), different.len() + 1);
 }
 
 proptest! {
