@@ -276,8 +276,7 @@ mod tests {
         for n in 0..128 {
             let (entry, entries, entry_id) = peers.entry(n);
             let configured = u64::MAX;
-            let m =
-                Message { entry, entries, entry_id, configured, names_digest: peers.digest, ..Message::default() };
+            let m = Message { entry, entries, entry_id, configured, names_digest: peers.digest, ..Message::default() };
             heard.learn(&own, &m);
         }
         assert!(heard.is_complete());

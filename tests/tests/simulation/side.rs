@@ -2,8 +2,8 @@
 
 use crate::kernel::{Cell, Slot};
 use heartbeat::core::{
-    Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, MAX_CHANNELS, Names, Nanos, Node, Reason, Resumed,
-    Setup, SocketResult, Timing,
+    Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, MAX_CHANNELS, Names, Nanos, Node, Reason,
+    Resumed, Setup, SocketResult, Timing,
 };
 use heartbeat_ebpf::wire::Message;
 

@@ -308,7 +308,10 @@ impl World {
             8 => message.term = word(),
             9 => message.groups_digest = word(),
             10 => message.flags = word() as u8,
-            _ => (message.interval_us, message.echo_sent_ns, message.echo_held_ns) = (word() as u32 & LONGEST_INTERVAL_US, word(), word() as u32),
+            _ => {
+                (message.interval_us, message.echo_sent_ns, message.echo_held_ns) =
+                    (word() as u32 & LONGEST_INTERVAL_US, word(), word() as u32)
+            }
         }
     }
 
