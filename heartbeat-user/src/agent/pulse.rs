@@ -4,6 +4,7 @@
 use super::{
     hooks::answering,
     shared::{Command, Hooked, Report},
+    turn,
 };
 use crate::{
     core::{Action, ChannelIndex, Core, Event, Link, Nanos, Reason, SocketResult},
@@ -11,7 +12,7 @@ use crate::{
         Serial, SerialLine, Tables,
         bell::{self, Bell},
         clock,
-        drain::{Drain, Mark, Sink},
+        drain::Drain,
         link::Observer,
         socket::{Ends, HeartbeatSocket},
     },
@@ -177,8 +178,9 @@ impl Pulse {
             }
             let PulseChannel { drain, delay, .. } = &mut self.channels[i];
             let latencies = &self.shared.latencies.channels[i];
-            let mut judged = Judged { core: &mut self.core, now, channel, latencies, delay };
-            drain.drain(&self.tables.slots()[i], self.tables.agent(), &mut judged);
+            turn::drain(&mut self.core, &self.tables, drain, channel, now, |message, arrived| {
+                measure(latencies, delay, now, message, arrived);
+            });
         }
     }
 
@@ -408,13 +410,7 @@ impl Pulse {
     fn leave_mark(&self, now: Nanos) {
         // Where a hook may have run half-way, only what is held.
         let hooked = self.hooked_acquire | self.hooked_release;
-        let mark = Mark {
-            peer_incarnation: self.core.peer_incarnation(),
-            owned: self.core.owned() & !hooked | self.core.held(),
-            term: self.core.term(),
-            alive_ns: now.0,
-        };
-        mark.leave(self.tables.agent());
+        turn::leave_mark(&self.core, &self.tables, self.core.owned() & !hooked | self.core.held(), now);
     }
 
     /// The judgement, for the control side.
@@ -440,36 +436,6 @@ impl Pulse {
                 }
             }
         }
-    }
-}
-
-/// One channel's drain goes to the core, and its times to the latencies.
-struct Judged<'a> {
-    core: &'a mut Core,
-    now: Nanos,
-    channel: ChannelIndex,
-    latencies: &'a ChannelLatencies,
-    delay: &'a mut Option<(u64, u64)>,
-}
-
-impl Sink for Judged<'_> {
-    fn heartbeat(&mut self, message: &Message, arrived_ns: u64) {
-        let arrived = Nanos(arrived_ns);
-        measure(self.latencies, self.delay, self.now, message, arrived);
-        self.core.handle_heartbeat(self.now, self.channel, message, arrived);
-    }
-
-    fn handshake(&mut self, message: &Message, arrived_ns: u64) -> u64 {
-        self.core.handle_handshake(self.now, self.channel, message, Nanos(arrived_ns));
-        self.core.peer_incarnation()
-    }
-
-    fn echo(&mut self, asked_ns: u64, silent_ns: u64) {
-        self.core.handle_echo(self.now, self.channel, Nanos(asked_ns), Nanos(silent_ns));
-    }
-
-    fn stranger(&mut self) {
-        self.core.handle_stranger(self.now, self.channel);
     }
 }
 
