@@ -84,7 +84,7 @@ fn a_cable_of_one_side_fails_that_side_on_evidence_from_both_and_its_groups_move
         let (let_go, claimed) = (world.told(side, let_go), world.told(1 - side, claimed));
         assert!(let_go.1 == 1 && claimed.1 == 1 && let_go.0 < claimed.0);
         assert!(claimed.0 < Some(cut_at.after(BOUND.times(2)).after(SECOND)), "{claimed:?} after {cut_at}");
-        assert_eq!(world.duals, 0);
+        assert_eq!(world.watch.duals, 0);
         // The cable is back: it is told, and nothing moves back by itself.
         unplug(&mut world, side, 0, false);
         world.run(SECOND.times(5));

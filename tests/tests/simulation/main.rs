@@ -4,8 +4,10 @@
 #![expect(clippy::expect_used, reason = "a test may panic")]
 
 mod adversity;
+mod file;
+mod host;
+mod invariants;
 mod judging;
-mod kernel;
 mod life;
 mod network;
 mod orders;
