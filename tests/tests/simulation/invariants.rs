@@ -1,10 +1,10 @@
 //! What must always hold for a pair, whatever fails: looked at after every step.
 
 use crate::{
-    side::PATIENCE,
+    side::{PATIENCE, Side},
     world::{A, B, World},
 };
-use heartbeat::core::{Nanos, PeerState};
+use heartbeat::core::{Event, Nanos, PeerState};
 
 /// A group that its home does not take within this time is the other's to wish for.
 const UNHELD: Nanos = Nanos::from_millis(5_000);
@@ -13,6 +13,8 @@ const UNHELD: Nanos = Nanos::from_millis(5_000);
 pub struct Watch {
     /// By cable, since when it has worked both ways between two agents that were in time.
     working_since: Vec<Nanos>,
+    /// The same, and reloads that are over soon do not count.
+    linked_since: Vec<Nanos>,
     /// Since when both have been able to do what they are told, and agree on the groups.
     willing_since: Nanos,
     /// When a side last wished to be handed something.
@@ -28,6 +30,7 @@ impl Watch {
     pub fn new(cables: usize, groups: usize) -> Self {
         Self {
             working_since: vec![Nanos::NEVER; cables],
+            linked_since: vec![Nanos::NEVER; cables],
             willing_since: Nanos::NEVER,
             wished_at: Nanos(0),
             owned_at: vec![Nanos(0); groups],
@@ -73,8 +76,7 @@ impl World {
     /// longer than an order stands, and then its home takes it back.)
     fn check_unheld(&mut self, settles: Nanos) {
         let owned = self.sides[A].owned() | self.sides[B].owned();
-        let bound = PATIENCE.after(UNHELD).after(self.patience());
-        let now = self.now;
+        let (bound, now) = (self.unheld_bound(), self.now);
         for (group, owned_at) in self.watch.owned_at.iter_mut().enumerate() {
             if owned >> group & 1 == 1 {
                 *owned_at = now;
@@ -83,19 +85,39 @@ impl World {
         }
     }
 
+    /// Nobody finds a living peer dead: not for a reload either, whatever it changed in the file.
+    pub(crate) fn check_told(&self, side: usize, from: usize) {
+        let died = |(_, event): &(Nanos, Event)| matches!(event, Event::PeerDead { .. });
+        if self.babbles == [false; 2] && self.sides[side].events[from..].iter().any(died) {
+            let linked = self.watch.linked_since.iter().map(|since| self.now.since(*since)).max().expect("a cable");
+            let timing = &self.sides[1 - side].timing;
+            let bound = self.detection().times(2).after(timing.interval.times(2)).after(timing.retry);
+            assert!(linked <= bound, "side {side} finds its peer dead although a channel works");
+        }
+    }
+
     fn note_working(&mut self) {
-        let sane = self.sides.iter().all(|s| s.core.is_some() && s.stalled_until <= self.now);
-        let since = self.sides[A].sane_since.max(self.sides[B].sane_since);
-        for (cable, working) in self.watch.working_since.iter_mut().enumerate() {
+        let awake = |s: &Side| s.stalled_until <= self.now;
+        let sane = self.sides.iter().all(|s| s.core.is_some() && awake(s));
+        let steady = self.sides.iter().all(|s| (s.core.is_some() || s.starts_at.is_some()) && awake(s));
+        let (sane_since, steady_since) = self
+            .sides
+            .iter()
+            .fold((Nanos(0), Nanos(0)), |(sane, steady), s| (sane.max(s.sane_since), steady.max(s.steady_since)));
+        let (now, sides, paths) = (self.now, &self.sides, &self.paths);
+        let since = self.watch.working_since.iter_mut().zip(&mut self.watch.linked_since).enumerate();
+        for (cable, (working, linked)) in since {
             let end = |s: usize| {
-                let path = self.paths[s][cable];
-                let side = &self.sides[s];
+                let (path, side) = (paths[s][cable], &sides[s]);
                 !path.cut && path.lost == 0 && side.carrier(cable) && side.errno[cable].is_none()
             };
-            if !sane || !end(A) || !end(B) {
-                *working = Nanos::NEVER;
-            } else if *working == Nanos::NEVER || *working < since {
-                *working = self.now;
+            let ends = end(A) && end(B);
+            for (since, holds, at_least) in [(working, sane, sane_since), (linked, steady, steady_since)] {
+                if !holds || !ends {
+                    *since = Nanos::NEVER;
+                } else if *since == Nanos::NEVER || *since < at_least {
+                    *since = now;
+                }
             }
         }
     }
@@ -108,6 +130,11 @@ impl World {
         } else if self.watch.willing_since == Nanos::NEVER {
             self.watch.willing_since = self.now;
         }
+    }
+
+    /// No group is unheld for longer than this while a channel works both ways and both are willing.
+    pub fn unheld_bound(&self) -> Nanos {
+        PATIENCE.after(UNHELD).after(self.patience())
     }
 
     /// Within this after the last fault, everything is as it should be.

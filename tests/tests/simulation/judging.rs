@@ -123,6 +123,20 @@ fn a_one_way_path_is_named_with_its_direction_and_moves_nothing() {
 }
 
 #[test]
+fn a_channel_that_is_one_way_keeps_no_group_that_is_handed_over_from_being_served() {
+    for (deaf, held) in [(A, [0, 3]), (B, [3, 0])] {
+        for channel in 1..3 {
+            // All that is said in one turn is heard in one turn: what the channels say of each other has to be put together.
+            let mut world = world();
+            world.cut(1 - deaf, channel, true);
+            unplug(&mut world, deaf, 0, true);
+            world.run(SECOND.times(60));
+            assert_eq!(world.held(), held, "channel {channel} to {deaf}");
+        }
+    }
+}
+
+#[test]
 fn a_dead_dedicated_channel_is_an_event_and_nothing_else() {
     let mut world = world();
     unplug(&mut world, A, 2, true);

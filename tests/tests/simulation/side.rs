@@ -81,6 +81,12 @@ pub struct Side {
     pub dies_after: Option<usize>,
     /// Since when it has been running and in time, on the world's clock.
     pub sane_since: Nanos,
+    /// The same, and a reload that is over soon does not count.
+    pub steady_since: Nanos,
+    /// It is being replaced by a new life of itself, which takes so long; and when that one starts, on the world's clock.
+    pub reload_takes: Option<Nanos>,
+    pub starts_at: Option<Nanos>,
+    reloaded_at: Nanos,
     drains: Vec<Drain>,
     looked_at: Nanos,
     room: usize,
@@ -121,6 +127,10 @@ impl Side {
             release_fails: false,
             dies_after: None,
             sane_since: Nanos::NEVER,
+            steady_since: Nanos::NEVER,
+            reload_takes: None,
+            starts_at: None,
+            reloaded_at: Nanos(0),
             drains: Vec::new(),
             looked_at: Nanos(0),
             room: 0,
@@ -213,6 +223,10 @@ impl Side {
         self.core = Some(core);
         self.wake = world;
         self.sane_since = world;
+        self.starts_at = None;
+        if self.steady_since == Nanos::NEVER {
+            self.steady_since = world;
+        }
     }
 
     /// SIGKILL: addresses, and what the kernel knows, stay; of what was being done, some is done.
@@ -224,7 +238,32 @@ impl Side {
         }
         self.wake = Nanos::NEVER;
         self.sane_since = Nanos::NEVER;
+        self.steady_since = Nanos::NEVER;
         self.dies_after = None;
+        self.starts_at = None;
+        self.reload_takes = None;
+    }
+
+    /// SIGHUP: a new life of the agent is to take over, with the file as it is then.
+    pub fn reload(&mut self, world: Nanos, takes: Nanos) {
+        if let Some(core) = self.core.as_mut().filter(|core| !core.is_leaving()) {
+            core.handle_restart();
+            self.reload_takes = Some(takes);
+            self.wake = world;
+        }
+    }
+
+    /// The agent ended by itself.
+    fn end(&mut self, world: Nanos) {
+        let (takes, steady_since) = (self.reload_takes, self.steady_since);
+        let often = world.since(self.reloaded_at) <= self.timing.detection().times(3);
+        self.kill();
+        let Some(takes) = takes else { return };
+        self.starts_at = Some(world.after(takes));
+        self.reloaded_at = world;
+        if !often && takes < self.timing.interval {
+            self.steady_since = steady_since;
+        }
     }
 
     /// The host loses power and is up again, without an agent.
@@ -250,7 +289,7 @@ impl Side {
         let now = self.clock(world);
         let Some(mut core) = self.core.take() else { return false };
         if world.since(self.wake) > Nanos(self.timing.interval.0 / 2) {
-            self.sane_since = world;
+            (self.sane_since, self.steady_since) = (world, world);
         }
         for (i, drain) in self.drains.iter_mut().enumerate() {
             turn::drain(&mut core, &self.host.tables, drain, ChannelIndex(i as u8), now, |_, _| {});
@@ -285,7 +324,7 @@ impl Side {
         self.wake = core.deadline().after(self.host.booted);
         self.core = Some(core);
         if exit {
-            self.kill();
+            self.end(world);
         }
         exit
     }

@@ -239,7 +239,7 @@ impl World {
     fn turn(&self, side: usize) -> Nanos {
         let side = &self.sides[side];
         if side.core.is_none() {
-            return Nanos::NEVER;
+            return side.starts_at.unwrap_or(Nanos::NEVER).max(side.stalled_until);
         }
         let booted = side.host.booted;
         let order = side.orders.iter().map(|o| o.due.after(booted)).min().unwrap_or(Nanos::NEVER);
@@ -260,9 +260,14 @@ impl World {
     }
 
     fn drive(&mut self, side: usize) {
+        if self.sides[side].core.is_none() {
+            self.start(side);
+            return;
+        }
         let mut sent = std::mem::take(&mut self.sent);
         let told = self.sides[side].events.len();
         self.sides[side].drive(self.now, |message| sent.push(message));
+        self.check_told(side, told);
         if self.trace {
             let node = self.sides[side].host.node;
             self.sides[side].events[told..].iter().for_each(|(at, event)| eprintln!("{at} {node}: {event:?}"));
