@@ -10,6 +10,7 @@ mod hooks;
 mod pulse;
 mod setup;
 mod shared;
+pub mod turn;
 
 use crate::{
     config::Config,

@@ -4,6 +4,7 @@
 use super::{
     hooks::answering,
     shared::{Command, Hooked, Report},
+    turn,
 };
 use crate::{
     core::{Action, ChannelIndex, Core, Event, Link, Nanos, Reason, SocketResult},
@@ -11,6 +12,7 @@ use crate::{
         Serial, SerialLine, Tables,
         bell::{self, Bell},
         clock,
+        drain::Drain,
         link::Observer,
         socket::{Ends, HeartbeatSocket},
     },
@@ -22,9 +24,9 @@ use crossbeam_channel::{Receiver, Sender};
 use heartbeat_ebpf::{
     admit::{self, Expected, Received},
     echo::{self, Echo},
-    layout::{Agent, Outcome, Record},
+    layout::{Agent, Outcome},
     siphash::Key,
-    wire::{HELD_LONG, LEN, Message, View, WORDS},
+    wire::{HELD_LONG, LEN, Message, View},
 };
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::{
@@ -45,17 +47,14 @@ pub struct PulseChannel {
     /// Whether heartbeats come by the socket, not by XDP.
     pub by_socket: bool,
     opened: Option<Opened>,
-    live_version: u64,
-    handshake_version: u64,
-    echo_version: u64,
-    strangers: u64,
+    drain: Drain,
     /// The last heartbeat's incarnation, and its arrival on our clock less its departure on the peer's.
     delay: Option<(u64, u64)>,
     index: u32,
 }
 
 impl PulseChannel {
-    /// A channel that is to be opened. What its slot already holds counts as seen, but for the last live message.
+    /// A channel that is to be opened.
     pub fn new(ends: Ends, index: u32, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
         Self::of(Port::Interface(ends), index, by_socket, tables, channel)
     }
@@ -66,18 +65,8 @@ impl PulseChannel {
     }
 
     fn of(port: Port, index: u32, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
-        let slot = &tables.slots()[channel.usize()];
-        Self {
-            port,
-            by_socket,
-            opened: None,
-            live_version: 0,
-            handshake_version: slot.handshake.version(),
-            echo_version: slot.echo.version(),
-            strangers: strangers(tables, channel),
-            delay: None,
-            index,
-        }
+        let drain = Drain::new(&tables.slots()[channel.usize()]);
+        Self { port, by_socket, opened: None, drain, delay: None, index }
     }
 }
 
@@ -187,38 +176,12 @@ impl Pulse {
             if self.channels[i].by_socket {
                 self.receive(channel, now);
             }
-            let slot = &self.tables.slots()[i];
-            // A new pairing first: it makes sense of what follows.
-            if let Some((message, arrived)) = news(&slot.handshake, &mut self.channels[i].handshake_version) {
-                self.core.handle_handshake(now, channel, &message, arrived);
-                self.publish_pairing();
-            }
-            if let Some((message, arrived)) = news(&slot.live, &mut self.channels[i].live_version) {
-                if message.incarnation == self.core.peer_incarnation()
-                    && message.peer_incarnation == self.expected_incarnation()
-                {
-                    measure(&self.shared.latencies.channels[i], &mut self.channels[i].delay, now, &message, arrived);
-                    self.core.handle_heartbeat(now, channel, &message, arrived);
-                } else {
-                    // Of an earlier pairing: after a restart, it is what our first message can answer to.
-                    self.core.handle_handshake(now, channel, &message, arrived);
-                }
-            }
-            if let Some((words, _)) = changed(&slot.echo, &mut self.channels[i].echo_version)
-                && let Some(echo) = Echo::parse(&words)
-                && let Some(stalled) = echo.alive_age_ns()
-            {
-                self.core.handle_echo(now, channel, Nanos(echo.echo_sent_ns), Nanos(stalled));
-            }
-            let strangers = strangers(&self.tables, channel);
-            if std::mem::replace(&mut self.channels[i].strangers, strangers) != strangers {
-                self.core.handle_stranger(now, channel);
-            }
+            let PulseChannel { drain, delay, .. } = &mut self.channels[i];
+            let latencies = &self.shared.latencies.channels[i];
+            turn::drain(&mut self.core, &self.tables, drain, channel, now, |message, arrived| {
+                measure(latencies, delay, now, message, arrived);
+            });
         }
-    }
-
-    fn expected_incarnation(&self) -> u64 {
-        self.tables.agent().incarnation.get()
     }
 
     /// A channel without XDP: the same checks, here.
@@ -317,8 +280,8 @@ impl Pulse {
 
     /// Does what the core wants done. Whether that was the end.
     fn perform(&mut self, now: Nanos) -> bool {
-        // Before anything is said: what the kernel checks against, and what a next life of the agent would resume.
-        self.publish_pairing();
+        // Before anything is said or done: what the kernel checks against, and what a next life of the agent would resume.
+        self.leave_mark(now);
         // One reading of both clocks, so that events of one moment have one time.
         let realtime_now = clock::realtime_of(now);
         let mut told = false;
@@ -444,18 +407,14 @@ impl Pulse {
         };
     }
 
-    fn publish_pairing(&self) {
-        self.tables.agent().peer_incarnation.set(self.core.peer_incarnation());
+    fn leave_mark(&self, now: Nanos) {
+        // Where a hook may have run half-way, only what is held.
+        let hooked = self.hooked_acquire | self.hooked_release;
+        turn::leave_mark(&self.core, &self.tables, self.core.owned() & !hooked | self.core.held(), now);
     }
 
-    /// The agent's cell, for the kernel and for a next life; the judgement, for the control side.
+    /// The judgement, for the control side.
     fn publish(&self, now: Nanos) {
-        let agent = self.tables.agent();
-        // What a next life may resume: where a hook may have run half-way, only what is held.
-        let hooked = self.hooked_acquire | self.hooked_release;
-        agent.owned.set(self.core.owned() & !hooked | self.core.held());
-        agent.term.set(self.core.term());
-        agent.alive_ns.set(now.0);
         // Never waits: where the control side is reading, it gets the next one.
         if let Ok(mut view) = self.shared.view.try_lock() {
             view.at = now;
@@ -497,35 +456,8 @@ fn measure(latencies: &ChannelLatencies, last: &mut Option<(u64, u64)>, now: Nan
     }
 }
 
-/// The message of a record, where it is another one than last time.
-fn news(record: &Record, version: &mut u64) -> Option<(Message, Nanos)> {
-    let (words, stamp) = changed(record, version)?;
-    Some((Message::parse(&words), stamp))
-}
-
-/// The words of a record, likewise.
-fn changed(record: &Record, version: &mut u64) -> Option<([u64; WORDS], Nanos)> {
-    let current = record.version();
-    if current == *version {
-        return None;
-    }
-    let (words, stamp_ns) = record.read()?;
-    // Whatever was written after `current` shows up as another version next time.
-    *version = current;
-    Some((words, Nanos(stamp_ns)))
-}
-
 /// What the peer is owed where XDP does not answer for us: at most one answer a turn, so that echoes cannot hold us up.
 fn owed(received: Received, message: Option<View<'_>>, expected: Expected, agent: &Agent, now: Nanos) -> Option<Echo> {
     let request = message.filter(|_| received.outcome == Outcome::EchoRequest)?;
     Some(echo::answer(request, expected, agent, now.0))
-}
-
-/// Heartbeats on a channel that are not our peer's: somebody is there whom we cannot read.
-fn strangers(tables: &Tables, channel: ChannelIndex) -> u64 {
-    let slot = &tables.slots()[channel.usize()];
-    [Outcome::WrongPair, Outcome::WrongChannel, Outcome::SameNode, Outcome::WrongTag]
-        .into_iter()
-        .map(|outcome| slot.counted(outcome))
-        .sum()
 }

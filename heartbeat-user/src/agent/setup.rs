@@ -13,6 +13,7 @@ use crate::{
         Adopted, Kernel, Settings, Tables, XdpMode,
         bell::Bell,
         clock,
+        drain::Mark,
         link::Observer,
         realtime,
         socket::{Ends, HeartbeatSocket},
@@ -89,10 +90,8 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     let owned = resumed.map_or(0, |r| r.owned);
     sweep(&plans, owned, journal)?;
 
-    // From here on the kernel counts for this life: what names an earlier one serves the handshake.
     let incarnation = incarnation()?;
-    tables.agent().incarnation.set(incarnation);
-    tables.agent().peer_incarnation.set(resumed.map_or(0, |r| r.peer_incarnation));
+    Mark::begin(tables.agent(), incarnation, resumed.map_or(0, |r| r.peer_incarnation));
 
     let names = config.names();
     for (slot, id) in tables.slots().iter().zip(names.channels()) {

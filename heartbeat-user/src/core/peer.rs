@@ -95,7 +95,8 @@ impl Core {
             owned,
             term: message.term,
             wanted,
-            echo_sent_ns: message.echo_sent_ns,
+            // What it had heard on one channel by then, it knows on all: of a channel that does not reach it, it knows nothing.
+            echo_sent_ns: before.echo_sent_ns.max(message.echo_sent_ns),
             found,
             differs,
             interval_us: message.interval_us,

@@ -4,6 +4,7 @@
 pub mod bell;
 mod bpf_link;
 pub mod clock;
+pub mod drain;
 mod interface;
 mod kernel;
 pub mod link;

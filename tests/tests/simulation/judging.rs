@@ -84,7 +84,7 @@ fn a_cable_of_one_side_fails_that_side_on_evidence_from_both_and_its_groups_move
         let (let_go, claimed) = (world.told(side, let_go), world.told(1 - side, claimed));
         assert!(let_go.1 == 1 && claimed.1 == 1 && let_go.0 < claimed.0);
         assert!(claimed.0 < Some(cut_at.after(BOUND.times(2)).after(SECOND)), "{claimed:?} after {cut_at}");
-        assert_eq!(world.duals, 0);
+        assert_eq!(world.watch.duals, 0);
         // The cable is back: it is told, and nothing moves back by itself.
         unplug(&mut world, side, 0, false);
         world.run(SECOND.times(5));
@@ -120,6 +120,20 @@ fn a_one_way_path_is_named_with_its_direction_and_moves_nothing() {
     world.run(SECOND.times(5));
     assert_eq!((placed(&world, A, 1), placed(&world, B, 1)), (Some(Place::OneWayToPeer), Some(Place::OneWayToUs)));
     assert_eq!(world.held(), [1, 2]);
+}
+
+#[test]
+fn a_channel_that_is_one_way_keeps_no_group_that_is_handed_over_from_being_served() {
+    for (deaf, held) in [(A, [0, 3]), (B, [3, 0])] {
+        for channel in 1..3 {
+            // All that is said in one turn is heard in one turn: what the channels say of each other has to be put together.
+            let mut world = world();
+            world.cut(1 - deaf, channel, true);
+            unplug(&mut world, deaf, 0, true);
+            world.run(SECOND.times(60));
+            assert_eq!(world.held(), held, "channel {channel} to {deaf}");
+        }
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn a_clean_stop_hands_over_at_once_and_never_to_two() {
     let mut world = World::lan();
     world.stop(B);
     world.run(Nanos::from_millis(1));
-    assert_eq!((world.held(), world.duals), ([3, 0], 0), "within release, latency and acquisition");
+    assert_eq!((world.held(), world.watch.duals), ([3, 0], 0), "within release, latency and acquisition");
     assert!(world.sides[B].core.is_none() && world.sides[B].addresses == 0);
     assert_eq!(world.told(A, |e| matches!(e, Event::PeerLeft)).1, 1);
 }
@@ -64,7 +64,7 @@ fn the_one_that_left_comes_back_and_is_not_taken_to_be_leaving() {
     world.start(B);
     world.run(SECOND.times(5));
     world.assert_settled();
-    assert_eq!((world.held(), world.core(A).peer_left(), world.duals), ([3, 0], false, 0));
+    assert_eq!((world.held(), world.core(A).peer_left(), world.watch.duals), ([3, 0], false, 0));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_restart_that_comes_too_late_leaves_the_peer_what_it_took() {
         world.run(Nanos::from_millis(450));
         world.start(B);
         world.run(SECOND.times(5));
-        assert_eq!((world.held(), world.duals), ([3, 0], 0));
+        assert_eq!((world.held(), world.watch.duals), ([3, 0], 0));
         world.assert_settled();
     }
 }
@@ -118,7 +118,7 @@ fn a_peer_that_restarts_twice_before_it_is_heard_again_is_paired_with_its_last_l
         }
         world.run(SECOND.times(6));
         world.assert_settled();
-        assert_eq!(world.duals, 0);
+        assert_eq!(world.watch.duals, 0);
     }
 }
 
@@ -235,5 +235,5 @@ fn a_stall_shorter_than_the_bound_during_a_long_wait_for_sockets_moves_nothing()
         world.stall(A, Nanos::from_millis(150));
         world.run(Nanos::from_millis(800));
     }
-    assert_eq!((world.held(), world.duals), ([1, 2], 0));
+    assert_eq!((world.held(), world.watch.duals), ([1, 2], 0));
 }

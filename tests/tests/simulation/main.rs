@@ -4,8 +4,11 @@
 #![expect(clippy::expect_used, reason = "a test may panic")]
 
 mod adversity;
+mod faults;
+mod file;
+mod host;
+mod invariants;
 mod judging;
-mod kernel;
 mod life;
 mod network;
 mod orders;

@@ -90,11 +90,11 @@ fn cut_in_one_direction_on_all_channels_the_deaf_side_takes_over_and_the_other_y
     let mut world = World::lan();
     world.paths[A].iter_mut().for_each(|p| p.cut = true);
     world.run(SECOND.times(60));
-    assert_eq!((world.held(), world.duals), ([0, 3], 1));
+    assert_eq!((world.held(), world.watch.duals), ([0, 3], 1));
     assert_eq!(world.told(A, bad).1, 0);
     world.cut_all(false);
     world.run(SECOND.times(5));
-    assert_eq!((world.held(), world.duals), ([0, 3], 1));
+    assert_eq!((world.held(), world.watch.duals), ([0, 3], 1));
     world.assert_settled();
 }
 
@@ -103,7 +103,7 @@ fn a_fifth_of_all_messages_lost_on_every_channel_moves_nothing() {
     let mut world = World::lan();
     world.paths.iter_mut().flatten().for_each(|p| p.lost = 200);
     world.run(SECOND.times(120));
-    assert_eq!((world.held(), world.duals), ([1, 2], 0));
+    assert_eq!((world.held(), world.watch.duals), ([1, 2], 0));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn what_a_slow_channel_says_late_does_not_undo_what_a_quick_one_said_since() {
     world.cut(B, 1, true);
     world.record = true;
     world.run(Nanos::from_millis(150));
-    let slow = *world.recorded[B].iter().rfind(|m| world.sides[B].channel_of(m) == 1).expect("sent");
+    let slow = *world.recorded[B].iter().rfind(|m| m.cable == 1).expect("sent");
     world.stop(B);
     world.run(Nanos::from_millis(1));
     assert_eq!(world.held(), [3, 0]);

@@ -25,7 +25,7 @@ fn a_takeover_on_command_is_release_first_and_needs_no_verdict() {
     let let_go = world.told(A, |e| matches!(e, Event::GroupReleased { .. })).0;
     let claimed_at = world.told(B, claimed(Reason::Ordered)).0;
     assert!(let_go < claimed_at && claimed_at.is_some_and(|at| at.since(ordered) < Nanos::from_millis(10)));
-    assert_eq!(world.duals, 0);
+    assert_eq!(world.watch.duals, 0);
     world.run(SECOND.times(100));
     assert_eq!(world.held(), [0, 3], "it does not go home by itself");
 }
@@ -35,7 +35,7 @@ fn a_release_on_command_is_an_offer_that_the_peer_takes_up() {
     let mut world = World::lan();
     assert_eq!(world.order(A, OperatorOrder::Release(G0)), Ok(()));
     world.run(SECOND);
-    assert_eq!((world.held(), world.duals), ([0, 3], 0));
+    assert_eq!((world.held(), world.watch.duals), ([0, 3], 0));
     assert_eq!(world.told(B, claimed(Reason::HandedOver)).1, 1);
 }
 
@@ -81,7 +81,7 @@ fn an_order_whose_group_cannot_be_acquired_is_given_up_at_once_and_its_home_take
         world.sides[B].acquire_takes = Nanos::from_millis(takes);
         assert_eq!(world.order(B, OperatorOrder::Takeover(G0)), Ok(()));
         world.run(SECOND);
-        assert_eq!((world.held(), world.duals), ([1, 2], 0));
+        assert_eq!((world.held(), world.watch.duals), ([1, 2], 0));
         assert_eq!(world.told(B, |e| matches!(e, Event::HandOverGivenUp { .. })).1, 1);
     }
 }
@@ -135,7 +135,7 @@ fn a_group_goes_home_after_both_have_been_well_for_as_long_as_configured() {
     world.run(SECOND.times(29));
     assert_eq!(world.held(), [0, 3]);
     world.run(SECOND.times(3));
-    assert_eq!((world.held(), world.duals), ([1, 2], 0));
+    assert_eq!((world.held(), world.watch.duals), ([1, 2], 0));
     assert!(world.told(A, claimed(Reason::FailedBack)).0.is_some_and(|at| at.since(well) > SECOND.times(50)));
 }
 
@@ -146,7 +146,7 @@ fn what_its_home_cannot_take_is_taken_by_the_other() {
     world.start(A);
     world.start(B);
     world.run(SECOND.times(8));
-    assert_eq!((world.held(), world.duals), ([0, 3], 0));
+    assert_eq!((world.held(), world.watch.duals), ([0, 3], 0));
     assert_eq!(world.told(B, claimed(Reason::Unheld)).1, 1);
 }
 
@@ -209,7 +209,7 @@ fn a_failed_health_check_counts_as_a_fault() {
     let mut world = judged();
     world.check_health(A, 1, false);
     world.run(SECOND.times(3));
-    assert_eq!((world.held(), world.duals), ([0, 3], 0));
+    assert_eq!((world.held(), world.watch.duals), ([0, 3], 0));
     world.check_health(A, 1, true);
     world.check_health(B, 1, false);
     world.check_health(A, 0, false);

@@ -1,11 +1,18 @@
-//! One controller of the simulated pair: kernel, agent, takeover, as the pulse thread joins them.
+//! One controller of the simulated pair: host, agent, takeover, as the pulse thread joins them.
 
-use crate::kernel::{Cell, Slot};
-use heartbeat::core::{
-    Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, MAX_CHANNELS, Names, Nanos, Node, Reason,
-    Resumed, Setup, SocketResult, Timing,
+use crate::{
+    file::File,
+    host::{Datagram, Heard, Host, PAIR},
 };
-use heartbeat_ebpf::wire::Message;
+use heartbeat::{
+    agent::turn,
+    core::{
+        Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, Nanos, Node, Reason, Resumed, Setup,
+        SocketResult, Timing,
+    },
+    dataplane::drain::{Drain, Mark},
+};
+use heartbeat_ebpf::{echo::Echo, siphash::Key, wire::Message};
 
 /// Interfaces are looked at this often.
 const LOOK_EVERY: Nanos = Nanos::from_millis(50);
@@ -21,28 +28,28 @@ pub struct Order {
     pub acquire: Option<Reason>,
 }
 
-fn names(channels: usize, groups: usize) -> Names {
-    let list = |kind: &str, n: usize| (0..n).map(|i| format!("{kind}{i}")).collect::<Vec<_>>();
-    let (channels, groups) = (list("net", channels), list("group", groups));
-    Names::new(channels.iter().map(String::as_str), groups.iter().map(String::as_str))
+/// What the agent puts on the wire.
+pub enum Sent {
+    Heartbeat(ChannelIndex, Message),
+    Echo(ChannelIndex, Echo),
 }
 
 pub struct Side {
-    pub node: Node,
+    pub host: Host,
     pub timing: Timing,
+    /// The file that the agent reads when it starts, and the one that it runs with.
+    pub file: File,
+    pub running: File,
+    /// By group of the world.
     pub homes: Vec<Node>,
     pub digest: u64,
-    pub names: Names,
     pub core: Option<Core>,
-    /// When the host was booted, on the world's clock: where its own clock is at zero.
-    pub booted: Nanos,
-    pub slots: Vec<Slot>,
-    pub cell: Cell,
+    /// By cable, as all lists of links and networks here.
     pub links: Vec<Link>,
     /// What the next operation on a channel's socket fails with.
     pub errno: Vec<Option<i32>>,
     pub sockets: Vec<bool>,
-    /// Groups whose addresses answer.
+    /// Groups whose addresses answer, in the world's bits.
     pub addresses: u64,
     pub orders: Vec<Order>,
     pub acquire_takes: Nanos,
@@ -57,6 +64,7 @@ pub struct Side {
     pub answers: u64,
     /// Local analyses under way: when each ends, on the controller's own clock.
     pub probes: Vec<(Nanos, u32)>,
+    /// By group of the world.
     pub failback: Vec<Option<Nanos>>,
     pub paces: Vec<u32>,
     pub guards: Guards,
@@ -69,32 +77,35 @@ pub struct Side {
     pub fence_fails: bool,
     /// Letting go of a group fails, and its addresses stay.
     pub release_fails: bool,
-    /// Echo requests to send.
-    pub echoes: Vec<ChannelIndex>,
-    /// Their answers: when each arrives, for which channel, when it was asked, for how long the peer's agent stood still.
-    pub answers_to_echo: Vec<(Nanos, ChannelIndex, Nanos, Nanos)>,
+    /// It dies in its next turn, after so many things done.
+    pub dies_after: Option<usize>,
     /// Since when it has been running and in time, on the world's clock.
     pub sane_since: Nanos,
-    seen: [(u64, u64, u64); MAX_CHANNELS],
+    /// The same, and a reload that is over soon does not count.
+    pub steady_since: Nanos,
+    /// It is being replaced by a new life of itself, which takes so long; and when that one starts, on the world's clock.
+    pub reload_takes: Option<Nanos>,
+    pub starts_at: Option<Nanos>,
+    reloaded_at: Nanos,
+    drains: Vec<Drain>,
     looked_at: Nanos,
     room: usize,
 }
 
 impl Side {
-    pub fn new(node: Node, timing: Timing, channels: usize, homes: &[Node], booted: Nanos) -> Self {
+    pub fn new(node: Node, timing: Timing, cables: usize, homes: &[Node], booted: Nanos) -> Self {
+        let file = File::new(cables, homes.len());
         Self {
-            node,
+            host: Host::new(node, cables, booted),
             timing,
+            running: file.clone(),
+            file,
             homes: homes.to_vec(),
             digest: 7,
-            names: names(channels, homes.len()),
             core: None,
-            booted,
-            slots: vec![Slot::default(); channels],
-            cell: Cell::default(),
-            links: vec![Link::Present { index: 1, carrier: true }; channels],
-            errno: vec![None; channels],
-            sockets: vec![false; channels],
+            links: vec![Link::Present { index: 1, carrier: true }; cables],
+            errno: vec![None; cables],
+            sockets: vec![false; cables],
             addresses: 0,
             orders: Vec::new(),
             acquire_takes: Nanos::from_micros(200),
@@ -106,7 +117,7 @@ impl Side {
             answers: u64::MAX,
             probes: Vec::new(),
             failback: vec![None; homes.len()],
-            paces: vec![1; channels],
+            paces: vec![1; cables],
             guards: Guards::default(),
             maintenance: false,
             looks: Vec::new(),
@@ -114,76 +125,92 @@ impl Side {
             fences: Vec::new(),
             fence_fails: false,
             release_fails: false,
-            echoes: Vec::new(),
-            answers_to_echo: Vec::new(),
+            dies_after: None,
             sane_since: Nanos::NEVER,
-            seen: [(0, 0, 0); MAX_CHANNELS],
+            steady_since: Nanos::NEVER,
+            reload_takes: None,
+            starts_at: None,
+            reloaded_at: Nanos(0),
+            drains: Vec::new(),
             looked_at: Nanos(0),
             room: 0,
         }
     }
 
-    /// The channel that a message is for.
-    pub fn channel_of(&self, message: &Message) -> usize {
-        let ids = self.names.channels();
-        ids.iter().position(|id| *id == message.channel_id).expect("messages are of channels that both have")
-    }
-
     /// The world's time on this host's clock.
     pub fn clock(&self, world: Nanos) -> Nanos {
-        world.since(self.booted)
+        self.host.clock(world)
     }
 
-    pub fn carrier(&self, channel: usize) -> bool {
-        matches!(self.links[channel], Link::Present { carrier: true, .. })
+    pub fn carrier(&self, cable: usize) -> bool {
+        matches!(self.links[cable], Link::Present { carrier: true, .. })
     }
 
+    /// The cables with a carrier, a bit each.
+    fn carriers(&self) -> u64 {
+        (0..self.links.len()).fold(0, |bits, cable| bits | u64::from(self.carrier(cable)) << cable)
+    }
+
+    /// The groups that it holds or is about to, in the world's bits.
     pub fn owned(&self) -> u64 {
-        self.core.as_ref().map_or(0, Core::owned)
+        self.core.as_ref().map_or(0, |core| self.running.to_world(core.owned()))
+    }
+
+    /// The groups that it holds, likewise.
+    pub fn held(&self) -> u64 {
+        self.core.as_ref().map_or(0, |core| self.running.to_world(core.held()))
     }
 
     /// The agent starts; it resumes what an earlier life left behind as `agent::setup` does.
     pub fn start(&mut self, world: Nanos, incarnation: u64) {
         let now = self.clock(world);
-        let all = (1 << self.homes.len()) - 1;
-        let resumed = (self.cell.incarnation != 0).then(|| Resumed {
-            peer_incarnation: self.cell.peer_incarnation,
-            owned: if now.since(self.cell.alive) < self.timing.detection() { self.cell.owned & all } else { 0 },
-            term: self.cell.term,
+        self.running = self.file.clone();
+        let file = &self.running;
+        let cell = self.host.tables.agent();
+        let in_time = now.since(Nanos(cell.alive_ns.get())) < self.timing.detection();
+        let resumed = (cell.incarnation.get() != 0).then(|| Resumed {
+            peer_incarnation: cell.peer_incarnation.get(),
+            owned: if in_time { cell.owned.get() & ((1 << file.groups.len()) - 1) } else { 0 },
+            term: cell.term.get(),
         });
-        self.addresses &= resumed.map_or(0, |r| r.owned);
+        let owned = resumed.map_or(0, |r| r.owned);
+        self.addresses &= file.to_world(owned);
         self.orders.clear();
         self.probes.clear();
         self.looks.clear();
-        self.answers_to_echo.clear();
         self.fences.clear();
-        for group in (0..self.homes.len()).map(|i| GroupIndex(i as u8)) {
-            if resumed.is_some_and(|r| r.owned & group.bit() != 0) {
-                self.orders.push(Order { due: now, group, acquire: Some(Reason::Resumed) });
-            }
+        for group in (0..file.groups.len()).map(|i| GroupIndex(i as u8)).filter(|g| owned & g.bit() != 0) {
+            self.orders.push(Order { due: now, group, acquire: Some(Reason::Resumed) });
         }
-        self.cell.incarnation = incarnation;
-        self.cell.peer_incarnation = resumed.map_or(0, |r| r.peer_incarnation);
-        for (seen, slot) in self.seen.iter_mut().zip(&self.slots) {
-            *seen = (0, slot.handshake.version, slot.strangers);
+        Mark::begin(cell, incarnation, resumed.map_or(0, |r| r.peer_incarnation));
+        self.host.ends.fill(None);
+        for ((channel, cable), id) in file.channels().zip(file.names().channels()) {
+            self.host.ends[cable] = Some(channel.usize());
+            self.host.tables.slots()[channel.usize()].channel_id.set((*id).into());
         }
+        self.drains = file.channels().map(|(c, _)| Drain::new(&self.host.tables.slots()[c.usize()])).collect();
         self.sockets.fill(false);
         let core = Core::new(
             Setup {
-                node: self.node,
-                pair_id: 7,
+                node: self.host.node,
+                pair_id: PAIR,
                 key_id: 0,
-                key_prints: [1, 0],
-                names: self.names.clone(),
+                key_prints: self.host.keys.map(|key| key.map_or(0, Key::print)),
+                names: file.names(),
                 file_time: 0,
                 timing: self.timing,
-                links: self.links.clone(),
-                paces: self.paces.clone(),
+                links: file.cables.iter().map(|cable| self.links[*cable]).collect(),
+                paces: file.cables.iter().map(|cable| self.paces[*cable]).collect(),
                 lines: 0,
-                homes: self.homes.clone(),
+                homes: file.groups.iter().map(|group| self.homes[*group]).collect(),
                 groups_digest: self.digest,
-                judging: self.judging.clone(),
-                failback: self.failback.clone(),
+                judging: Judging {
+                    networks: file.cables_of(self.judging.networks),
+                    weights: file.cables.iter().filter_map(|cable| self.judging.weights.get(*cable).copied()).collect(),
+                    needs: file.groups.iter().filter_map(|group| self.judging.needs.get(*group).copied()).collect(),
+                    ..self.judging.clone()
+                },
+                failback: file.groups.iter().map(|group| self.failback[*group]).collect(),
                 guards: self.guards,
                 patience: PATIENCE,
                 maintenance: self.maintenance,
@@ -196,76 +223,85 @@ impl Side {
         self.core = Some(core);
         self.wake = world;
         self.sane_since = world;
+        self.starts_at = None;
+        if self.steady_since == Nanos::NEVER {
+            self.steady_since = world;
+        }
     }
 
-    /// SIGKILL: addresses, and what the kernel knows, stay.
+    /// SIGKILL: addresses, and what the kernel knows, stay; of what was being done, some is done.
     pub fn kill(&mut self) {
         self.core = None;
+        for order in self.orders.drain(..).filter(|order| order.due.0 & 1 == 0) {
+            let bit = self.running.bit(order.group);
+            self.addresses = self.addresses & !bit | if order.acquire.is_some() { bit } else { 0 };
+        }
         self.wake = Nanos::NEVER;
         self.sane_since = Nanos::NEVER;
+        self.steady_since = Nanos::NEVER;
+        self.dies_after = None;
+        self.starts_at = None;
+        self.reload_takes = None;
+    }
+
+    /// SIGHUP: a new life of the agent is to take over, with the file as it is then.
+    pub fn reload(&mut self, world: Nanos, takes: Nanos) {
+        if let Some(core) = self.core.as_mut().filter(|core| !core.is_leaving()) {
+            core.handle_restart();
+            self.reload_takes = Some(takes);
+            self.wake = world;
+        }
+    }
+
+    /// The agent ended by itself.
+    fn end(&mut self, world: Nanos) {
+        let (takes, steady_since) = (self.reload_takes, self.steady_since);
+        let often = world.since(self.reloaded_at) <= self.timing.detection().times(3);
+        self.kill();
+        let Some(takes) = takes else { return };
+        self.starts_at = Some(world.after(takes));
+        self.reloaded_at = world;
+        if !often && takes < self.timing.interval {
+            self.steady_since = steady_since;
+        }
     }
 
     /// The host loses power and is up again, without an agent.
     pub fn power_off(&mut self, world: Nanos) {
         self.kill();
-        self.slots.fill(Slot::default());
-        self.cell = Cell::default();
+        self.host.power_off(world);
         self.addresses = 0;
         self.orders.clear();
-        self.booted = world.since(Nanos::from_millis(1));
     }
 
-    /// A message arrives. The kernel works whatever the agent does.
-    pub fn receive(&mut self, world: Nanos, message: Message) {
-        let now = self.clock(world);
-        let channel = self.channel_of(&message);
-        let slot = &mut self.slots[channel];
-        if slot.receive(&self.cell, self.node.wire(), message, now) && self.core.is_some() {
-            self.wake = self.wake.min(world);
+    /// A datagram arrives. The kernel works whatever the agent does; what it owes is given back.
+    pub fn receive(&mut self, world: Nanos, datagram: &Datagram) -> Option<Echo> {
+        match self.host.receive(world, datagram) {
+            Heard::Owes(echo) => return Some(echo),
+            Heard::News if self.core.is_some() => self.wake = self.wake.min(world),
+            _ => {}
         }
+        None
     }
 
     /// One turn of the pulse thread. What is sent is given to `send`; whether the agent ended.
-    pub fn drive(&mut self, world: Nanos, mut send: impl FnMut(Message)) -> bool {
+    pub fn drive(&mut self, world: Nanos, mut send: impl FnMut(Sent)) -> bool {
         let now = self.clock(world);
         let Some(mut core) = self.core.take() else { return false };
         if world.since(self.wake) > Nanos(self.timing.interval.0 / 2) {
-            self.sane_since = world;
+            (self.sane_since, self.steady_since) = (world, world);
         }
-        for i in 0..self.slots.len() {
-            let (slot, seen, channel) = (&self.slots[i], &mut self.seen[i], ChannelIndex(i as u8));
-            if let Some((message, arrived)) = slot.handshake.news(&mut seen.1) {
-                core.handle_handshake(now, channel, &message, arrived);
-                self.cell.peer_incarnation = core.peer_incarnation();
-            }
-            if let Some((message, arrived)) = slot.live.news(&mut seen.0) {
-                if message.incarnation == core.peer_incarnation() && message.peer_incarnation == self.cell.incarnation {
-                    core.handle_heartbeat(now, channel, &message, arrived);
-                } else {
-                    core.handle_handshake(now, channel, &message, arrived);
-                }
-            }
-            if std::mem::replace(&mut seen.2, slot.strangers) != slot.strangers {
-                core.handle_stranger(now, channel);
-            }
+        for (i, drain) in self.drains.iter_mut().enumerate() {
+            turn::drain(&mut core, &self.host.tables, drain, ChannelIndex(i as u8), now, |_, _| {});
         }
-        self.answers_to_echo.retain(|&(due, channel, sent, stalled)| {
-            if due <= now {
-                core.handle_echo(now, channel, sent, stalled);
-            }
-            due > now
-        });
         self.take_orders(now, &mut core);
         while let Some(i) = self.probes.iter().position(|(due, _)| *due <= now) {
             let (_, analysis) = self.probes.remove(i);
-            let carriers = (0..self.links.len()).fold(0, |bits, i| bits | u64::from(self.carrier(i)) << i);
-            core.handle_probed(now, analysis, self.answers & carriers);
+            core.handle_probed(now, analysis, self.running.cables_of(self.answers & self.carriers()));
         }
         while let Some(i) = self.looks.iter().position(|(due, _)| *due <= now) {
             let (_, number) = self.looks.remove(i);
-            let any =
-                (0..self.links.len()).any(|i| self.carrier(i) && (self.judging.networks & self.answers) >> i & 1 == 1);
-            core.handle_looked(now, number, any);
+            core.handle_looked(now, number, self.judging.networks & self.answers & self.carriers() != 0);
         }
         if self.fences.first().is_some_and(|due| *due <= now) {
             self.fences.clear();
@@ -273,20 +309,22 @@ impl Side {
         }
         if now.since(self.looked_at) >= LOOK_EVERY || core.silence_is_due(now) {
             self.looked_at = now;
-            for (i, &link) in self.links.iter().enumerate() {
-                core.handle_link(now, ChannelIndex(i as u8), link);
+            for (channel, cable) in self.running.channels() {
+                core.handle_link(now, channel, self.links[cable]);
             }
         }
         core.handle_time(now);
-        let exit = self.perform(now, &mut core, &mut send);
+        turn::leave_mark(&core, &self.host.tables, core.owned(), now);
+        let Some(exit) = self.perform(now, &mut core, &mut send) else {
+            self.kill();
+            return true;
+        };
         assert_eq!(core.room(), self.room, "the queue of actions grew");
-        self.cell.peer_incarnation = core.peer_incarnation();
-        (self.cell.owned, self.cell.term, self.cell.alive) = (core.owned(), core.term(), now);
         assert!(core.deadline() > now, "it would spin");
-        self.wake = core.deadline().after(self.booted);
+        self.wake = core.deadline().after(self.host.booted);
         self.core = Some(core);
         if exit {
-            self.kill();
+            self.end(world);
         }
         exit
     }
@@ -295,18 +333,19 @@ impl Side {
     fn take_orders(&mut self, now: Nanos, core: &mut Core) {
         while let Some(i) = self.orders.iter().position(|o| o.due <= now) {
             let Order { due, group, acquire } = self.orders.remove(i);
+            let bit = self.running.bit(group);
             match acquire {
-                Some(Reason::PeerDead) if !(0..self.links.len()).any(|i| self.carrier(i)) => {
+                Some(Reason::PeerDead) if self.running.cables_of(self.carriers()) == 0 => {
                     core.handle_isolated(due, group);
                 }
                 Some(_) => {
                     let in_place = !self.acquire_fails;
-                    self.addresses = self.addresses & !group.bit() | if in_place { group.bit() } else { 0 };
+                    self.addresses = self.addresses & !bit | if in_place { bit } else { 0 };
                     core.handle_acquired(due, group, in_place);
                 }
                 None if self.release_fails => core.handle_release_failed(due, group),
                 None => {
-                    self.addresses &= !group.bit();
+                    self.addresses &= !bit;
                     core.handle_released(due, group);
                 }
             }
@@ -319,29 +358,37 @@ impl Side {
         self.orders.push(Order { due: free.after(self.acquire_takes), group, acquire });
     }
 
-    fn perform(&mut self, now: Nanos, core: &mut Core, send: &mut impl FnMut(Message)) -> bool {
+    /// Does what the core wants done. Whether that was the end; none where it died over it.
+    fn perform(&mut self, now: Nanos, core: &mut Core, send: &mut impl FnMut(Sent)) -> Option<bool> {
         let mut exit = false;
         while let Some(action) = core.poll_action() {
+            match &mut self.dies_after {
+                Some(0) => return None,
+                Some(left) => *left -= 1,
+                None => {}
+            }
             match action {
                 Action::OpenSocket(channel) => {
-                    assert!(!self.sockets[channel.usize()], "a second socket");
-                    let absent = self.links[channel.usize()] == Link::Absent;
-                    let errno = self.errno[channel.usize()].or(absent.then_some(19));
-                    self.sockets[channel.usize()] = errno.is_none();
+                    let cable = self.running.cable(channel);
+                    assert!(!self.sockets[cable], "a second socket");
+                    let absent = self.links[cable] == Link::Absent;
+                    let errno = self.errno[cable].or(absent.then_some(19));
+                    self.sockets[cable] = errno.is_none();
                     core.handle_socket(now, channel, errno.map_or(SocketResult::Opened, SocketResult::Failed));
                 }
-                Action::CloseSocket(channel) => self.sockets[channel.usize()] = false,
+                Action::CloseSocket(channel) => self.sockets[self.running.cable(channel)] = false,
                 Action::Send(channel) => {
                     let Some(message) = core.message(now, channel) else { continue };
-                    assert!(self.sockets[channel.usize()], "a message without a socket");
-                    let errno = self.errno[channel.usize()];
+                    let cable = self.running.cable(channel);
+                    assert!(self.sockets[cable], "a message without a socket");
+                    let errno = self.errno[cable];
                     if errno.is_none() {
-                        send(message);
+                        send(Sent::Heartbeat(channel, message));
                     }
                     core.handle_socket(now, channel, errno.map_or(SocketResult::Sent, SocketResult::Failed));
                 }
                 Action::Attach(_) => {}
-                Action::Echo(channel) => self.echoes.push(channel),
+                Action::Echo(channel) => send(Sent::Echo(channel, core.echo_request(now, channel))),
                 Action::Look(number) => self.looks.push((now.after(self.look_takes), number)),
                 Action::Fence => self.fences.push(now.after(self.acquire_takes)),
                 Action::Probe(analysis) => self.probes.push((now.after(self.judging.bound), analysis)),
@@ -351,15 +398,13 @@ impl Side {
                 Action::Release(group, _) => {
                     self.order(now, group, None);
                 }
-                Action::Tell(at, event) => self.events.push((at.after(self.booted), event)),
+                Action::Tell(at, event) => self.events.push((at.after(self.host.booted), event)),
                 Action::Exit => exit = true,
             }
         }
-        exit
+        Some(exit)
     }
-}
 
-impl Side {
     /// Whether an operator wants nothing to move here.
     pub fn maintains(&self) -> bool {
         self.core.as_ref().is_some_and(Core::in_maintenance)

@@ -1,6 +1,9 @@
 //! Starting: together, alone, late, and into doubtful company.
 
-use crate::world::{A, B, START, World};
+use crate::{
+    host::KEY,
+    world::{A, B, START, World},
+};
 use heartbeat::{
     config::Profile,
     core::{Event, Nanos, PeerState, Reason, Withheld},
@@ -25,7 +28,7 @@ fn both_start_and_each_claims_its_own_after_a_full_detection_time() {
             assert!(at.is_some_and(|at| at <= START.after(timing.detection()).after(timing.interval)), "{profile}");
             assert_eq!(times, 1);
         }
-        assert_eq!((world.held(), world.duals), ([1, 2], 0));
+        assert_eq!((world.held(), world.watch.duals), ([1, 2], 0));
         world.assert_settled();
         world.assert_all_channels_good();
     }
@@ -51,7 +54,7 @@ fn the_second_starts_an_hour_later_and_nothing_moves() {
     world.run(Nanos::from_millis(3_600_000));
     world.start(B);
     world.run(Nanos::from_millis(10_000));
-    assert_eq!((world.held(), world.duals), ([3, 0], 0));
+    assert_eq!((world.held(), world.watch.duals), ([3, 0], 0));
     world.assert_settled();
     world.assert_all_channels_good();
 }
@@ -63,11 +66,11 @@ fn of_two_that_start_cut_off_in_one_direction_only_the_deaf_one_claims() {
     world.start(A);
     world.start(B);
     world.run(Nanos::from_millis(60_000));
-    assert_eq!((world.held(), world.duals), ([0, 3], 0));
+    assert_eq!((world.held(), world.watch.duals), ([0, 3], 0));
     assert_eq!(world.core(A).withheld(), Some(Withheld::Stranger));
     world.cut_all(false);
     world.run(Nanos::from_millis(5_000));
-    assert_eq!((world.held(), world.duals), ([0, 3], 0));
+    assert_eq!((world.held(), world.watch.duals), ([0, 3], 0));
     world.assert_settled();
 }
 
@@ -77,7 +80,7 @@ fn a_stranger_at_the_start_withholds_the_claim_and_is_told_once() {
     world.start(A);
     for _ in 0..200 {
         let stranger = Message { node: 0, incarnation: 99, sequence: 1, ..Message::default() };
-        world.replay(A, stranger);
+        world.forge(A, 0, &stranger, KEY);
         world.run(Nanos::from_millis(50));
     }
     let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Stranger });

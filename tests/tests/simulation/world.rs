@@ -1,14 +1,18 @@
-//! The simulated pair in virtual time, and what must always hold for it.
+//! The simulated pair in virtual time: two hosts, the cables between them, and what can be done to both.
 
-use crate::side::Side;
+use crate::{
+    host::{Datagram, KEY},
+    invariants::Watch,
+    side::{Sent, Side},
+};
 use heartbeat::{
     config::Profile,
-    core::{
-        ChannelIndex, ChannelState, ChannelView, Core, Event, Link, Nanos, Node, OperatorOrder, PeerState, Refusal,
-        Timing,
-    },
+    core::{ChannelIndex, ChannelState, ChannelView, Core, Event, Link, Nanos, Node, OperatorOrder, Refusal, Timing},
 };
-use heartbeat_ebpf::wire::{LONGEST_INTERVAL_US, Message};
+use heartbeat_ebpf::{
+    siphash::Key,
+    wire::{LONGEST_INTERVAL_US, Message},
+};
 use std::collections::BTreeMap;
 
 /// A tiny generator (xorshift64*): the same seed, the same run.
@@ -58,22 +62,19 @@ pub struct World {
     /// By sender, then channel.
     pub paths: [Vec<Path>; 2],
     /// Everything ever sent, by sender, where `record` is on.
-    pub recorded: [Vec<Message>; 2],
+    pub recorded: [Vec<Datagram>; 2],
     pub record: bool,
     /// What this side sends contradicts itself: authentic, and nonsense.
     pub babbles: [bool; 2],
     /// Everything told is printed.
     pub trace: bool,
-    flights: BTreeMap<(Nanos, u64), (usize, Message)>,
+    /// What must always hold.
+    pub watch: Watch,
+    flights: BTreeMap<(Nanos, u64), (usize, Datagram)>,
+    /// Room for what one turn sends.
+    sent: Vec<Sent>,
     flown: u64,
     next_incarnation: u64,
-    working_since: Vec<Nanos>,
-    willing_since: Nanos,
-    /// When a side last wished to be handed something.
-    wished_at: Nanos,
-    dual: u64,
-    /// How often both began to hold a group.
-    pub duals: u32,
 }
 
 impl World {
@@ -98,13 +99,10 @@ impl World {
             babbles: [false; 2],
             trace: false,
             flights: BTreeMap::new(),
+            sent: Vec::new(),
             flown: 0,
             next_incarnation: 1,
-            willing_since: Nanos::NEVER,
-            wished_at: Nanos(0),
-            working_since: vec![Nanos::NEVER; channels],
-            dual: 0,
-            duals: 0,
+            watch: Watch::new(channels, homes.len()),
         }
     }
 
@@ -187,7 +185,7 @@ impl World {
     }
 
     pub fn held(&self) -> [u64; 2] {
-        [A, B].map(|s| self.sides[s].core.as_ref().map_or(0, Core::held))
+        [A, B].map(|s| self.sides[s].held())
     }
 
     /// When something was told for the first time, and how often.
@@ -197,16 +195,21 @@ impl World {
         (first, times.count() + usize::from(first.is_some()))
     }
 
-    /// A message of an earlier time is put on the wire again.
-    pub fn replay(&mut self, to: usize, message: Message) {
-        self.fly(to, message, Nanos(0));
+    /// A datagram of an earlier time is put on the wire again.
+    pub fn replay(&mut self, to: usize, datagram: Datagram) {
+        self.fly(to, datagram, Nanos(0));
     }
 
-    fn fly(&mut self, to: usize, message: Message, delay: Nanos) {
+    /// Somebody with this key puts a message on the wire.
+    pub fn forge(&mut self, to: usize, cable: usize, message: &Message, key: Key) {
+        self.fly(to, Datagram::of(cable, message, key), Nanos(0));
+    }
+
+    fn fly(&mut self, to: usize, datagram: Datagram, delay: Nanos) {
         self.flown += 1;
         let jitter = Nanos(if self.jitter.0 == 0 { 0 } else { self.random.below(self.jitter.0) });
         let due = self.now.after(self.latency).after(jitter).after(delay);
-        self.flights.insert((due, self.flown), (to, message));
+        self.flights.insert((due, self.flown), (to, datagram));
     }
 
     pub fn run(&mut self, span: Nanos) {
@@ -236,55 +239,71 @@ impl World {
     fn turn(&self, side: usize) -> Nanos {
         let side = &self.sides[side];
         if side.core.is_none() {
-            return Nanos::NEVER;
+            return side.starts_at.unwrap_or(Nanos::NEVER).max(side.stalled_until);
         }
-        let order = side.orders.iter().map(|o| o.due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
-        let probe = side.probes.iter().map(|(due, _)| due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
-        let look = side.looks.iter().map(|(due, _)| due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
-        let fence = side.fences.iter().map(|due| due.after(side.booted)).min().unwrap_or(Nanos::NEVER);
+        let booted = side.host.booted;
+        let order = side.orders.iter().map(|o| o.due.after(booted)).min().unwrap_or(Nanos::NEVER);
+        let probe = side.probes.iter().map(|(due, _)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
+        let look = side.looks.iter().map(|(due, _)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
+        let fence = side.fences.iter().map(|due| due.after(booted)).min().unwrap_or(Nanos::NEVER);
         side.wake.min(order).min(probe).min(look).min(fence).max(side.stalled_until)
     }
 
     fn land(&mut self) {
-        let Some((_, (to, message))) = self.flights.pop_first() else { return };
-        let channel = self.sides[A].channel_of(&message);
-        if self.sides[to].carrier(channel) {
-            self.sides[to].receive(self.now, message);
+        let Some((_, (to, datagram))) = self.flights.pop_first() else { return };
+        if !self.sides[to].carrier(datagram.cable) {
+            return;
+        }
+        if let Some(answer) = self.sides[to].receive(self.now, &datagram) {
+            self.wire(to, Datagram::echo(datagram.cable, &answer, KEY));
         }
     }
 
     fn drive(&mut self, side: usize) {
-        let mut sent = Vec::new();
+        if self.sides[side].core.is_none() {
+            self.start(side);
+            return;
+        }
+        let mut sent = std::mem::take(&mut self.sent);
         let told = self.sides[side].events.len();
         self.sides[side].drive(self.now, |message| sent.push(message));
+        self.check_told(side, told);
         if self.trace {
-            let node = self.sides[side].node;
+            let node = self.sides[side].host.node;
             self.sides[side].events[told..].iter().for_each(|(at, event)| eprintln!("{at} {node}: {event:?}"));
         }
         if self.lateness.0 > 0 && self.sides[side].wake != Nanos::NEVER {
             let late = Nanos(self.random.below(self.lateness.0));
             self.sides[side].wake = self.sides[side].wake.after(late);
         }
-        for channel in std::mem::take(&mut self.sides[side].echoes) {
-            self.echo(side, channel);
+        for message in sent.drain(..) {
+            let datagram = match message {
+                Sent::Echo(channel, echo) => Datagram::echo(self.sides[side].running.cable(channel), &echo, KEY),
+                Sent::Heartbeat(channel, mut message) => {
+                    if self.babbles[side] {
+                        self.babble(&mut message);
+                    }
+                    Datagram::of(self.sides[side].running.cable(channel), &message, KEY)
+                }
+            };
+            self.wire(side, datagram);
         }
-        for mut message in sent {
-            if self.babbles[side] {
-                self.babble(&mut message);
-            }
-            if self.record {
-                self.recorded[side].push(message);
-            }
-            let channel = self.sides[A].channel_of(&message);
-            let Path { cut, lost, doubled } = self.paths[side][channel];
-            if cut || !self.sides[side].carrier(channel) || self.random.below(1_000) < lost {
-                continue;
-            }
-            self.fly(1 - side, message, Nanos(0));
-            if self.random.below(1_000) < doubled {
-                let delay = Nanos(self.random.below(self.sides[side].timing.interval.0));
-                self.fly(1 - side, message, delay);
-            }
+        self.sent = sent;
+    }
+
+    /// A side puts a datagram on the wire.
+    fn wire(&mut self, side: usize, datagram: Datagram) {
+        if self.record {
+            self.recorded[side].push(datagram);
+        }
+        let Path { cut, lost, doubled } = self.paths[side][datagram.cable];
+        if cut || !self.sides[side].carrier(datagram.cable) || self.random.below(1_000) < lost {
+            return;
+        }
+        self.fly(1 - side, datagram, Nanos(0));
+        if self.random.below(1_000) < doubled {
+            let delay = Nanos(self.random.below(self.sides[side].timing.interval.0));
+            self.fly(1 - side, datagram, delay);
         }
     }
 
@@ -309,21 +328,9 @@ impl World {
             9 => message.groups_digest = word(),
             10 => message.flags = word() as u8,
             _ => {
-                (message.interval_us, message.echo_sent_ns, message.echo_held_ns) =
-                    (word() as u32 & LONGEST_INTERVAL_US, word(), word() as u32)
+                message.interval_us = word() as u32 & LONGEST_INTERVAL_US;
+                (message.echo_sent_ns, message.echo_held_ns) = (word(), word() as u32);
             }
-        }
-    }
-
-    /// An echo request of `side`: the other host answers it, whatever its agent does, if both directions work.
-    fn echo(&mut self, side: usize, channel: ChannelIndex) {
-        let i = channel.usize();
-        let works = [A, B].iter().all(|s| !self.paths[*s][i].cut && self.sides[*s].carrier(i));
-        let cell = self.sides[1 - side].cell;
-        if works && cell.incarnation != 0 && self.random.below(1_000) >= self.paths[side][i].lost {
-            let stalled = self.sides[1 - side].clock(self.now).since(cell.alive);
-            let sent = self.sides[side].clock(self.now);
-            self.sides[side].answers_to_echo.push((sent.after(self.latency.times(2)), channel, sent, stalled));
         }
     }
 
@@ -331,73 +338,6 @@ impl World {
     pub fn detection(&self) -> Nanos {
         let slowest = self.sides.iter().map(|s| s.timing.interval).max().expect("two sides");
         self.sides.iter().map(|s| Nanos(s.timing.detection().0 / s.timing.interval.0 * slowest.0)).max().expect("two")
-    }
-
-    /// How long some channel has worked both ways between two agents that were in time.
-    pub fn working_for(&self) -> Nanos {
-        self.working_since.iter().map(|since| self.now.since(*since)).max().expect("a channel")
-    }
-
-    fn check(&mut self) {
-        let sane = self.sides.iter().all(|s| s.core.is_some() && s.stalled_until <= self.now);
-        let since = self.sides[A].sane_since.max(self.sides[B].sane_since);
-        for (channel, working) in self.working_since.iter_mut().enumerate() {
-            let end = |s: usize| {
-                let path = self.paths[s][channel];
-                let side = &self.sides[s];
-                !path.cut && path.lost == 0 && side.carrier(channel) && side.errno[channel].is_none()
-            };
-            if !sane || !end(A) || !end(B) {
-                *working = Nanos::NEVER;
-            } else if *working == Nanos::NEVER || *working < since {
-                *working = self.now;
-            }
-        }
-        if self.babbles != [false; 2] {
-            return;
-        }
-        let both = self.sides[A].owned() & self.sides[B].owned();
-        let slack = self.detection().after(self.sides[A].timing.interval.max(self.sides[B].timing.interval));
-        if both & !self.dual != 0 {
-            self.duals += 1;
-            assert!(self.working_for() <= slack, "both began to hold a group although a channel works");
-        }
-        self.dual = both;
-        let takes = self.sides[A].acquire_takes.max(self.sides[B].acquire_takes);
-        let settling = slack.after(takes.times(6)).after(self.detection());
-        let settles = self.working_for().min(self.now.since(self.willing_since)) > settling;
-        assert!(both == 0 || !settles, "both hold a group for too long");
-        let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.release_fails && !s.maintains() && !s.leaving());
-        let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.kept() != 0));
-        if !willing || kept || self.sides[A].digest != self.sides[B].digest {
-            self.willing_since = Nanos::NEVER;
-        } else if self.willing_since == Nanos::NEVER {
-            self.willing_since = self.now;
-        }
-        if self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.wished() != 0)) {
-            self.wished_at = self.now;
-        }
-        let handed_over = self.wished_at.after(takes.times(6)).after(slack) < self.now;
-        if self.working_for().min(self.now.since(self.willing_since)) > self.patience() && handed_over {
-            self.assert_settled();
-        }
-    }
-
-    /// Within this after the last fault, everything is as it should be.
-    pub fn patience(&self) -> Nanos {
-        let takes = self.sides[A].acquire_takes.max(self.sides[B].acquire_takes);
-        let rest = Nanos::from_millis(1_000);
-        self.detection().times(5).after(takes.times(8)).after(rest)
-    }
-
-    /// Every group has one holder, and both agree on who it is.
-    pub fn assert_settled(&self) {
-        let [a, b] = self.held();
-        let all = (1 << self.sides[A].homes.len()) - 1;
-        assert_eq!((a & b, a | b), (0, all), "holders {a:b} and {b:b}");
-        assert_eq!([self.sides[A].addresses, self.sides[B].addresses], [a, b], "addresses are where the holders are");
-        assert_eq!([self.core(A).peer_owned(), self.core(B).peer_owned()], [b, a], "both views agree");
-        assert!([A, B].iter().all(|&s| self.core(s).peer() == PeerState::Good), "each is alive to the other");
     }
 
     pub fn assert_all_channels_good(&self) {

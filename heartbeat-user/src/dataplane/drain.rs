@@ -1,0 +1,133 @@
+//! What the kernel counted since the last time, told apart: life, handshake, echo, stranger; and the other way, what the agent
+//! leaves in its cell. The pulse thread and the simulation use the same. No system call, no allocation, no clock.
+
+use heartbeat_ebpf::{
+    echo::Echo,
+    layout::{Agent, Outcome, Record, Slot},
+    wire::{Message, WORDS},
+};
+
+/// Who is told what a drain finds. Times are in ns, of our CLOCK_MONOTONIC.
+pub trait Sink {
+    /// A heartbeat of the peer that we are paired with, the newest on this channel.
+    fn heartbeat(&mut self, message: &Message, arrived_ns: u64);
+
+    /// An authentic message that is not of this pairing. Gives the peer's incarnation that we are paired with from then on.
+    fn handshake(&mut self, message: &Message, arrived_ns: u64) -> u64;
+
+    /// The peer's host answered what we asked at `asked_ns`; its agent had given no sign of life for `silent_ns` by then.
+    fn echo(&mut self, asked_ns: u64, silent_ns: u64);
+
+    /// Heartbeats arrived that are not our peer's: somebody is there whom we cannot read.
+    fn stranger(&mut self);
+}
+
+/// How much of one channel's slot was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    live: u64,
+    handshake: u64,
+    echo: u64,
+    strangers: u64,
+}
+
+impl Drain {
+    /// For a life that begins. What the slot already holds counts as seen, but for the last live message: a peer that was
+    /// heard shortly before need not be heard again.
+    #[must_use]
+    pub fn new(slot: &Slot) -> Self {
+        Self { live: 0, handshake: slot.handshake.version(), echo: slot.echo.version(), strangers: strangers(slot) }
+    }
+
+    /// Everything that is new in the slot. `agent` is the cell that the kernel holds messages against: a new pairing is in it
+    /// before anything else is told.
+    #[inline]
+    pub fn drain(&mut self, slot: &Slot, agent: &Agent, sink: &mut impl Sink) {
+        // A new pairing first: it makes sense of what follows.
+        if let Some((words, arrived_ns)) = changed(&slot.handshake, &mut self.handshake) {
+            handshake(&Message::parse(&words), arrived_ns, agent, sink);
+        }
+        if let Some((words, arrived_ns)) = changed(&slot.live, &mut self.live) {
+            let message = Message::parse(&words);
+            let (own, peer) = (agent.incarnation.get(), agent.peer_incarnation.get());
+            if message.incarnation == peer && message.peer_incarnation == own {
+                sink.heartbeat(&message, arrived_ns);
+            } else {
+                // Of an earlier pairing: after a restart, it is what our first message can answer to.
+                handshake(&message, arrived_ns, agent, sink);
+            }
+        }
+        if let Some((words, _)) = changed(&slot.echo, &mut self.echo)
+            && let Some(echo) = Echo::parse(&words)
+            && let Some(silent_ns) = echo.alive_age_ns()
+        {
+            sink.echo(echo.echo_sent_ns, silent_ns);
+        }
+        let strangers = strangers(slot);
+        if std::mem::replace(&mut self.strangers, strangers) != strangers {
+            sink.stranger();
+        }
+    }
+}
+
+#[inline]
+fn handshake(message: &Message, arrived_ns: u64, agent: &Agent, sink: &mut impl Sink) {
+    agent.peer_incarnation.set(sink.handshake(message, arrived_ns));
+}
+
+/// The words of a record and when they came, where they are others than last time.
+#[inline]
+fn changed(record: &Record, version: &mut u64) -> Option<([u64; WORDS], u64)> {
+    let current = record.version();
+    if current == *version {
+        return None;
+    }
+    let read = record.read()?;
+    // Whatever was written after `current` shows up as another version next time.
+    *version = current;
+    Some(read)
+}
+
+/// Heartbeats that are not our peer's.
+#[inline]
+fn strangers(slot: &Slot) -> u64 {
+    [Outcome::WrongPair, Outcome::WrongChannel, Outcome::SameNode, Outcome::WrongTag]
+        .into_iter()
+        .map(|outcome| slot.counted(outcome))
+        .sum()
+}
+
+/// What the agent leaves in its cell at each turn, before it says or does anything: what the kernel holds messages against,
+/// and what a next life may resume.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// The peer's incarnation that we are paired with.
+    pub peer_incarnation: u64,
+    /// The groups of which anything may be here.
+    pub owned: u64,
+    /// The highest term that we know.
+    pub term: u64,
+    /// Now, on CLOCK_MONOTONIC.
+    pub alive_ns: u64,
+}
+
+impl Mark {
+    /// Writes it. The sign of life comes last: whoever believes that believes the rest.
+    #[inline]
+    pub fn leave(&self, agent: &Agent) {
+        agent.peer_incarnation.set(self.peer_incarnation);
+        agent.owned.set(self.owned);
+        agent.term.set(self.term);
+        agent.alive_ns.set(self.alive_ns);
+    }
+
+    /// A life of its own number begins: from here on the kernel counts for it, and what names an earlier one serves the
+    /// handshake. `peer_incarnation` is what that life was paired with, if this one resumes it, else 0.
+    pub fn begin(agent: &Agent, incarnation: u64, peer_incarnation: u64) {
+        agent.incarnation.set(incarnation);
+        agent.peer_incarnation.set(peer_incarnation);
+    }
+}
+
+#[cfg(test)]
+mod tests;

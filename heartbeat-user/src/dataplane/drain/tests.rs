@@ -1,0 +1,182 @@
+use super::*;
+use heartbeat_ebpf::{
+    admit::{self, Expected},
+    echo::Kind,
+    layout::Histogram,
+    siphash::Key,
+    wire::{LEN, View},
+};
+
+const OURS: Expected = Expected { pair_id: 7, node: 0, channel_id: 0 };
+/// Our life, and the peer's.
+const OWN: u64 = 100;
+const PEER: u64 = 200;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Heartbeat(u64, u64),
+    Handshake(u64, u64),
+    Echo(u64, u64),
+    Stranger,
+}
+
+/// Takes whoever names us for the peer.
+struct Ear {
+    peer: u64,
+    told: Vec<Told>,
+}
+
+impl Sink for Ear {
+    fn heartbeat(&mut self, message: &Message, arrived_ns: u64) {
+        self.told.push(Told::Heartbeat(message.sequence, arrived_ns));
+    }
+    fn handshake(&mut self, message: &Message, arrived_ns: u64) -> u64 {
+        self.told.push(Told::Handshake(message.incarnation, arrived_ns));
+        if message.peer_incarnation == OWN {
+            self.peer = message.incarnation;
+        }
+        self.peer
+    }
+    fn echo(&mut self, asked_ns: u64, silent_ns: u64) {
+        self.told.push(Told::Echo(asked_ns, silent_ns));
+    }
+    fn stranger(&mut self) {
+        self.told.push(Told::Stranger);
+    }
+}
+
+/// One channel with its kernel, an agent's cell, and what that is told.
+struct Channel {
+    slot: Slot,
+    histogram: Histogram,
+    agent: Agent,
+    drain: Drain,
+    ear: Ear,
+}
+
+impl Channel {
+    fn new(peer: u64) -> Self {
+        let (slot, agent) = (Slot::default(), Agent::default());
+        Mark::begin(&agent, OWN, peer);
+        let (drain, ear) = (Drain::new(&slot), Ear { peer, told: Vec::new() });
+        Self { slot, histogram: Histogram::new(), agent, drain, ear }
+    }
+
+    fn receive(&self, bytes: &[u8; LEN], now: u64) {
+        let key = |id| (id == 0).then(|| Key::new([1; 16]));
+        let Self { slot, histogram, agent, .. } = self;
+        admit::receive(Some(View::new(bytes)), OURS, agent, key, slot, histogram, || now);
+    }
+
+    /// A message of the peer's life `incarnation` that names `names`.
+    fn heartbeat(&self, incarnation: u64, names: u64, sequence: u64, now: u64) {
+        let message =
+            Message { pair_id: 7, node: 1, incarnation, peer_incarnation: names, sequence, ..Message::default() };
+        let mut bytes = [0; LEN];
+        message.emit(Key::new([1; 16]), &mut bytes);
+        self.receive(&bytes, now);
+    }
+
+    fn told(&mut self) -> Vec<Told> {
+        self.drain.drain(&self.slot, &self.agent, &mut self.ear);
+        std::mem::take(&mut self.ear.told)
+    }
+}
+
+#[test]
+fn a_heartbeat_is_told_once_and_of_several_the_newest() {
+    let mut channel = Channel::new(PEER);
+    assert_eq!(channel.told(), []);
+    channel.heartbeat(PEER, OWN, 1, 10);
+    channel.heartbeat(PEER, OWN, 2, 20);
+    assert_eq!(channel.told(), [Told::Heartbeat(2, 20)]);
+    channel.heartbeat(PEER, OWN, 2, 30);
+    assert_eq!(channel.told(), [], "a replay is nothing");
+}
+
+#[test]
+fn a_new_pairing_is_in_the_cell_before_the_next_message_is_looked_at() {
+    let mut channel = Channel::new(0);
+    channel.heartbeat(PEER, OWN, 1, 10);
+    assert_eq!(channel.told(), [Told::Handshake(PEER, 10)]);
+    assert_eq!(channel.agent.peer_incarnation.get(), PEER);
+    channel.heartbeat(PEER, OWN, 2, 20);
+    assert_eq!(channel.told(), [Told::Heartbeat(2, 20)]);
+}
+
+#[test]
+fn a_message_that_was_alive_for_an_earlier_pairing_serves_the_handshake() {
+    let mut channel = Channel::new(PEER);
+    channel.heartbeat(PEER, OWN, 1, 10);
+    // Before anybody looks, the peer's next life is paired with on this very channel.
+    channel.heartbeat(PEER + 1, OWN, 1, 20);
+    assert_eq!(channel.told(), [Told::Handshake(PEER + 1, 20), Told::Handshake(PEER, 10)]);
+    // And a next life of ours finds what the last one heard.
+    Mark::begin(&channel.agent, OWN + 1, PEER);
+    channel.drain = Drain::new(&channel.slot);
+    assert_eq!(channel.told(), [Told::Handshake(PEER, 10)]);
+}
+
+#[test]
+fn a_life_that_begins_is_told_of_the_last_heartbeat_and_of_nothing_else_that_came_before() {
+    let mut channel = Channel::new(PEER);
+    channel.heartbeat(PEER, OWN, 1, 10);
+    channel.heartbeat(PEER + 5, OWN, 1, 10);
+    channel.receive(&[0xff; LEN], 11);
+    let mut wrong = [0; LEN];
+    Message { pair_id: 8, node: 1, ..Message::default() }.emit(Key::new([1; 16]), &mut wrong);
+    channel.receive(&wrong, 12);
+    channel.drain = Drain::new(&channel.slot);
+    assert_eq!(channel.told(), [Told::Heartbeat(1, 10)]);
+}
+
+#[test]
+fn strangers_are_told_once_a_turn_and_what_is_no_heartbeat_at_all_is_not() {
+    let mut channel = Channel::new(PEER);
+    channel.receive(&[0xff; LEN], 10);
+    assert_eq!(channel.told(), []);
+    for message in [
+        Message { pair_id: 8, node: 1, ..Message::default() },
+        Message { pair_id: 7, node: 1, channel_id: 3, ..Message::default() },
+        Message { pair_id: 7, node: 0, incarnation: 5, ..Message::default() },
+        Message { pair_id: 7, node: 1, key_id: 1, ..Message::default() },
+    ] {
+        let mut bytes = [0; LEN];
+        message.emit(Key::new([1; 16]), &mut bytes);
+        channel.receive(&bytes, 20);
+        channel.receive(&bytes, 21);
+        assert_eq!(channel.told(), [Told::Stranger], "{message:?}");
+    }
+    assert_eq!(channel.told(), []);
+}
+
+#[test]
+fn an_answer_of_the_peers_host_is_told_if_an_agent_ever_ran_there() {
+    let mut channel = Channel::new(PEER);
+    for (asked, held, told) in [(50, u64::MAX, vec![]), (60, 9, vec![Told::Echo(60, 9)])] {
+        let answer = Echo {
+            kind: Kind::Reply,
+            pair_id: 7,
+            node: 1,
+            channel_id: 0,
+            key_id: 0,
+            incarnation: PEER,
+            peer_incarnation: OWN,
+            sent_ns: 1,
+            echo_sent_ns: asked,
+            echo_held_ns: held,
+        };
+        let mut bytes = [0; LEN];
+        answer.emit(Key::new([1; 16]), &mut bytes);
+        channel.receive(&bytes, 70);
+        assert_eq!(channel.told(), told);
+    }
+}
+
+#[test]
+fn a_mark_is_what_a_next_life_finds() {
+    let agent = Agent::default();
+    Mark { peer_incarnation: PEER, owned: 5, term: 9, alive_ns: 1_000 }.leave(&agent);
+    let found = [&agent.peer_incarnation, &agent.owned, &agent.term, &agent.alive_ns].map(|word| word.get());
+    assert_eq!(found, [PEER, 5, 9, 1_000]);
+}

@@ -1,0 +1,188 @@
+//! What can happen to a pair in a random walk, one thing at a time.
+
+use crate::{
+    host::{Datagram, KEY, PAIR},
+    world::{A, B, Random, World},
+};
+use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder};
+use heartbeat_ebpf::{
+    siphash::Key,
+    wire::{LEN, Message},
+};
+
+const WELL: Link = Link::Present { index: 1, carrier: true };
+
+/// Everything works again; whoever does not run is started.
+pub fn mend(world: &mut World) {
+    for side in [A, B] {
+        world.paths[side].fill(Default::default());
+        let s = &mut world.sides[side];
+        s.links.fill(WELL);
+        s.errno.fill(None);
+        s.answers = u64::MAX;
+        heal(world, side);
+    }
+    start_all(world);
+}
+
+/// Both can do what they are told and one cable works both ways; of the others, some work one way only, or not at all, and
+/// what was judged of networks stays.
+pub fn mend_partly(world: &mut World, random: &mut Random) {
+    let works = random.below(world.paths[A].len() as u64) as usize;
+    for side in [A, B] {
+        for (cable, path) in world.paths[side].iter_mut().enumerate() {
+            (path.lost, path.cut) = (0, cable != works && random.below(2) == 0);
+        }
+        let s = &mut world.sides[side];
+        (s.links[works], s.errno[works]) = (WELL, None);
+        heal(world, side);
+    }
+    start_all(world);
+    for side in [A, B] {
+        let _ = world.order(side, OperatorOrder::Maintenance(false));
+    }
+}
+
+fn heal(world: &mut World, side: usize) {
+    let s = &mut world.sides[side];
+    (s.acquire_fails, s.release_fails, s.fence_fails) = (false, false, false);
+    (s.stalled_until, s.dies_after) = (world.now, None);
+}
+
+fn start_all(world: &mut World) {
+    for side in [A, B] {
+        world.run(world.sides[side].acquire_takes.times(6));
+        if world.sides[side].core.is_none() {
+            world.start(side);
+        }
+    }
+}
+
+/// A start, sometimes with parts missing.
+pub fn start(world: &mut World, random: &mut Random, side: usize) {
+    if random.below(4) == 0 {
+        let s = &mut world.sides[side];
+        for cable in 0..s.links.len() {
+            match random.below(4) {
+                0 => s.links[cable] = Link::Absent,
+                1 => s.links[cable] = Link::Present { index: 2, carrier: false },
+                2 => s.errno[cable] = Some(98),
+                _ => {}
+            }
+        }
+    }
+    world.start(side);
+}
+
+/// One of all.
+pub fn random(world: &mut World, random: &mut Random) {
+    let side = random.below(2) as usize;
+    let channel = random.below(world.paths[0].len() as u64) as usize;
+    let interval = world.sides[A].timing.interval;
+    let group = GroupIndex(random.below(2) as u8);
+    let path = &mut world.paths[side][channel];
+    let fault = random.below(37);
+    if world.trace {
+        eprintln!("{} fault {fault} on {side}, channel {channel}", world.now);
+    }
+    match fault {
+        0..=2 => path.cut = true,
+        3..=5 => path.cut = false,
+        6 => path.lost = random.below(500),
+        7 => (path.lost, path.doubled) = (0, random.below(300)),
+        8 => world.cut_all(true),
+        9 => world.cut_all(false),
+        10 => world.paths.iter_mut().for_each(|p| p[channel].cut = true),
+        11 => world.paths[side].iter_mut().for_each(|p| p.cut = random.below(3) == 0),
+        12 => {
+            let carrier = random.below(2) == 0;
+            world.sides[side].links[channel] = Link::Present { index: 1, carrier };
+        }
+        13 => world.carriers(side, random.below(3) > 0),
+        14 => {
+            let back = Link::Present { index: random.below(5) as u32, carrier: true };
+            world.sides[side].links[channel] = if random.below(2) == 0 { Link::Absent } else { back };
+        }
+        15 => world.stall(side, Nanos(random.below(interval.0 * 60))),
+        16 => {
+            let span = Nanos(random.below(interval.0 * 60));
+            world.stall(A, span);
+            world.stall(B, span);
+        }
+        17 => world.sides[side].kill(),
+        18 => world.sides[side].power_off(world.now),
+        19 | 20 if world.sides[side].core.is_none() => start(world, random, side),
+        19 => world.stop(side),
+        20 => world.sides[side].acquire_takes = Nanos(random.below(interval.0 * 4)),
+        21 => world.sides[side].acquire_fails = random.below(3) == 0,
+        22 => world.sides[side].errno[channel] = (random.below(2) == 0).then_some(101),
+        23 => {
+            let _ = world.order(side, OperatorOrder::Takeover(group));
+        }
+        24 => {
+            let _ = world.order(side, OperatorOrder::Release(group));
+        }
+        25 => {
+            let on = random.below(4) == 0;
+            let _ = world.order(side, OperatorOrder::Maintenance(on));
+        }
+        26 => world.sides[side].release_fails = random.below(3) == 0,
+        27 => world.sides[side].fence_fails = random.below(3) == 0,
+        28 => world.check_health(side, random.below(2) as usize, random.below(2) == 0),
+        29 => world.sides[side].answers = if random.below(2) == 0 { u64::MAX } else { random.next() },
+        30 => replay(world, random),
+        31 => strangers(world, random, side, channel),
+        32 => world.sides[side].dies_after = Some(random.below(12) as usize),
+        33 => world.sides[side].reload(world.now, Nanos(random.below(interval.0 * 8))),
+        34 => {
+            // Both at once, or nearly so.
+            for side in [A, B] {
+                world.sides[side].reload(world.now, Nanos(random.below(interval.0 / 2)));
+            }
+        }
+        _ => world.sides[side].reload(world.now, Nanos(random.below(interval.0 / 2))),
+    }
+}
+
+/// What was sent some time or other, again, to anybody.
+fn replay(world: &mut World, random: &mut Random) {
+    for _ in 0..random.below(50) {
+        let (from, to) = (random.below(2) as usize, random.below(2) as usize);
+        let sent = world.recorded[from].len() as u64;
+        if sent > 0 {
+            let datagram = world.recorded[from][random.below(sent) as usize];
+            world.replay(to, datagram);
+        }
+    }
+}
+
+/// Heartbeats that are not the peer's: another key, pair, channel or letter, or bytes that fell over.
+fn strangers(world: &mut World, random: &mut Random, to: usize, cable: usize) {
+    for _ in 0..random.below(20) {
+        let peer = world.sides[1 - to].host.node.wire();
+        let own = world.sides[to].host.tables.agent().incarnation.get();
+        let mut message = Message {
+            pair_id: PAIR,
+            node: peer,
+            channel_id: world.sides[to].running.names().channels()[cable],
+            incarnation: 1 + random.below(20),
+            peer_incarnation: own,
+            sequence: 1 + random.below(1_000),
+            owned: random.below(4),
+            ..Message::default()
+        };
+        let mut key = KEY;
+        match random.below(5) {
+            0 => key = Key::new([1; 16]),
+            1 => message.key_id = 1,
+            2 => message.pair_id += 1,
+            3 => message.channel_id += 1,
+            _ => message.node = 1 - peer,
+        }
+        let mut datagram = Datagram::of(cable, &message, key);
+        if random.below(4) == 0 {
+            datagram.bytes[random.below(LEN as u64) as usize] ^= 1 << random.below(8);
+        }
+        world.replay(to, datagram);
+    }
+}

@@ -1,0 +1,157 @@
+//! What must always hold for a pair, whatever fails: looked at after every step.
+
+use crate::{
+    side::{PATIENCE, Side},
+    world::{A, B, World},
+};
+use heartbeat::core::{Event, Nanos, PeerState};
+
+/// A group that its home does not take within this time is the other's to wish for.
+const UNHELD: Nanos = Nanos::from_millis(5_000);
+
+/// What is remembered from step to step.
+pub struct Watch {
+    /// By cable, since when it has worked both ways between two agents that were in time.
+    working_since: Vec<Nanos>,
+    /// The same, and reloads that are over soon do not count.
+    linked_since: Vec<Nanos>,
+    /// Since when both have been able to do what they are told, and agree on the groups.
+    willing_since: Nanos,
+    /// When a side last wished to be handed something.
+    wished_at: Nanos,
+    /// By group, when somebody last held it, or tried to.
+    owned_at: Vec<Nanos>,
+    dual: u64,
+    /// How often both began to hold a group.
+    pub duals: u32,
+}
+
+impl Watch {
+    pub fn new(cables: usize, groups: usize) -> Self {
+        Self {
+            working_since: vec![Nanos::NEVER; cables],
+            linked_since: vec![Nanos::NEVER; cables],
+            willing_since: Nanos::NEVER,
+            wished_at: Nanos(0),
+            owned_at: vec![Nanos(0); groups],
+            dual: 0,
+            duals: 0,
+        }
+    }
+}
+
+impl World {
+    /// How long some channel has worked both ways between two agents that were in time.
+    pub fn working_for(&self) -> Nanos {
+        self.watch.working_since.iter().map(|since| self.now.since(*since)).max().expect("a channel")
+    }
+
+    pub(crate) fn check(&mut self) {
+        self.note_working();
+        if self.babbles != [false; 2] {
+            return;
+        }
+        let both = self.sides[A].owned() & self.sides[B].owned();
+        let slack = self.detection().after(self.sides[A].timing.interval.max(self.sides[B].timing.interval));
+        if both & !self.watch.dual != 0 {
+            self.watch.duals += 1;
+            assert!(self.working_for() <= slack, "both began to hold a group although a channel works");
+        }
+        self.watch.dual = both;
+        self.note_willing();
+        let settles = self.working_for().min(self.now.since(self.watch.willing_since));
+        let takes = self.sides[A].acquire_takes.max(self.sides[B].acquire_takes);
+        let moved = slack.after(takes.times(6));
+        assert!(both == 0 || settles <= moved.after(self.detection()), "both hold a group for too long");
+        self.check_unheld(settles);
+        if self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.wished() != 0)) {
+            self.watch.wished_at = self.now;
+        }
+        if settles > self.patience() && self.watch.wished_at.after(moved) < self.now {
+            self.assert_settled();
+        }
+    }
+
+    /// A wish that never ends is an error, too: nobody would serve the group. (What is not judged alike is not wished for for
+    /// longer than an order stands, and then its home takes it back.)
+    fn check_unheld(&mut self, settles: Nanos) {
+        let owned = self.sides[A].owned() | self.sides[B].owned();
+        let (bound, now) = (self.unheld_bound(), self.now);
+        for (group, owned_at) in self.watch.owned_at.iter_mut().enumerate() {
+            if owned >> group & 1 == 1 {
+                *owned_at = now;
+            }
+            assert!(settles.min(now.since(*owned_at)) <= bound, "nobody holds group {group} for too long");
+        }
+    }
+
+    /// Nobody finds a living peer dead: not for a reload either, whatever it changed in the file.
+    pub(crate) fn check_told(&self, side: usize, from: usize) {
+        let died = |(_, event): &(Nanos, Event)| matches!(event, Event::PeerDead { .. });
+        if self.babbles == [false; 2] && self.sides[side].events[from..].iter().any(died) {
+            let linked = self.watch.linked_since.iter().map(|since| self.now.since(*since)).max().expect("a cable");
+            let timing = &self.sides[1 - side].timing;
+            let bound = self.detection().times(2).after(timing.interval.times(2)).after(timing.retry);
+            assert!(linked <= bound, "side {side} finds its peer dead although a channel works");
+        }
+    }
+
+    fn note_working(&mut self) {
+        let awake = |s: &Side| s.stalled_until <= self.now;
+        let sane = self.sides.iter().all(|s| s.core.is_some() && awake(s));
+        let steady = self.sides.iter().all(|s| (s.core.is_some() || s.starts_at.is_some()) && awake(s));
+        let (sane_since, steady_since) = self
+            .sides
+            .iter()
+            .fold((Nanos(0), Nanos(0)), |(sane, steady), s| (sane.max(s.sane_since), steady.max(s.steady_since)));
+        let (now, sides, paths) = (self.now, &self.sides, &self.paths);
+        let since = self.watch.working_since.iter_mut().zip(&mut self.watch.linked_since).enumerate();
+        for (cable, (working, linked)) in since {
+            let end = |s: usize| {
+                let (path, side) = (paths[s][cable], &sides[s]);
+                !path.cut && path.lost == 0 && side.carrier(cable) && side.errno[cable].is_none()
+            };
+            let ends = end(A) && end(B);
+            for (since, holds, at_least) in [(working, sane, sane_since), (linked, steady, steady_since)] {
+                if !holds || !ends {
+                    *since = Nanos::NEVER;
+                } else if *since == Nanos::NEVER || *since < at_least {
+                    *since = now;
+                }
+            }
+        }
+    }
+
+    fn note_willing(&mut self) {
+        let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.release_fails && !s.maintains() && !s.leaving());
+        let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.kept() != 0));
+        if !willing || kept || self.sides[A].digest != self.sides[B].digest {
+            self.watch.willing_since = Nanos::NEVER;
+        } else if self.watch.willing_since == Nanos::NEVER {
+            self.watch.willing_since = self.now;
+        }
+    }
+
+    /// No group is unheld for longer than this while a channel works both ways and both are willing.
+    pub fn unheld_bound(&self) -> Nanos {
+        PATIENCE.after(UNHELD).after(self.patience())
+    }
+
+    /// Within this after the last fault, everything is as it should be.
+    pub fn patience(&self) -> Nanos {
+        let takes = self.sides[A].acquire_takes.max(self.sides[B].acquire_takes);
+        let rest = Nanos::from_millis(1_000);
+        self.detection().times(5).after(takes.times(8)).after(rest)
+    }
+
+    /// Every group has one holder, and both agree on who it is.
+    pub fn assert_settled(&self) {
+        let [a, b] = self.held();
+        let all = self.sides[A].running.all();
+        assert_eq!((a & b, a | b), (0, all), "holders {a:b} and {b:b}");
+        assert_eq!([self.sides[A].addresses, self.sides[B].addresses], [a, b], "addresses are where the holders are");
+        let views = [A, B].map(|s| self.sides[s].running.to_world(self.core(s).peer_owned()));
+        assert_eq!(views, [b, a], "both views agree");
+        assert!([A, B].iter().all(|&s| self.core(s).peer() == PeerState::Good), "each is alive to the other");
+    }
+}
