@@ -5,12 +5,13 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a test is tried that the host disturbs.
 const TRIALS: u32 = 8;
-/// What the hypervisor must have taken of the processors, all together, for a failure to be put down to it.
-const DISTURBED: Duration = Duration::from_millis(50);
+/// For a failure to be put down to the hypervisor, it must have taken one part in so many of one processor's time while the
+/// trial ran, such as 50 ms of 5 s. A share: what a long test loses in minutes says nothing about the moment of its failure.
+const DISTURBED: u32 = 100;
 /// USER_HZ, the unit of /proc/stat: 100 on every architecture that Rust runs on.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -30,12 +31,8 @@ pub fn stolen() -> Option<Duration> {
 }
 
 /// Runs a test in the lab, as [`counted`] does; an acceptance run, on a quiet host, counts as it is.
-pub fn undisturbed(test: impl Fn()) {
-    if is_quiet() {
-        test();
-    } else {
-        counted(test);
-    }
+pub fn undisturbed<R>(test: impl Fn() -> R) -> R {
+    if is_quiet() { test() } else { counted(test) }
 }
 
 /// What a trial gives. A failure during which the hypervisor held this machine up is said aloud, and the trial begins anew, a
@@ -43,13 +40,13 @@ pub fn undisturbed(test: impl Fn()) {
 pub fn counted<R>(trial: impl Fn() -> R) -> R {
     let mut number = 1;
     loop {
-        let before = stolen();
+        let (before, began) = (stolen(), Instant::now());
         let failure = match catch_unwind(AssertUnwindSafe(&trial)) {
             Ok(result) => return result,
             Err(failure) => failure,
         };
         let taken = stolen().zip(before).map_or(Duration::ZERO, |(after, before)| after.saturating_sub(before));
-        if taken < DISTURBED || number == TRIALS {
+        if !disturbs(taken, began.elapsed()) || number == TRIALS {
             resume_unwind(failure);
         }
         let name = std::thread::current().name().unwrap_or("test").to_owned();
@@ -60,5 +57,23 @@ pub fn counted<R>(trial: impl Fn() -> R) -> R {
              trial {number} of at most {TRIALS}"
         );
         number += 1;
+    }
+}
+
+/// Whether the hypervisor took so much of a trial that lasted so long that its failure says nothing.
+fn disturbs(taken: Duration, lasted: Duration) -> bool {
+    !taken.is_zero() && taken >= lasted / DISTURBED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_long_trial_loses_now_and_then_is_no_excuse() {
+        let ms = Duration::from_millis;
+        assert!(disturbs(ms(50), ms(5_000)) && disturbs(ms(10), ms(100)));
+        assert!(!disturbs(ms(50), ms(60_000)) && !disturbs(ms(590), ms(60_000)));
+        assert!(!disturbs(ms(0), ms(0)));
     }
 }

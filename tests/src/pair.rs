@@ -12,6 +12,8 @@ use crate::inject::Tap;
 use crate::lab::topology::{Host, mac};
 use crate::lab::{Config, Lab, LogLine, Mark, Node, Options};
 
+/// From one look to the next, where no event says when: whoever looks must not be what the agents wait for.
+pub const PACE: Duration = Duration::from_millis(5);
 /// What should happen at once has this long on a machine that is busy with other things.
 pub const SOON: Duration = Duration::from_secs(10);
 
@@ -64,7 +66,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Resu
         if Instant::now() > deadline {
             bail!("not within {SOON:?}: {what}");
         }
-        thread::yield_now();
+        thread::sleep(PACE);
     }
 }
 

@@ -23,6 +23,7 @@ use crate::host;
 use crate::inject::Tap;
 use crate::lab::topology::{Host, mac};
 use crate::lab::{Config, Family, Lab, LogLine, Mark, Node, Options, Status};
+use crate::pair::PACE;
 
 /// The channels of a lab with two networks.
 pub const CHANNELS: [&str; 3] = ["net1", "net2", "xlink"];
@@ -196,6 +197,7 @@ pub fn wait_settled(lab: &Lab) -> Result<[Node; 2]> {
         if settled.is_ok() || Instant::now() > deadline {
             return settled;
         }
+        thread::sleep(PACE);
     }
 }
 

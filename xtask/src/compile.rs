@@ -5,6 +5,6 @@ use anyhow::Result;
 use crate::{setup, shell};
 
 pub(crate) fn run() -> Result<()> {
-    setup::run()?;
+    setup::toolchain()?;
     shell::run(shell::cargo().args(["build", "--release", "--package", "heartbeat-user"]))
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{setup, shell};
 
 pub(crate) fn run() -> Result<()> {
-    setup::run()?;
+    setup::toolchain()?;
     shell::run(shell::cargo().args(["fmt", "--all", "--", "--check"]))?;
     shell::run(
         shell::cargo().args(["clippy", "--release", "--workspace", "--all-targets"]).args(["--", "-Dwarnings"]),

@@ -4,6 +4,7 @@ mod bench;
 mod compile;
 mod lab;
 mod lint;
+mod packages;
 mod run;
 mod setup;
 mod shell;
@@ -23,7 +24,7 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Bring what the build of the XDP program needs; the other commands do it by themselves
+    /// Bring what build and tests need (as root on Debian its packages, too); the other commands do their part by themselves
     Setup,
     /// Build the agent with the XDP program in it: target/release/heartbeat
     Build,
@@ -41,7 +42,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Xtask::parse().task {
-        Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Task::Setup => setup::everything().map(|_| ExitCode::SUCCESS),
         Task::Build => compile::run().map(|()| ExitCode::SUCCESS),
         Task::Run(args) => compile::run().and_then(|()| run::run(args)).map(|()| ExitCode::SUCCESS),
         Task::Lab(args) => lab::run(&args).map(|()| ExitCode::SUCCESS),

@@ -1,8 +1,9 @@
-//! `cargo xtask setup`: what the build of the XDP program needs beyond a Rust toolchain: the source of `core`, and a
-//! bpf-linker of the same LLVM as rustc.
+//! `cargo xtask setup`: what the build of the XDP program needs beyond a Rust toolchain (the source of `core`, and a
+//! bpf-linker of the same LLVM as rustc), and what the tests call.
 //!
-//! Each call looks at what is there and brings only what is missing, so every other command begins with it. All that it
-//! builds lies in `target/tools`. The toolchain itself, with its components, comes from `rust-toolchain.toml` by rustup.
+//! Each call looks at what is there and brings only what is missing, so every other command begins with its part of it. All
+//! that it builds lies in `target/tools`. The toolchain itself, with its components, comes from `rust-toolchain.toml` by
+//! rustup; programs of the system, on Debian, from its [`packages`].
 
 use std::{
     env, fs,
@@ -14,7 +15,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::shell::{self, repository};
+use crate::{
+    packages::{self, on_path},
+    shell::{self, repository, step},
+};
 
 /// What is built where no bpf-linker works; its features choose among LLVM 21, 22 and 23.
 const BPF_LINKER: &str = "0.13.0";
@@ -44,7 +48,15 @@ pub extern "C" fn trial() -> u32 {
 }
 "#;
 
-pub(crate) fn run() -> Result<()> {
+/// Everything, also what only the tests need; gives the Python that they call.
+pub(crate) fn everything() -> Result<PathBuf> {
+    toolchain()?;
+    packages::for_tests()?;
+    python()
+}
+
+/// What a build needs.
+pub(crate) fn toolchain() -> Result<()> {
     let toolchain = Toolchain::find()?;
     step(&format!("Rust {} with LLVM {}", toolchain.release, toolchain.llvm));
     for (component, file) in [
@@ -60,7 +72,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// For the tests: a Python with another implementation of HdrHistogram, which reads what ours writes.
-pub(crate) fn python() -> Result<PathBuf> {
+fn python() -> Result<PathBuf> {
     const READER: &str = "hdrhistogram==0.10.*";
     let folder = repository().join("target/tools/python");
     let python = folder.join("bin/python3");
@@ -68,8 +80,7 @@ pub(crate) fn python() -> Result<PathBuf> {
         || Command::new(&python).args(["-c", "import hdrh.log"]).output().is_ok_and(|o| o.status.success());
     if !has_reader() {
         step(&format!("bringing {READER} for the tests"));
-        shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
-            .context("the tests need Python with venv. Type:\n    apt-get install python3-venv")?;
+        shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
         shell::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", READER]))?;
     }
     Ok(python)
@@ -236,11 +247,6 @@ fn version(printed: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
-}
-
 /// Removes a file or link, if there is one.
 fn remove(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
@@ -249,10 +255,6 @@ fn remove(file: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn step(what: &str) {
-    eprintln!("setup: {what}");
 }
 
 #[cfg(test)]

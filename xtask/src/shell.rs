@@ -27,6 +27,11 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// Says what is being brought.
+pub(crate) fn step(what: &str) {
+    eprintln!("setup: {what}");
+}
+
 /// Runs a command whose output goes to the user; failure is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("starting {}", line(command)))?;

@@ -24,12 +24,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         "the tests load XDP programs and make network namespaces, so they need root. Type:\n    \
          sudo --preserve-env=HOME env \"PATH=$PATH\" cargo xtask test"
     );
-    ensure!(
-        Command::new("ip").arg("-V").output().is_ok(),
-        "some tests make their interfaces with `ip`, which is not there. Type:\n    apt-get install iproute2"
-    );
-    setup::run()?;
-    let python = setup::python()?;
+    let python = setup::everything()?;
     // The agent too, since the tests in the lab run it.
     shell::run(cargo("build").args(["--bins", "--tests"]))?;
 

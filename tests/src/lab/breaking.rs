@@ -11,7 +11,8 @@ use super::agents::STOP_LIMIT;
 use super::netlink::{Mac, Which};
 use super::netns::Namespace;
 use super::topology::{
-    HOST_SYSCTLS, Host, NICS, Node, Switch, XLINK, addresses, interface, interface_index, mac, network_name,
+    Host, NICS, Node, Switch, XLINK, addresses, host_sysctls, interface, interface_index, mac, network_name,
+    settle_addresses,
 };
 use super::{Lab, realtime_ns, remains};
 
@@ -163,10 +164,11 @@ impl Lab {
     /// # Errors
     /// It is on.
     pub fn power_on(&self, node: Node) -> Result<()> {
+        let sysctls = host_sysctls(self.options.promote_secondaries);
         {
             let mut slot = self.controller_slot(node);
             ensure!(slot.is_none(), "controller {node} is powered on already");
-            *slot = Some(Arc::new(Namespace::create(&format!("{}-{node}", self.id()), HOST_SYSCTLS)?));
+            *slot = Some(Arc::new(Namespace::create(&format!("{}-{node}", self.id()), &sysctls)?));
         }
         let own = format!("{node}-");
         {
@@ -175,7 +177,8 @@ impl Lab {
             broken.interfaces_down.remove(&node);
         }
         self.plug_in(node)?;
-        self.carry_xlink()
+        self.carry_xlink()?;
+        self.settle_addresses(node)
     }
 
     /// Sets all of a controller's interfaces down, as an administrator would; the agent goes on.
@@ -199,11 +202,8 @@ impl Lab {
         namespace.netlink().set_up(&Which::Group(NICS), true)?;
         self.broken().interfaces_down.remove(&node);
         self.carry_xlink()?;
-        for switch in &self.switches {
-            for (address, prefix_len) in addresses(Host::Controller(node), switch.number) {
-                namespace.netlink().add_address(interface_index(switch.number), address, prefix_len)?;
-            }
-        }
+        self.switches.iter().try_for_each(|switch| switch.address(Host::Controller(node), &namespace))?;
+        self.settle_addresses(node)?;
         Ok(realtime_ns())
     }
 
@@ -270,7 +270,14 @@ impl Lab {
         let namespace = self.controller(node)?;
         switch.plug(host, &namespace)?;
         switch.wait_operational(&switch.port(host))?;
+        settle_addresses([switch], host, &namespace)?;
         Ok(realtime_ns())
+    }
+
+    /// Waits until a controller's addresses can be used.
+    pub(super) fn settle_addresses(&self, node: Node) -> Result<()> {
+        let namespace = self.controller(node)?;
+        settle_addresses(&self.switches, Host::Controller(node), &namespace)
     }
 
     fn broken(&self) -> MutexGuard<'_, Broken> {

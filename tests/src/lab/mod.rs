@@ -19,6 +19,7 @@ pub mod control;
 mod log;
 pub mod netlink;
 mod netns;
+pub mod relay;
 pub mod remains;
 pub mod serial;
 pub mod topology;
@@ -43,7 +44,7 @@ use crate::client::{Probe, ProbeOptions};
 use agent::Agent;
 use breaking::Broken;
 use remains::Home;
-use topology::{HOST_SYSCTLS, MAX_NETWORKS, Switch, XLINK};
+use topology::{MAX_NETWORKS, Switch, XLINK, host_sysctls, settle_addresses};
 
 /// What a lab has.
 #[derive(Debug, Clone)]
@@ -56,11 +57,14 @@ pub struct Options {
     pub mtu: u32,
     /// Transmit and receive queues of every veth; default 1.
     pub queues: u32,
+    /// Whether removing the first IPv4 address of a network leaves the others there (`net.ipv4.conf.*.promote_secondaries`):
+    /// yes on hosts with systemd, which is the default, no by the kernel's.
+    pub promote_secondaries: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { networks: 2, clients: 2, mtu: 1500, queues: 1 }
+        Self { networks: 2, clients: 2, mtu: 1500, queues: 1, promote_secondaries: true }
     }
 }
 
@@ -90,7 +94,8 @@ impl Lab {
             options.networks
         );
         let home = Home::claim()?;
-        let host = |name: &str| Namespace::create(&format!("{}-{name}", home.id), HOST_SYSCTLS).map(Arc::new);
+        let sysctls = host_sysctls(options.promote_secondaries);
+        let host = |name: &str| Namespace::create(&format!("{}-{name}", home.id), &sysctls).map(Arc::new);
         let clients: Vec<_> = (1..=options.clients.min(options.networks))
             .map(|number| host(&format!("client{number}")))
             .collect::<Result<_>>()?;
@@ -109,6 +114,12 @@ impl Lab {
         }
         for node in Node::BOTH {
             lab.plug_in(node)?;
+        }
+        for (switch, client) in lab.switches.iter().skip(1).zip(&lab.clients) {
+            settle_addresses([switch], Host::Client, client)?;
+        }
+        for node in Node::BOTH {
+            lab.settle_addresses(node)?;
         }
         Ok(lab)
     }

@@ -4,15 +4,16 @@
 //! nothing asynchronous. Interface indices are chosen by us, never looked up: see [`super::topology`].
 
 use std::net::IpAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd as _, RawFd};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, State,
 };
@@ -23,6 +24,7 @@ use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -50,6 +52,19 @@ pub struct Link {
     pub operational: bool,
     /// Its Ethernet address.
     pub mac: Mac,
+}
+
+/// What the kernel says about an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressEntry {
+    /// Its interface's.
+    pub index: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// The length of its prefix, in bits.
+    pub prefix_len: u8,
+    /// Duplicate address detection goes on, or found another one.
+    pub tentative: bool,
 }
 
 /// A cable to be laid: an interface here, and its other end in another namespace.
@@ -178,7 +193,8 @@ impl Netlink {
         self.change(RouteNetlinkMessage::DelLink(message), 0).context("cannot delete the interfaces")
     }
 
-    /// Adds an address (or confirms it), IPv6 without duplicate address detection.
+    /// Adds an address (or confirms it), as an administrator would: one of IPv6 is tentative at first, see
+    /// [`Namespace::wait_addresses`](super::Namespace::wait_addresses).
     ///
     /// # Errors
     /// The kernel's own.
@@ -203,19 +219,34 @@ impl Netlink {
     /// # Errors
     /// The kernel's own.
     pub fn addresses(&self) -> Result<Vec<(u32, IpAddr)>> {
+        Ok(self.address_entries()?.into_iter().map(|entry| (entry.index, entry.ip)).collect())
+    }
+
+    /// Everything that the kernel says of every address of the namespace.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn address_entries(&self) -> Result<Vec<AddressEntry>> {
         let answers = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
-        let address_of = |message: &AddressMessage| {
-            let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(wanted);
-            find(|a| if let AddressAttribute::Local(ip) = a { Some(*ip) } else { None })
-                .or_else(|| find(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None }))
-        };
-        Ok(answers
-            .iter()
-            .filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewAddress(message) => Some((message.header.index, address_of(message)?)),
-                _ => None,
-            })
-            .collect())
+        let entries = answers.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewAddress(message) => AddressEntry::of(message),
+            _ => None,
+        });
+        Ok(entries.collect())
+    }
+
+    /// The IPv6 addresses on interfaces with a carrier that duplicate address detection is not through with. Without a
+    /// carrier it does not begin.
+    pub(super) fn tentative_addresses(&self) -> Result<Vec<AddressEntry>> {
+        let mut entries = self.address_entries()?;
+        entries.retain(|entry| entry.tentative);
+        let mut tentative = Vec::new();
+        for entry in entries {
+            if self.link_at(entry.index)?.carrier {
+                tentative.push(entry);
+            }
+        }
+        Ok(tentative)
     }
 
     /// The state of the interface `name`.
@@ -223,11 +254,18 @@ impl Netlink {
     /// # Errors
     /// There is none of that name.
     pub fn link(&self, name: &str) -> Result<Link> {
-        let request = RouteNetlinkMessage::GetLink(selecting(&Which::Name(name)));
-        let answers = self.request(request, NLM_F_REQUEST).with_context(|| format!("no interface {name}"))?;
-        let Some(RouteNetlinkMessage::NewLink(message)) = answers.first() else {
-            bail!("no answer about interface {name}")
-        };
+        self.look_at(selecting(&Which::Name(name))).with_context(|| format!("no interface {name}"))
+    }
+
+    fn link_at(&self, index: u32) -> Result<Link> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        self.look_at(message).with_context(|| format!("no interface {index}"))
+    }
+
+    fn look_at(&self, which: LinkMessage) -> Result<Link> {
+        let answers = self.request(RouteNetlinkMessage::GetLink(which), NLM_F_REQUEST)?;
+        let Some(RouteNetlinkMessage::NewLink(message)) = answers.first() else { bail!("no answer") };
         let mut link = Link {
             index: message.header.index,
             up: message.header.flags.contains(LinkFlags::Up),
@@ -266,6 +304,28 @@ impl Netlink {
             }
             _ => None,
         }))
+    }
+
+    /// Gives an interface another name; it may be up.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn rename(&self, name: &str, to: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = self.link(name)?.index;
+        message.attributes.push(LinkAttribute::IfName(to.to_owned()));
+        self.change(RouteNetlinkMessage::SetLink(message), 0).with_context(|| format!("cannot rename {name} to {to}"))
+    }
+
+    /// Gives an interface another Ethernet address.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn set_mac(&self, name: &str, mac: Mac) -> Result<()> {
+        let mut message = selecting(&Which::Name(name));
+        message.attributes.push(LinkAttribute::Address(mac.to_vec()));
+        self.change(RouteNetlinkMessage::SetLink(message), 0)
+            .with_context(|| format!("cannot change the MAC of {name}"))
     }
 
     /// Attaches an XDP program to an interface.
@@ -350,6 +410,47 @@ impl Netlink {
     }
 }
 
+impl AddressEntry {
+    fn of(message: &AddressMessage) -> Option<Self> {
+        let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(wanted);
+        let ip = find(|a| if let AddressAttribute::Local(ip) = a { Some(*ip) } else { None })
+            .or_else(|| find(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None }))?;
+        let flags = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        });
+        Some(Self {
+            index: message.header.index,
+            ip,
+            prefix_len: message.header.prefix_len,
+            tentative: flags.is_some_and(|flags| flags.contains(AddressFlags::Tentative)),
+        })
+    }
+}
+
+/// Hears of every change of an IPv6 address in the namespace of the thread that opened it.
+pub(super) struct AddressEvents(Socket);
+
+impl AddressEvents {
+    pub(super) fn open() -> Result<Self> {
+        /// linux/rtnetlink.h
+        const RTNLGRP_IPV6_IFADDR: u32 = 9;
+        let mut socket = Socket::new(NETLINK_ROUTE).context("cannot open an rtnetlink socket")?;
+        socket.bind_auto().context("cannot bind an rtnetlink socket")?;
+        socket.add_membership(RTNLGRP_IPV6_IFADDR).context("cannot listen for addresses")?;
+        socket.set_non_blocking(true).context("cannot set up an rtnetlink socket")?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for a change, at most so long.
+    pub(super) fn wait(&self, limit: Duration) {
+        let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let _interrupted = poll(&mut ready, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+        // Whatever it was, and however many: whoever waits looks at the addresses themselves.
+        while self.0.recv_from_full().is_ok() {}
+    }
+}
+
 impl std::fmt::Display for Which<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -388,8 +489,6 @@ fn address_message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessag
         if ip.is_unicast_link_local() {
             message.header.scope = AddressScope::Link;
         }
-        message.header.flags = AddressHeaderFlags::Nodad;
-        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
     message
 }

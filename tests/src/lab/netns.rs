@@ -13,15 +13,16 @@ use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::child;
-use super::netlink::Netlink;
+use super::netlink::{AddressEvents, Netlink};
 
 /// Where named namespaces are bound, shared with `ip netns`.
 pub(super) const FOLDER: &str = "/run/netns";
@@ -124,6 +125,33 @@ impl Namespace {
         result.recv().map_err(|_| anyhow!("a job in namespace {} panicked", self.name))
     }
 
+    /// Waits, by the kernel's events, until no IPv6 address of an interface with a carrier is tentative any more.
+    ///
+    /// # Errors
+    /// That takes more than ten seconds, or somebody else has one of them.
+    pub fn wait_addresses(&self) -> Result<()> {
+        let events = self.run(AddressEvents::open)??;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let tentative = self.netlink.tentative_addresses()?;
+            if tentative.is_empty() {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            ensure!(!left.is_zero(), "addresses of {} stay tentative: {tentative:?}", self.name);
+            events.wait(left);
+        }
+    }
+
+    /// Changes a setting below `/proc/sys/net`; one that this kernel lacks is left out.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.run(move || set(&key, &value))?
+    }
+
     /// Starts a process inside; it is killed when this namespace, or the whole program, goes.
     ///
     /// # Errors
@@ -179,13 +207,17 @@ fn enter_new(bind_to: &Path, sysctls: &[(String, String)]) -> Result<Netlink> {
     mount(Some("/proc/thread-self/ns/net"), bind_to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .with_context(|| format!("cannot bind the namespace to {}", bind_to.display()))?;
     for (key, value) in sysctls {
-        // `/proc/sys/net` is that of the thread which opens the file.
-        match fs::write(Path::new("/proc/sys/net").join(key), value) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {} // a kernel without IPv6
-            other => other.with_context(|| format!("cannot set net/{key} to {value}"))?,
-        }
+        set(key, value)?;
     }
     let netlink = Netlink::open()?;
     netlink.loopback_up()?;
     Ok(netlink)
+}
+
+/// `/proc/sys/net` is that of the thread which opens the file.
+fn set(key: &str, value: &str) -> Result<()> {
+    match fs::write(Path::new("/proc/sys/net").join(key), value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // a kernel without IPv6
+        other => other.with_context(|| format!("cannot set net/{key} to {value}")),
+    }
 }

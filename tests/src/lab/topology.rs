@@ -192,17 +192,29 @@ pub(super) fn addresses(host: Host, number: usize) -> Vec<(IpAddr, u8)> {
     addresses
 }
 
-/// Settings of the namespaces of controllers and clients: no address but those we give, at once and for good.
-pub(super) const HOST_SYSCTLS: &[(&str, &str)] = &[
-    ("ipv6/conf/all/accept_dad", "0"),
-    ("ipv6/conf/default/accept_dad", "0"),
-    ("ipv6/conf/default/addr_gen_mode", "1"),
-    ("ipv6/conf/default/accept_ra", "0"),
-    ("ipv6/conf/default/router_solicitations", "0"),
-    ("ipv6/conf/all/keep_addr_on_down", "1"),
-    ("ipv4/conf/all/rp_filter", "0"),
-    ("ipv4/conf/default/rp_filter", "0"),
-];
+/// Settings of the namespaces of controllers and clients. They are those of ordinary hosts, which are born with worse ones
+/// than a lab would choose: IPv6 addresses go with an interface that is set down, and are tentative at first; replies may
+/// come by any interface that leads to the sender. Only, a lab gives out no addresses but its own, and waits for nobody.
+pub(super) fn host_sysctls(promote_secondaries: bool) -> Vec<(&'static str, &'static str)> {
+    let promote = if promote_secondaries { "1" } else { "0" };
+    vec![
+        ("ipv6/conf/all/accept_dad", "1"),
+        ("ipv6/conf/default/accept_dad", "1"),
+        ("ipv6/conf/all/keep_addr_on_down", "0"),
+        ("ipv6/conf/default/keep_addr_on_down", "0"),
+        ("ipv6/conf/default/addr_gen_mode", "1"),
+        ("ipv6/conf/default/accept_ra", "0"),
+        ("ipv6/conf/default/router_solicitations", "0"),
+        ("ipv6/conf/default/router_solicitation_delay", "0"),
+        ("ipv4/conf/all/rp_filter", "2"),
+        ("ipv4/conf/default/rp_filter", "2"),
+        ("ipv4/conf/all/promote_secondaries", promote),
+        ("ipv4/conf/default/promote_secondaries", promote),
+    ]
+}
+
+/// How long duplicate address detection listens: as it is everywhere, and while the lab itself waits for it.
+const DAD: [&str; 2] = ["1000", "20"];
 
 /// Settings of a switch: it has no stack of its own.
 const SWITCH_SYSCTLS: &[(&str, &str)] = &[("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
@@ -224,10 +236,7 @@ impl Switch {
 
     /// Plugs a host in: lays the cable, and gives the host's NIC its addresses.
     pub(super) fn plug(&self, host: Host, far: &Namespace) -> Result<()> {
-        let (far_name, far_index) = match host {
-            Host::Controller(_) => (interface(self.number), interface_index(self.number)),
-            Host::Client => (interface(1), interface_index(1)),
-        };
+        let (far_name, far_index) = self.nic(host);
         let port = self.port(host);
         let file = File::open(far.path()).with_context(|| format!("namespace {} is gone", far.name()))?;
         self.namespace.netlink().add_veth(&Veth {
@@ -248,10 +257,23 @@ impl Switch {
             self.namespace.netlink().attach_xdp(&port, super::xdp_pass::load()?.as_raw_fd())?;
         }
         far.netlink().set_up(&Which::Name(&far_name), true)?;
+        self.address(host, far)
+    }
+
+    /// Gives a host's NIC its addresses. They can be used once [`settle_addresses`] has returned.
+    pub(super) fn address(&self, host: Host, far: &Namespace) -> Result<()> {
+        let (name, index) = self.nic(host);
+        far.set(&format!("ipv6/neigh/{name}/retrans_time_ms"), DAD[1])?;
         for (address, prefix_len) in addresses(host, self.number) {
-            far.netlink().add_address(far_index, address, prefix_len)?;
+            far.netlink().add_address(index, address, prefix_len)?;
         }
         Ok(())
+    }
+
+    /// Name and index of a host's NIC.
+    fn nic(&self, host: Host) -> (String, u32) {
+        let number = if host == Host::Client { 1 } else { self.number };
+        (interface(number), interface_index(number))
     }
 
     /// The name of a host's port: `a`, `b`, `client1`.
@@ -297,4 +319,16 @@ impl Switch {
         }
         Ok(())
     }
+}
+
+/// Waits until the addresses that `switches` gave a host can be used, as far as they have a carrier.
+pub(super) fn settle_addresses<'a>(
+    switches: impl IntoIterator<Item = &'a Switch>,
+    host: Host,
+    namespace: &Namespace,
+) -> Result<()> {
+    namespace.wait_addresses()?;
+    switches
+        .into_iter()
+        .try_for_each(|switch| namespace.set(&format!("ipv6/neigh/{}/retrans_time_ms", switch.nic(host).0), DAD[0]))
 }

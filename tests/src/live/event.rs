@@ -15,6 +15,9 @@ impl Event {
     /// An event line of an agent's log, or a line that is no JSON at all, which is never good news.
     pub(super) fn of(node: Node, line: &LogLine) -> Option<Self> {
         let text = match (&line.event, &line.raw) {
+            (Some(event), raw) if raw.get("text").is_some_and(Value::is_string) => {
+                format!("{node}: {event}: {}", raw.get("text").and_then(Value::as_str).unwrap_or_default())
+            }
             (Some(event), raw) => {
                 let subject = line.channel.as_deref().or(line.group.as_deref()).unwrap_or_default();
                 let why = ["message", "reason", "verdict"].iter().find_map(|key| raw.get(key)?.as_str());

@@ -1,14 +1,17 @@
-//! `cargo xtask run`: the real agent where there is a configuration, else a lab pair with a live view.
+//! `cargo xtask run`: the real agent where there is a configuration, else a lab pair with a live view, and each controller's
+//! status page on this host's loopback.
 //!
 //! SIGINT and SIGTERM are read from a signalfd, which also paces the view, so that every way out passes through the same
 //! clean-up: the lab is dropped, and with it agents, namespaces, pins and folder.
 
+mod clients;
 mod event;
+mod output;
 mod view;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _, stdout};
+use std::fmt::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -22,20 +25,20 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::client::{Probe, ProbeOptions};
 use crate::lab::control::Server;
+use crate::lab::relay::Relay;
 use crate::lab::{Config, Family, Lab, Mark, Node, Options, binary, realtime_ns};
+use clients::{Service, Told};
 use event::Event;
-use view::{Picture, Service};
+use output::Output;
+use view::Picture;
 
 /// Where an installed agent has its configuration.
 const DEFAULT_CONFIG: &str = "/etc/heartbeat/heartbeat.toml";
-/// How often the view is drawn on a terminal.
-const REDRAW: Duration = Duration::from_millis(500);
-/// At most so often a table is printed where there is no terminal.
-const REPRINT: Duration = Duration::from_secs(1);
 /// How long an agent has to come up.
 const READY_LIMIT: Duration = Duration::from_secs(20);
+/// Where each agent serves its page, inside its controller.
+const HTTP_PORT: u16 = 9694;
 /// Events remembered.
 const EVENTS: usize = 100;
 
@@ -118,7 +121,8 @@ fn bring_up(profile: &str, signals: &Signals) -> Result<Option<(Arc<Lab>, Config
         lab.id(),
         begin.elapsed()
     ));
-    let config = Config::pair(lab.options().networks, Family::V4).profile(profile);
+    let mut config = Config::pair(lab.options().networks, Family::V4).profile(profile);
+    config.extra = format!("\n[api]\nhttp = \"127.0.0.1:{HTTP_PORT}\"\n");
     lab.configure(&config)?;
     say(&format!("key and configuration (profile {profile}) in {}", lab.folder().display()));
     for node in Node::BOTH {
@@ -144,68 +148,70 @@ fn say(text: &str) {
     println!("· {text}");
 }
 
-/// Draws the view until a signal comes or the time is over.
+/// Shows the lab until a signal comes or the time is over.
 fn watch(lab: &Arc<Lab>, config: &Config, options: &RunOptions, signals: &Signals) -> Result<()> {
-    let services = services(lab, config)?;
+    let services = Service::all(lab, config)?;
     let (note, notes) = channel();
     let _server = Server::start(Arc::clone(lab), move |line, answer| {
         let _view_gone = note.send(Event { time_ns: realtime_ns(), text: format!("lab: {line}: {answer}") });
     })?;
+    let [a, b] = Node::BOTH.map(|node| Relay::start(lab, node, HTTP_PORT));
+    let relays = [a?, b?];
+    let help = help(lab, &relays)?;
+    let output = Output::new();
+    if matches!(output, Output::Lines) {
+        help.lines().for_each(say);
+    }
     let begin = Instant::now();
-    let mut news =
-        News { marks: [Node::A, Node::B].map(|node| (node, lab.mark(node))), notes, events: VecDeque::new() };
-    news.since_the_beginning(lab);
-    let mut screen = Screen::new();
+    let mut news = News {
+        marks: Node::BOTH.map(|node| (node, lab.run_begin(node))),
+        told: services.iter().map(|_| Told::default()).collect(),
+        notes,
+        events: VecDeque::new(),
+    };
     loop {
-        let fresh = news.collect(lab);
-        let picture = Picture::take(lab, config, &services, begin.elapsed());
-        screen.show(&picture, &news.events, &fresh)?;
+        let fresh = news.collect(lab, &services);
+        output.show(|| Picture::take(lab, config, &services, begin.elapsed()), &help, &news.events, fresh)?;
         let left = options.run_for.map(|total| total.saturating_sub(begin.elapsed()));
-        if left.is_some_and(|left| left.is_zero()) || signals.arrives_within(left.unwrap_or(REDRAW).min(REDRAW)) {
+        let pause = left.unwrap_or(Duration::MAX).min(output.pace());
+        if left.is_some_and(|left| left.is_zero()) || signals.arrives_within(pause) {
             return Ok(());
         }
     }
 }
 
-/// A probe of each group's first service address, from the client of its network.
-fn services(lab: &Lab, config: &Config) -> Result<Vec<Service>> {
-    let mut services = Vec::new();
-    for group in &config.groups {
-        let Some((channel, cidr)) = group.addresses.first() else {
-            continue;
-        };
-        let number = config.channels.iter().position(|known| known.name == *channel);
-        let number = number.with_context(|| format!("group {} is on an unknown channel {channel}", group.name))? + 1;
-        let address = cidr.split('/').next().unwrap_or_default().parse();
-        let address = address.with_context(|| format!("group {} has a bad address {cidr}", group.name))?;
-        let options = ProbeOptions { interval: Duration::from_millis(2), kept: 10_000 };
-        let probe: Probe = lab.probe(number, address, options)?;
-        services.push(Service {
-            group: group.name.clone(),
-            home: group.home,
-            network: number,
-            cidr: cidr.clone(),
-            probe,
-        });
+/// How to look at the lab, and how to break it: all that one needs to type, as one would type it.
+fn help(lab: &Lab, relays: &[Relay; 2]) -> Result<String> {
+    let program = binary()?;
+    let here = std::env::current_dir().unwrap_or_default();
+    let program = program.strip_prefix(here).unwrap_or(&program).display();
+    let [a, b] = Node::BOTH.map(|node| lab.runtime_dir(node).display());
+    let [page_a, page_b] = relays.each_ref().map(Relay::address);
+    let networks: Vec<_> = lab.networks().into_iter().filter(|name| name != "xlink").collect();
+    let mut text = format!("look at it: the page of a http://{page_a}/  of b http://{page_b}/\n");
+    for command in ["top", "status", "explain"] {
+        writeln!(text, "  {program} {command} --runtime-dir {a}")?;
     }
-    Ok(services)
+    writeln!(text, "  and the same of b: --runtime-dir {b}")?;
+    writeln!(text, "break it, from another terminal: cargo xtask lab VERB NAME")?;
+    writeln!(text, "  cut | silence | mend              {}", lab.cables().join(", "))?;
+    writeln!(text, "  off | on                          {}", networks.join(", "))?;
+    writeln!(text, "  kill | stop | start | pause | resume | reload | down | up | power-off | power-on   a, b")?;
+    writeln!(text, "Ctrl-C ends the lab and removes everything")?;
+    Ok(text)
 }
 
-/// What happened: lines of both agents' logs and commands to the lab.
+/// What happened: lines of both agents' logs, commands to the lab, and what its clients noticed.
 struct News {
     marks: [(Node, Mark); 2],
+    told: Vec<Told>,
     notes: Receiver<Event>,
     events: VecDeque<Event>,
 }
 
 impl News {
-    fn since_the_beginning(&mut self, lab: &Lab) {
-        for (node, mark) in &mut self.marks {
-            *mark = lab.run_begin(*node);
-        }
-    }
-
-    fn collect(&mut self, lab: &Lab) -> Vec<Event> {
+    /// Adds what is new; says how many that are.
+    fn collect(&mut self, lab: &Lab, services: &[Service]) -> usize {
         let mut fresh: Vec<Event> = self.notes.try_iter().collect();
         for (node, mark) in &mut self.marks {
             let now = lab.mark(*node);
@@ -215,58 +221,11 @@ impl News {
             );
             *mark = now;
         }
+        fresh.extend(services.iter().zip(&mut self.told).filter_map(|(service, told)| told.news(service, lab)));
         fresh.sort_by_key(|event| event.time_ns);
-        self.events.extend(fresh.iter().cloned());
-        self.events.drain(..self.events.len().saturating_sub(EVENTS));
-        fresh
-    }
-}
-
-/// A terminal on which the view is redrawn in place, or a plain output that it is appended to.
-struct Screen {
-    terminal: bool,
-    last: String,
-    printed: Option<Instant>,
-}
-
-impl Screen {
-    fn new() -> Self {
-        let terminal = stdout().is_terminal();
-        if terminal {
-            // The alternate screen, without a cursor.
-            print!("\x1b[?1049h\x1b[?25l");
-        }
-        Self { terminal, last: String::new(), printed: None }
-    }
-
-    fn show(&mut self, picture: &Picture, events: &VecDeque<Event>, fresh: &[Event]) -> Result<()> {
-        let mut out = stdout().lock();
-        if self.terminal {
-            let size = crossterm::terminal::size().unwrap_or((80, 24));
-            let text = picture.screen(events, size).replace('\n', "\x1b[K\r\n");
-            write!(out, "\x1b[H{text}\x1b[J").context("cannot draw")?;
-        } else {
-            for event in fresh {
-                writeln!(out, "{}", event.line()).context("cannot write")?;
-            }
-            let signature = picture.signature();
-            if signature != self.last && self.printed.is_none_or(|at| at.elapsed() >= REPRINT) {
-                writeln!(out, "{}", picture.plain()).context("cannot write")?;
-                if self.printed.is_none() {
-                    writeln!(out, "{}", view::footer(picture)).context("cannot write")?;
-                }
-                (self.last, self.printed) = (signature, Some(Instant::now()));
-            }
-        }
-        out.flush().context("cannot write")
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        if self.terminal {
-            print!("\x1b[?25h\x1b[?1049l");
-            let _best_effort = stdout().flush();
-        }
+        let count = fresh.len();
+        self.events.extend(fresh);
+        self.events.drain(..self.events.len().saturating_sub(EVENTS.max(count)));
+        count
     }
 }

@@ -9,9 +9,9 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Attribute, Cell, Color, Table};
 use serde_json::Value;
 
+use super::clients::Service;
 use super::event::Event;
-use crate::client::{Probe, View};
-use crate::lab::topology::owner_of;
+use crate::client::View;
 use crate::lab::{Config, Lab, Node, Status, realtime_ns};
 
 /// A paused agent must not stop the view for longer.
@@ -20,15 +20,6 @@ const STATUS_LIMIT: Duration = Duration::from_millis(900);
 const ANSWERING: Duration = Duration::from_millis(100);
 /// Events on the screen, if there is room.
 const SHOWN: usize = 12;
-
-/// A service address, and the client that pings it.
-pub(super) struct Service {
-    pub(super) group: String,
-    pub(super) home: Node,
-    pub(super) network: usize,
-    pub(super) cidr: String,
-    pub(super) probe: Probe,
-}
 
 struct Side {
     node: Node,
@@ -56,8 +47,6 @@ pub(super) struct Picture {
     seen: Vec<Seen>,
     /// Names and kinds, as configured.
     channels: Vec<(String, String)>,
-    cables: Vec<String>,
-    networks: Vec<String>,
 }
 
 impl Picture {
@@ -71,8 +60,6 @@ impl Picture {
         });
         let seen = services.iter().map(|service| {
             let view = service.probe.view();
-            let client = lab.client(service.network).ok();
-            let mac = client.and_then(|client| client.netlink().neighbour(service.probe.target()).ok().flatten());
             Seen {
                 group: service.group.clone(),
                 home: service.home,
@@ -80,7 +67,7 @@ impl Picture {
                 cidr: service.cidr.clone(),
                 answering: view.answering(ANSWERING),
                 view,
-                by: mac.and_then(owner_of),
+                by: service.server(lab),
             }
         });
         Self {
@@ -89,22 +76,19 @@ impl Picture {
             seen: seen.collect(),
             sides,
             channels: config.channels.iter().map(|channel| (channel.name.clone(), channel.kind.clone())).collect(),
-            cables: lab.cables(),
-            networks: lab.networks(),
         }
     }
 
     /// Everything, cut to a terminal of this width and height.
-    pub(super) fn screen(&self, events: &VecDeque<Event>, (width, height): (u16, u16)) -> String {
+    pub(super) fn screen(&self, events: &VecDeque<Event>, footer: &str, (width, height): (u16, u16)) -> String {
         let mut text = self.plain();
-        let footer = footer(self);
         let used = text.lines().count() + footer.lines().count() + 3;
         let room = usize::from(height).saturating_sub(used).min(SHOWN);
         text.push_str("\nevents (UTC)\n");
         for event in events.iter().skip(events.len().saturating_sub(room)) {
             let _never_fails = writeln!(text, "  {}", event.line());
         }
-        text.push_str(&footer);
+        text.push_str(footer);
         // Colours take no room: only lines without them are cut.
         let fit = |line: &str| -> String {
             if line.contains('\x1b') { line.to_owned() } else { line.chars().take(width.into()).collect() }
@@ -114,7 +98,7 @@ impl Picture {
     }
 
     /// The tables.
-    pub(super) fn plain(&self) -> String {
+    fn plain(&self) -> String {
         let seconds = self.up.as_secs();
         let mut text = format!(
             "Heartbeat lab {}  up {:02}:{:02}:{:02}\n",
@@ -136,23 +120,6 @@ impl Picture {
             let _never_fails = writeln!(text, "  {}: {}, {says}", side.node, side.process);
         }
         let _never_fails = write!(text, "{}\n{}", self.channels(), self.groups());
-        text
-    }
-
-    /// What has to change for the table to be worth printing again: everything but counters.
-    pub(super) fn signature(&self) -> String {
-        let mut text = String::new();
-        for side in &self.sides {
-            let _never_fails =
-                write!(text, "{} {:?} {:?};", side.process, side.json("/peer/state"), side.json("/verdict"));
-            for channel in side.list("/channels") {
-                let _never_fails = write!(text, "{:?} {:?};", channel.get("state"), channel.get("xdp_mode"));
-            }
-            let _never_fails = write!(text, "{:?};", side.json("/groups"));
-        }
-        for seen in &self.seen {
-            let _never_fails = write!(text, "{} {:?} {:?};", seen.answering, seen.by, seen.view.last_gap);
-        }
         text
     }
 
@@ -249,21 +216,6 @@ impl Side {
     fn list(&self, pointer: &str) -> &[Value] {
         self.json(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
-}
-
-/// How to break things.
-pub(super) fn footer(picture: &Picture) -> String {
-    let cables: Vec<&str> = picture.cables.iter().map(String::as_str).collect();
-    let networks: Vec<&str> = picture.networks.iter().map(String::as_str).filter(|name| *name != "xlink").collect();
-    format!(
-        "break it, from another terminal: cargo xtask lab VERB NAME\n  \
-         cut | silence | mend              {}\n  \
-         off | on                          {}\n  \
-         kill | stop | start | pause | resume | reload | down | up | power-off | power-on   a, b\n\
-         Ctrl-C ends the lab and removes everything\n",
-        cables.join(", "),
-        networks.join(", ")
-    )
 }
 
 fn process(lab: &Lab, node: Node) -> String {
