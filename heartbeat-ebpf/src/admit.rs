@@ -3,7 +3,7 @@
 
 use crate::{
     echo, histogram,
-    layout::{Agent, Histogram, Outcome, Slot},
+    layout::{Agent, Histogram, Outcome, Record, Slot},
     machine::opaque,
     siphash::Key,
     wire::{Message, View},
@@ -153,15 +153,27 @@ pub fn receive_heartbeat(
             received
         }
         outcome => {
-            // A contended handshake is a lost one: the next comes with the next heartbeat.
-            if outcome == Outcome::Handshake && slot.handshake.lock() {
-                slot.handshake.store(message, now());
-                slot.handshake.unlock();
+            if outcome == Outcome::Handshake {
+                let own = agent.incarnation.get();
+                let names_us = own != 0 && message.peer_incarnation() == own;
+                let record = if names_us { &slot.answering } else { &slot.handshake };
+                // A contended handshake is a lost one: the next comes with the next heartbeat.
+                if !(names_us && is_outdone(record, message)) && record.lock() {
+                    record.store(message, now());
+                    record.unlock();
+                }
             }
             slot.count(outcome);
             Received::plain(outcome)
         }
     }
+}
+
+/// Whether what is on record was made for us as we are now, too, and answers to something later: times are on our clock, so
+/// that whatever was recorded before, in whatever numbers it is played back, stands behind what the peer says now.
+#[inline(always)]
+fn is_outdone(record: &Record, message: View<'_>) -> bool {
+    record.word(3) == message.word(3) && u64::from_be(record.word(6)) > message.echo_sent_ns()
 }
 
 /// Whether the window already has this sequence number, or is beyond it. Without the writer's place, a window that moves

@@ -83,6 +83,15 @@ impl Frame {
         self.at(offset, 2).map(|at| u16::from_be(unsafe { load_u16(at) }))
     }
 
+    /// The Ethernet address that it came from, in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub fn source(&self) -> Option<u64> {
+        const ADDRESS: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+        // SAFETY: eight bytes within the frame.
+        self.at(6, 8).map(|at| unsafe { load_u64(at) } & ADDRESS)
+    }
+
     /// The UDP datagram to `port` in this frame; none where the frame is anything else.
     #[inline(always)]
     #[must_use]

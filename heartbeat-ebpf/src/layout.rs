@@ -10,6 +10,11 @@ use crate::{frame::Address, histogram, machine::Word, wire};
 pub const VERSION: u32 = 3;
 /// The most channels.
 pub const CHANNELS: u32 = 64;
+/// The most places where channels end: of an interface that has members, each member too. Room for those of interfaces that
+/// are made anew before the old ones are taken away.
+pub const ENDS: u32 = 1024;
+/// Interfaces of which it is noted who is heard there; two whose indices differ by a multiple of it share a note.
+pub const INTERFACES: u32 = 1024;
 
 /// Names of the maps in the object, and of their pins.
 pub mod map {
@@ -19,6 +24,8 @@ pub mod map {
     pub const CHANNEL_OF: &str = "CHANNEL_OF";
     /// Ring buffer of `u32`: channels on which the peer's public state changed.
     pub const DOORBELL: &str = "DOORBELL";
+    /// Array of [`super::Heard`], by the interface's index modulo [`super::INTERFACES`].
+    pub const HEARD: &str = "HEARD";
     /// Array of [`super::Histogram`], one a channel.
     pub const INTER_ARRIVAL: &str = "INTER_ARRIVAL";
     /// Array of two [`crate::siphash::Key`]s, by `key_id`.
@@ -150,10 +157,12 @@ pub struct Slot {
     pub channel_id: Word,
     /// The last accepted message.
     pub live: Record,
-    /// The last authentic message that was not of this pairing.
+    /// The last authentic message that was not of this pairing and did not name us either: perhaps a recording.
     pub handshake: Record,
+    /// Of those that name us as we are now, the one that answers to the latest that we said: no recording outdoes the peer.
+    pub answering: Record,
     /// Always 0: what follows begins a line of the cache.
-    pub gap: [u64; 3],
+    pub gap: [u64; 5],
     /// Messages that the peer sent and we never accepted, by their sequence numbers (P2).
     pub missing: Word,
     /// The incarnation that the window is of.
@@ -206,6 +215,16 @@ pub struct Agent {
     pub peer_kept: Word,
 }
 
+/// Who else is on an interface's network: what XDP notes by the way.
+#[derive(Default)]
+#[repr(C)]
+pub struct Heard {
+    /// Not 0: since the agent set it to 0, a frame came in that was not the peer's.
+    pub others: Word,
+    /// The Ethernet address that the peer's last accepted heartbeat came from, in memory order; 0 before.
+    pub peer: Word,
+}
+
 /// Times between accepted heartbeats of one channel.
 #[repr(C)]
 pub struct Histogram {
@@ -217,11 +236,11 @@ const _: () = {
     assert!(size_of::<End>() == 24);
     assert!(size_of::<Record>() == 176);
     assert!(size_of::<Answered>() == 24);
-    assert!(size_of::<Slot>() == 768 && size_of::<Slot>().is_multiple_of(64));
+    assert!(size_of::<Slot>() == 960 && size_of::<Slot>().is_multiple_of(64));
     assert!(size_of::<Agent>() == 64);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);
-    assert!(core::mem::offset_of!(Slot, outcomes) == 416 && core::mem::offset_of!(Slot, missing) == 384);
-    assert!(core::mem::offset_of!(Slot, echo) == 568);
+    assert!(core::mem::offset_of!(Slot, outcomes) == 608 && core::mem::offset_of!(Slot, missing) == 576);
+    assert!(core::mem::offset_of!(Slot, echo) == 760);
 };
 
 impl Record {
@@ -312,6 +331,12 @@ impl Default for Histogram {
 }
 
 impl Slot {
+    /// All records of it.
+    #[must_use]
+    pub const fn records(&self) -> [&Record; 4] {
+        [&self.live, &self.handshake, &self.answering, &self.echo]
+    }
+
     /// Counts one message.
     #[inline(always)]
     pub fn count(&self, outcome: Outcome) {

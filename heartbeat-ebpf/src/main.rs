@@ -22,7 +22,7 @@ use heartbeat_ebpf::{
     admit::{self, Expected, News},
     echo::{self, Answerable},
     frame::Frame,
-    layout::{Agent, CHANNELS, End, Histogram, Outcome, Slot},
+    layout::{Agent, CHANNELS, ENDS, End, Heard, Histogram, INTERFACES, Outcome, Slot},
     siphash::Key,
     turn::Turn,
     wire::{self, View},
@@ -36,9 +36,11 @@ const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 #[map]
 static AGENT: Array<Agent> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static CHANNEL_OF: HashMap<End, u32> = HashMap::with_max_entries(CHANNELS, 0);
+static CHANNEL_OF: HashMap<End, u32> = HashMap::with_max_entries(ENDS, 0);
 #[map]
 static DOORBELL: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+static HEARD: Array<Heard> = Array::with_max_entries(INTERFACES, BPF_F_MMAPABLE);
 #[map]
 static INTER_ARRIVAL: Array<Histogram> = Array::with_max_entries(CHANNELS, BPF_F_MMAPABLE);
 #[map]
@@ -66,15 +68,15 @@ macro_rules! setting {
 fn heartbeat(context: XdpContext) -> u32 {
     // SAFETY: the kernel keeps the packet for the time of this run.
     let frame = unsafe { Frame::between(context.data(), context.data_end()) };
-    let Some(datagram) = frame.datagram(setting!(PORT)) else {
-        return XDP_PASS;
-    };
     // SAFETY: the verifier knows the context; the field is a plain u32.
     let interface = unsafe { (*context.ctx).ingress_ifindex };
+    let Some(datagram) = frame.datagram(setting!(PORT)) else {
+        return pass(interface, frame);
+    };
     let end = End { interface, zero: 0, address: datagram.destination };
     // SAFETY: a plain value that only the agent writes.
     let Some(channel) = (unsafe { CHANNEL_OF.get(end) }).copied() else {
-        return XDP_PASS;
+        return pass(interface, frame);
     };
     let (Some(slot), Some(histogram), Some(agent)) = (SLOTS.get(channel), INTER_ARRIVAL.get(channel), AGENT.get(0))
     else {
@@ -88,6 +90,12 @@ fn heartbeat(context: XdpContext) -> u32 {
         return answer(context.ctx, message, channel);
     }
     let received = admit::receive_heartbeat(message, expected(slot), agent, key, slot, histogram, now);
+    if received.outcome == Outcome::Accepted
+        && let (Some(heard), Some(source)) = (HEARD.get(interface % INTERFACES), frame.source())
+        && heard.peer.get() != source
+    {
+        heard.peer.set(source);
+    }
     if received.news != News::None {
         // Full means that the agent has not looked at all yet: it will.
         let _ = DOORBELL.output::<u32>(channel, 0);
@@ -96,6 +104,20 @@ fn heartbeat(context: XdpContext) -> u32 {
         }
     }
     XDP_DROP
+}
+
+/// A frame that is not for us. Where it is not the peer's either, somebody else is there: the network works towards us. Noted
+/// once until the agent has seen it, so that it costs a look at a word.
+#[inline(always)]
+fn pass(interface: u32, frame: Frame) -> u32 {
+    if let Some(heard) = HEARD.get(interface % INTERFACES)
+        && heard.others.get() == 0
+        && let Some(source) = frame.source()
+        && source != heard.peer.get()
+    {
+        heard.others.set(1);
+    }
+    XDP_PASS
 }
 
 /// An echo for a channel of ours. A function of its own, so that heartbeats do not pay for its registers.

@@ -76,16 +76,20 @@ fn measure() -> Result<()> {
     let valid = |sequence| over_ipv4(&signed(heartbeat(CHANNEL, sequence)));
     let mut forged = valid(1);
     *forged.last_mut().expect("a frame") ^= 1;
-    let tcp = ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, 6, &[], &[0; 1000]));
-    let other = ethernet(
+    // Of somebody else, which is noted; and of the peer, which is looked at each time.
+    let by_the_peer = ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, 6, &[], &[0; 1000]));
+    let mut tcp = ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, 6, &[], &[0; 1000]));
+    tcp[11] = 9;
+    let mut other = ethernet(
         EtherTypes::Ipv4,
         &ipv4_with(ADDRESS_V4, 17, &[], &udp_to(ADDRESS_V4.into(), wire::PORT + 1, &[0; 1000])),
     );
+    other[11] = 9;
     ensure!(kernel.test_run(Yardstick::Heartbeat, &valid(1), 1)?.0 == DROP, "a valid frame was not taken");
 
     // Each is newer than the one before, and comes when the channel has long been quiet.
     let echo = |channel: u8, sent_ns| {
-        tables.slots()[usize::from(channel)].answered[0].at_ns.set(0);
+        tables.slot(ChannelIndex(channel)).answered[0].at_ns.set(0);
         let mut bytes = [0; wire::LEN];
         Echo::request(PAIR, Node::B.wire(), channel.into(), 0, PEER, OWN, sent_ns).emit(key(), &mut bytes);
         bytes
@@ -93,6 +97,7 @@ fn measure() -> Result<()> {
     let others = over_ipv4(&signed(Message { pair_id: PAIR + 1, ..heartbeat(CHANNEL, 1) }));
     let mut repeated = [
         (Row::new("empty", None)?, Yardstick::Empty, valid(1), PASS),
+        (Row::new("the peer's: TCP", Some(5))?, Yardstick::Heartbeat, by_the_peer, PASS),
         (Row::new("foreign: TCP", Some(3))?, Yardstick::Heartbeat, tcp, PASS),
         (Row::new("foreign: UDP, other port", Some(3))?, Yardstick::Heartbeat, other, PASS),
         (Row::new("of another pair (no tag)", None)?, Yardstick::Heartbeat, others, DROP),
@@ -137,7 +142,7 @@ fn measure() -> Result<()> {
             }
         }
     }
-    let accepted = tables.slots()[usize::from(CHANNEL)].counted(Outcome::Accepted);
+    let accepted = tables.slot(ChannelIndex(CHANNEL)).counted(Outcome::Accepted);
     ensure!(accepted == sequence, "{accepted} of {sequence} valid frames were accepted");
 
     println!("XDP program, ns a run: {BATCHES} batches of {REPEATS} runs; single: {} runs", BATCHES * SINGLES);

@@ -6,7 +6,7 @@ mod support;
 
 use heartbeat::{
     core::ChannelIndex,
-    dataplane::{Adopted, Attached, Kernel, XdpMode, XdpPreference},
+    dataplane::{Adopted, Attached, IN_FILE_ORDER, Kernel, PinnedCell, XdpMode, XdpPreference, release},
 };
 use heartbeat_ebpf::{layout::Outcome, wire};
 use nix::net::if_::if_nametoindex;
@@ -52,7 +52,7 @@ fn send(sequence: u64) {
 /// Waits until so many frames were counted; they are in flight for microseconds.
 fn expect(kernel: &Kernel, outcome: Outcome, count: u64) {
     let tables = kernel.tables();
-    let counted = || tables.slots()[CHANNEL.usize()].counted(outcome);
+    let counted = || tables.slot(CHANNEL).counted(outcome);
     let start = Instant::now();
     while counted() < count && start.elapsed() < Duration::from_secs(2) {
         thread::sleep(Duration::from_millis(1));
@@ -76,7 +76,17 @@ fn native_on_veth_counts_what_comes_in_and_a_clean_stop_leaves_nothing() {
         assert_eq!(adopted, Adopted::default());
         let attached = attach(&mut kernel, XdpPreference::Auto);
         let ifindex = if_nametoindex("near").unwrap();
-        assert_eq!(attached, Attached { mode: XdpMode::Native, ifindex, adopted: false, why: None });
+        assert_eq!(
+            attached,
+            Attached {
+                mode: XdpMode::Native,
+                ifindex,
+                adopted: false,
+                why: None,
+                interfaces: vec![ifindex],
+                new_end: true
+            }
+        );
         send(1);
         expect(&kernel, Outcome::Accepted, 1);
         assert!(pins.pins().contains(&"link-near".into()), "{:?}", pins.pins());
@@ -117,6 +127,193 @@ fn generic_and_socket_can_be_required() {
         let attached = attach(&mut kernel, XdpPreference::Socket);
         assert_eq!(attached.mode, XdpMode::Socket);
         assert_eq!(program_on("near"), None, "nobody uses it any more");
+        kernel.remove().unwrap();
+    });
+}
+
+/// A heartbeat to our address, as it comes in at any interface.
+fn frame(sequence: u64) -> Vec<u8> {
+    over_ipv4(&signed(heartbeat(CHANNEL.0, sequence)))
+}
+
+/// Native XDP on a bond runs in its members and with their indices (field report B01). This kernel may have no bonds: a
+/// bridge's ports are members of the same kind, and the test run says which interface a frame came in at.
+#[test]
+fn heartbeats_that_come_in_at_a_member_of_the_interface_are_the_channels() {
+    const DROP: u32 = 1;
+    const PASS: u32 = 2;
+    in_namespace(|| {
+        cable();
+        run("ip link add group type bridge");
+        run("ip link set near master group");
+        run("ip link add stranger type veth peer name stranger-far");
+        let index = |name: &str| if_nametoindex(name).unwrap();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        let attached = kernel.attach(CHANNEL, "group", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
+        assert_eq!(attached.interfaces, [index("group"), index("near")]);
+        for (at, sequence) in [("group", 1), ("near", 2)] {
+            assert_eq!(kernel.test_run_at(index(at), &frame(sequence)).unwrap(), DROP, "{at}");
+            expect(&kernel, Outcome::Accepted, sequence);
+        }
+        // A host that forwards: what comes in elsewhere is somebody else's, even if it is to our address.
+        for at in ["stranger", "far", "lo"] {
+            assert_eq!(kernel.test_run_at(index(at), &frame(3)).unwrap(), PASS, "{at}");
+        }
+        // A member that comes later, and one that leaves.
+        run("ip link set stranger master group");
+        run("ip link set near nomaster");
+        let again = kernel.attach(CHANNEL, "group", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
+        assert!(again.new_end);
+        assert_eq!(kernel.test_run_at(index("stranger"), &frame(3)).unwrap(), DROP);
+        assert_eq!(kernel.test_run_at(index("near"), &frame(4)).unwrap(), PASS);
+        assert!(!kernel.attach(CHANNEL, "group", ADDRESS_V4.into(), XdpPreference::Auto).unwrap().new_end);
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn the_same_address_on_two_interfaces_is_two_channels() {
+    in_namespace(|| {
+        cable();
+        run("ip link add spare type veth peer name spare-far");
+        let index = |name: &str| if_nametoindex(name).unwrap();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        attach(&mut kernel, XdpPreference::Auto);
+        kernel.attach(OTHER, "spare", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
+        kernel.test_run_at(index("near"), &frame(1)).unwrap();
+        expect(&kernel, Outcome::Accepted, 1);
+        kernel.test_run_at(index("spare"), &frame(2)).unwrap();
+        expect(&kernel, Outcome::Accepted, 1);
+        assert_eq!(kernel.tables().slot(OTHER).counted(Outcome::WrongChannel), 1);
+        kernel.remove().unwrap();
+    });
+}
+
+/// Field report B04.
+#[test]
+fn an_interface_without_ethernet_goes_by_socket_and_says_why() {
+    in_namespace(|| {
+        run("ip tuntap add dev near mode tun");
+        run("ip link set near up");
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        let attached = attach(&mut kernel, XdpPreference::Auto);
+        assert_eq!(attached.mode, XdpMode::Socket);
+        assert!(attached.why.unwrap().contains("no Ethernet header"));
+        assert_eq!(program_on("near"), None);
+        for preference in [XdpPreference::Native, XdpPreference::Generic] {
+            let error = kernel.attach(CHANNEL, "near", ADDRESS_V4.into(), preference).unwrap_err();
+            assert!(format!("{error:#}").contains("near: its frames have no Ethernet header"), "{error:#}");
+        }
+        kernel.remove().unwrap();
+    });
+}
+
+/// Finding H2: a life that reads by socket, or has another runtime directory, must not be deaf because of an earlier one.
+#[test]
+fn what_an_earlier_life_with_another_runtime_directory_attached_is_let_go_of() {
+    in_namespace(|| {
+        cable();
+        let earlier = PinFolder::below_root();
+        let (mut kernel, _) = open(&earlier);
+        attach(&mut kernel, XdpPreference::Auto);
+        kernel.tables().agent().owned.set(6);
+        kernel.tables().agent().alive_ns.set(7);
+        drop(kernel);
+        assert!(program_on("near").is_some());
+        let cell = PinnedCell::read(earlier.path()).unwrap();
+        assert_eq!((cell.incarnation(), cell.peer_incarnation(), cell.owned(), cell.alive_ns()), (OWN, PEER, 6, 7));
+
+        assert_eq!(release("near").unwrap(), None);
+        assert_eq!(program_on("near"), None);
+
+        // Attaching does it by itself.
+        let (mut kernel, _) = open(&earlier);
+        attach(&mut kernel, XdpPreference::Auto);
+        drop(kernel);
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        assert_eq!(attach(&mut kernel, XdpPreference::Auto).mode, XdpMode::Native);
+        send(1);
+        expect(&kernel, Outcome::Accepted, 1);
+
+        // Somebody else's stays, and is named: those of tests are not below our root.
+        let foreign = release("near").unwrap().unwrap();
+        assert!(foreign.contains("near holds another XDP program, id "), "{foreign}");
+        assert!(program_on("near").is_some());
+        kernel.remove().unwrap();
+        assert_eq!(release("near").unwrap(), None);
+        assert_eq!(release("no-such-if").unwrap(), None);
+    });
+}
+
+/// Indices are a namespace's: the agent of another one, which has the same, goes on counting.
+#[test]
+fn another_namespaces_program_is_not_let_go_of() {
+    in_namespace(|| {
+        cable();
+        let theirs = PinFolder::below_root();
+        let (mut kernel, _) = open(&theirs);
+        attach(&mut kernel, XdpPreference::Auto);
+        in_namespace(|| {
+            cable();
+            let pins = PinFolder::new();
+            let (mut ours, _) = open(&pins);
+            attach(&mut ours, XdpPreference::Auto);
+            release("near").unwrap();
+            ours.remove().unwrap();
+        });
+        send(1);
+        expect(&kernel, Outcome::Accepted, 1);
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn channels_keep_their_slots_by_name_wherever_they_stand() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        attach(&mut kernel, XdpPreference::Auto);
+        kernel.test_run_at(if_nametoindex("near").unwrap(), &frame(1)).unwrap();
+        drop(kernel);
+        // The channel that was the first is now the second, and a new one has another slot.
+        let (mut kernel, _) = open(&pins);
+        let mut order = IN_FILE_ORDER;
+        order[..3].copy_from_slice(&[2, 0, 1]);
+        kernel.tables().slot(ChannelIndex(2)).count(Outcome::Busy);
+        kernel.arrange(order, ChannelIndex(0).bit()).unwrap();
+        let tables = kernel.tables();
+        assert_eq!(tables.slot(ChannelIndex(1)).counted(Outcome::Accepted), 1);
+        assert_eq!(tables.slot(ChannelIndex(0)).counted(Outcome::Busy), 0, "a new channel has heard nothing");
+        kernel.attach(ChannelIndex(1), "near", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
+        kernel.settle().unwrap();
+        kernel.test_run_at(if_nametoindex("near").unwrap(), &frame(2)).unwrap();
+        assert_eq!(tables.slot(ChannelIndex(1)).counted(Outcome::Accepted), 2);
+        kernel.remove().unwrap();
+    });
+}
+
+#[test]
+fn with_as_many_channels_as_there_can_be_an_interface_made_anew_finds_room() {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (mut kernel, _) = open(&pins);
+        for number in 0..64 {
+            let address = [192, 0, 2, 100 + number].into();
+            kernel.attach(ChannelIndex(number), "near", address, XdpPreference::Auto).unwrap();
+        }
+        run("ip link delete near");
+        cable();
+        for number in 0..64 {
+            let address = [192, 0, 2, 100 + number].into();
+            let attached = kernel.attach(ChannelIndex(number), "near", address, XdpPreference::Auto).unwrap();
+            assert_eq!(attached.mode, XdpMode::Native);
+        }
         kernel.remove().unwrap();
     });
 }
@@ -171,7 +368,7 @@ fn what_an_agent_leaves_goes_on_counting_and_is_adopted() {
         assert_eq!(program_on("near").unwrap(), first, "the same program, without a moment of verifying another");
         send(4);
         expect(&kernel, Outcome::Accepted, 4);
-        assert_eq!(kernel.tables().slots()[0].missing.get(), 0);
+        assert_eq!(kernel.tables().slot(ChannelIndex(0)).missing.get(), 0);
         kernel.remove().unwrap();
         assert_eq!(program_on("near"), None);
     });
@@ -327,13 +524,13 @@ fn a_record_that_a_dead_writer_left_locked_is_made_readable() {
     in_namespace(|| {
         let pins = PinFolder::new();
         let (kernel, _) = open(&pins);
-        assert!(kernel.tables().slots()[4].live.lock());
-        assert!(kernel.tables().slots()[5].echo.lock());
+        assert!(kernel.tables().slot(ChannelIndex(4)).live.lock());
+        assert!(kernel.tables().slot(ChannelIndex(5)).echo.lock());
         drop(kernel);
         let (kernel, adopted) = open(&pins);
         assert_eq!(adopted.repaired, [ChannelIndex(4), ChannelIndex(5)]);
-        assert!(kernel.tables().slots()[4].live.read().is_some());
-        assert!(kernel.tables().slots()[5].echo.read().is_some());
+        assert!(kernel.tables().slot(ChannelIndex(4)).live.read().is_some());
+        assert!(kernel.tables().slot(ChannelIndex(5)).echo.read().is_some());
         kernel.remove().unwrap();
     });
 }

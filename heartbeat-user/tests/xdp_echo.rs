@@ -87,7 +87,7 @@ impl Reflector {
     }
 
     fn slot(&self, channel: u8) -> &Slot {
-        &self.tables.slots()[usize::from(channel)]
+        self.tables.slot(ChannelIndex(channel))
     }
 
     /// The frame that a frame is answered with, if it is.
@@ -114,12 +114,14 @@ impl Reflector {
 
     /// Echoes are no heartbeats, whatever else they are.
     fn no_life(&self) {
-        for slot in self.tables.slots() {
+        for slot in self.tables.channels().map(|c| self.tables.slot(c)) {
             assert_eq!((slot.live.version(), slot.handshake.version()), (0, 0));
             assert_eq!([&slot.missing, &slot.window_of, &slot.highest, &slot.window].map(|word| word.get()), [0; 4]);
             assert_eq!(slot.counted(Outcome::Accepted) + slot.counted(Outcome::Handshake), 0);
         }
-        assert!(self.tables.inter_arrival().iter().all(|h| h.counts.iter().all(|count| count.get() == 0)));
+        assert!(
+            self.tables.channels().all(|c| self.tables.inter_arrival(c).counts.iter().all(|count| count.get() == 0))
+        );
     }
 
     fn remove(self) {
@@ -469,7 +471,7 @@ fn over_a_cable_a_request_is_answered_by_the_program_and_its_reply_by_nothing() 
         at_a.agent().incarnation.set(OWN);
         at_a.agent().alive_ns.set(clock::monotonic().0 - 3_000_000_000);
         at_b.agent().incarnation.set(PEER);
-        let [slot_a, slot_b] = [&at_a, &at_b].map(|tables| &tables.slots()[usize::from(V6)]);
+        let [slot_a, slot_b] = [&at_a, &at_b].map(|tables| tables.slot(ChannelIndex(V6)));
 
         let asked_ns = clock::monotonic().0;
         send_frame("right", &over_ipv6(&sealed(request(V6, asked_ns))));

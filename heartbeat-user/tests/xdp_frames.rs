@@ -277,14 +277,21 @@ impl State {
     fn of(tables: &Tables) -> Self {
         let read = |record: &Record| record.read().map(|(words, stamp_ns)| (words, stamp_ns != 0)).expect("no writer");
         Self {
-            outcomes: tables.slots().iter().map(|slot| Outcome::ALL.map(|outcome| slot.counted(outcome))).collect(),
+            outcomes: tables
+                .channels()
+                .map(|c| tables.slot(c))
+                .map(|slot| Outcome::ALL.map(|outcome| slot.counted(outcome)))
+                .collect(),
             windows: tables
-                .slots()
-                .iter()
+                .channels()
+                .map(|c| tables.slot(c))
                 .map(|s| [&s.missing, &s.window_of, &s.highest, &s.window].map(|w| w.get()))
                 .collect(),
-            records: tables.slots().iter().map(|slot| vec![read(&slot.live), read(&slot.handshake)]).collect(),
-            intervals: tables.inter_arrival().iter().map(|h| h.counts.iter().map(|count| count.get()).sum()).collect(),
+            records: tables.channels().map(|c| tables.slot(c).records().map(read).to_vec()).collect(),
+            intervals: tables
+                .channels()
+                .map(|c| tables.inter_arrival(c).counts.iter().map(|count| count.get()).sum())
+                .collect(),
         }
     }
 }
@@ -318,14 +325,14 @@ fn in_process(tables: &Tables, frame: &[u8], stamp_ns: u64) -> (u32, News) {
     });
     let expected = Expected { pair_id: PAIR, node: 0, channel_id: channel.into() };
     let keys = [key(), second_key()];
-    let index = usize::from(channel);
+    let index = ChannelIndex(channel);
     let received = admit::receive(
         message.map(View::new),
         expected,
         tables.agent(),
         |id| keys.get(usize::from(id)).copied(),
-        &tables.slots()[index],
-        &tables.inter_arrival()[index],
+        tables.slot(index),
+        tables.inter_arrival(index),
         || stamp_ns,
     );
     (DROP, received.news)
@@ -414,7 +421,7 @@ impl Both {
     }
 
     fn slots(&self) -> [&Slot; 2] {
-        self.tables.each_ref().map(|tables| &tables.slots()[usize::from(V4)])
+        self.tables.each_ref().map(|tables| tables.slot(ChannelIndex(V4)))
     }
 }
 
@@ -479,7 +486,7 @@ fn stamped(pauses: &[Duration], body: impl FnOnce(&Tables, &[u64]) + Send) {
         kernel.attach(ChannelIndex(V4), "lo", ADDRESS_V4.into(), XdpPreference::Auto).expect("attached");
         let tables = kernel.tables();
         pair_up(&tables);
-        let slot = &tables.slots()[usize::from(V4)];
+        let slot = tables.slot(ChannelIndex(V4));
         let now = || {
             let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
             now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
@@ -502,7 +509,7 @@ fn stamped(pauses: &[Duration], body: impl FnOnce(&Tables, &[u64]) + Send) {
 #[test]
 fn the_times_between_heartbeats_are_stamped_by_the_kernel() {
     stamped(&[Duration::from_millis(3); 2], |tables, stamps| {
-        let histogram = &tables.inter_arrival()[usize::from(V4)];
+        let histogram = tables.inter_arrival(ChannelIndex(V4));
         for pair in stamps.windows(2) {
             assert!(histogram.counts[histogram::bucket(pair[1] - pair[0])].get() >= 1);
         }
@@ -526,7 +533,7 @@ fn every_percentile_of_the_kernels_histogram_is_the_exact_times_own_within_one_p
     stamped(&pauses, |tables, stamps| {
         let mut exact: Vec<_> = stamps.windows(2).map(|pair| pair[1] - pair[0]).collect();
         exact.sort_unstable();
-        let counted = to_hdr(&tables.inter_arrival()[usize::from(V4)]);
+        let counted = to_hdr(tables.inter_arrival(ChannelIndex(V4)));
         assert_eq!(counted.len(), HEARTBEATS as u64);
         let mut worst: f64 = 0.0;
         for (place, &ns) in exact.iter().enumerate() {
@@ -574,8 +581,46 @@ proptest! {
         let tables = Tables::anonymous().unwrap();
         pair_up(&tables);
         prop_assert_eq!(in_process(&tables, &over_ipv4(&payload), 1).0, DROP);
-        let slot = &tables.slots()[usize::from(V4)];
+        let slot = tables.slot(ChannelIndex(V4));
         prop_assert_eq!(slot.counted(Outcome::Accepted), 0);
         prop_assert_eq!(Outcome::ALL.iter().map(|outcome| slot.counted(*outcome)).sum::<u64>(), 1);
     }
+}
+
+/// What the network says by itself: somebody else than the peer is there.
+#[test]
+fn frames_of_others_than_the_peer_are_noted_once_a_heartbeat_has_shown_which_are_the_peers() {
+    in_namespace(|| {
+        let pins = PinFolder::new();
+        let (mut kernel, _) = Kernel::open(&settings(), pins.path()).unwrap();
+        kernel.attach(ChannelIndex(V4), "lo", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
+        kernel.attach(ChannelIndex(V6), "lo", ADDRESS_V6.into(), XdpPreference::Auto).unwrap();
+        let tables = kernel.tables();
+        name_channels(&tables);
+        pair_up(&tables);
+        let both = ChannelIndex(V4).bit() | ChannelIndex(V6).bit();
+        let from = |last, frame: Vec<u8>| with(frame, |b| b[11] = last);
+        let mut heard_after = |frame: Vec<u8>| {
+            kernel.test_run(Yardstick::Heartbeat, &frame, 1).unwrap();
+            tables.third_parties()
+        };
+        let arp = |last| from(last, ethernet(EtherTypes::Arp, &[0; 46]));
+        const PEERS: u8 = 2;
+        assert_eq!(heard_after(arp(9)), 0, "nothing is known of the peer yet");
+        assert_eq!(heard_after(over_ipv4(&signed(heartbeat(V4, 1)))), 0);
+        assert_eq!(heard_after(arp(PEERS)), 0);
+        assert_eq!(heard_after(arp(9)), both, "one interface, two channels");
+        assert_eq!(tables.third_parties(), 0, "told once");
+        assert_eq!(heard_after(from(9, ethernet(EtherTypes::Lldp, &[0; 46]))), both);
+        let elsewhere = udp_to(PEER_V4.into(), wire::PORT, &[]);
+        assert_eq!(heard_after(from(9, ethernet(EtherTypes::Ipv4, &ipv4_with(PEER_V4, UDP, &[], &elsewhere)))), both);
+        // What is for us is the peer's or pretends to be: no evidence of anybody else.
+        assert_eq!(heard_after(from(9, over_ipv4(&signed_with(Key::new([9; 16]), heartbeat(V4, 2))))), 0);
+        assert_eq!(heard_after(vec![0; 14]), both, "a frame of nothing but a header");
+        // Its NIC was exchanged.
+        assert_eq!(heard_after(from(7, over_ipv4(&signed(heartbeat(V4, 2))))), 0);
+        assert_eq!(heard_after(arp(7)), 0);
+        assert_eq!(heard_after(arp(PEERS)), both);
+        kernel.remove().unwrap();
+    });
 }

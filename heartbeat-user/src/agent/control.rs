@@ -10,7 +10,7 @@ use crate::{
     command::{self, CheckPlan, Outcome},
     config::{Channel, Config, PairKeys, check_host},
     core::{ChannelIndex, Event, GroupIndex, Nanos, OperatorOrder},
-    dataplane::{XdpMode, bell},
+    dataplane::{Kernel, XdpMode, bell, index_of},
     probe::{self, Network, Plan},
     status::{
         ControlEvent, Journal,
@@ -21,7 +21,7 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, bail};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -36,6 +36,8 @@ use tokio::{
 
 /// How often the threads are looked at, in case that their bells were missed.
 const LOOK: Duration = Duration::from_secs(1);
+/// The same where interfaces wait to be attached to.
+const LOOK_ATTACHING: Duration = Duration::from_millis(20);
 /// The same where they are about to end.
 const LOOK_ENDING: Duration = Duration::from_millis(1);
 
@@ -54,6 +56,8 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts) -> Re
         verdict: "null".to_owned(),
         asking: HashMap::new(),
         asked: 0,
+        attach_pending: 0,
+        seeking: HashSet::new(),
         ended: Ended::Stopped,
         ending: false,
         restart: None,
@@ -76,6 +80,10 @@ struct Control<'a> {
     /// Who waits for an answer to which order.
     asking: HashMap<u64, (OperatorOrder, oneshot::Sender<Answer>)>,
     asked: u64,
+    /// Channels whose interfaces are to be attached to, a bit each.
+    attach_pending: u64,
+    /// Channels whose interfaces are being looked for.
+    seeking: HashSet<u8>,
     ended: Ended,
     /// Threads are about to end.
     ending: bool,
@@ -85,6 +93,8 @@ struct Control<'a> {
 /// The end of something that took its time.
 enum Job {
     Found(Command),
+    /// The index of a channel's interface, if that is there.
+    Sought(ChannelIndex, Option<u32>),
     Hook(GroupIndex, Hook, Outcome),
     Fence(Outcome),
 }
@@ -113,6 +123,7 @@ impl Control<'_> {
             None => None,
         };
         while !self.parts.pulse.is_finished() {
+            let pause = self.pause();
             tokio::select! {
                 _ = terminate.recv() => self.stop()?,
                 _ = interrupt.recv() => self.stop()?,
@@ -131,14 +142,23 @@ impl Control<'_> {
                     guard.clear_ready();
                 }
                 // A thread that rang at its end may not have been quite at its end.
-                () = sleep(if self.ending { LOOK_ENDING } else { LOOK }) => {}
+                () = sleep(pause) => {}
             }
             self.go_on_restarting()?;
+            self.go_on_attaching();
             if self.parts.takeover.is_finished() && self.restart.is_none() {
                 bail!("the takeover thread died");
             }
         }
         self.take_reports()
+    }
+
+    const fn pause(&self) -> Duration {
+        match self.ending {
+            true => LOOK_ENDING,
+            false if self.attach_pending != 0 => LOOK_ATTACHING,
+            false => LOOK,
+        }
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -223,7 +243,10 @@ impl Control<'_> {
                 Report::Probe(analysis) => self.probe(analysis),
                 Report::Look(number) => self.look(number),
                 Report::Fence => self.fence(),
-                Report::Attach(channel) => self.attach(channel),
+                Report::Attach(channel) => self.attach_pending |= channel.bit(),
+                Report::NewMember(channel) => self.attach_quietly(channel, false),
+                Report::Unseen(channel) => self.attach_quietly(channel, true),
+                Report::Seek(channel) => self.seek(channel),
                 Report::Takeover(done) => self.tell_takeover(done),
             }
         }
@@ -264,6 +287,10 @@ impl Control<'_> {
     fn end_job(&mut self, job: Job) -> Result<()> {
         match job {
             Job::Found(command) => self.command(command),
+            Job::Sought(channel, index) => {
+                self.seeking.remove(&channel.0);
+                index.map_or(Ok(()), |index| self.command(Command::Found { channel, index }))
+            }
             Job::Fence(outcome) => {
                 self.journal.control(&hooks::told("fence", None, &outcome));
                 self.command(Command::Fenced(outcome.succeeded()))
@@ -397,22 +424,67 @@ impl Control<'_> {
         (judged.filter_map(network).collect(), Plan { rounds: config.judging.probe_rounds, pause })
     }
 
-    /// The interface is another one than before.
-    fn attach(&mut self, channel: ChannelIndex) {
+    /// Interfaces that are others than before are attached to one after the other, as fast as their links come back.
+    fn go_on_attaching(&mut self) {
+        while self.attach_pending != 0 && !self.parts.kernel.as_mut().is_some_and(Kernel::is_resting) {
+            let channel = ChannelIndex(self.attach_pending.trailing_zeros() as u8);
+            self.attach_pending &= !channel.bit();
+            let config = &self.options.config;
+            let Some(end) = config.channels[channel.usize()].end(self.options.node) else { continue };
+            let attached = attach(self.parts.kernel.as_mut(), config.dataplane.xdp, channel, end, &self.journal);
+            let mode = attached.unwrap_or_else(|error| {
+                // At the start this is refused; now, hearing by the socket is better than not at all.
+                log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
+                XdpMode::Socket
+            });
+            self.attached(channel, mode);
+        }
+    }
+
+    /// The interface of a channel has members that it did not have; or (`unseen`) heartbeats come by the socket, as if it had.
+    fn attach_quietly(&mut self, channel: ChannelIndex, unseen: bool) {
         let config = &self.options.config;
         let Some(end) = config.channels[channel.usize()].end(self.options.node) else { return };
-        let attached = attach(self.parts.kernel.as_mut(), config.dataplane.xdp, channel, end, &self.journal);
-        let mode = attached.unwrap_or_else(|error| {
-            // At the start this is refused; now, hearing by the socket is better than not at all.
-            log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
-            XdpMode::Socket
-        });
+        let Some(kernel) = self.parts.kernel.as_mut() else { return };
+        let attached = match kernel.attach(channel, &end.interface, end.address, config.dataplane.xdp) {
+            Ok(attached) => attached,
+            Err(error) => {
+                log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
+                return;
+            }
+        };
+        let (mode, why) = if unseen && !attached.new_end {
+            (XdpMode::Socket, Some(format!("{}: heartbeats come past the XDP program to the socket", attached.mode)))
+        } else {
+            (attached.mode, attached.why)
+        };
+        let before = self.parts.facts.modes.lock().ok().and_then(|modes| modes[channel.usize()]);
+        if before != Some(mode) {
+            self.journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode: mode, why });
+        }
+        self.attached(channel, mode);
+    }
+
+    fn attached(&self, channel: ChannelIndex, mode: XdpMode) {
         if let Ok(mut modes) = self.parts.facts.modes.lock() {
             modes[channel.usize()] = Some(mode);
         }
         if let Err(error) = self.command(Command::Attached { channel, by_socket: mode == XdpMode::Socket }) {
             log::warn!("{error:#}");
         }
+    }
+
+    /// An absent interface is looked for by its name, which may wait for the kernel.
+    fn seek(&mut self, channel: ChannelIndex) {
+        let Some(end) = self.options.config.channels[channel.usize()].end(self.options.node) else { return };
+        if !self.seeking.insert(channel.0) {
+            return;
+        }
+        let name = end.interface.clone();
+        self.jobs.spawn(async move {
+            let found = tokio::task::spawn_blocking(move || index_of(&name)).await;
+            Job::Sought(channel, found.ok().and_then(Result::ok).flatten())
+        });
     }
 
     fn tell_takeover(&self, done: Done) {

@@ -1,19 +1,22 @@
 //! The pulse thread: sends, drains, judges. Nothing on its path allocates, waits for a lock or writes a log; whatever
 //! takes longer than a heartbeat is handed to the takeover thread or to the control side, and never waited for.
 
+mod transport;
+
+pub use transport::Transport;
+
 use super::{
     hooks::answering,
     shared::{Command, Hooked, Report},
     turn,
 };
 use crate::{
-    core::{Action, ChannelIndex, Core, Event, Link, Nanos, Reason, SocketResult},
+    core::{Action, ChannelIndex, Core, Event, Nanos, Reason},
     dataplane::{
-        Serial, SerialLine, Tables,
-        bell::{self, Bell},
+        Serial, Tables,
+        bell::Bell,
         clock,
         drain::Drain,
-        link::Observer,
         socket::{Ends, HeartbeatSocket},
     },
     status::{ChannelLatencies, Shared},
@@ -22,51 +25,41 @@ use crate::{
 use aya::maps::{MapData, RingBuf};
 use crossbeam_channel::{Receiver, Sender};
 use heartbeat_ebpf::{
-    admit::{self, Expected, Received},
-    echo::{self, Echo},
-    layout::{Agent, Outcome},
+    admit::Expected,
     siphash::Key,
-    wire::{HELD_LONG, LEN, Message, View},
+    wire::{HELD_LONG, Message},
 };
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use std::{
-    os::fd::AsFd,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
-
-/// Interfaces are looked at this often.
-const LOOK_EVERY: Nanos = Nanos::from_millis(50);
-/// Most datagrams taken from a channel without XDP at once: a flood must not keep the thread from sending.
-const MOST_RECEIVED: usize = 256;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// What the thread needs of one channel.
 #[derive(Debug)]
 pub struct PulseChannel {
     /// Its ends.
     port: Port,
-    /// Whether heartbeats come by the socket, not by XDP.
-    pub by_socket: bool,
+    /// Whether heartbeats are to come by the socket, not by XDP.
+    by_socket: bool,
+    /// Since when they are to come by XDP: those that come by the socket after that prove that it does not see them.
+    xdp_since: Nanos,
     opened: Option<Opened>,
     drain: Drain,
     /// The last heartbeat's incarnation, and its arrival on our clock less its departure on the peer's.
     delay: Option<(u64, u64)>,
-    index: u32,
 }
 
 impl PulseChannel {
     /// A channel that is to be opened.
-    pub fn new(ends: Ends, index: u32, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
-        Self::of(Port::Interface(ends), index, by_socket, tables, channel)
+    pub fn new(ends: Ends, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
+        Self::of(Port::Interface(ends), by_socket, tables, channel)
     }
 
     /// The same over a serial line.
-    pub fn line(line: SerialLine, tables: &Tables, channel: ChannelIndex) -> Self {
-        Self::of(Port::Line(line), 0, true, tables, channel)
+    pub fn line(tables: &Tables, channel: ChannelIndex) -> Self {
+        Self::of(Port::Line, true, tables, channel)
     }
 
-    fn of(port: Port, index: u32, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
-        let drain = Drain::new(&tables.slots()[channel.usize()]);
-        Self { port, by_socket, opened: None, drain, delay: None, index }
+    fn of(port: Port, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
+        let drain = Drain::new(tables.slot(channel));
+        Self { port, by_socket, xdp_since: clock::monotonic(), opened: None, drain, delay: None }
     }
 }
 
@@ -74,7 +67,8 @@ impl PulseChannel {
 #[derive(Clone, Debug)]
 enum Port {
     Interface(Ends),
-    Line(SerialLine),
+    /// Opened beside this thread.
+    Line,
 }
 
 /// What its generator opened there (FIG. 5, step 510).
@@ -94,8 +88,8 @@ pub struct Pulse {
     pub tables: Arc<Tables>,
     /// Rings when the peer's public state changed.
     pub doorbell: Option<RingBuf<MapData>>,
-    /// Readable when a serial line is; none where there is no such channel.
-    pub lines: Option<Epoll>,
+    /// What is waited for, and what is read from.
+    pub transport: Transport,
     /// Rings when there are commands.
     pub bell: Bell,
     /// From the takeover thread and the control side.
@@ -120,10 +114,6 @@ pub struct Pulse {
     pub keys: [Option<Key>; 2],
     /// The pair, and our own node's number.
     pub expected: Expected,
-    /// Looks at interfaces.
-    pub observer: Observer,
-    /// When that was done last.
-    pub looked_at: Nanos,
     /// Channels to attach anew that the control side has no room for yet.
     pub attach_pending: u64,
 }
@@ -134,6 +124,7 @@ impl Pulse {
     /// # Errors
     /// When waiting is impossible: a programming error.
     pub fn run(mut self) -> std::io::Result<()> {
+        self.watch()?;
         loop {
             let deadline = self.core.deadline();
             let rung = self.wait(deadline)?;
@@ -153,84 +144,19 @@ impl Pulse {
         }
     }
 
-    /// Whether a bell rang.
-    fn wait(&mut self, deadline: Nanos) -> std::io::Result<bool> {
-        let doorbell = self.doorbell.as_ref().map(AsFd::as_fd);
-        let lines = self.lines.as_ref().map(|lines| lines.0.as_fd());
-        let fds = [Some(self.bell.as_fd()), doorbell, lines];
-        let [commands, news, line] = bell::wait(fds, clock::monotonic(), deadline)?;
-        if commands {
-            self.bell.silence();
-        }
-        if news && let Some(doorbell) = &mut self.doorbell {
-            // What changed is in the slots.
-            while doorbell.next().is_some() {}
-        }
-        Ok(commands || news || line)
-    }
-
     /// Everything that the kernel has counted since the last time.
     fn drain(&mut self, now: Nanos) {
+        self.take_lines(now);
         for i in 0..self.channels.len() {
             let channel = ChannelIndex(i as u8);
-            if self.channels[i].by_socket {
-                self.receive(channel, now);
-            }
+            self.receive(channel, now);
             let PulseChannel { drain, delay, .. } = &mut self.channels[i];
             let latencies = &self.shared.latencies.channels[i];
             turn::drain(&mut self.core, &self.tables, drain, channel, now, |message, arrived| {
                 measure(latencies, delay, now, message, arrived);
             });
         }
-    }
-
-    /// A channel without XDP: the same checks, here.
-    fn receive(&mut self, channel: ChannelIndex, now: Nanos) {
-        let i = channel.usize();
-        let (slot, histogram) = (&self.tables.slots()[i], &self.tables.inter_arrival()[i]);
-        let expected = Expected { channel_id: slot.channel_id.get() as u32, ..self.expected };
-        let keys = self.keys;
-        let key = move |id: u8| keys.get(usize::from(id)).copied().flatten();
-        let agent = self.tables.agent();
-        let failed = |e: std::io::Error| SocketResult::Failed(e.raw_os_error().unwrap_or(libc::EIO));
-        let socket = match &mut self.channels[i].opened {
-            None => return,
-            Some(Opened::Socket(socket)) => socket,
-            Some(Opened::Line(line)) => {
-                let mut answer = None;
-                let received = line.receive(|message| {
-                    let message = message.map(View::new);
-                    let received = admit::receive(message, expected, agent, key, slot, histogram, || now.0);
-                    answer = answer.or_else(|| owed(received, message, expected, agent, now));
-                });
-                if let Err(e) = received.and_then(|()| line.flush_pending().map(drop)) {
-                    self.core.handle_socket(now, channel, failed(e));
-                } else if let Some(answer) = answer {
-                    self.echo(channel, &answer);
-                }
-                return;
-            }
-        };
-        let mut answer = None;
-        let mut buffer = [0; LEN + 1];
-        for _ in 0..MOST_RECEIVED {
-            let (len, stamp) = match socket.receive(&mut buffer) {
-                Ok(Some(received)) => received,
-                Ok(None) => break,
-                Err(e) => {
-                    self.core.handle_socket(now, channel, failed(e));
-                    return;
-                }
-            };
-            let message = buffer.first_chunk::<LEN>().filter(|_| len == LEN).map(View::new);
-            let age = stamp.map_or(0, |stamp| clock::realtime_ns().saturating_sub(stamp));
-            let arrived = || now.0.saturating_sub(age);
-            let received = admit::receive(message, expected, agent, key, slot, histogram, arrived);
-            answer = answer.or_else(|| owed(received, message, expected, agent, now));
-        }
-        if let Some(answer) = answer {
-            self.echo(channel, &answer);
-        }
+        self.drained(now);
     }
 
     fn take_commands(&mut self) {
@@ -239,7 +165,8 @@ impl Pulse {
                 Command::Acquired { group, at, in_place } => self.core.handle_acquired(at, group, in_place),
                 Command::Isolated { group, at } => self.core.handle_isolated(at, group),
                 Command::Released { group, at } => self.core.handle_released(at, group),
-                Command::Attached { channel, by_socket } => self.channels[channel.usize()].by_socket = by_socket,
+                Command::Attached { channel, by_socket } => self.attached(channel, by_socket),
+                Command::Found { channel, index } => self.transport.links.found(channel, index),
                 Command::Probed { analysis, operational } => {
                     self.core.handle_probed(clock::monotonic(), analysis, operational);
                 }
@@ -259,25 +186,6 @@ impl Pulse {
         }
     }
 
-    fn look_at_links(&mut self, now: Nanos) {
-        if now.since(self.looked_at) < LOOK_EVERY && !self.core.silence_is_due(now) {
-            return;
-        }
-        self.looked_at = now;
-        for (i, channel) in self.channels.iter_mut().enumerate() {
-            // Of a line, only what arrives on it says whether it works: a cable of three wires has no carrier.
-            let Port::Interface(ends) = &channel.port else { continue };
-            let link = match self.observer.look(&ends.interface) {
-                None => Link::Absent,
-                Some(seen) => {
-                    channel.index = seen.index;
-                    Link::Present { index: seen.index, carrier: seen.carrier }
-                }
-            };
-            self.core.handle_link(now, ChannelIndex(i as u8), link);
-        }
-    }
-
     /// Does what the core wants done. Whether that was the end.
     fn perform(&mut self, now: Nanos) -> bool {
         // Before anything is said or done: what the kernel checks against, and what a next life of the agent would resume.
@@ -290,7 +198,7 @@ impl Pulse {
             match action {
                 Action::Send(channel) => self.send(channel, now),
                 Action::OpenSocket(channel) => self.open(channel, now),
-                Action::CloseSocket(channel) => self.channels[channel.usize()].opened = None,
+                Action::CloseSocket(channel) => self.close(channel),
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
                 // Room for two orders a group: the core has at most one outstanding for each.
                 Action::Acquire(group, reason) if self.hooked_acquire & group.bit() != 0 => {
@@ -356,57 +264,6 @@ impl Pulse {
         exit
     }
 
-    fn open(&mut self, channel: ChannelIndex, now: Nanos) {
-        let c = &mut self.channels[channel.usize()];
-        let opened = match &c.port {
-            Port::Interface(ends) => HeartbeatSocket::open(ends, c.index).map(Opened::Socket),
-            Port::Line(line) => Serial::open(&line.device, line.speed).and_then(|line| {
-                if let Some(lines) = &self.lines {
-                    lines.add(&line, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
-                }
-                Ok(Opened::Line(line))
-            }),
-        };
-        let result = match opened {
-            Ok(opened) => {
-                c.opened = Some(opened);
-                SocketResult::Opened
-            }
-            Err(e) => SocketResult::Failed(e.raw_os_error().unwrap_or(libc::EIO)),
-        };
-        self.core.handle_socket(now, channel, result);
-    }
-
-    fn send(&mut self, channel: ChannelIndex, now: Nanos) {
-        let Some(message) = self.core.message(now, channel) else { return };
-        let Some(opened) = &mut self.channels[channel.usize()].opened else { return };
-        let mut buffer = [0; LEN];
-        let key = self.keys.get(usize::from(message.key_id)).copied().flatten();
-        message.emit(key.expect("the key that signs is one of ours"), &mut buffer);
-        let sent = match opened {
-            Opened::Socket(socket) => socket.send(&buffer),
-            Opened::Line(line) => line.send(&buffer),
-        };
-        let result = match sent {
-            Ok(true) => SocketResult::Sent,
-            Ok(false) => SocketResult::Full,
-            Err(e) => SocketResult::Failed(e.raw_os_error().unwrap_or(libc::EIO)),
-        };
-        self.core.handle_socket(now, channel, result);
-    }
-
-    /// One that does not get out is lost: the next one follows within an interval.
-    fn echo(&mut self, channel: ChannelIndex, echo: &Echo) {
-        let mut buffer = [0; LEN];
-        let key = self.keys.get(usize::from(echo.key_id)).copied().flatten();
-        let (Some(key), Some(opened)) = (key, &mut self.channels[channel.usize()].opened) else { return };
-        echo.emit(key, &mut buffer);
-        let _ = match opened {
-            Opened::Socket(socket) => socket.send(&buffer),
-            Opened::Line(line) => line.send(&buffer),
-        };
-    }
-
     fn leave_mark(&self, now: Nanos) {
         // Where a hook may have run half-way, only what is held.
         let hooked = self.hooked_acquire | self.hooked_release;
@@ -454,10 +311,4 @@ fn measure(latencies: &ChannelLatencies, last: &mut Option<(u64, u64)>, now: Nan
     {
         latencies.jitter.record(Nanos((delay.wrapping_sub(before) as i64).unsigned_abs()));
     }
-}
-
-/// What the peer is owed where XDP does not answer for us: at most one answer a turn, so that echoes cannot hold us up.
-fn owed(received: Received, message: Option<View<'_>>, expected: Expected, agent: &Agent, now: Nanos) -> Option<Echo> {
-    let request = message.filter(|_| received.outcome == Outcome::EchoRequest)?;
-    Some(echo::answer(request, expected, agent, now.0))
 }

@@ -3,19 +3,20 @@
 use super::{
     Options,
     hooks::mask,
-    pulse::{Pulse, PulseChannel},
+    pulse::{Pulse, PulseChannel, Transport},
     shared::{Command, Hooked, Report},
 };
 use crate::{
     config::{Config, End, PairKeys, XdpPreference, check_host},
     core::{ChannelIndex, Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{
-        Adopted, Kernel, Settings, Tables, XdpMode,
+        Adopted, Kernel, Opener, Settings, Tables, XdpMode,
         bell::Bell,
         clock,
         drain::Mark,
-        link::Observer,
-        realtime,
+        index_of,
+        link::Links,
+        pin_folder, realtime, release,
         socket::{Ends, HeartbeatSocket},
     },
     status::{ControlEvent, Facts, Journal, Latencies, Shared, View},
@@ -24,10 +25,7 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use heartbeat_ebpf::{admit::Expected, siphash::Key};
-use nix::{
-    fcntl::{Flock, FlockArg},
-    sys::epoll::{Epoll, EpollCreateFlags},
-};
+use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
@@ -74,8 +72,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     }
     let keys = PairKeys::load(&config.pair.key_file)?;
     let lock = lock(runtime_dir)?;
-    let observer = Observer::new().context("a socket to look at interfaces")?;
-    ports_are_free(config, node, &observer)?;
+    ports_are_free(config, node)?;
     if let Err(error) = realtime::lock_memory() {
         log::warn!("memory cannot be locked ({error}): under memory pressure heartbeats may be late");
     }
@@ -94,26 +91,31 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     Mark::begin(tables.agent(), incarnation, resumed.map_or(0, |r| r.peer_incarnation));
 
     let names = config.names();
-    for (slot, id) in tables.slots().iter().zip(names.channels()) {
-        slot.channel_id.set((*id).into());
+    for (channel, id) in tables.channels().zip(names.channels()) {
+        tables.slot(channel).channel_id.set((*id).into());
     }
+    let ends_here = config.channels.iter().filter_map(|c| c.end(node).map(|end| (c.index, end)));
+    let mut interfaces = Links::open(ends_here.map(|(channel, end)| (channel, end.interface.as_str(), end.address)))
+        .context("sockets to look at interfaces")?;
+    let lines = config.channels.iter().filter_map(|c| Some((c.index.0, c.line(node)?))).collect::<Vec<_>>();
+    let lines = if lines.is_empty() { None } else { Some(Opener::new(lines).context("threads for serial lines")?) };
     let mut modes = Vec::new();
     let mut links = Vec::new();
     let mut channels = Vec::new();
     for channel in &config.channels {
-        if let Some(line) = channel.line(node) {
+        if channel.line(node).is_some() {
             // It is open, or not, when the generator has tried.
-            links.push(Link::Present { index: 0, carrier: true });
-            channels.push(PulseChannel::line(line, &tables, channel.index));
+            links.push(Link::Present { index: 0, carrier: true, address: true });
+            channels.push(PulseChannel::line(&tables, channel.index));
             modes.push(None);
             continue;
         }
         let Some((own, peer)) = channel.end(node).zip(channel.end(node.other())) else { continue };
         let mode = attach(kernel.as_mut(), config.dataplane.xdp, channel.index, own, journal)?;
-        let seen = observer.look(&own.interface).with_context(|| format!("interface {} is gone", own.interface))?;
+        let link = interfaces.look(channel.index, true).filter(|link| *link != Link::Absent);
+        links.push(link.with_context(|| format!("interface {} is gone", own.interface))?);
         let ends = ends(config, own, peer);
-        links.push(Link::Present { index: seen.index, carrier: seen.carrier });
-        channels.push(PulseChannel::new(ends, seen.index, mode == XdpMode::Socket, &tables, channel.index));
+        channels.push(PulseChannel::new(ends, mode == XdpMode::Socket, &tables, channel.index));
         modes.push(Some(mode));
     }
     if let Some(kernel) = &mut kernel {
@@ -219,11 +221,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         channels,
         tables: Arc::clone(&tables),
         doorbell,
-        lines: if config.channels.iter().any(|c| c.line(node).is_some()) {
-            Some(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?)
-        } else {
-            None
-        },
+        transport: Transport::new(interfaces, lines)?,
         bell: pulse_bell.clone(),
         commands: commands_in,
         orders: orders.clone(),
@@ -236,8 +234,6 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         shared: Arc::clone(&shared),
         keys: by_id,
         expected: Expected { pair_id: config.pair.id, node: node.wire(), channel_id: 0 },
-        observer,
-        looked_at: now,
         attach_pending: 0,
     };
     let pulse = {
@@ -263,17 +259,18 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
 }
 
 fn ends(config: &Config, own: &End, peer: &End) -> Ends {
-    Ends { interface: own.interface.clone(), own: own.address, peer: peer.address, port: config.pair.port }
+    let (port, pair_id) = (config.pair.port, config.pair.id);
+    Ends { interface: own.interface.clone(), own: own.address, peer: peer.address, port, pair_id }
 }
 
 /// Nobody else speaks for this controller. A second agent with another runtime directory would find its peer dead, for the
 /// first one hears all heartbeats; so it must not get as far as touching an address.
-fn ports_are_free(config: &Config, node: Node, observer: &Observer) -> Result<()> {
+fn ports_are_free(config: &Config, node: Node) -> Result<()> {
     for channel in &config.channels {
         let Some((own, peer)) = channel.end(node).zip(channel.end(node.other())) else { continue };
-        let Some(seen) = observer.look(&own.interface) else { continue };
+        let Some(index) = index_of(&own.interface)? else { continue };
         // Whatever else is wrong with it may pass, and the generator tries again.
-        if let Err(error) = HeartbeatSocket::open(&ends(config, own, peer), seen.index)
+        if let Err(error) = HeartbeatSocket::open(&ends(config, own, peer), index)
             && error.raw_os_error() == Some(libc::EADDRINUSE)
         {
             let port = config.pair.port;
@@ -348,14 +345,6 @@ fn lock(runtime_dir: &Path) -> Result<Flock<File>> {
     }
 }
 
-/// `/run/heartbeat` -> `/sys/fs/bpf/heartbeat/run-heartbeat`: agents beside each other do not share maps.
-fn pin_folder(runtime_dir: &Path) -> Result<PathBuf> {
-    let absolute = runtime_dir.canonicalize()?;
-    let name = absolute.to_string_lossy().trim_start_matches('/').replace('/', "-");
-    // bpffs wants no dots in names.
-    Ok(Path::new("/sys/fs/bpf/heartbeat").join(name.replace('.', "_")))
-}
-
 fn open_kernel(
     preference: XdpPreference,
     settings: &Settings,
@@ -365,7 +354,7 @@ fn open_kernel(
     if preference == XdpPreference::Socket {
         return without();
     }
-    match pin_folder(runtime_dir).and_then(|folder| Kernel::open(settings, &folder)) {
+    match pin_folder(runtime_dir).context("the runtime directory").and_then(|folder| Kernel::open(settings, &folder)) {
         Ok((kernel, adopted)) => {
             let tables = kernel.tables();
             Ok((Some(kernel), tables, adopted))
@@ -395,7 +384,8 @@ pub(super) fn attach(
                 .with_context(|| format!("attaching to {}", end.interface))?;
             (attached.mode, attached.why)
         }
-        None => (XdpMode::Socket, None),
+        // Whatever an earlier life has left there would consume what the socket is to read.
+        None => (XdpMode::Socket, release(&end.interface).with_context(|| format!("interface {}", end.interface))?),
     };
     journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode, why });
     Ok(xdp_mode)

@@ -59,6 +59,13 @@ pub enum Command {
         /// Whether its heartbeats come by the socket.
         by_socket: bool,
     },
+    /// A channel's interface, which was absent, was found.
+    Found {
+        /// The channel.
+        channel: ChannelIndex,
+        /// The interface's index.
+        index: u32,
+    },
     /// A local analysis ended.
     Probed {
         /// Its number.
@@ -101,6 +108,12 @@ pub enum Report {
     Fence,
     /// A channel's interface wants the XDP program.
     Attach(ChannelIndex),
+    /// A channel's interface has a member that it did not have before.
+    NewMember(ChannelIndex),
+    /// Heartbeats of a channel come by its socket, although an XDP program should see them.
+    Unseen(ChannelIndex),
+    /// A channel's interface is absent: it is to be looked for by its name.
+    Seek(ChannelIndex),
     /// What the takeover thread did.
     Takeover(Done),
 }

@@ -20,7 +20,7 @@ pub fn drain(
     now: Nanos,
     heard: impl FnMut(&Message, Nanos),
 ) {
-    drain.drain(&tables.slots()[channel.usize()], tables.agent(), &mut Told { core, channel, now, heard });
+    drain.drain(tables.slot(channel), tables.agent(), &mut Told { core, channel, now, heard });
 }
 
 /// Leaves in the cell what the kernel holds messages against and what a next life may resume: before anything is said or

@@ -137,6 +137,8 @@ pub enum Link {
         index: u32,
         /// Whether it is up and has a carrier.
         carrier: bool,
+        /// Whether our own address is on it.
+        address: bool,
     },
 }
 

@@ -1,14 +1,6 @@
-//! A bell: an eventfd that one thread rings and another waits for, alone or beside a timer.
+//! A bell: an eventfd that one thread rings and another waits for.
 
-use crate::core::Nanos;
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, ppoll},
-    sys::{
-        eventfd::{EfdFlags, EventFd},
-        time::TimeSpec,
-    },
-};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
@@ -61,26 +53,4 @@ pub fn watch<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: `T` lends a descriptor that lives as long as it does (AsFd), and the AsyncFd owns it; none of the types that
     // are watched here (bells, ring buffers, sockets) ever exchanges its descriptor.
     unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }.map_err(io::Error::from)
-}
-
-/// Waits until `deadline` on the clock that shows `now`, or until one of `fds` has something to read.
-///
-/// # Errors
-/// Only when a file descriptor is not one.
-pub fn wait<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], now: Nanos, deadline: Nanos) -> io::Result<[bool; N]> {
-    /// Longest sleep: even an agent without channels gives a sign of life.
-    const LONGEST: Nanos = Nanos::from_millis(1_000);
-    let left = deadline.since(now).min(LONGEST).0;
-    let timeout = TimeSpec::new((left / 1_000_000_000) as i64, (left % 1_000_000_000) as i64);
-    let nowhere = fds.iter().flatten().next().copied();
-    let Some(nowhere) = nowhere else { return Ok([false; N]) };
-    let mut polled = fds.map(|fd| match fd {
-        Some(fd) => PollFd::new(fd, PollFlags::POLLIN),
-        None => PollFd::new(nowhere, PollFlags::empty()),
-    });
-    match ppoll(&mut polled, Some(timeout), None) {
-        Ok(_) => Ok(polled.map(|p| p.revents().is_some_and(|r| r.contains(PollFlags::POLLIN)))),
-        Err(Errno::EINTR) => Ok([false; N]),
-        Err(e) => Err(e.into()),
-    }
 }

@@ -27,6 +27,7 @@ pub trait Sink {
 pub struct Drain {
     live: u64,
     handshake: u64,
+    answering: u64,
     echo: u64,
     strangers: u64,
 }
@@ -36,7 +37,13 @@ impl Drain {
     /// heard shortly before need not be heard again.
     #[must_use]
     pub fn new(slot: &Slot) -> Self {
-        Self { live: 0, handshake: slot.handshake.version(), echo: slot.echo.version(), strangers: strangers(slot) }
+        Self {
+            live: 0,
+            handshake: slot.handshake.version(),
+            answering: slot.answering.version(),
+            echo: slot.echo.version(),
+            strangers: strangers(slot),
+        }
     }
 
     /// Everything that is new in the slot. `agent` is the cell that the kernel holds messages against: a new pairing is in it
@@ -45,6 +52,10 @@ impl Drain {
     pub fn drain(&mut self, slot: &Slot, agent: &Agent, sink: &mut impl Sink) {
         // A new pairing first: it makes sense of what follows.
         if let Some((words, arrived_ns)) = changed(&slot.handshake, &mut self.handshake) {
+            handshake(&Message::parse(&words), arrived_ns, agent, sink);
+        }
+        // Last, what names us: whom it is from is then named, and not whoever was recorded.
+        if let Some((words, arrived_ns)) = changed(&slot.answering, &mut self.answering) {
             handshake(&Message::parse(&words), arrived_ns, agent, sink);
         }
         if let Some((words, arrived_ns)) = changed(&slot.live, &mut self.live) {

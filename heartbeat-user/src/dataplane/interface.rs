@@ -2,14 +2,14 @@
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::loaded_programs;
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached},
+    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, io};
 
 /// Where a channel's heartbeats are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ impl XdpPreference {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holder {
     pub(super) mode: XdpMode,
-    program_id: u32,
+    pub(super) program_id: u32,
 }
 
 impl fmt::Display for Holder {
@@ -93,12 +93,75 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The XDP program on interface `ifindex`, if any (rtnetlink, `IFLA_XDP`).
-pub(super) fn holder(ifindex: u32) -> Result<Option<Holder>> {
+/// What the kernel says of interface `ifindex` (RTM_GETLINK). It takes the networking lock: not for the pulse thread.
+fn link(ifindex: u32) -> Result<LinkMessage> {
+    ask(ifindex, &[], 0)?.pop().with_context(|| format!("no answer about interface {ifindex}"))
+}
+
+/// Whether an interface is up and operational.
+pub(super) fn carrier(ifindex: u32) -> Result<bool> {
+    Ok(link(ifindex)?.header.flags.contains(LinkFlags::Up | LinkFlags::Running))
+}
+
+/// The index of the interface of this name, or of this other name (`altname`), if there is one. Not `if_nametoindex`: that
+/// makes the kernel load modules for names that it does not know (net/core/dev_ioctl.c, `dev_load`).
+///
+/// # Errors
+/// Where the kernel cannot be asked.
+pub fn index_of(name: &str) -> io::Result<Option<u32>> {
+    if name.is_empty() || name.len() > libc::IFNAMSIZ - 1 {
+        return Ok(None);
+    }
+    match ask(0, &[LinkAttribute::IfName(name.to_owned())], 0) {
+        Ok(links) => Ok(links.first().map(|link| link.header.index)),
+        Err(error) => match error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error()) {
+            Some(libc::ENODEV) => Ok(None),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => Err(io::Error::other(format!("{error:#}"))),
+        },
+    }
+}
+
+/// Why frames of `ifindex` are not for the XDP program, which reads Ethernet: none where they are.
+pub(super) fn without_ethernet(ifindex: u32) -> Result<Option<String>> {
+    Ok(match link(ifindex)?.header.link_layer_type {
+        LinkLayerType::Ether | LinkLayerType::Loopback => None,
+        other => Some(format!("its frames have no Ethernet header (link type {other})")),
+    })
+}
+
+/// The interfaces whose frames become those of `ifindex`: members of a bond, the virtual function behind a `netvsc` device,
+/// ports of a bridge; and theirs. Native XDP on a bond runs in the members, with their indices.
+pub(super) fn members(ifindex: u32) -> Result<Vec<u32>> {
+    let controllers: Vec<_> = ask(0, &[], NLM_F_DUMP)?
+        .into_iter()
+        .filter_map(|link| {
+            let controller =
+                link.attributes.iter().find_map(|a| if let LinkAttribute::Controller(c) = a { Some(*c) } else { None });
+            Some((link.header.index, controller?))
+        })
+        .collect();
+    let mut found = Vec::new();
+    let mut of = vec![ifindex];
+    while let Some(controller) = of.pop() {
+        for &(member, its_controller) in &controllers {
+            if its_controller == controller && !found.contains(&member) {
+                found.push(member);
+                of.push(member);
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Asks rtnetlink for one interface, or with NLM_F_DUMP for all.
+fn ask(ifindex: u32, attributes: &[LinkAttribute], flags: u16) -> Result<Vec<LinkMessage>> {
     let mut request = LinkMessage::default();
     request.header.index = ifindex;
+    request.attributes = attributes.to_vec();
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
+    header.flags = NLM_F_REQUEST | flags;
     let mut message = NetlinkMessage::new(header, RouteNetlinkMessage::GetLink(request).into());
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
@@ -107,13 +170,32 @@ pub(super) fn holder(ifindex: u32) -> Result<Option<Holder>> {
     let mut socket = Socket::new(NETLINK_ROUTE).context("opening a netlink socket")?;
     socket.bind_auto().context("binding a netlink socket")?;
     socket.connect(&SocketAddr::new(0, 0)).context("connecting a netlink socket")?;
-    socket.send(&bytes, 0).context("asking for the interface")?;
-    let (reply, _) = socket.recv_from_full().context("reading about the interface")?;
-    let link = match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&reply)?.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => link,
-        NetlinkPayload::Error(error) => return Err(error.to_io()).context(format!("interface {ifindex}")),
-        other => bail!("unexpected answer about interface {ifindex}: {other:?}"),
-    };
+    socket.send(&bytes, 0).context("asking for interfaces")?;
+    let mut links = Vec::new();
+    loop {
+        let (reply, _) = socket.recv_from_full().context("reading about interfaces")?;
+        let mut rest = &reply[..];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)?;
+            // Messages lie at multiples of four bytes.
+            let len = (message.header.length as usize).max(1).next_multiple_of(4).min(rest.len());
+            rest = &rest[len..];
+            match message.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => links.push(link),
+                NetlinkPayload::Done(_) => return Ok(links),
+                NetlinkPayload::Error(error) => return Err(error.to_io()).context(format!("interface {ifindex}")),
+                other => bail!("unexpected answer about interfaces: {other:?}"),
+            }
+        }
+        if flags & NLM_F_DUMP == 0 {
+            return Ok(links);
+        }
+    }
+}
+
+/// The XDP program on interface `ifindex`, if any (rtnetlink, `IFLA_XDP`).
+pub(super) fn holder(ifindex: u32) -> Result<Option<Holder>> {
+    let link = link(ifindex)?;
     let mut mode = None;
     let mut program_id = 0;
     for attribute in

@@ -11,10 +11,12 @@
 //! An agent that finds its own program there takes it as it is, with the maps that no pin names: keys, doorbell, log.
 
 use super::{
-    Tables, XdpMode, XdpPreference, bpf_link,
-    interface::{self, Holder},
+    Order, Tables, XdpMode, XdpPreference, bpf_link,
+    earlier::{self, held_by},
+    interface,
     pins::{
-        BPFFS, LINK, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape, unpin,
+        BPFFS, LINK, ROOT, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape,
+        unpin,
     },
     program::{self, Loaded, Logger},
 };
@@ -31,12 +33,11 @@ use aya::{
 };
 use heartbeat_ebpf::{
     frame::Address,
-    layout::{self, End, Record},
+    layout::{self, End},
     siphash::Key,
 };
 use nix::{
     errno::Errno,
-    net::if_::if_nametoindex,
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 use std::{
@@ -45,8 +46,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What the program is loaded with.
@@ -84,6 +84,10 @@ pub struct Attached {
     pub adopted: bool,
     /// Why it is not a better mode.
     pub why: Option<String>,
+    /// The interfaces whose indices the program may run with: its own, and its members', as native XDP on a bond does.
+    pub interfaces: Vec<u32>,
+    /// The channel has an end that it did not have before: another interface, address or member.
+    pub new_end: bool,
 }
 
 /// A program of the object, for [`Kernel::test_run`].
@@ -107,6 +111,7 @@ pub struct Kernel {
     doorbell: Option<RingBuf<MapData>>,
     logger: Option<Logger>,
     interfaces: BTreeMap<String, Interface>,
+    rest: Rest,
 }
 
 /// An interface that the program is attached to.
@@ -157,7 +162,9 @@ impl Kernel {
         }
 
         let loaded = Loaded::open(settings, &folder)?;
-        let tables = Tables::of_maps(array(&loaded.agent)?, array(&loaded.slots)?, array(&loaded.inter_arrival)?)?;
+        let [agent, slots, inter_arrival, heard] =
+            [&loaded.agent, &loaded.slots, &loaded.inter_arrival, &loaded.heard].map(array);
+        let tables = Tables::of_maps(agent?, slots?, inter_arrival?, heard?)?;
         let mut kernel = Self {
             program: loaded.program,
             yardstick: None,
@@ -168,11 +175,26 @@ impl Kernel {
             doorbell: Some(RingBuf::try_from(loaded.doorbell)?),
             logger: Some(loaded.logger),
             interfaces: BTreeMap::new(),
+            rest: Rest::default(),
         };
         kernel.set_keys(settings.keys)?;
         adopted.interfaces = kernel.adoptable_links()?;
-        adopted.repaired = kernel.repair();
+        adopted.repaired = kernel.tables.repair();
         Ok((kernel, adopted))
+    }
+
+    /// Gives the channels of this life their slots, before any of them is attached. `fresh`: bits of the channels that no
+    /// earlier life had, whose slots were perhaps others'.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn arrange(&mut self, order: Order, fresh: u64) -> Result<()> {
+        self.tables = Arc::new(self.tables.arranged(order));
+        for channel in self.tables.channels().filter(|channel| fresh & channel.bit() != 0) {
+            self.set_ends(channel, &[])?;
+            self.tables.clear(channel);
+        }
+        Ok(())
     }
 
     /// Replaces the keys; the next frame is checked against these.
@@ -199,35 +221,56 @@ impl Kernel {
         preference: XdpPreference,
     ) -> Result<Attached> {
         ensure!(u32::from(channel.0) < layout::CHANNELS, "channel {channel}: the highest is {}", layout::CHANNELS - 1);
-        let ifindex = match if_nametoindex(interface) {
-            Ok(ifindex) => ifindex,
+        let ifindex = match interface::index_of(interface) {
+            Ok(Some(ifindex)) => ifindex,
+            Ok(None) => {
+                self.detach(channel);
+                bail!("interface {interface}: there is none of this name");
+            }
             Err(error) => {
                 self.detach(channel);
                 return Err(error).with_context(|| format!("interface {interface}"));
             }
         };
         self.leave(channel, (preference != XdpPreference::Socket).then_some((interface, ifindex)));
-        let attached = match self.hold(interface, ifindex, preference) {
+        let mut attached = match self.hold(interface, ifindex, preference) {
             Ok(attached) => attached,
             Err(error) => {
                 self.detach(channel);
                 return Err(error);
             }
         };
-        let end =
-            (attached.mode != XdpMode::Socket).then(|| End { interface: ifindex, zero: 0, address: words(address) });
-        if let (Some(_), Some(held)) = (end, self.interfaces.get_mut(interface)) {
+        let mut ends = Vec::new();
+        if attached.mode != XdpMode::Socket
+            && let Some(held) = self.interfaces.get_mut(interface)
+        {
             held.channels |= channel.bit();
+            let members = interface::members(ifindex).unwrap_or_else(|error| {
+                log::warn!("interface {interface}: its members are not known: {error:#}");
+                Vec::new()
+            });
+            attached.interfaces.extend(members);
+            let of = |&interface| End { interface, zero: 0, address: words(address) };
+            ends.extend(attached.interfaces.iter().map(of));
         }
-        self.set_end(channel, end)?;
+        attached.new_end = self.set_ends(channel, &ends)?;
+        self.tables.set_interfaces(channel, if ends.is_empty() { &[] } else { &attached.interfaces });
         Ok(attached)
+    }
+
+    /// Whether the interface that the program was attached to last is without the carrier that it had before: some drivers
+    /// take the link down for seconds. While it is, no other interface should be attached to. At most 5 s.
+    #[must_use]
+    pub fn is_resting(&mut self) -> bool {
+        self.rest.goes_on(Instant::now(), |ifindex| interface::carrier(ifindex).unwrap_or(true))
     }
 
     /// Stops reading `channel`; the program leaves an interface with its last channel.
     pub fn detach(&mut self, channel: ChannelIndex) {
-        if let Err(error) = self.set_end(channel, None) {
+        if let Err(error) = self.set_ends(channel, &[]) {
             log::warn!("channel {channel}: {error:#}");
         }
+        self.tables.set_interfaces(channel, &[]);
         self.leave(channel, None);
     }
 
@@ -242,12 +285,11 @@ impl Kernel {
                 unpin(&self.link_path(&interface));
             }
         }
-        let used = self.interfaces.values().fold(0, |used, interface| used | interface.channels);
-        let stale: Vec<_> = self
-            .channel_of
-            .iter()
-            .filter_map(|entry| entry.ok().filter(|(_, channel)| used >> channel & 1 == 0))
-            .collect();
+        let attached = self.interfaces.values().fold(0, |bits, interface| bits | interface.channels);
+        let attached = self.tables.channels().filter(|channel| attached & channel.bit() != 0);
+        let used = attached.fold(0_u64, |used, channel| used | 1 << self.tables.number(channel));
+        let stale: Vec<_> =
+            self.channel_of.iter().filter_map(|entry| entry.ok().filter(|(_, slot)| used >> slot & 1 == 0)).collect();
         for (end, _) in stale {
             self.channel_of.remove(&end).context("removing an end of a channel that is no more")?;
         }
@@ -308,6 +350,17 @@ impl Kernel {
         Ok((result.return_value, result.duration))
     }
 
+    /// Runs the program once on `frame`, as if it had come in at the interface of this index.
+    ///
+    /// # Errors
+    /// As with [`Kernel::test_run`]; ENODEV: there is no such interface.
+    pub fn test_run_at(&mut self, ifindex: u32, frame: &[u8]) -> Result<u32> {
+        // `struct xdp_md` of linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context = [0, frame.len() as u32, 0, ifindex, 0, 0].map(u32::to_ne_bytes).concat();
+        let options = TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), ..TestRunOptions::new() };
+        Ok(self.program.test_run(options)?.return_value)
+    }
+
     /// Runs the program once on `frame`, as [`Kernel::test_run`] does: its verdict, and the frame as it left it.
     ///
     /// # Errors
@@ -324,7 +377,11 @@ impl Kernel {
     /// new one. `Socket` is no attachment and always to be had.
     fn hold(&mut self, interface: &str, ifindex: u32, preference: XdpPreference) -> Result<Attached> {
         if preference == XdpPreference::Socket {
-            return Ok(Attached { mode: XdpMode::Socket, ifindex, adopted: false, why: Some("as configured".into()) });
+            return Ok(by_socket(ifindex, earlier::release(interface)?.unwrap_or_else(|| "as configured".into())));
+        }
+        if let Some(why) = interface::without_ethernet(ifindex)? {
+            ensure!(preference == XdpPreference::Auto, "interface {interface}: {why}");
+            return Ok(by_socket(ifindex, why));
         }
         if let Some(held) = self.interfaces.get(interface) {
             ensure!(
@@ -332,7 +389,14 @@ impl Kernel {
                 "interface {interface}: another channel has XDP attached there in {} mode already",
                 held.mode
             );
-            return Ok(Attached { mode: held.mode, ifindex, adopted: held.adopted, why: held.why.clone() });
+            return Ok(Attached {
+                mode: held.mode,
+                ifindex,
+                adopted: held.adopted,
+                why: held.why.clone(),
+                interfaces: vec![ifindex],
+                new_end: false,
+            });
         }
         let held = match self.adopt(interface, ifindex, preference) {
             Some((mode, link)) => Ok((mode, true, link)),
@@ -342,11 +406,11 @@ impl Kernel {
         let (mode, adopted, (link, why)) = match held {
             Ok((mode, adopted, held)) => (mode, adopted, held),
             Err(why) if preference == XdpPreference::Auto => {
-                return Ok(Attached { mode: XdpMode::Socket, ifindex, adopted: false, why: Some(why) });
+                return Ok(by_socket(ifindex, why));
             }
             Err(why) => bail!("interface {interface}: {why}"),
         };
-        let attached = Attached { mode, ifindex, adopted, why: why.clone() };
+        let attached = Attached { mode, ifindex, adopted, why: why.clone(), interfaces: vec![ifindex], new_end: false };
         self.interfaces.insert(interface.into(), Interface { ifindex, mode, why, adopted, channels: 0, _link: link });
         Ok(attached)
     }
@@ -403,7 +467,12 @@ impl Kernel {
         ifindex: u32,
         preference: XdpPreference,
     ) -> Result<(XdpMode, (FdLink, Option<String>)), String> {
+        // Of an agent with another runtime directory: nobody reads what it counts.
+        if let Err(error) = earlier::release_below(Path::new(ROOT), ifindex) {
+            log::debug!("interface {interface}: {error:#}");
+        }
         let path = self.link_path(interface);
+        let had_carrier = interface::carrier(ifindex).unwrap_or(false);
         let mut why = Vec::new();
         for (mode, aya_mode) in [(XdpMode::Native, AyaMode::Driver), (XdpMode::Generic, AyaMode::Skb)] {
             if !preference.allows(mode) {
@@ -416,7 +485,12 @@ impl Kernel {
                 Ok(link.pin(&path).context("pinning the link")?.into())
             };
             match attach() {
-                Ok(link) => return Ok((mode, (link, (!why.is_empty()).then(|| why.join("; "))))),
+                Ok(link) => {
+                    if had_carrier {
+                        self.rest.begin(ifindex, Instant::now());
+                    }
+                    return Ok((mode, (link, (!why.is_empty()).then(|| why.join("; ")))));
+                }
                 Err(error) => why.push(format!("{mode}: {}", refusal(&error, interface, ifindex))),
             }
         }
@@ -445,44 +519,24 @@ impl Kernel {
         });
     }
 
-    /// Makes `end` the only place where `channel` ends.
-    fn set_end(&mut self, channel: ChannelIndex, end: Option<End>) -> Result<()> {
-        if let Some(end) = end {
-            self.channel_of.insert(EndKey(end), u32::from(channel.0), 0).context("setting a channel's end")?;
+    /// Makes `ends` the only places where `channel` ends. Whether any is new.
+    fn set_ends(&mut self, channel: ChannelIndex, ends: &[End]) -> Result<bool> {
+        let slot = u32::from(self.tables.number(channel));
+        let mut new = false;
+        for end in ends {
+            new |= self.channel_of.get(&EndKey(*end), 0).ok() != Some(slot);
+            self.channel_of.insert(EndKey(*end), slot, 0).context("setting a channel's end")?;
         }
         let stale: Vec<_> = self
             .channel_of
             .iter()
             .filter_map(Result::ok)
-            .filter(|(key, of)| *of == u32::from(channel.0) && Some(key.0) != end)
+            .filter(|(key, of)| *of == slot && !ends.contains(&key.0))
             .collect();
         for (key, _) in stale {
             self.channel_of.remove(&key).context("removing a channel's old end")?;
         }
-        Ok(())
-    }
-
-    /// Records that a writer has left odd. A program that is at work finishes within microseconds: only what is still the
-    /// same after a pause was left by an agent that died while it wrote (as the reader of a socket).
-    fn repair(&self) -> Vec<ChannelIndex> {
-        const PAUSE: Duration = Duration::from_millis(20);
-        let records = || {
-            let slots = (0..).map(ChannelIndex).zip(self.tables.slots());
-            slots.flat_map(|(channel, slot)| [&slot.live, &slot.handshake, &slot.echo].map(|record| (channel, record)))
-        };
-        let versions = || records().map(|(_, record)| record.version());
-        let before: Vec<_> = versions().collect();
-        if before.iter().all(|version| version & 1 == 0) {
-            return Vec::new();
-        }
-        thread::sleep(PAUSE);
-        let left_odd =
-            |((_, record), before): &((ChannelIndex, &Record), u64)| *before & 1 == 1 && record.version() == *before;
-        let repair = |((channel, record), _): ((ChannelIndex, &Record), u64)| {
-            record.repair();
-            channel
-        };
-        records().zip(before).filter(left_odd).map(repair).collect()
+        Ok(new)
     }
 
     /// The interfaces whose pinned links can be adopted. Links of interfaces that are gone or were renamed are removed, so
@@ -491,8 +545,9 @@ impl Kernel {
         let mut names = self.pinned_links()?;
         names.retain(|name| {
             let path = self.link_path(name);
-            let adoptable = if_nametoindex(name.as_str())
-                .is_ok_and(|now| bpf_link::joined(&path).is_ok_and(|joined| joined.ifindex == now));
+            let adoptable = interface::index_of(name).is_ok_and(|now| {
+                now.is_some_and(|now| bpf_link::joined(&path).is_ok_and(|joined| joined.ifindex == now))
+            });
             if !adoptable {
                 unpin(&path);
             }
@@ -548,6 +603,47 @@ fn refusal(error: &anyhow::Error, interface: &str, ifindex: u32) -> String {
     }
 }
 
-fn held_by(interface: &str, holder: &Holder) -> String {
-    format!("{interface} holds another XDP program, {holder}")
+fn by_socket(ifindex: u32, why: String) -> Attached {
+    let interfaces = vec![ifindex];
+    Attached { mode: XdpMode::Socket, ifindex, adopted: false, why: Some(why), interfaces, new_end: false }
+}
+
+/// The time after an attachment in which the link may be down because of it.
+#[derive(Default)]
+struct Rest(Option<(u32, Instant)>);
+
+impl Rest {
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    fn begin(&mut self, ifindex: u32, now: Instant) {
+        self.0 = Some((ifindex, now));
+    }
+
+    fn goes_on(&mut self, now: Instant, carrier: impl FnOnce(u32) -> bool) -> bool {
+        if let Some((ifindex, since)) = self.0
+            && (now.saturating_duration_since(since) >= Self::LONGEST || carrier(ifindex))
+        {
+            self.0 = None;
+        }
+        self.0.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_attachment_others_wait_until_the_carrier_is_back_or_five_seconds() {
+        let (now, mut rest) = (Instant::now(), Rest::default());
+        let after = |ms| now + Duration::from_millis(ms);
+        assert!(!rest.goes_on(now, |_| false));
+        rest.begin(7, now);
+        assert!(rest.goes_on(after(1), |ifindex| ifindex != 7));
+        assert!(!rest.goes_on(after(2), |_| true));
+        assert!(!rest.goes_on(after(3), |_| false), "it is over");
+        rest.begin(7, now);
+        assert!(rest.goes_on(after(4_999), |_| false));
+        assert!(!rest.goes_on(after(5_000), |_| false));
+    }
 }

@@ -9,8 +9,10 @@ use nix::{
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
+use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -24,15 +26,63 @@ pub(super) const LINK: &str = "link-";
 /// What the name of the program's pin starts with.
 pub(super) const PROGRAM: &str = "program-";
 
-/// The pin of an interface's link.
-pub(super) fn link_path(folder: &Path, interface: &str) -> PathBuf {
-    // bpffs keeps names with dots, as VLAN interfaces have, for itself.
-    folder.join(format!("{LINK}{}", interface.replace('%', "%25").replace('.', "%2e")))
+/// Below it each runtime directory has its folder.
+pub(super) const ROOT: &str = "/sys/fs/bpf/heartbeat";
+/// The longest name of a folder, well below what the file system takes.
+const LONGEST: usize = 200;
+
+/// The folder for the pins of an agent with this runtime directory, which must be there: agents beside each other do not
+/// share maps. `/run/heartbeat` has `/sys/fs/bpf/heartbeat/run%2fheartbeat`; no two directories have the same.
+///
+/// # Errors
+/// Where the directory is not there.
+pub fn pin_folder(runtime_dir: &Path) -> io::Result<PathBuf> {
+    let absolute = runtime_dir.canonicalize()?;
+    let name = escape(absolute.as_os_str().as_bytes().strip_prefix(b"/").unwrap_or_default());
+    let name = if name.len() <= LONGEST {
+        name
+    } else {
+        // '#' stands in no escaped name.
+        let digest = Sha256::digest(absolute.as_os_str().as_bytes());
+        format!(
+            "{}#{}",
+            &name[..LONGEST / 2],
+            digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        )
+    };
+    Ok(Path::new(ROOT).join(name))
 }
 
-/// The interface's name, of what follows [`LINK`] in a pin's.
+/// Letters, digits, '-', '_', ':' and '@' as they are, all else as '%' and two hexadecimal digits: bpffs keeps names with
+/// dots, as VLAN interfaces have, for itself.
+fn escape(name: &[u8]) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:@".contains(&byte);
+    name.iter().map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }).collect()
+}
+
+/// What [`escape`] made `name` of.
 pub(super) fn unescape(name: &str) -> String {
-    name.replace("%2e", ".").replace("%25", "%")
+    let mut bytes = Vec::new();
+    let mut rest = name.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match (first, code) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The pin of an interface's link.
+pub(super) fn link_path(folder: &Path, interface: &str) -> PathBuf {
+    folder.join(format!("{LINK}{}", escape(interface.as_bytes())))
 }
 
 pub(super) fn mount_bpffs() -> Result<()> {
@@ -67,7 +117,7 @@ pub(super) fn remove_other_versions(pin_folder: &Path, ours: &Path) -> Result<()
 pub(super) fn all_adoptable(folder: &Path) -> bool {
     let sizes = |name: &str| match name {
         map::AGENT => (4, size_of::<layout::Agent>(), 1),
-        map::CHANNEL_OF => (size_of::<End>(), 4, layout::CHANNELS),
+        map::CHANNEL_OF => (size_of::<End>(), 4, layout::ENDS),
         map::INTER_ARRIVAL => (4, size_of::<layout::Histogram>(), layout::CHANNELS),
         _ => (4, size_of::<layout::Slot>(), layout::CHANNELS),
     };
@@ -103,5 +153,45 @@ pub(super) fn remove_pin(path: &Path) -> Result<()> {
 pub(super) fn unpin(path: &Path) {
     if let Err(error) = remove_pin(path) {
         log::warn!("{error:#}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn folder(below: &Path, name: &str) -> PathBuf {
+        let directory = below.join(name);
+        fs::create_dir_all(&directory).unwrap();
+        pin_folder(&directory).unwrap()
+    }
+
+    #[test]
+    fn no_two_runtime_directories_share_a_folder_of_pins() {
+        let below = tempfile::tempdir().unwrap();
+        let names = ["a-b", "a/b", "a.b", "a_b", "a%2fb", "a b", "a\u{e9}b"];
+        let mut folders: Vec<_> = names.iter().map(|name| folder(below.path(), name)).collect();
+        let long = ["x".repeat(150) + "/" + &"y".repeat(150), "x".repeat(150) + "/" + &"y".repeat(151)];
+        folders.extend(long.iter().map(|name| folder(below.path(), name)));
+        for folder in &folders {
+            let name = folder.file_name().unwrap().to_str().unwrap();
+            assert!(folder.parent() == Some(Path::new(ROOT)) && !name.contains('.') && name.len() < 255, "{name}");
+        }
+        let count = folders.len();
+        folders.sort();
+        folders.dedup();
+        assert_eq!(folders.len(), count);
+        assert!(pin_folder(&below.path().join("not-there")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_interface_name_comes_back_from_the_name_of_its_pin(name in "[!-.0-~]{1,15}") {
+            let path = link_path(Path::new("/"), &name);
+            let pin = path.file_name().unwrap().to_str().unwrap();
+            prop_assert!(!pin.contains('.'));
+            prop_assert_eq!(unescape(pin.strip_prefix(LINK).unwrap()), name);
+        }
     }
 }

@@ -292,7 +292,8 @@ fn ms(span: Nanos) -> f64 {
 
 fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usize) -> Channel {
     let Facts { config, node, tables, .. } = facts;
-    let (configured, seen, slot) = (&config.channels[i], &view.channels[i], &tables.slots()[i]);
+    let (configured, seen) = (&config.channels[i], &view.channels[i]);
+    let slot = tables.slot(configured.index);
     let rtt = &facts.shared.latencies.channels[i].rtt;
     Channel {
         name: configured.name.clone(),
@@ -319,7 +320,7 @@ fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usi
             .filter(|o| o.is_reject())
             .map(|o| (o.name().to_owned(), slot.counted(o)))
             .collect(),
-        inter_arrival: Distribution::new(&to_hdr(&tables.inter_arrival()[i]), None),
+        inter_arrival: Distribution::new(&to_hdr(tables.inter_arrival(configured.index)), None),
         rtt: Distribution::new(&rtt.to_hdr(), Some(rtt.max())),
     }
 }

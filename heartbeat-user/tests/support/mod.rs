@@ -65,7 +65,7 @@ pub(crate) fn heartbeat(channel: u8, sequence: u64) -> Message {
 
 /// Lets the id of each channel's name be its number.
 pub(crate) fn name_channels(tables: &Tables) {
-    for (id, slot) in (0..).zip(tables.slots()) {
+    for (id, slot) in (0..).zip(tables.channels().map(|channel| tables.slot(channel))) {
         slot.channel_id.set(id);
     }
 }
@@ -183,6 +183,12 @@ impl PinFolder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self(PathBuf::from(format!("/sys/fs/bpf/heartbeat-test-{}-{number}", process::id())))
+    }
+
+    /// The same where those of agents are.
+    pub(crate) fn below_root() -> Self {
+        let name = Self::new().0.file_name().expect("a name").to_owned();
+        Self(Path::new("/sys/fs/bpf/heartbeat").join(name))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -10,7 +10,7 @@ use heartbeat_ebpf::{
     wire::{LEN, Message},
 };
 
-const WELL: Link = Link::Present { index: 1, carrier: true };
+const WELL: Link = Link::Present { index: 1, carrier: true, address: true };
 
 /// Everything works again; whoever does not run is started.
 pub fn mend(world: &mut World) {
@@ -65,7 +65,7 @@ pub fn start(world: &mut World, random: &mut Random, side: usize) {
         for cable in 0..s.links.len() {
             match random.below(4) {
                 0 => s.links[cable] = Link::Absent,
-                1 => s.links[cable] = Link::Present { index: 2, carrier: false },
+                1 => s.links[cable] = Link::Present { index: 2, carrier: false, address: true },
                 2 => s.errno[cable] = Some(98),
                 _ => {}
             }
@@ -96,11 +96,11 @@ pub fn random(world: &mut World, random: &mut Random) {
         11 => world.paths[side].iter_mut().for_each(|p| p.cut = random.below(3) == 0),
         12 => {
             let carrier = random.below(2) == 0;
-            world.sides[side].links[channel] = Link::Present { index: 1, carrier };
+            world.sides[side].links[channel] = Link::Present { index: 1, carrier, address: true };
         }
         13 => world.carriers(side, random.below(3) > 0),
         14 => {
-            let back = Link::Present { index: random.below(5) as u32, carrier: true };
+            let back = Link::Present { index: random.below(5) as u32, carrier: true, address: true };
             world.sides[side].links[channel] = if random.below(2) == 0 { Link::Absent } else { back };
         }
         15 => world.stall(side, Nanos(random.below(interval.0 * 60))),

@@ -2,7 +2,7 @@
 //! answered whatever the agent does. It outlives the agent; only a loss of power clears it.
 
 use heartbeat::{
-    core::{Nanos, Node},
+    core::{ChannelIndex, Nanos, Node},
     dataplane::Tables,
 };
 use heartbeat_ebpf::{
@@ -78,8 +78,9 @@ impl Host {
     /// A datagram arrives, as the XDP program takes it.
     pub fn receive(&self, world: Nanos, datagram: &Datagram) -> Heard {
         let Some(channel) = self.ends[datagram.cable] else { return Heard::Nothing };
+        let channel = ChannelIndex(channel as u8);
         let now = self.clock(world).0;
-        let (slot, histogram) = (&self.tables.slots()[channel], &self.tables.inter_arrival()[channel]);
+        let (slot, histogram) = (self.tables.slot(channel), self.tables.inter_arrival(channel));
         let expected = Expected { pair_id: PAIR, node: self.node.wire(), channel_id: slot.channel_id.get() as u32 };
         let agent = self.tables.agent();
         let message = View::new(&datagram.bytes);

@@ -50,7 +50,7 @@ fn world() -> World {
 fn unplug(world: &mut World, side: usize, channel: usize, unplugged: bool) {
     world.cut(A, channel, unplugged);
     world.cut(B, channel, unplugged);
-    world.sides[side].links[channel] = Link::Present { index: 1, carrier: !unplugged };
+    world.sides[side].links[channel] = Link::Present { index: 1, carrier: !unplugged, address: true };
 }
 
 fn judged(event: &Event) -> bool {
@@ -229,7 +229,7 @@ fn whatever_fails_no_group_has_two_holders_while_a_channel_works() {
             let (side, channel) = (world.random.below(2) as usize, world.random.below(3) as usize);
             let on = world.random.below(2) == 0;
             match world.random.below(8) {
-                0 => world.sides[side].links[channel] = Link::Present { index: 1, carrier: on },
+                0 => world.sides[side].links[channel] = Link::Present { index: 1, carrier: on, address: true },
                 1 => world.sides[side].answers ^= 1 << channel,
                 2 => world.cut(side, channel, on),
                 3 => {

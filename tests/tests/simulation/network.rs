@@ -167,7 +167,7 @@ fn an_interface_that_goes_and_comes_back_opens_a_new_socket_and_moves_nothing() 
     world.sides[A].links[0] = Link::Absent;
     world.run(SECOND.times(10));
     assert_eq!(world.channels(A).next().unwrap().state, ChannelState::Failed);
-    world.sides[A].links[0] = Link::Present { index: 9, carrier: true };
+    world.sides[A].links[0] = Link::Present { index: 9, carrier: true, address: true };
     world.run(SECOND);
     world.assert_settled();
     world.assert_all_channels_good();

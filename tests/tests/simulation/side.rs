@@ -103,7 +103,7 @@ impl Side {
             homes: homes.to_vec(),
             digest: 7,
             core: None,
-            links: vec![Link::Present { index: 1, carrier: true }; cables],
+            links: vec![Link::Present { index: 1, carrier: true, address: true }; cables],
             errno: vec![None; cables],
             sockets: vec![false; cables],
             addresses: 0,
@@ -186,9 +186,9 @@ impl Side {
         self.host.ends.fill(None);
         for ((channel, cable), id) in file.channels().zip(file.names().channels()) {
             self.host.ends[cable] = Some(channel.usize());
-            self.host.tables.slots()[channel.usize()].channel_id.set((*id).into());
+            self.host.tables.slot(channel).channel_id.set((*id).into());
         }
-        self.drains = file.channels().map(|(c, _)| Drain::new(&self.host.tables.slots()[c.usize()])).collect();
+        self.drains = file.channels().map(|(c, _)| Drain::new(self.host.tables.slot(c))).collect();
         self.sockets.fill(false);
         let core = Core::new(
             Setup {

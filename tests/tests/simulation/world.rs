@@ -171,7 +171,7 @@ impl World {
     }
 
     pub fn carriers(&mut self, side: usize, carrier: bool) {
-        self.sides[side].links.fill(Link::Present { index: 1, carrier });
+        self.sides[side].links.fill(Link::Present { index: 1, carrier, address: true });
     }
 
     pub fn core(&self, side: usize) -> &Core {

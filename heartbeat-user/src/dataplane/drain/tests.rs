@@ -180,3 +180,34 @@ fn a_mark_is_what_a_next_life_finds() {
     let found = [&agent.peer_incarnation, &agent.owned, &agent.term, &agent.alive_ns].map(|word| word.get());
     assert_eq!(found, [PEER, 5, 9, 1_000]);
 }
+
+/// Finding M7: whatever was recorded is authentic, too.
+#[test]
+fn recordings_do_not_hide_the_one_who_names_us_however_many_there_are() {
+    let mut channel = Channel::new(0);
+    let say = |channel: &Channel, incarnation, names, echo_sent_ns| {
+        let message = Message {
+            pair_id: 7,
+            node: 1,
+            incarnation,
+            peer_incarnation: names,
+            sequence: 1,
+            echo_sent_ns,
+            ..Message::default()
+        };
+        let mut bytes = [0; LEN];
+        message.emit(Key::new([1; 16]), &mut bytes);
+        channel.receive(&bytes, 5);
+    };
+    say(&channel, PEER, OWN, 1_000);
+    for recorded in 1..50 {
+        // Of lives that named an earlier life of ours, and of lives that named this one before the peer's last did.
+        say(&channel, recorded, OWN - 1, 2_000);
+        say(&channel, recorded, OWN, 999);
+    }
+    assert_eq!(channel.told(), [Told::Handshake(49, 5), Told::Handshake(PEER, 5)]);
+    assert_eq!(channel.agent.peer_incarnation.get(), PEER);
+    // The peer's next life answers to something later.
+    say(&channel, PEER + 1, OWN, 1_001);
+    assert_eq!(channel.told(), [Told::Handshake(PEER + 1, 5)]);
+}

@@ -102,7 +102,8 @@ impl Set {
                 &of.stamp_to_drain,
             );
         }
-        for (channel, kernel) in facts.config.channels.iter().zip(facts.tables.inter_arrival()) {
+        for channel in &facts.config.channels {
+            let kernel = facts.tables.inter_arrival(channel.index);
             let (name, counts) = (channel.name.as_str(), to_hdr(kernel));
             let (max, what) = (counts.max(), "between heartbeats, as the kernel stamped them");
             all.push(snapshot(format!("inter_arrival/{name}"), Some(name), what, counts, max));

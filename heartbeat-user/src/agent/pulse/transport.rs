@@ -1,0 +1,282 @@
+//! What the pulse thread waits for, and how messages get out and in: sockets, serial lines, interfaces. Nothing here waits for
+//! anything but the next deadline.
+
+use super::{Opened, Port, Pulse, Report};
+use crate::{
+    core::{ChannelIndex, Link, Nanos, SocketResult},
+    dataplane::{
+        Opener, clock,
+        link::Links,
+        socket::{Batch, HeartbeatSocket},
+        waiter::{Ready, Waiter},
+    },
+};
+use heartbeat_ebpf::{
+    admit::{self, Expected, Received},
+    echo::{self, Echo},
+    layout::{Agent, Outcome},
+    wire::{LEN, View},
+};
+use std::io;
+
+/// Interfaces are looked at this often where nothing is told of them; absent ones are looked for.
+const LOOK_EVERY: Nanos = Nanos::from_millis(1_000);
+/// Most batches of datagrams taken from a channel at once: a flood must not keep the thread from sending.
+const MOST_BATCHES: usize = 8;
+
+/// Numbers of what is waited for; channels have their own, below 64.
+const BELL: u8 = 64;
+const DOORBELL: u8 = 65;
+const LINKS: u8 = 66;
+const LINES: u8 = 67;
+
+/// What the thread waits for, and what it reads with.
+pub struct Transport {
+    waiter: Waiter,
+    /// The interfaces of the channels.
+    pub links: Links,
+    lines: Option<Opener>,
+    batch: Box<Batch>,
+    ready: Ready,
+    /// When sockets were looked at last.
+    drained_at: Nanos,
+    looked_at: Nanos,
+}
+
+impl Transport {
+    /// For these interfaces, and these serial lines if there are any.
+    ///
+    /// # Errors
+    /// When the process has no more descriptors.
+    pub fn new(links: Links, lines: Option<Opener>) -> io::Result<Self> {
+        let now = clock::monotonic();
+        Ok(Self {
+            waiter: Waiter::new()?,
+            links,
+            lines,
+            batch: Box::new(Batch::new()),
+            ready: Ready::default(),
+            drained_at: now,
+            looked_at: now,
+        })
+    }
+}
+
+impl Pulse {
+    /// From here on, what is there from the start is waited for.
+    pub(super) fn watch(&self) -> io::Result<()> {
+        let Transport { waiter, links, lines, .. } = &self.transport;
+        waiter.add(&self.bell, BELL)?;
+        if let Some(doorbell) = &self.doorbell {
+            waiter.add(doorbell, DOORBELL)?;
+        }
+        waiter.add(links, LINKS)?;
+        lines.as_ref().map_or(Ok(()), |lines| waiter.add(lines.bell(), LINES))
+    }
+
+    /// Whether anything but the time woke us.
+    pub(super) fn wait(&mut self, deadline: Nanos) -> io::Result<bool> {
+        let ready = self.transport.waiter.wait(deadline)?;
+        self.transport.ready = ready;
+        if ready.has(BELL) {
+            self.bell.silence();
+        }
+        if ready.has(DOORBELL)
+            && let Some(doorbell) = &mut self.doorbell
+        {
+            // What changed is in the slots.
+            while doorbell.next().is_some() {}
+        }
+        Ok(ready.any())
+    }
+
+    /// What no XDP program has consumed: the same checks, here.
+    pub(super) fn receive(&mut self, channel: ChannelIndex, now: Nanos) {
+        let i = channel.usize();
+        let Transport { batch, ready, drained_at, .. } = &mut self.transport;
+        let c = &mut self.channels[i];
+        let (slot, histogram) = (self.tables.slot(channel), self.tables.inter_arrival(channel));
+        let expected = Expected { channel_id: slot.channel_id.get() as u32, ..self.expected };
+        let keys = self.keys;
+        let key = move |id: u8| keys.get(usize::from(id)).copied().flatten();
+        let agent = self.tables.agent();
+        let (mut answer, mut unseen) = (None, false);
+        let received = match &mut c.opened {
+            Some(Opened::Line(line)) => line
+                .receive(|message| {
+                    let message = message.map(View::new);
+                    let received = admit::receive(message, expected, agent, key, slot, histogram, || now.0);
+                    answer = answer.or_else(|| owed(received, message, expected, agent, now));
+                })
+                .and_then(|()| line.flush_pending().map(drop)),
+            Some(Opened::Socket(socket)) if ready.has(channel.0) => (|| {
+                for _ in 0..MOST_BATCHES {
+                    let datagrams = socket.receive(batch)?;
+                    // One that came after the last look cannot be older than that, whatever the clock was set to.
+                    let (realtime, oldest) = (clock::realtime_ns(), now.since(*drained_at).0);
+                    for datagram in datagrams {
+                        let message = datagram.message().map(View::new);
+                        let age = datagram.stamp_ns.map_or(0, |stamp| realtime.saturating_sub(stamp).min(oldest));
+                        let arrived = now.0.saturating_sub(age);
+                        let received = admit::receive(message, expected, agent, key, slot, histogram, || arrived);
+                        answer = answer.or_else(|| owed(received, message, expected, agent, now));
+                        unseen |= received.outcome == Outcome::Accepted && arrived > c.xdp_since.0;
+                    }
+                    if datagrams.len() < Batch::LEN {
+                        break;
+                    }
+                }
+                Ok(())
+            })(),
+            _ => return,
+        };
+        if unseen && !c.by_socket {
+            c.by_socket = self.reports.try_send(Report::Unseen(channel)).is_ok();
+            self.control.ring();
+        }
+        if let Err(e) = received {
+            self.core.handle_socket(now, channel, failed(&e));
+        } else if let Some(answer) = answer {
+            self.echo(channel, &answer);
+        }
+    }
+
+    /// All channels were looked at.
+    pub(super) const fn drained(&mut self, now: Nanos) {
+        self.transport.drained_at = now;
+    }
+
+    /// The control side has attached the program to a channel's interface, or not.
+    pub(super) fn attached(&mut self, channel: ChannelIndex, by_socket: bool) {
+        let c = &mut self.channels[channel.usize()];
+        (c.by_socket, c.xdp_since) = (by_socket, clock::monotonic());
+    }
+
+    pub(super) fn look_at_links(&mut self, now: Nanos) {
+        let transport = &mut self.transport;
+        let (told, new_members) = transport.links.take_notices();
+        let thorough = now.since(transport.looked_at) >= LOOK_EVERY;
+        let all = thorough || self.core.silence_is_due(now);
+        if thorough {
+            transport.looked_at = now;
+        }
+        let mut rings = false;
+        for i in 0..self.channels.len() {
+            let channel = ChannelIndex(i as u8);
+            if all || told & channel.bit() != 0 {
+                // Of a line, only what arrives on it says whether it works: a cable of three wires has no carrier.
+                let Some(link) = transport.links.look(channel, thorough) else { continue };
+                // One that finds no room is sent with the next look.
+                rings |= thorough && link == Link::Absent && self.reports.try_send(Report::Seek(channel)).is_ok();
+                self.core.handle_link(now, channel, link);
+            }
+            if new_members & channel.bit() != 0 {
+                rings |= self.reports.try_send(Report::NewMember(channel)).is_ok();
+            }
+        }
+        if rings {
+            self.control.ring();
+        }
+    }
+
+    pub(super) fn open(&mut self, channel: ChannelIndex, now: Nanos) {
+        let Transport { waiter, links, lines, .. } = &mut self.transport;
+        let c = &mut self.channels[channel.usize()];
+        let opened = match &c.port {
+            Port::Interface(ends) => {
+                let index = match links.look(channel, false) {
+                    Some(Link::Present { index, .. }) => index,
+                    _ => 0,
+                };
+                HeartbeatSocket::open(ends, index).and_then(|socket| {
+                    waiter.add(&socket, channel.0)?;
+                    Ok(socket)
+                })
+            }
+            // It is told when that is done.
+            Port::Line => match lines.as_ref().map(|lines| lines.open(channel.0)) {
+                Some(Err(e)) => Err(e),
+                _ => return,
+            },
+        };
+        let result = match opened {
+            Ok(opened) => {
+                c.opened = Some(Opened::Socket(opened));
+                SocketResult::Opened
+            }
+            Err(e) => failed(&e),
+        };
+        self.core.handle_socket(now, channel, result);
+    }
+
+    /// Lines that were opened meanwhile.
+    pub(super) fn take_lines(&mut self, now: Nanos) {
+        let Transport { waiter, lines: Some(lines), ready, .. } = &mut self.transport else { return };
+        if !ready.has(LINES) {
+            return;
+        }
+        lines.bell().silence();
+        while let Some((number, opened)) = lines.take() {
+            let channel = ChannelIndex(number);
+            let result = match opened {
+                Ok(line) => {
+                    let watched = waiter.add(&line, number);
+                    self.channels[channel.usize()].opened = Some(Opened::Line(line));
+                    watched.map_or_else(|e| failed(&e), |()| SocketResult::Opened)
+                }
+                Err(e) => failed(&e),
+            };
+            self.core.handle_socket(now, channel, result);
+        }
+    }
+
+    pub(super) fn close(&mut self, channel: ChannelIndex) {
+        // Closing a socket takes it out of what is waited for; a line is still open then.
+        if let Some(Opened::Line(line)) = self.channels[channel.usize()].opened.take() {
+            self.transport.waiter.remove(&line);
+            if let Some(lines) = &self.transport.lines {
+                lines.close(channel.0, line);
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, channel: ChannelIndex, now: Nanos) {
+        let Some(message) = self.core.message(now, channel) else { return };
+        let Some(opened) = &mut self.channels[channel.usize()].opened else { return };
+        let mut buffer = [0; LEN];
+        let key = self.keys.get(usize::from(message.key_id)).copied().flatten();
+        message.emit(key.expect("the key that signs is one of ours"), &mut buffer);
+        let sent = match opened {
+            Opened::Socket(socket) => socket.send(&buffer),
+            Opened::Line(line) => line.send(&buffer),
+        };
+        let result = match sent {
+            Ok(true) => SocketResult::Sent,
+            Ok(false) => SocketResult::Full,
+            Err(e) => failed(&e),
+        };
+        self.core.handle_socket(now, channel, result);
+    }
+
+    /// One that does not get out is lost: the next one follows within an interval.
+    pub(super) fn echo(&mut self, channel: ChannelIndex, echo: &Echo) {
+        let mut buffer = [0; LEN];
+        let key = self.keys.get(usize::from(echo.key_id)).copied().flatten();
+        let (Some(key), Some(opened)) = (key, &mut self.channels[channel.usize()].opened) else { return };
+        echo.emit(key, &mut buffer);
+        let _ = match opened {
+            Opened::Socket(socket) => socket.send(&buffer),
+            Opened::Line(line) => line.send(&buffer),
+        };
+    }
+}
+
+fn failed(error: &io::Error) -> SocketResult {
+    SocketResult::Failed(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// What the peer is owed where XDP does not answer for us: at most one answer a turn, so that echoes cannot hold us up.
+fn owed(received: Received, message: Option<View<'_>>, expected: Expected, agent: &Agent, now: Nanos) -> Option<Echo> {
+    let request = message.filter(|_| received.outcome == Outcome::EchoRequest)?;
+    Some(echo::answer(request, expected, agent, now.0))
+}

@@ -1,0 +1,208 @@
+//! What earlier lives of the agent left behind, whichever version, mode or runtime directory they had: what they held, so
+//! that it can be resumed or let go of, and programs that go on consuming heartbeats which somebody else is to read.
+//!
+//! Who calls this has made sure that no other agent speaks for this controller: the UDP port was free.
+
+use super::{
+    bpf_link,
+    interface::{self, Holder},
+    pins::{LINK, ROOT, entries, unpin},
+    tables::{AGENT_AT, Header},
+};
+use anyhow::{Context as _, Result};
+use aya::maps::{MapData, MapInfo};
+use heartbeat_ebpf::layout::{self, Agent, map};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use std::{
+    fs::OpenOptions,
+    num::NonZeroUsize,
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileExt as _, OpenOptionsExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+/// Words of the cell that all versions of the records since the second have in common: incarnation, the peer's, last sign
+/// of life, groups owned, term.
+const COMMON: usize = 5;
+/// The first version that had them.
+const SINCE: u32 = 2;
+const WORDS: usize = size_of::<Agent>() / 8;
+
+/// The agent's cell as an earlier life left it, in pinned maps or in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinnedCell {
+    /// The version of the records that it is of.
+    pub version: u32,
+    words: [u64; WORDS],
+}
+
+impl PinnedCell {
+    /// The one in a folder of pins ([`super::pin_folder`]): of several versions, the one that lived last. To be called
+    /// before [`super::Kernel::open`], which removes other versions. None where there is none that can be understood.
+    #[must_use]
+    pub fn read(folder: &Path) -> Option<Self> {
+        let version = |path: PathBuf| {
+            let version = path.file_name()?.to_str()?.strip_prefix('v')?.parse().ok()?;
+            Some((path, version))
+        };
+        let folders = entries(folder).ok()?.into_iter().filter_map(version);
+        let cells =
+            folders.filter_map(|(path, version)| Self::of(version, &words_of_map(&path.join(map::AGENT)).ok()?));
+        cells.max_by_key(Self::alive_ns)
+    }
+
+    /// The one in a file of tables ([`super::Tables::in_file`]), which may be of another version, but not of another boot.
+    #[must_use]
+    pub fn read_file(path: &Path) -> Option<Self> {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
+        let version = Header::version_of(&file)?;
+        let mut bytes = [0; WORDS * 8];
+        file.read_exact_at(&mut bytes, AGENT_AT as u64).ok()?;
+        let words: Vec<_> = bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_ne_bytes)).collect();
+        Self::of(version, &words)
+    }
+
+    /// None where no agent has run.
+    fn of(version: u32, from: &[u64]) -> Option<Self> {
+        let known = match version {
+            layout::VERSION => WORDS,
+            SINCE..layout::VERSION => COMMON,
+            _ => return None,
+        };
+        let mut words = [0; WORDS];
+        words[..known].copy_from_slice(from.get(..known)?);
+        (words[0] != 0).then_some(Self { version, words })
+    }
+
+    /// Its incarnation.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.words[0]
+    }
+
+    /// The peer's that it was paired with; 0 before.
+    #[must_use]
+    pub const fn peer_incarnation(&self) -> u64 {
+        self.words[1]
+    }
+
+    /// Its last sign of life, on CLOCK_MONOTONIC of this boot.
+    #[must_use]
+    pub const fn alive_ns(&self) -> u64 {
+        self.words[2]
+    }
+
+    /// The groups that it held.
+    #[must_use]
+    pub const fn owned(&self) -> u64 {
+        self.words[3]
+    }
+
+    /// The highest term that it knew.
+    #[must_use]
+    pub const fn term(&self) -> u64 {
+        self.words[4]
+    }
+
+    /// Puts it into another cell, as where the life that follows reads its channels another way: what its version did not
+    /// have is 0.
+    pub fn restore(&self, cell: &Agent) {
+        // SAFETY: the cell is made of `Word`s only, which are atomic words.
+        let to = unsafe { &*std::ptr::from_ref(cell).cast::<[std::sync::atomic::AtomicU64; WORDS]>() };
+        for (to, word) in to.iter().zip(self.words) {
+            to.store(word, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+/// The first value of a pinned array map of any value size, as words. The map is never written.
+fn words_of_map(pin: &Path) -> Result<Vec<u64>> {
+    let info = MapInfo::from_pin(pin)?;
+    let len = NonZeroUsize::new(info.value_size() as usize & !7).context("no whole word")?;
+    let data = MapData::from_id(info.id())?;
+    let fd = data.fd().as_fd();
+    // SAFETY: a new mapping at a place that the kernel chooses, which refuses maps that cannot be mapped or are smaller;
+    // read as words of any value, then gone.
+    unsafe {
+        let start = mmap(None, len, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, fd, 0)?;
+        let words = (0..len.get() / 8).map(|i| start.cast::<u64>().add(i).read_volatile()).collect();
+        munmap(start, len.get())?;
+        Ok(words)
+    }
+}
+
+/// Detaches the program that an earlier life left on `interface`, whatever runtime directory it had. What is attached there
+/// then is somebody else's: in words, for whom it may concern. To be called before an interface is read by its socket.
+///
+/// # Errors
+/// Where the kernel cannot be asked.
+pub fn release(interface: &str) -> Result<Option<String>> {
+    let Some(ifindex) = interface::index_of(interface)? else { return Ok(None) };
+    Ok(release_below(Path::new(ROOT), ifindex)?.map(|holder| held_by(interface, &holder)))
+}
+
+/// The same of an index, for pins below `root`: who holds it now.
+pub(super) fn release_below(root: &Path, ifindex: u32) -> Result<Option<Holder>> {
+    let Some(holder) = interface::holder(ifindex)? else { return Ok(None) };
+    for pin in links_below(root) {
+        // Another namespace has an interface of the same index, perhaps with another agent: but not with this program.
+        if bpf_link::joined(&pin).is_ok_and(|of| of.ifindex == ifindex && of.program == holder.program_id) {
+            unpin(&pin);
+            return interface::holder(ifindex);
+        }
+    }
+    Ok(Some(holder))
+}
+
+/// All pinned links below a folder, two levels deep: runtime directories and versions.
+fn links_below(root: &Path) -> Vec<PathBuf> {
+    let within = |path: &PathBuf| entries(path).unwrap_or_default();
+    let is_link =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LINK.as_bytes()));
+    within(&root.to_owned())
+        .iter()
+        .flat_map(within)
+        .flat_map(|path| if path.is_dir() { within(&path) } else { vec![path] })
+        .filter(is_link)
+        .collect()
+}
+
+pub(super) fn held_by(interface: &str, holder: &Holder) -> String {
+    format!("{interface} holds another XDP program, {holder}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Tables, *};
+
+    #[test]
+    fn the_cell_of_a_version_before_is_understood_and_of_a_later_one_is_not() {
+        let words = [1, 2, 3, 4, 5, 6, 7, 8];
+        let before = PinnedCell::of(2, &words).unwrap();
+        assert_eq!((before.incarnation(), before.peer_incarnation(), before.alive_ns()), (1, 2, 3));
+        assert_eq!((before.owned(), before.term()), (4, 5));
+        assert_eq!(PinnedCell::of(layout::VERSION + 1, &words), None);
+        assert_eq!(PinnedCell::of(1, &words), None);
+        assert_eq!(PinnedCell::of(2, &words[..4]), None);
+        assert_eq!(PinnedCell::of(2, &[0; 8]), None, "no agent has run");
+    }
+
+    #[test]
+    fn the_cell_in_a_file_can_be_put_into_another_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tables");
+        assert_eq!(PinnedCell::read_file(&path), None);
+        let (tables, _) = Tables::in_file(&path).unwrap();
+        assert_eq!(PinnedCell::read_file(&path), None);
+        tables.agent().incarnation.set(9);
+        tables.agent().owned.set(3);
+        tables.agent().term.set(77);
+        let cell = PinnedCell::read_file(&path).unwrap();
+        assert_eq!((cell.version, cell.incarnation(), cell.owned(), cell.term()), (layout::VERSION, 9, 3, 77));
+        let other = Tables::anonymous().unwrap();
+        cell.restore(other.agent());
+        assert_eq!((other.agent().incarnation.get(), other.agent().term.get()), (9, 77));
+    }
+}
