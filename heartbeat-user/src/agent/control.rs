@@ -1,15 +1,14 @@
 //! The control side: everything that may take its time.
 
 use super::{
-    Ended, Options, api,
-    hooks::{self, Hook, HookedGroups, Next},
+    Ended, Options, api, hooks,
     setup::{Parts, attach, group_of, maintenance_file, plans, sweep},
     shared::{Command, Report},
 };
 use crate::{
     command::{self, CheckPlan, Outcome},
     config::{Channel, Config, PairKeys, check_host},
-    core::{ChannelIndex, Event, GroupIndex, Nanos, OperatorOrder},
+    core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason},
     dataplane::{Kernel, XdpMode, bell, index_of},
     probe::{self, Network, Plan},
     status::{
@@ -30,7 +29,7 @@ use tokio::{
     io::unix::AsyncFd,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::sleep,
 };
 
@@ -52,7 +51,7 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts) -> Re
         parts,
         watchers: JoinSet::new(),
         jobs: JoinSet::new(),
-        hooked: HookedGroups::new(&options.config),
+        fencing: None,
         verdict: "null".to_owned(),
         asking: HashMap::new(),
         asked: 0,
@@ -74,7 +73,8 @@ struct Control<'a> {
     watchers: JoinSet<()>,
     /// What takes its time, and what follows from it.
     jobs: JoinSet<Job>,
-    hooked: HookedGroups,
+    /// The fencing that runs, by its number.
+    fencing: Option<(u32, AbortHandle)>,
     /// The last verdict, with its evidence, as JSON.
     verdict: String,
     /// Who waits for an answer to which order.
@@ -96,7 +96,7 @@ enum Job {
     /// The index of a channel's interface, if that is there.
     Sought(ChannelIndex, Option<u32>),
     Hook(GroupIndex, Hook, Outcome),
-    Fence(Outcome),
+    Fence(u32, Outcome),
 }
 
 /// How far a restart is.
@@ -192,7 +192,7 @@ impl Control<'_> {
                 None => Ok(()),
             }
         });
-        let busy = self.hooked.busy().map(|group| self.options.config.groups[group.usize()].name.clone());
+        let busy = self.busy().map(|group| self.options.config.groups[group.usize()].name.clone());
         let usable = usable.and_then(|()| match busy {
             Some(group) => Err(anyhow!("a hook of group \"{group}\" runs; try again when it has ended")),
             None => Ok(()),
@@ -212,6 +212,12 @@ impl Control<'_> {
         }
     }
 
+    /// A group with hooks of which something runs, or is about to.
+    fn busy(&self) -> Option<GroupIndex> {
+        let busy = self.parts.facts.view().map_or(0, |view| view.busy);
+        (busy != 0).then(|| GroupIndex(busy.trailing_zeros() as u8))
+    }
+
     /// The takeover thread ends first: the kernel takes some 10 ms to close packet sockets, and the peer is to hear us
     /// meanwhile. What the pulse thread orders in that time, the next life finds in the agent's cell.
     fn go_on_restarting(&mut self) -> Result<()> {
@@ -219,6 +225,7 @@ impl Control<'_> {
         if let Some(Restart::RecordsHold(since)) = self.restart
             && records.is_held()
             && (records.is_done() || since.elapsed() > SLOW)
+            && self.busy().is_none()
         {
             self.restart = Some(Restart::TakeoverEnds);
             let _ = self.parts.orders.try_send(Order::Stop);
@@ -242,7 +249,9 @@ impl Control<'_> {
                 Report::Answer(id, result) => self.answered(id, result.into()),
                 Report::Probe(analysis) => self.probe(analysis),
                 Report::Look(number) => self.look(number),
-                Report::Fence => self.fence(),
+                Report::Hook(group, hook, reason) => self.hook(group, hook, reason),
+                Report::Fence(number) => self.fence(number),
+                Report::FenceAbort(number) => self.call_off_fencing(number),
                 Report::Attach(channel) => self.attach_pending |= channel.bit(),
                 Report::NewMember(channel) => self.attach_quietly(channel, false),
                 Report::Unseen(channel) => self.attach_quietly(channel, true),
@@ -250,38 +259,16 @@ impl Control<'_> {
                 Report::Takeover(done) => self.tell_takeover(done),
             }
         }
-        while let Ok(hooked) = self.parts.hooked.try_recv() {
-            let next = self.hooked.take(hooked);
-            self.go_on(next)?;
-        }
         Ok(())
     }
 
-    /// What a group with hooks goes on with.
-    fn go_on(&mut self, next: Option<Next>) -> Result<()> {
-        match next {
-            None => Ok(()),
-            Some(Next::Command(command)) => self.command(command),
-            Some(Next::Order(order)) => self.parts.orders.send(order).context("the takeover thread is gone"),
-            Some(Next::Run(group, hook)) => {
-                let Options { config, node, .. } = self.options;
-                let hooks = &config.groups[group.usize()].hooks;
-                let words = match hook {
-                    Hook::OnAcquire => &hooks.on_acquire,
-                    Hook::OnRelease => &hooks.on_release,
-                };
-                let Some(words) = words.clone() else {
-                    // Nothing to undo.
-                    let next = self.hooked.ended(group, true, hooks.force);
-                    return self.go_on(next);
-                };
-                let environment = self.hooked.environment(config, *node, group, &self.verdict);
-                let patience = Duration::from_nanos(hooks.timeout.0);
-                self.jobs
-                    .spawn(async move { Job::Hook(group, hook, command::run(&words, &environment, patience).await) });
-                Ok(())
-            }
-        }
+    fn hook(&mut self, group: GroupIndex, hook: Hook, reason: Reason) {
+        let Options { config, node, .. } = self.options;
+        let hooks = &config.groups[group.usize()].hooks;
+        let words = hooks.words(hook).unwrap_or_default().to_vec();
+        let environment = hooks::environment(config, *node, group, reason, &self.verdict);
+        let patience = Duration::from_nanos(hooks.timeout.0);
+        self.jobs.spawn(async move { Job::Hook(group, hook, command::run(&words, &environment, patience).await) });
     }
 
     fn end_job(&mut self, job: Job) -> Result<()> {
@@ -291,27 +278,34 @@ impl Control<'_> {
                 self.seeking.remove(&channel.0);
                 index.map_or(Ok(()), |index| self.command(Command::Found { channel, index }))
             }
-            Job::Fence(outcome) => {
+            Job::Fence(number, outcome) => {
                 self.journal.control(&hooks::told("fence", None, &outcome));
-                self.command(Command::Fenced(outcome.succeeded()))
+                self.command(Command::Fenced { number, succeeded: outcome.succeeded() })
             }
             Job::Hook(group, hook, outcome) => {
                 self.journal.control(&hooks::told(hook.name(), Some(group), &outcome));
-                let force = self.options.config.groups[group.usize()].hooks.force;
-                let next = self.hooked.ended(group, outcome.succeeded(), force);
-                self.go_on(next)
+                self.command(Command::HookEnded { group, hook, succeeded: outcome.succeeded() })
             }
         }
     }
 
-    fn fence(&mut self) {
+    /// Ends the command with all that it started: dropping it does.
+    fn call_off_fencing(&mut self, number: u32) {
+        if let Some((running, job)) = self.fencing.take_if(|(running, _)| *running == number) {
+            log::debug!("fencing {running} is ended");
+            job.abort();
+        }
+    }
+
+    fn fence(&mut self, number: u32) {
         let Options { config, node, .. } = self.options;
         let Some(fence) = config.fence.clone() else { return };
         let environment = hooks::peer(config, *node);
         let [timeout, pause] = [fence.timeout, fence.pause].map(|span| Duration::from_nanos(span.0));
-        self.jobs.spawn(async move {
-            Job::Fence(command::insist(&fence.command, &environment, timeout, fence.retries, pause).await)
+        let job = self.jobs.spawn(async move {
+            Job::Fence(number, command::insist(&fence.command, &environment, timeout, fence.retries, pause).await)
         });
+        self.fencing = Some((number, job));
     }
 
     fn watch_checks(&mut self, changes: &mpsc::UnboundedSender<(usize, bool, Outcome)>) {

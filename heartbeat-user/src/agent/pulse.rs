@@ -6,8 +6,7 @@ mod transport;
 pub use transport::Transport;
 
 use super::{
-    hooks::answering,
-    shared::{Command, Hooked, Report},
+    shared::{Command, Report},
     turn,
 };
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
         socket::{Ends, HeartbeatSocket},
     },
     status::{ChannelLatencies, Shared},
-    takeover::Order,
+    takeover::{ANSWER_WAIT, Answering, Order},
 };
 use aya::maps::{MapData, RingBuf};
 use crossbeam_channel::{Receiver, Sender};
@@ -100,12 +99,6 @@ pub struct Pulse {
     pub reports: Sender<Report>,
     /// Where somebody still answers for what is a silent peer's, it is left to him.
     pub waits: bool,
-    /// Groups with hooks, a bit each; what happens to them goes to the control side by `hooked`.
-    pub hooked_acquire: u64,
-    /// The same of `on_release`.
-    pub hooked_release: u64,
-    /// To the control side: at most two for each group at a time.
-    pub hooked: Sender<Hooked>,
     /// Rings when there are reports.
     pub control: Bell,
     /// What the control side shows.
@@ -114,6 +107,8 @@ pub struct Pulse {
     pub keys: [Option<Key>; 2],
     /// The pair, and our own node's number.
     pub expected: Expected,
+    /// A fencing to be ended that the control side has no room for yet.
+    pub abort_pending: Option<u32>,
     /// Channels to attach anew that the control side has no room for yet.
     pub attach_pending: u64,
 }
@@ -170,8 +165,13 @@ impl Pulse {
                 Command::Probed { analysis, operational } => {
                     self.core.handle_probed(clock::monotonic(), analysis, operational);
                 }
-                Command::Kept { group } => self.core.handle_release_failed(clock::monotonic(), group),
-                Command::Fenced(succeeded) => self.core.handle_fenced(clock::monotonic(), succeeded),
+                Command::NotReleased { group, at } => self.core.handle_release_failed(at, group),
+                Command::HookEnded { group, hook, succeeded } => {
+                    self.core.handle_hook_ended(clock::monotonic(), group, hook, succeeded);
+                }
+                Command::Fenced { number, succeeded } => {
+                    self.core.handle_fenced(clock::monotonic(), number, succeeded);
+                }
                 Command::Check { check, healthy } => self.core.handle_check(clock::monotonic(), check, healthy),
                 Command::Order { id, order } => {
                     let result = self.core.handle_order(clock::monotonic(), order);
@@ -200,23 +200,32 @@ impl Pulse {
                 Action::OpenSocket(channel) => self.open(channel, now),
                 Action::CloseSocket(channel) => self.close(channel),
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
-                // Room for two orders a group: the core has at most one outstanding for each.
-                Action::Acquire(group, reason) if self.hooked_acquire & group.bit() != 0 => {
-                    told |= self.hooked.try_send(Hooked::Acquire { group, reason }).is_ok();
-                }
+                // What finds no room has failed, and is answered at once: nobody waits for what is never done.
                 Action::Acquire(group, reason) => {
-                    let _ = self.orders.try_send(Order::Acquire {
+                    let order = Order::Acquire {
                         group,
                         ordered: now,
                         unless_isolated: reason == Reason::PeerDead,
                         answering: answering(reason, self.waits),
-                    });
-                }
-                Action::Release(group, reason) => {
-                    if self.hooked_release & group.bit() != 0 {
-                        told |= self.hooked.try_send(Hooked::Releasing { group, reason }).is_ok();
+                    };
+                    if self.orders.try_send(order).is_err() {
+                        self.core.handle_acquired(now, group, false);
                     }
-                    let _ = self.orders.try_send(Order::Release { group, ordered: now });
+                }
+                Action::Release(group, _) => {
+                    if self.orders.try_send(Order::Release { group, ordered: now }).is_err() {
+                        self.core.handle_release_failed(now, group);
+                    }
+                }
+                Action::Announce(group) => {
+                    let _ = self.orders.try_send(Order::Announce { group });
+                }
+                Action::RunHook(group, hook, reason) => {
+                    if self.reports.try_send(Report::Hook(group, hook, reason)).is_ok() {
+                        told = true;
+                    } else {
+                        self.core.handle_hook_ended(now, group, hook, false);
+                    }
                 }
                 Action::Tell(at, event) => {
                     told = true;
@@ -236,19 +245,27 @@ impl Pulse {
                 Action::Look(number) => {
                     told |= self.reports.try_send(Report::Look(number)).is_ok();
                 }
-                Action::Fence => {
-                    if self.reports.try_send(Report::Fence).is_ok() {
+                Action::Fence(number) => {
+                    if self.reports.try_send(Report::Fence(number)).is_ok() {
                         told = true;
                     } else {
-                        self.core.handle_fenced(now, false);
+                        self.core.handle_fenced(now, number, false);
                     }
                 }
+                // Where there is no room now, there is at the next turn.
+                Action::FenceAbort(number) => self.abort_pending = Some(number),
                 Action::Echo(channel) => {
                     let request = self.core.echo_request(now, channel);
                     self.echo(channel, &request);
                 }
                 Action::Exit => exit = true,
             }
+        }
+        if let Some(number) = self.abort_pending
+            && self.reports.try_send(Report::FenceAbort(number)).is_ok()
+        {
+            self.abort_pending = None;
+            told = true;
         }
         while self.attach_pending != 0 {
             let channel = ChannelIndex(self.attach_pending.trailing_zeros() as u8);
@@ -265,9 +282,7 @@ impl Pulse {
     }
 
     fn leave_mark(&self, now: Nanos) {
-        // Where a hook may have run half-way, only what is held.
-        let hooked = self.hooked_acquire | self.hooked_release;
-        turn::leave_mark(&self.core, &self.tables, self.core.owned() & !hooked | self.core.held(), now);
+        turn::leave_mark(&self.core, &self.tables, now);
     }
 
     /// The judgement, for the control side.
@@ -282,6 +297,7 @@ impl Pulse {
             view.peer_owned = self.core.peer_owned();
             view.owned = self.core.owned();
             view.held = self.core.held();
+            view.busy = self.core.busy();
             view.term = self.core.term();
             view.withheld = self.core.withheld();
             view.differences = self.core.differences();
@@ -293,6 +309,16 @@ impl Pulse {
                 }
             }
         }
+    }
+}
+
+/// Whether somebody is asked before a group is taken over: not whoever just let go of it. `waits`: where somebody answers for
+/// what is a silent peer's, it is left to him.
+const fn answering(reason: Reason, waits: bool) -> Answering {
+    match reason {
+        Reason::PeerDead if waits => Answering::Wait { wait: ANSWER_WAIT },
+        Reason::PeerDead | Reason::PeerLeft | Reason::Home | Reason::Unheld => Answering::Take { wait: ANSWER_WAIT },
+        _ => Answering::Skip,
     }
 }
 

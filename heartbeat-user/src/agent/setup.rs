@@ -2,12 +2,11 @@
 
 use super::{
     Options,
-    hooks::mask,
     pulse::{Pulse, PulseChannel, Transport},
-    shared::{Command, Hooked, Report},
+    shared::{Command, Report},
 };
 use crate::{
-    config::{Config, End, PairKeys, XdpPreference, check_host},
+    config::{Config, End, Fence, PairKeys, XdpPreference, check_host},
     core::{ChannelIndex, Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{
         Adopted, Kernel, Opener, Settings, Tables, XdpMode,
@@ -53,7 +52,6 @@ pub(super) struct Parts {
     pub(super) pulse_bell: Bell,
     pub(super) orders: Sender<Order>,
     pub(super) reports: Receiver<Report>,
-    pub(super) hooked: Receiver<Hooked>,
     pub(super) control_bell: Bell,
     pub(super) pulse: JoinHandle<std::io::Result<()>>,
     pub(super) takeover: JoinHandle<()>,
@@ -139,8 +137,10 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         guards: Guards {
             by_probe: config.judging.isolation_by_probe && config.judged() != 0,
             fence: config.fence.is_some(),
+            fence_within: config.fence.as_ref().map_or(Nanos::NEVER, Fence::within),
             stalled_grace: config.judging.stalled_grace,
         },
+        hooks: config.hooked(),
         patience: config.patience(),
         maintenance: maintenance_file(runtime_dir).exists(),
         groups_digest: config.groups_digest(),
@@ -159,6 +159,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             peer_owned: 0,
             owned,
             held: 0,
+            busy: 0,
             term: 0,
             withheld: None,
             differences: [false; 3],
@@ -185,16 +186,12 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     let (commands, commands_in) = bounded(COMMANDS);
     let (orders, orders_in) = bounded(COMMANDS);
     let (reports, reports_in) = bounded(REPORTS);
-    // Of each group at most two at a time, and what is done with it.
-    let (hooked, hooked_in) = bounded(COMMANDS);
-    let hooked_release = mask(config, |hooks| hooks.on_release.is_some());
     let (pulse_bell, control_bell) = (Bell::new()?, Bell::new()?);
     for group in (0..plans.len()).map(|i| GroupIndex(i as u8)).filter(|g| owned & g.bit() != 0) {
         orders.send(Order::Resume { group })?;
     }
     let takeover = {
         let (commands, reports, shared) = (commands.clone(), reports.clone(), Arc::clone(&shared));
-        let hooked = hooked.clone();
         let (pulse_bell, control_bell) = (pulse_bell.clone(), control_bell.clone());
         let interfaces = config.channels.iter().filter_map(|c| Some(c.end(node)?.interface.clone())).collect();
         let worker = takeover::Worker::open(plans, interfaces).context("sockets for takeovers")?;
@@ -202,9 +199,8 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         thread("takeover", config.dataplane.priority - 1, move || {
             let _ended = RingsAtTheEnd(ended);
             worker.run(&orders_in, |done| {
-                if hooked_release & group_of(&done).bit() != 0 {
-                    let _ = hooked.send(Hooked::Done(done.clone()));
-                } else if let Some(command) = answer(&done) {
+                if let Some(command) = Command::of(&done) {
+                    // The pulse thread takes them, whatever else happens.
                     let _ = commands.send(command);
                     pulse_bell.ring();
                 }
@@ -226,14 +222,12 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         commands: commands_in,
         orders: orders.clone(),
         waits: config.judging.wait_where_answered,
-        hooked_acquire: mask(config, |hooks| hooks.on_acquire.is_some()),
-        hooked_release,
-        hooked,
         reports,
         control: control_bell.clone(),
         shared: Arc::clone(&shared),
         keys: by_id,
         expected: Expected { pair_id: config.pair.id, node: node.wire(), channel_id: 0 },
+        abort_pending: None,
         attach_pending: 0,
     };
     let pulse = {
@@ -243,19 +237,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             pulse.run()
         })?
     };
-    Ok(Parts {
-        kernel,
-        facts,
-        commands,
-        pulse_bell,
-        orders,
-        reports: reports_in,
-        hooked: hooked_in,
-        control_bell,
-        pulse,
-        takeover,
-        lock,
-    })
+    Ok(Parts { kernel, facts, commands, pulse_bell, orders, reports: reports_in, control_bell, pulse, takeover, lock })
 }
 
 fn ends(config: &Config, own: &End, peer: &End) -> Ends {
@@ -405,6 +387,7 @@ fn resume(tables: &Tables, config: &Config, groups: usize) -> Option<Resumed> {
     Some(Resumed {
         peer_incarnation: agent.peer_incarnation.get(),
         owned: if in_time { agent.owned.get() & all } else { 0 },
+        release: 0,
         term: agent.term.get(),
     })
 }
@@ -439,20 +422,6 @@ pub(super) fn sweep(plans: &[GroupPlan], owned: u64, journal: &Journal) -> Resul
     let failures: Vec<_> = swept.failures.iter().map(ToString::to_string).collect();
     ensure!(failures.is_empty(), "group addresses that are not ours stay on this host: {}", failures.join("; "));
     Ok(())
-}
-
-/// What the core is to know of what the takeover thread did.
-fn answer(done: &Done) -> Option<Command> {
-    Some(match *done {
-        Done::Acquired { group, stages, .. } => Command::Acquired { group, at: stages.announced, in_place: true },
-        Done::AcquireFailed { group, .. } => Command::Acquired { group, at: clock::monotonic(), in_place: false },
-        Done::Isolated { group, at } => Command::Isolated { group, at },
-        Done::Released { group, at, .. } => Command::Released { group, at },
-        Done::StillAnswered { group, at, taken: false, .. } => Command::Acquired { group, at, in_place: false },
-        Done::Restored { .. } | Done::StillAnswered { .. } | Done::Rival { .. } | Done::RivalGone { .. } => {
-            return None;
-        }
-    })
 }
 
 fn incarnation() -> Result<u64> {

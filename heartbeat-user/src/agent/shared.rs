@@ -1,7 +1,8 @@
-//! What the agent's three threads say to each other.
+//! What the agent's threads say to each other.
 
 use crate::{
-    core::{ChannelIndex, Event, GroupIndex, Nanos, OperatorOrder, Reason, Refusal},
+    core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, Refusal},
+    dataplane::clock,
     takeover::Done,
 };
 
@@ -31,13 +32,29 @@ pub enum Command {
         /// When.
         at: Nanos,
     },
-    /// A group could not be let go of.
-    Kept {
+    /// Some of a group's addresses could not be removed.
+    NotReleased {
         /// The group.
         group: GroupIndex,
+        /// When.
+        at: Nanos,
+    },
+    /// A hook of a group ended.
+    HookEnded {
+        /// The group.
+        group: GroupIndex,
+        /// Which.
+        hook: Hook,
+        /// Whether it ended with 0, in time.
+        succeeded: bool,
     },
     /// The fence hook ended.
-    Fenced(bool),
+    Fenced {
+        /// Of this run.
+        number: u32,
+        /// Whether it succeeded.
+        succeeded: bool,
+    },
     /// A health check has a new result.
     Check {
         /// Its place in the configuration.
@@ -86,6 +103,24 @@ pub enum Command {
     Restart,
 }
 
+impl Command {
+    /// What the core is to know of what the takeover thread did.
+    #[must_use]
+    pub fn of(done: &Done) -> Option<Self> {
+        Some(match *done {
+            Done::Acquired { group, stages, .. } => Self::Acquired { group, at: stages.announced, in_place: true },
+            Done::AcquireFailed { group, .. } => Self::Acquired { group, at: clock::monotonic(), in_place: false },
+            Done::StillAnswered { group, at, taken: false, .. } => Self::Acquired { group, at, in_place: false },
+            Done::Isolated { group, at } => Self::Isolated { group, at },
+            Done::Released { group, at, ref failures } if failures.is_empty() => Self::Released { group, at },
+            Done::Released { group, at, .. } => Self::NotReleased { group, at },
+            Done::StillAnswered { .. } | Done::Restored { .. } | Done::Rival { .. } | Done::RivalGone { .. } => {
+                return None;
+            }
+        })
+    }
+}
+
 /// To the control side.
 #[derive(Clone, Debug)]
 pub enum Report {
@@ -104,8 +139,12 @@ pub enum Report {
     Probe(u32),
     /// It is to be looked whether any of our networks answers.
     Look(u32),
-    /// The fence hook is to be run.
-    Fence,
+    /// A hook of a group is to be run.
+    Hook(GroupIndex, Hook, Reason),
+    /// The fence hook is to be run, by this number.
+    Fence(u32),
+    /// It is to be ended.
+    FenceAbort(u32),
     /// A channel's interface wants the XDP program.
     Attach(ChannelIndex),
     /// A channel's interface has a member that it did not have before.
@@ -116,25 +155,4 @@ pub enum Report {
     Seek(ChannelIndex),
     /// What the takeover thread did.
     Takeover(Done),
-}
-
-/// Of groups with hooks, to the control side.
-#[derive(Clone, Debug)]
-pub enum Hooked {
-    /// The group is to be acquired.
-    Acquire {
-        /// The group.
-        group: GroupIndex,
-        /// Why.
-        reason: Reason,
-    },
-    /// It is being released.
-    Releasing {
-        /// The group.
-        group: GroupIndex,
-        /// Why.
-        reason: Reason,
-    },
-    /// What the takeover thread did with it.
-    Done(Done),
 }

@@ -2,7 +2,7 @@
 //! from the core's decisions to the agent's cell. Pure, so that the simulation takes its turns the same way.
 
 use crate::{
-    core::{ChannelIndex, Core, Nanos},
+    core::{CellState, ChannelIndex, Core, Nanos},
     dataplane::{
         Tables,
         drain::{Drain, Mark, Sink},
@@ -24,10 +24,13 @@ pub fn drain(
 }
 
 /// Leaves in the cell what the kernel holds messages against and what a next life may resume: before anything is said or
-/// done, so that nothing is ever half done that the cell does not tell of. `owned`: see [`Mark::owned`].
+/// done, so that nothing is ever half done that the cell does not tell of.
 #[inline]
-pub fn leave_mark(core: &Core, tables: &Tables, owned: u64, now: Nanos) {
-    let mark = Mark { peer_incarnation: core.peer_incarnation(), owned, term: core.term(), alive_ns: now.0 };
+pub fn leave_mark(core: &Core, tables: &Tables, now: Nanos) {
+    let CellState { owned, hooked, peer_flags, peer_kept } = core.cell_state();
+    let (peer_incarnation, term, alive_ns) = (core.peer_incarnation(), core.term(), now.0);
+    let peer_flags = peer_flags.into();
+    let mark = Mark { peer_incarnation, owned, hooked, peer_flags, peer_kept, term, alive_ns };
     mark.leave(tables.agent());
 }
 

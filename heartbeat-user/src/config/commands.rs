@@ -3,7 +3,7 @@
 use super::error::{Fault, Report};
 use super::table::{Table, called};
 use super::{Check, Config, Fence, Group, Hooks};
-use crate::core::Nanos;
+use crate::core::{Hook, Nanos};
 
 /// The most health checks.
 const MAX_CHECKS: usize = 32;
@@ -42,9 +42,9 @@ impl Config {
     /// Every command: the key that has it, as messages name it; its words, at least one; the longest that it may take.
     pub fn commands(&self) -> impl Iterator<Item = (String, &[String], Nanos)> {
         let hooks = self.groups.iter().flat_map(|Group { name, hooks, .. }| {
-            [("on_acquire", &hooks.on_acquire), ("on_release", &hooks.on_release)].into_iter().filter_map(
-                move |(key, words)| Some((format!("group \"{name}\": {key}"), &words.as_ref()?[..], hooks.timeout)),
-            )
+            Hook::ALL.into_iter().filter_map(move |hook| {
+                Some((format!("group \"{name}\": {}", hook.name()), hooks.words(hook)?, hooks.timeout))
+            })
         });
         let fence = self.fence.iter().map(|fence| ("fence.command".to_owned(), &fence.command[..], fence.timeout));
         let checks = self
@@ -58,15 +58,16 @@ impl Config {
 }
 
 /// The keys of [`hooks`].
-pub(super) const HOOK_KEYS: [&str; 4] = ["on_acquire", "on_release", "hook_timeout", "on_release_failure"];
+pub(super) const HOOK_KEYS: [&str; 6] =
+    ["on_acquire", "on_acquired", "on_releasing", "on_release", "hook_timeout", "on_release_failure"];
 
 /// A group's hooks.
 pub(super) fn hooks(table: &Table<'_>, report: &mut Report<'_>) -> Hooks {
-    let [on_acquire, on_release] = ["on_acquire", "on_release"].map(|key| command(table, report, key));
+    let [on_acquire, on_acquired, on_releasing, on_release] = Hook::ALL.map(|hook| command(table, report, hook.name()));
     let timeout = table.duration(report, "hook_timeout", TIMEOUT).map_or(ms(30_000), |timeout| timeout.value);
     let choices = [("keep", false), ("force", true)];
     let force = table.choice(report, "on_release_failure", "\"keep\" or \"force\"", &choices).unwrap_or(false);
-    Hooks { on_acquire, on_release, timeout, force }
+    Hooks { on_acquire, on_acquired, on_releasing, on_release, timeout, force }
 }
 
 /// A group's `failback`: `"manual"`, or how long both must have been well.

@@ -25,7 +25,7 @@ pub use records::{Events, Histograms, OnEvent, Rotated, SystemLog};
 
 pub use crate::dataplane::{SerialLine, XdpPreference};
 
-use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Names, Nanos, Node, Timing};
+use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Hook, HookedGroups, Names, Nanos, Node, Timing};
 use crate::dataplane::least_interval;
 use error::Report;
 use serde::Serialize;
@@ -225,12 +225,39 @@ pub struct Group {
 pub struct Hooks {
     /// Run before the addresses are added; where it fails, they are not.
     pub on_acquire: Option<Vec<String>>,
+    /// Run once the addresses are in place.
+    pub on_acquired: Option<Vec<String>>,
+    /// Run before the addresses are removed.
+    pub on_releasing: Option<Vec<String>>,
     /// Run after the addresses are removed.
     pub on_release: Option<Vec<String>>,
     /// Each may take so long. Default 30 s.
     pub timeout: Nanos,
     /// Where `on_release` fails, the group counts as released all the same; by default it is kept.
     pub force: bool,
+}
+
+impl Hooks {
+    /// The words of a hook, where the group has it.
+    #[must_use]
+    pub fn words(&self, hook: Hook) -> Option<&[String]> {
+        let words = match hook {
+            Hook::OnAcquire => &self.on_acquire,
+            Hook::OnAcquired => &self.on_acquired,
+            Hook::OnReleasing => &self.on_releasing,
+            Hook::OnRelease => &self.on_release,
+        };
+        words.as_deref()
+    }
+}
+
+impl Fence {
+    /// The longest that it may take with all its attempts, and five seconds for whoever runs it.
+    #[must_use]
+    pub fn within(&self) -> Nanos {
+        let retries = self.timeout.after(self.pause).times(self.retries.into());
+        retries.after(self.timeout).after(Nanos::from_millis(5_000))
+    }
 }
 
 /// `[fence]`
@@ -443,9 +470,19 @@ impl Config {
     /// An order to hand a group over is given up after this: both sides' hooks, and ten seconds.
     #[must_use]
     pub fn patience(&self) -> Nanos {
-        let hooks = |g: &Group| g.hooks.on_acquire.is_some() || g.hooks.on_release.is_some();
-        let longest = self.groups.iter().filter(|g| hooks(g)).map(|g| g.hooks.timeout).max().unwrap_or_default();
-        longest.times(2).after(Nanos::from_millis(10_000))
+        let hooks = |g: &Group| Hook::ALL.into_iter().filter(|hook| g.hooks.words(*hook).is_some()).count();
+        let longest = self.groups.iter().map(|g| g.hooks.timeout.times(hooks(g) as u64)).max().unwrap_or_default();
+        longest.after(Nanos::from_millis(10_000))
+    }
+
+    /// Which groups have which hooks.
+    #[must_use]
+    pub fn hooked(&self) -> HookedGroups {
+        let those = |which: &dyn Fn(&Hooks) -> bool| {
+            self.groups.iter().filter(|g| which(&g.hooks)).fold(0, |bits, g| bits | g.index.bit())
+        };
+        let has = Hook::ALL.map(|hook| those(&|hooks| hooks.words(hook).is_some()));
+        HookedGroups { has, force: those(&|hooks| hooks.force) }
     }
 
     /// The names of channels and groups, as messages have them.

@@ -42,7 +42,7 @@ pub struct Counter {
     last_sequence: u64,
     last_arrival: Option<Nanos>,
     /// A verdict was put off because we came late to it ourselves.
-    spared: bool,
+    spared: u32,
     next_check: Nanos,
     period: Nanos,
 }
@@ -56,7 +56,7 @@ impl Counter {
             count: 0,
             last_sequence: 0,
             last_arrival: None,
-            spared: false,
+            spared: 0,
             next_check: now.after(timing.interval.times(timing.failed_waits.into())),
             period: timing.period,
         }
@@ -111,7 +111,7 @@ impl Counter {
             }
         }
         self.last_sequence = sequence;
-        self.spared = false;
+        self.spared = 0;
         self.last_arrival = Some(self.last_arrival.map_or(arrived, |last| last.max(arrived)));
         if timing.from_arrival {
             self.next_check = arrived.after(self.period);
@@ -130,10 +130,11 @@ impl Counter {
                 _ => self.count == 0,
             };
             if failed {
-                if stalled && (self.state == State::Waiting || !self.spared) {
-                    // We were not there to hear anything: one more period, but on an open channel only one, for a host that
-                    // is late all the time must find a dead peer too.
-                    self.spared = true;
+                let spares = if self.state == State::Waiting { timing.failed_waits } else { 1 };
+                if stalled && self.spared < spares {
+                    // We were not there to hear anything: one more period. On an open channel only one, and before it opened
+                    // as many as there were waits, for a host that is late all the time must find a dead peer too.
+                    self.spared += 1;
                     self.next_check = now.after(self.period);
                     return None;
                 }
@@ -327,6 +328,19 @@ mod tests {
         let mut c = Counter::new(&timing, Nanos(0));
         assert_eq!(c.check(&timing, Nanos::from_millis(60_000), true), None);
         assert_eq!(c.state(), State::Waiting);
+    }
+
+    #[test]
+    fn a_host_that_is_always_late_waits_twice_as_long_for_a_first_heartbeat_and_no_longer() {
+        let timing = lan();
+        let mut c = Counter::new(&timing, Nanos(0));
+        let mut now = Nanos(0);
+        let late = timing.interval.after(Nanos::from_millis(60));
+        let turns = (1..1_000).find(|_| {
+            now = now.after(late);
+            c.check(&timing, now, true) == Some(Change::Failed)
+        });
+        assert!(turns.is_some_and(|turns| turns <= 2 * timing.failed_waits), "{turns:?}");
     }
 
     #[test]

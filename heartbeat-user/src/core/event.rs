@@ -33,6 +33,10 @@ pub enum Reason {
     Stopping,
     /// None of its addresses could be added.
     Failed,
+    /// It could not be let go of.
+    Kept,
+    /// An earlier life of the agent held it, and it is not ours any more.
+    Leftover,
 }
 
 /// Why nothing is acquired although the peer is silent. When in doubt, do nothing and say why.
@@ -52,6 +56,10 @@ pub enum Withheld {
     PeerStalled,
     /// The fence hook failed: the peer may still be at work.
     NotFenced,
+    /// Whether any of our own networks answers could not be found out in time. A while later, a carrier is enough.
+    Unanswered,
+    /// Another program has the UDP port of one of our channels: somebody else speaks for this controller.
+    Occupied,
 }
 
 /// What the two controllers' configurations differ in.
@@ -98,6 +106,8 @@ pub enum Event {
     GroupReleased { group: GroupIndex },
     /// A group could not be let go of: it is held on.
     GroupKept { group: GroupIndex },
+    /// A group could neither be had nor let go of: nobody has it until that succeeds.
+    GroupStuck { group: GroupIndex },
     /// An operator wants a group to be held here, or there.
     HandOverOrdered { group: GroupIndex, here: bool },
     /// That was not to be had in time, or not any more.
@@ -108,6 +118,8 @@ pub enum Event {
     PeerMaintenance { on: bool },
     /// The fence hook is run: nothing is taken from the silent peer before it succeeds.
     Fencing,
+    /// The fence hook is ended: the peer was heard meanwhile, or nothing is to be taken from it any more.
+    FencingCalledOff,
     /// Both controllers held a group, for at most this long.
     DualOwnership { group: GroupIndex, kept_by: Node, at_most_ns: Nanos },
     /// The peer is silent and its groups are not acquired.

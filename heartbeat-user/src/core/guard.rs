@@ -11,14 +11,22 @@ const AGAIN: Nanos = Nanos::from_millis(1_000);
 const FENCE_AGAIN: Nanos = Nanos::from_millis(10_000);
 
 /// How the guards are set up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guards {
     /// Some network of ours must answer.
     pub by_probe: bool,
     /// The fence hook must succeed.
     pub fence: bool,
+    /// With all its attempts, it takes no longer than this.
+    pub fence_within: Nanos,
     /// A peer whose host answers keeps its groups for so long although its agent stands still.
     pub stalled_grace: Nanos,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self { by_probe: false, fence: false, fence_within: Nanos::NEVER, stalled_grace: Nanos(0) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +46,9 @@ enum Look {
 enum Fence {
     #[default]
     Idle,
-    Running,
+    Running {
+        since: Nanos,
+    },
     Done,
     Failed {
         at: Nanos,
@@ -51,33 +61,37 @@ pub(super) struct Watch {
     look: Look,
     /// Of the look that counts.
     number: u32,
+    /// Since when looks have been asked for, and none ended.
+    unanswered_since: Option<Nanos>,
     fence: Fence,
+    /// Of the fencing that counts.
+    fencing: u32,
     /// The peer's host answered, after its last heartbeat: when, and how long its agent had stood still.
     pub(super) answered: Option<(Nanos, Nanos)>,
     /// Since when the peer has been dead.
     pub(super) dead_since: Nanos,
 }
 
-impl Watch {
-    /// The peer is there.
-    pub(super) const fn peer_lives(&mut self) {
-        self.answered = None;
-        self.look = Look::Idle;
-        self.fence = Fence::Idle;
-    }
-}
-
 impl Core {
+    /// The peer is there.
+    pub(super) fn peer_lives(&mut self, now: Nanos) {
+        self.call_off_fencing(now);
+        self.watch.answered = None;
+        self.watch.look = Look::Idle;
+        self.watch.fence = Fence::Idle;
+    }
+
     /// A look of this number ended: whether some network of ours answered.
     pub fn handle_looked(&mut self, now: Nanos, number: u32, any: bool) {
         if number == self.watch.number && matches!(self.watch.look, Look::Asked { .. }) {
             self.watch.look = Look::Found { at: now, any };
+            self.watch.unanswered_since = None;
         }
     }
 
-    /// The fence hook ended.
-    pub fn handle_fenced(&mut self, now: Nanos, succeeded: bool) {
-        if self.watch.fence == Fence::Running {
+    /// The fencing of this number ended. The late end of one that was called off counts for nothing.
+    pub fn handle_fenced(&mut self, now: Nanos, number: u32, succeeded: bool) {
+        if number == self.watch.fencing && matches!(self.watch.fence, Fence::Running { .. }) {
             self.watch.fence = if succeeded { Fence::Done } else { Fence::Failed { at: now } };
         }
     }
@@ -117,6 +131,8 @@ impl Core {
             if !bad {
                 self.watch.look = Look::Idle;
             }
+            self.watch.unanswered_since = None;
+            self.call_off_fencing(now);
             return if self.isolated() { Guard::Objects(Withheld::Isolated) } else { Guard::Clear };
         }
         let by_probe = self.setup.guards.by_probe;
@@ -125,13 +141,17 @@ impl Core {
         }
         let stranger_for = self.setup.timing.interval.times(self.setup.timing.failed_waits.into());
         let stranger = |c: &Channel| c.stranger_at.is_some_and(|at| now.since(at) <= stranger_for);
+        let unanswered = self.watch.unanswered_since.filter(|_| by_probe).map(|since| now.since(since));
+        let late = self.late_look();
         let grace_ends = self.watch.dead_since.after(self.setup.guards.stalled_grace);
         if self.isolated() {
             Guard::Objects(Withheld::Isolated)
         } else if !self.peer_known && self.channels.iter().any(stranger) {
             Guard::Objects(Withheld::Stranger)
-        } else if by_probe && matches!(self.watch.look, Look::Idle | Look::Asked { .. }) {
+        } else if unanswered.is_some_and(|waited| waited < late) {
             Guard::Asking
+        } else if unanswered.is_some_and(|waited| waited < late.times(2)) {
+            Guard::Objects(Withheld::Unanswered)
         } else if by_probe && matches!(self.watch.look, Look::Found { any: false, .. }) {
             Guard::Objects(Withheld::Isolated)
         } else if self.watch.answered.is_some() && now < grace_ends {
@@ -143,8 +163,13 @@ impl Core {
         }
     }
 
+    /// A look that has not ended by then is asked for again.
+    fn late_look(&self) -> Nanos {
+        self.setup.judging.bound.times(2).after(AGAIN)
+    }
+
     fn look(&mut self, now: Nanos) {
-        let late = self.setup.judging.bound.times(2).after(AGAIN);
+        let late = self.late_look();
         let ask = match self.watch.look {
             Look::Idle => true,
             Look::Asked { at } => now.since(at) >= late,
@@ -152,6 +177,7 @@ impl Core {
         };
         if ask {
             self.watch.number = self.watch.number.wrapping_add(1);
+            self.watch.unanswered_since.get_or_insert(now);
             self.watch.look = Look::Asked { at: now };
             self.actions.push_back(Action::Look(self.watch.number));
         }
@@ -160,14 +186,29 @@ impl Core {
     fn fence(&mut self, now: Nanos) -> Guard {
         match self.watch.fence {
             Fence::Done => return Guard::Clear,
-            Fence::Running => return Guard::Asking,
+            Fence::Running { since } if now.since(since) < self.setup.guards.fence_within => return Guard::Asking,
+            Fence::Running { .. } => {
+                self.actions.push_back(Action::FenceAbort(self.watch.fencing));
+                self.watch.fence = Fence::Failed { at: now };
+                return Guard::Objects(Withheld::NotFenced);
+            }
             Fence::Failed { at } if now.since(at) < FENCE_AGAIN => return Guard::Objects(Withheld::NotFenced),
             Fence::Failed { .. } => {}
             Fence::Idle => self.tell(now, Event::Fencing),
         }
-        self.watch.fence = Fence::Running;
-        self.actions.push_back(Action::Fence);
+        self.watch.fence = Fence::Running { since: now };
+        self.watch.fencing = self.watch.fencing.wrapping_add(1);
+        self.actions.push_back(Action::Fence(self.watch.fencing));
         Guard::Asking
+    }
+
+    /// Nobody is to be fenced any more.
+    fn call_off_fencing(&mut self, now: Nanos) {
+        if matches!(self.watch.fence, Fence::Running { .. }) {
+            self.watch.fence = Fence::Idle;
+            self.actions.push_back(Action::FenceAbort(self.watch.fencing));
+            self.tell(now, Event::FencingCalledOff);
+        }
     }
 
     /// When a guard is to be asked again.
@@ -177,14 +218,17 @@ impl Core {
         }
         let look = match self.watch.look {
             Look::Found { at, .. } => at.after(AGAIN),
-            Look::Asked { at } => at.after(self.setup.judging.bound.times(2)).after(AGAIN),
+            Look::Asked { at } => at.after(self.late_look()),
             _ => Nanos::NEVER,
         };
+        let unanswered = self.watch.unanswered_since.unwrap_or(Nanos::NEVER);
+        let [told, ended] = [1, 2].map(|n| unanswered.after(self.late_look().times(n)));
         let fence = match self.watch.fence {
             Fence::Failed { at } => at.after(FENCE_AGAIN),
+            Fence::Running { since } => since.after(self.setup.guards.fence_within),
             _ => Nanos::NEVER,
         };
         let grace = self.watch.dead_since.after(self.setup.guards.stalled_grace);
-        [look, fence, grace].into_iter().filter(|at| *at > now).min().unwrap_or(Nanos::NEVER)
+        [look, told, ended, fence, grace].into_iter().filter(|at| *at > now).min().unwrap_or(Nanos::NEVER)
     }
 }

@@ -9,6 +9,7 @@ mod counter;
 mod event;
 mod generator;
 mod guard;
+mod hooks;
 mod judge;
 mod names;
 mod ownership;
@@ -22,11 +23,12 @@ pub use analysis::Judging;
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
 pub use event::{Difference, Event, Reason, Withheld};
 pub use guard::Guards;
+pub use hooks::{Hook, HookedGroups};
 pub use judge::{BothFaulted, Evidence, PathFacts, Place, Side, Verdict, Why, judge, place, weigh};
 pub use names::{Names, name_id};
 pub use peer::PeerState;
 pub use types::*;
-pub use view::ChannelView;
+pub use view::{CellState, ChannelView};
 pub use wish::{OperatorOrder, Refusal};
 
 use analysis::Analysis;
@@ -34,6 +36,7 @@ use counter::Change;
 use generator::{Generator, Step as SocketStep};
 use guard::Watch;
 use heartbeat_ebpf::wire::flags;
+use hooks::{Courses, Input};
 use names::PeerNames;
 use ownership::{Facts, Ownership, Step};
 use pairing::Pairing;
@@ -55,17 +58,23 @@ pub enum Action {
     /// Add and announce the group's addresses, then say [`Core::handle_acquired`]. Where the reason is a dead peer, first
     /// take a fresh look whether any own channel has a carrier; if none has, say [`Core::handle_isolated`] instead.
     Acquire(GroupIndex, Reason),
-    /// Remove the group's addresses, then say [`Core::handle_released`]; or, where it could not be let go of and its
-    /// addresses are in place again, [`Core::handle_release_failed`].
+    /// Remove the group's addresses, then say [`Core::handle_released`]; or, where some of them stay,
+    /// [`Core::handle_release_failed`].
     Release(GroupIndex, Reason),
+    /// Announce the group's addresses again: somebody else may have done so meanwhile.
+    Announce(GroupIndex),
+    /// Run a hook of the group, then say [`Core::handle_hook_ended`]. For each group there is one at a time.
+    RunHook(GroupIndex, Hook, Reason),
     /// Run the local analysis of this number (FIG. 8), then say [`Core::handle_probed`].
     Probe(u32),
     /// Look whether any of our networks answers, then say [`Core::handle_looked`] with this number.
     Look(u32),
     /// Ask the peer's host for a sign of life, then say [`Core::handle_echo`] if there is one.
     Echo(ChannelIndex),
-    /// Run the fence hook, then say [`Core::handle_fenced`].
-    Fence,
+    /// Run the fence hook, then say [`Core::handle_fenced`] with this number.
+    Fence(u32),
+    /// End the fence hook of this number: it has nothing to do any more.
+    FenceAbort(u32),
     /// Tell the operator; it happened at this time.
     Tell(Nanos, Event),
     /// Everything is released and said: end.
@@ -101,6 +110,8 @@ pub struct Setup {
     pub failback: Vec<Option<Nanos>>,
     /// The guards of a claim from a silent peer.
     pub guards: Guards,
+    /// Which groups have which hooks.
+    pub hooks: HookedGroups,
     /// An order to hand over is given up after this.
     pub patience: Nanos,
     /// Whether an operator wants nothing to move.
@@ -122,6 +133,9 @@ pub struct Resumed {
     pub peer_incarnation: u64,
     /// The groups that it held, whose addresses are still in place.
     pub owned: u64,
+    /// The groups that it had, or had begun to have, and that are not ours any more: they are let go of, hooks included,
+    /// before anything is claimed.
+    pub release: u64,
     /// Its term.
     pub term: u64,
 }
@@ -182,6 +196,11 @@ pub struct Core {
     channels: Vec<Channel>,
     pairing: Pairing,
     ownership: Ownership,
+    courses: Courses,
+    /// What an earlier life left and is not let go of yet.
+    leftovers: u64,
+    /// Reused at each decision.
+    steps: Vec<Step>,
     analysis: Analysis,
     wish: Wish,
     watch: Watch,
@@ -215,6 +234,8 @@ pub struct Core {
 
 /// Stalls shorter than this are for the histogram, not for the operator.
 const NOTEWORTHY: Nanos = Nanos::from_millis(10);
+/// EADDRINUSE, errno(3) on Linux.
+const ADDRESS_IN_USE: i32 = 98;
 /// Copies of the last message of a life: one lost must not cost a detection time.
 const FAREWELLS: u8 = 3;
 
@@ -223,12 +244,14 @@ impl Core {
     #[must_use]
     pub fn new(setup: Setup, now: Nanos) -> Self {
         let timing = setup.timing;
-        let resumed = setup.resumed.unwrap_or(Resumed { peer_incarnation: 0, owned: 0, term: 0 });
+        let resumed = setup.resumed.unwrap_or(Resumed { peer_incarnation: 0, owned: 0, release: 0, term: 0 });
         let slowest = setup.paces.iter().copied().max().unwrap_or(1);
         let detection = timing.paced(slowest).detection();
         let listen_until = now.after(detection);
-        let ownership = Ownership::new(setup.node, &setup.homes, resumed.owned, resumed.term, listen_until)
+        let mut ownership = Ownership::new(setup.node, &setup.homes, resumed.owned, resumed.term, listen_until)
             .holding(setup.judging.hold, detection);
+        let leftovers = resumed.release & !resumed.owned;
+        ownership.letting_go_of(leftovers);
         let channels = setup
             .links
             .iter()
@@ -246,8 +269,11 @@ impl Core {
             .collect::<Vec<_>>();
         let mut core = Self {
             pairing: Pairing::new(setup.incarnation, resumed.peer_incarnation),
-            // Room for everything that one turn can cause: fourteen actions a channel, eight a group, and the rest.
-            actions: VecDeque::with_capacity(channels.len() * 16 + setup.homes.len() * 8 + 32),
+            // Room for everything that one turn can cause: fourteen actions a channel, a dozen a group, and the rest.
+            actions: VecDeque::with_capacity(channels.len() * 16 + setup.homes.len() * 12 + 32),
+            courses: Courses::new(setup.homes.len(), setup.hooks, resumed.owned),
+            leftovers,
+            steps: Vec::with_capacity(setup.homes.len() * 4 + 4),
             channels,
             ownership,
             analysis: Analysis::new(&setup.judging),
@@ -279,6 +305,10 @@ impl Core {
                 resumed: core.setup.resumed.is_some(),
             },
         );
+        for group in (0..core.setup.homes.len() as u8).map(GroupIndex).filter(|g| leftovers & g.bit() != 0) {
+            core.tell(now, Event::GroupReleasing { group, reason: Reason::Leftover });
+            core.begin(now, group, Input::ReleaseLeftover, Reason::Leftover);
+        }
         core
     }
 
@@ -298,6 +328,8 @@ impl Core {
             return;
         }
         c.link = link;
+        self.ownership.forget_failures();
+        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         let index = |link| match link {
             Link::Absent => None,
             Link::Present { index, .. } => Some(index),
@@ -355,42 +387,22 @@ impl Core {
 
     /// The group's addresses are in place (`true`), or none of them could be added.
     pub fn handle_acquired(&mut self, now: Nanos, group: GroupIndex, in_place: bool) {
-        if in_place {
-            if self.ownership.acquired(group) {
-                self.tell(now, Event::GroupAcquired { group });
-            }
-        } else if self.ownership.acquire_failed(now, group) {
-            self.give_up_order(now, group);
-            if self.ownership.begin_failing(group) {
-                self.tell(now, Event::GroupReleasing { group, reason: Reason::Failed });
-                self.tell(now, Event::GroupReleased { group });
-            }
-        }
+        self.happen(now, group, if in_place { Input::InPlace } else { Input::NotInPlace });
     }
 
     /// A fresh look showed that none of our own channels has a carrier: it is us, and nothing was added.
     pub fn handle_isolated(&mut self, now: Nanos, group: GroupIndex) {
-        if self.ownership.acquire_failed(now, group) {
-            self.give_up_order(now, group);
-            if self.ownership.withhold(Withheld::Isolated) {
-                self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated });
-            }
-            self.tell(now, Event::GroupReleased { group });
-        }
+        self.happen(now, group, Input::Isolated);
     }
 
     /// The group's addresses are gone.
     pub fn handle_released(&mut self, now: Nanos, group: GroupIndex) {
-        if self.ownership.released(group) {
-            self.tell(now, Event::GroupReleased { group });
-        }
+        self.happen(now, group, Input::Gone);
     }
 
-    /// The group could not be let go of, and is held on.
+    /// Some of the group's addresses could not be removed: it was not let go of.
     pub fn handle_release_failed(&mut self, now: Nanos, group: GroupIndex) {
-        if self.ownership.release_failed(now, group) {
-            self.tell(now, Event::GroupKept { group });
-        }
+        self.happen(now, group, Input::NotGone);
     }
 
     /// The agent is to end for good: release, say `leaving`, exit.
@@ -475,33 +487,13 @@ impl Core {
             peer_owned: self.said.owned,
             peer_term: self.said.term,
             same_groups: !self.said.differs[1],
+            leftovers: self.leftovers != 0,
+            occupied: self.channels.iter().any(|c| c.errno == Some(ADDRESS_IN_USE)),
         };
-        let (actions, alone_at) = (&mut self.actions, self.alone_at);
-        let mut acquired = [None; MAX_GROUPS];
-        self.ownership.decide(now, &facts, |step| match step {
-            Step::Acquire(group, reason) => {
-                acquired[group.usize()] = Some(reason);
-                actions.push_back(Action::Acquire(group, reason));
-            }
-            Step::Release(group, reason) => {
-                actions.push_back(Action::Release(group, reason));
-                actions.push_back(Action::Tell(now, Event::GroupReleasing { group, reason }));
-            }
-            Step::Dual(group, kept_by) => {
-                let at_most_ns = now.since(alone_at);
-                actions.push_back(Action::Tell(now, Event::DualOwnership { group, kept_by, at_most_ns }));
-            }
-            Step::Withhold(reason) => actions.push_back(Action::Tell(now, Event::TakeoverWithheld { reason })),
-        });
-        let term = self.ownership.term();
-        for (i, reason) in acquired.into_iter().enumerate() {
-            let group = GroupIndex(i as u8);
-            if let Some(reason) = reason
-                && !self.ownership.is_failing(group)
-            {
-                self.tell(now, Event::GroupAcquiring { group, reason, term });
-            }
-        }
+        let mut steps = std::mem::take(&mut self.steps);
+        self.ownership.decide(now, &facts, |step| steps.push(step));
+        steps.drain(..).for_each(|step| self.take_step(now, step));
+        self.steps = steps;
         let leaving = self.flags & flags::LEAVING != 0;
         if leaving && self.farewells.is_none() && self.ownership.owned() & !self.ownership.kept() == 0 {
             self.farewells = Some(FAREWELLS);
@@ -510,6 +502,42 @@ impl Core {
         if state != self.said_state {
             self.said_state = state;
             self.urgent = true;
+        }
+    }
+
+    fn take_step(&mut self, now: Nanos, step: Step) {
+        match step {
+            Step::Acquire(group, reason) => {
+                self.begin(now, group, Input::Acquire, reason);
+                if !self.ownership.is_failing(group) {
+                    let term = self.ownership.term();
+                    self.tell(now, Event::GroupAcquiring { group, reason, term });
+                }
+            }
+            Step::Release(group, reason) => {
+                self.tell(now, Event::GroupReleasing { group, reason });
+                self.begin(now, group, Input::Release, reason);
+            }
+            Step::Retry(group) => self.begin(now, group, Input::Retry, Reason::Kept),
+            Step::Dual(group, kept_by) => {
+                let at_most_ns = now.since(self.alone_at);
+                self.tell(now, Event::DualOwnership { group, kept_by, at_most_ns });
+                if kept_by == self.setup.node {
+                    self.announce(group);
+                }
+            }
+            Step::Settled(group) => {
+                self.announce(group);
+                self.happen(now, group, Input::Settled);
+            }
+            Step::Withhold(reason) => self.tell(now, Event::TakeoverWithheld { reason }),
+        }
+    }
+
+    /// Clients may have learnt of somebody else meanwhile.
+    fn announce(&mut self, group: GroupIndex) {
+        if self.ownership.held() & group.bit() != 0 {
+            self.actions.push_back(Action::Announce(group));
         }
     }
 

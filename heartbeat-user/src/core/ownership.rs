@@ -5,7 +5,9 @@
 //!  Standby ----------> Acquiring ---------------------> Held
 //!     ^                   | none could be added           | precedence, stopping
 //!     |  wait over        v                               v
-//!     +------------- Resting          Standby <------ Releasing
+//!     +------------- Resting          Standby <------ Releasing <----> Stuck
+//!                                                        | could not be let go of
+//!                                                        +------> Held, or Stuck: tried again after a while
 //! ```
 //! 1. While any channel works, a group changes hands only by release first, acquire after; and an unheld group is claimed
 //!    only by its home, or by the other where the home has left: so two never claim at once.
@@ -47,6 +49,10 @@ pub struct Facts {
     pub guard: Guard,
     /// It counts the same groups as we do.
     pub same_groups: bool,
+    /// What an earlier life left is still being let go of.
+    pub leftovers: bool,
+    /// Somebody else speaks for this controller.
+    pub occupied: bool,
 }
 
 /// What the guards say of a claim from a silent peer (rule 2).
@@ -67,6 +73,10 @@ pub enum Step {
     Acquire(GroupIndex, Reason),
     /// Remove them.
     Release(GroupIndex, Reason),
+    /// The same of one that could not be let go of before, and is not held.
+    Retry(GroupIndex),
+    /// Both held it, we keep it, and the other one holds it no more.
+    Settled(GroupIndex),
     /// Both hold it; kept by this one. `Release` follows where that is not us.
     Dual(GroupIndex, Node),
     /// Something is not acquired, for this reason.
@@ -79,7 +89,13 @@ enum Holding {
     Acquiring,
     Held,
     Releasing,
-    Resting { until: Nanos },
+    /// It could neither be had nor let go of: nothing of it is served here, and nobody else may have it.
+    Stuck {
+        until: Nanos,
+    },
+    Resting {
+        until: Nanos,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -90,10 +106,16 @@ struct Group {
     dual: bool,
     /// The last attempt to acquire it failed, and that was said: the next ones are silent until one succeeds.
     failing: bool,
+    /// When that was.
+    failed_at: Option<Nanos>,
     /// Since when it is, or is not, held here.
     moved_at: Option<Nanos>,
-    /// It could not be let go of: not tried again before this time, nor while the peer goes on wishing.
+    /// It could not be let go of: not tried again before this time.
     kept_until: Option<Nanos>,
+    /// For so long it was kept then.
+    kept_for: Nanos,
+    /// It is stuck, and that was said.
+    stuck: bool,
     /// Since when neither holds it.
     unheld_since: Option<Nanos>,
     /// Since when the peer has held it, or tried to.
@@ -104,13 +126,23 @@ struct Group {
 
 /// How long a group rests after none of its addresses could be added.
 const REST: Nanos = Nanos::from_millis(1_000);
-/// How long a group that could not be let go of is kept before that is tried again.
+/// For so long, a group that could not be acquired is not asked for again.
+const SPOILT: Nanos = Nanos::from_millis(60_000);
+/// How long a group that could not be let go of is kept before that is tried again; twice as long each time.
 const KEEP: Nanos = Nanos::from_millis(10_000);
+const KEEP_MOST: Nanos = Nanos::from_millis(320_000);
 /// So often, and each time so soon, does a home let go of a group before the other wishes for it.
 const TRIES: u8 = 3;
 const TRY: Nanos = Nanos::from_millis(120_000);
 /// A group that its home does not take within this time, and two detection times, is the other's to wish for.
 const UNHELD: Nanos = Nanos::from_millis(5_000);
+
+impl Group {
+    /// Whether it could not be acquired when that was last tried, not long ago.
+    fn failed(&self, now: Nanos) -> bool {
+        self.failed_at.is_some_and(|at| now.since(at) < SPOILT)
+    }
+}
 
 /// All groups of the pair, as this controller holds them.
 #[derive(Clone, Debug)]
@@ -129,10 +161,10 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Groups by their homes; `owned` and `term` are those of a life before that is resumed, else 0.
+    /// Groups by their homes; `held` and `term` are those of a life before that is resumed, else 0.
     #[must_use]
-    pub fn new(node: Node, homes: &[Node], owned: u64, term: u64, listen_until: Nanos) -> Self {
-        let holding = |i: usize| if owned >> i & 1 == 1 { Holding::Held } else { Holding::Standby };
+    pub fn new(node: Node, homes: &[Node], held: u64, term: u64, listen_until: Nanos) -> Self {
+        let holding = |i: usize| if held >> i & 1 == 1 { Holding::Held } else { Holding::Standby };
         let groups = homes
             .iter()
             .enumerate()
@@ -141,8 +173,11 @@ impl Ownership {
                 holding: holding(i),
                 dual: false,
                 failing: false,
+                failed_at: None,
                 moved_at: None,
                 kept_until: None,
+                kept_for: Nanos(0),
+                stuck: false,
                 unheld_since: None,
                 peers_since: None,
                 let_go: 0,
@@ -168,6 +203,12 @@ impl Ownership {
         self
     }
 
+    /// A life before left these groups: they are being let go of.
+    pub fn letting_go_of(&mut self, left: u64) {
+        let left = self.groups.iter_mut().enumerate().filter(|(i, _)| left >> i & 1 == 1);
+        left.for_each(|(_, g)| g.holding = Holding::Releasing);
+    }
+
     /// The groups that are at home here.
     #[must_use]
     pub fn at_home(&self) -> u64 {
@@ -178,13 +219,17 @@ impl Ownership {
     #[must_use]
     pub fn left_lying(&self, now: Nanos) -> u64 {
         let lies = |g: &Group| g.unheld_since.is_some_and(|since| g.let_go >= TRIES || now.since(since) >= self.unheld);
-        self.which(|g| lies(g) && g.home != self.node && !g.failing && g.holding == Holding::Standby)
+        self.which(|g| lies(g) && g.home != self.node && !g.failed(now) && g.holding == Holding::Standby)
     }
 
-    /// The groups that we hold although we tried to let go of them.
+    /// The groups that we hold, or what the hooks left of them, although we tried to let go of them.
     #[must_use]
     pub fn kept(&self) -> u64 {
-        self.which(|g| g.holding == Holding::Held && g.kept_until.is_some())
+        self.which(|g| match g.holding {
+            Holding::Held => g.kept_until.is_some(),
+            Holding::Stuck { .. } => true,
+            _ => false,
+        })
     }
 
     /// The groups that a verdict may move now.
@@ -200,10 +245,11 @@ impl Ownership {
         self.term
     }
 
-    /// The groups that we hold or are about to: set before the first address is added, cleared after the last is gone.
+    /// The groups that we hold or are about to: set before the first hook runs or address is added, cleared after the last
+    /// address is gone and the last hook has ended well.
     #[must_use]
     pub fn owned(&self) -> u64 {
-        self.bits(|h| matches!(h, Holding::Acquiring | Holding::Held | Holding::Releasing))
+        self.bits(|h| !matches!(h, Holding::Standby | Holding::Resting { .. }))
     }
 
     /// The groups whose addresses are in place.
@@ -236,35 +282,54 @@ impl Ownership {
         self.listen_until = self.listen_until.max(until);
     }
 
-    /// Lets go of everything and claims nothing any more.
-    pub const fn stop(&mut self) {
+    /// Lets go of everything and claims nothing any more. What could not be let go of before is tried once more.
+    pub fn stop(&mut self) {
         self.stopping = true;
+        for g in &mut self.groups {
+            g.kept_until = None;
+            if let Holding::Stuck { until } = &mut g.holding {
+                *until = Nanos(0);
+            }
+        }
     }
 
     /// The addresses are in place. False where nobody asked for that.
     pub fn acquired(&mut self, group: GroupIndex) -> bool {
         let changed = self.change(group, Holding::Acquiring, Holding::Held);
         if changed {
-            self.groups[group.usize()].failing = false;
+            let g = &mut self.groups[group.usize()];
+            (g.failing, g.failed_at) = (false, None);
         }
         changed
     }
 
-    /// None of the addresses could be added; of a group that was resumed, which counts as held from the start, too.
+    /// It could not be had, or was [lost](Self::lost), and nothing of it is left here.
     pub fn acquire_failed(&mut self, now: Nanos, group: GroupIndex) -> bool {
         let resting = Holding::Resting { until: now.after(REST) };
-        self.change(group, Holding::Acquiring, resting) || self.change(group, Holding::Held, resting)
+        self.change(group, Holding::Acquiring, resting) || self.change(group, Holding::Releasing, resting)
+    }
+
+    /// None of its addresses could be added although it counts as held, as a group does that was resumed.
+    pub fn lost(&mut self, group: GroupIndex) {
+        self.change(group, Holding::Held, Holding::Releasing);
     }
 
     /// That it failed is to be said. Whether that is new.
-    pub fn begin_failing(&mut self, group: GroupIndex) -> bool {
-        self.groups.get_mut(group.usize()).is_some_and(|g| !std::mem::replace(&mut g.failing, true))
+    pub fn begin_failing(&mut self, now: Nanos, group: GroupIndex) -> bool {
+        let Some(g) = self.groups.get_mut(group.usize()) else { return false };
+        g.failed_at = Some(now);
+        !std::mem::replace(&mut g.failing, true)
     }
 
-    /// The groups that could not be acquired when that was last tried.
+    /// What it may have failed for is another thing now.
+    pub fn forget_failures(&mut self) {
+        self.groups.iter_mut().for_each(|g| (g.failing, g.failed_at) = (false, None));
+    }
+
+    /// The groups that could not be acquired when that was last tried, not long ago.
     #[must_use]
-    pub fn failing(&self) -> u64 {
-        self.which(|g| g.failing)
+    pub fn failing(&self, now: Nanos) -> u64 {
+        self.which(|g| g.failed(now))
     }
 
     /// Whether the last attempt to acquire it failed.
@@ -273,18 +338,39 @@ impl Ownership {
         self.groups.get(group.usize()).is_some_and(|g| g.failing)
     }
 
-    /// The addresses are gone.
+    /// Nothing of it is left here.
     pub fn released(&mut self, group: GroupIndex) -> bool {
-        self.change(group, Holding::Releasing, Holding::Standby)
+        let changed = self.change(group, Holding::Releasing, Holding::Standby);
+        if changed {
+            let g = &mut self.groups[group.usize()];
+            (g.kept_for, g.stuck) = (Nanos(0), false);
+        }
+        changed
     }
 
     /// The group could not be let go of: it is held on, addresses and all.
     pub fn release_failed(&mut self, now: Nanos, group: GroupIndex) -> bool {
         let changed = self.change(group, Holding::Releasing, Holding::Held);
         if changed {
-            self.groups[group.usize()].kept_until = Some(now.after(KEEP));
+            let until = self.keep(now, group);
+            let g = &mut self.groups[group.usize()];
+            (g.kept_until, g.stuck) = (Some(until), false);
         }
         changed
+    }
+
+    /// The group could not be let go of, and cannot be held on either. Whether that is new.
+    pub fn stuck(&mut self, now: Nanos, group: GroupIndex) -> bool {
+        let stuck = Holding::Stuck { until: self.keep(now, group) };
+        let changed = self.change(group, Holding::Acquiring, stuck) || self.change(group, Holding::Releasing, stuck);
+        changed && !std::mem::replace(&mut self.groups[group.usize()].stuck, true)
+    }
+
+    /// Until when it is left as it is; one that stops does not come back to it.
+    fn keep(&mut self, now: Nanos, group: GroupIndex) -> Nanos {
+        let Some(g) = self.groups.get_mut(group.usize()) else { return Nanos::NEVER };
+        g.kept_for = g.kept_for.times(2).clamp(KEEP, KEEP_MOST);
+        if self.stopping { Nanos::NEVER } else { now.after(g.kept_for) }
     }
 
     /// Something is not acquired, for this reason. Whether that is new.
@@ -306,21 +392,27 @@ impl Ownership {
     #[must_use]
     pub fn deadline(&self, now: Nanos) -> Nanos {
         let resting = self.groups.iter().filter_map(|g| match g.holding {
-            Holding::Resting { until } => Some(until),
+            Holding::Resting { until } | Holding::Stuck { until } => Some(until),
             _ => None,
         });
         let listening = (self.listen_until > now).then_some(self.listen_until);
         let lying = self.groups.iter().filter_map(|g| g.unheld_since).map(|since| since.after(self.unheld));
         let kept = self.groups.iter().filter_map(|g| g.kept_until);
-        let later = lying.chain(kept).filter(|at| *at > now);
+        let spoilt = self.groups.iter().filter_map(|g| g.failed_at).map(|at| at.after(SPOILT));
+        let later = lying.chain(kept).chain(spoilt).filter(|at| *at > now);
         resting.chain(listening).chain(later).min().unwrap_or(Nanos::NEVER)
     }
 
     /// What follows from the facts, given to `step` in order.
     pub fn decide(&mut self, now: Nanos, facts: &Facts, mut step: impl FnMut(Step)) {
-        for g in &mut self.groups {
-            if matches!(g.holding, Holding::Resting { until } if until <= now) {
-                g.holding = Holding::Standby;
+        for (i, g) in self.groups.iter_mut().enumerate() {
+            match g.holding {
+                Holding::Resting { until } if until <= now => g.holding = Holding::Standby,
+                Holding::Stuck { until } if until <= now => {
+                    g.holding = Holding::Releasing;
+                    step(Step::Retry(GroupIndex(i as u8)));
+                }
+                _ => {}
             }
         }
         self.note(now, facts);
@@ -329,16 +421,24 @@ impl Ownership {
             return;
         }
         let conflict = self.settle_conflicts(facts, &mut step);
-        if conflict || now < self.listen_until {
+        if conflict || facts.leftovers || now < self.listen_until {
             return;
         }
+        let occupied = facts.occupied && self.would_claim();
+        if occupied && self.withhold(Withheld::Occupied) {
+            step(Step::Withhold(Withheld::Occupied));
+        }
         if facts.peer_good {
-            self.withheld = None;
+            if !occupied {
+                self.withheld = None;
+            }
             if facts.same_groups && !facts.maintenance {
                 self.hand_over(now, facts, &mut step);
-                self.claim_unheld(now, facts, &mut step);
+                if !occupied {
+                    self.claim_unheld(now, facts, &mut step);
+                }
             }
-        } else if facts.peer_dead {
+        } else if facts.peer_dead && !occupied {
             self.claim_from_the_dead(facts, &mut step);
         }
     }
@@ -360,9 +460,12 @@ impl Ownership {
             if ours {
                 g.let_go = 0;
             }
-            let asked = facts.peer_good && facts.granted & bit != 0;
-            if g.holding != Holding::Held || (!asked && !self.stopping && g.kept_until.is_some_and(|at| at <= now)) {
+            if g.holding != Holding::Held || g.kept_until.is_some_and(|at| at <= now) {
                 g.kept_until = None;
+            }
+            let asked = facts.peer_good && (facts.granted | facts.peer_owned) & bit != 0;
+            if g.holding == Holding::Held && g.kept_until.is_none() && !asked {
+                g.kept_for = Nanos(0);
             }
         }
     }
@@ -374,7 +477,9 @@ impl Ownership {
         for (i, g) in self.groups.iter_mut().enumerate() {
             let group = GroupIndex(i as u8);
             if both & group.bit() == 0 {
-                g.dual = false;
+                if std::mem::replace(&mut g.dual, false) && g.holding == Holding::Held {
+                    step(Step::Settled(group));
+                }
                 continue;
             }
             let keeper = match term.cmp(&facts.peer_term) {

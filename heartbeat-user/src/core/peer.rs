@@ -197,7 +197,7 @@ impl Core {
         }
         self.peer = judged;
         if judged == PeerState::Good {
-            self.watch.peer_lives();
+            self.peer_lives(now);
             self.tell(now, Event::PeerGood);
             return;
         }

@@ -23,6 +23,19 @@ pub struct ChannelView {
     pub place: Option<Place>,
 }
 
+/// What outlives the agent, for its next life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CellState {
+    /// The groups that it may go on with, if it comes soon: those of which nothing is half-way done.
+    pub owned: u64,
+    /// The groups of which a hook may have left something: `on_acquire` began, `on_release` has not ended well.
+    pub hooked: u64,
+    /// What the peer said last of maintenance and of leaving.
+    pub peer_flags: u8,
+    /// The groups that it could not let go of when it left.
+    pub peer_kept: u64,
+}
+
 /// What the status, and the kernel, are shown of the judgement.
 impl Core {
     /// The message that is due on a channel: one more is sent (FIG. 5, step 516).
@@ -129,6 +142,19 @@ impl Core {
     #[must_use]
     pub fn held(&self) -> u64 {
         self.ownership.held()
+    }
+
+    /// What a next life is to know of this one.
+    #[must_use]
+    pub fn cell_state(&self) -> CellState {
+        let (owned, left) = (self.ownership.owned(), self.courses.left());
+        let (.., peer_kept) = self.peer_wish();
+        CellState {
+            owned: owned & !self.setup.hooks.any() | self.ownership.held(),
+            hooked: left,
+            peer_flags: self.said.flags & (flags::MAINTENANCE | flags::LEAVING),
+            peer_kept,
+        }
     }
 
     /// Groups that we wish to be handed.

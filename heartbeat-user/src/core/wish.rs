@@ -182,7 +182,7 @@ impl Core {
             (Reason::Ordered, self.wish.ordered),
             (Reason::HandedOver, self.wish.accepted),
             // Where it could not be taken, nobody is asked to let go of it, nor kept from taking it.
-            (Reason::FailedBack, self.home_coming(now) & movable & !self.ownership.failing()),
+            (Reason::FailedBack, self.home_coming(now) & movable & !self.ownership.failing(now)),
             // Two that wish for the same wait for each other: what the peer wishes for is not left lying.
             (Reason::Unheld, self.ownership.left_lying(now) & !self.peer_wish().0),
             (Reason::PeerFailed, if failed { movable } else { 0 }),

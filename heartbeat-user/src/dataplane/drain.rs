@@ -114,8 +114,14 @@ fn strangers(slot: &Slot) -> u64 {
 pub struct Mark {
     /// The peer's incarnation that we are paired with.
     pub peer_incarnation: u64,
-    /// The groups of which anything may be here.
+    /// The groups that the next life may go on with.
     pub owned: u64,
+    /// The groups of which a hook may have left something here.
+    pub hooked: u64,
+    /// What the peer said last of maintenance and of leaving, and of which groups it could not let go.
+    pub peer_flags: u64,
+    /// See `peer_flags`.
+    pub peer_kept: u64,
     /// The highest term that we know.
     pub term: u64,
     /// Now, on CLOCK_MONOTONIC.
@@ -128,6 +134,9 @@ impl Mark {
     pub fn leave(&self, agent: &Agent) {
         agent.peer_incarnation.set(self.peer_incarnation);
         agent.owned.set(self.owned);
+        agent.hooked.set(self.hooked);
+        agent.peer_flags.set(self.peer_flags);
+        agent.peer_kept.set(self.peer_kept);
         agent.term.set(self.term);
         agent.alive_ns.set(self.alive_ns);
     }

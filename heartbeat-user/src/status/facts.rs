@@ -30,6 +30,8 @@ pub struct View {
     pub owned: u64,
     /// Those whose addresses are in place.
     pub held: u64,
+    /// Those with hooks of which something runs, or is about to.
+    pub busy: u64,
     /// Our term.
     pub term: u64,
     /// Why nothing is acquired, where something would be.

@@ -407,6 +407,12 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
         Some(Withheld::PeerStalled) => {
             parts.push("no takeover yet: the peer's host answers, its agent stands still".into());
         }
+        Some(Withheld::Unanswered) => {
+            parts.push("no takeover: whether a network of our own answers could not be found out in time".into());
+        }
+        Some(Withheld::Occupied) => parts.push(
+            "nothing is taken: another program, perhaps another agent, has the UDP port of one of our channels".into(),
+        ),
         Some(Withheld::NotFenced) => parts.push("no takeover: the fence hook failed".into()),
         None => {}
     }

@@ -21,6 +21,7 @@ impl Tell for Event {
             | Self::DualOwnership { .. }
             | Self::TakeoverWithheld { .. }
             | Self::GroupKept { .. }
+            | Self::GroupStuck { .. }
             | Self::Judged { verdict: Verdict::FailLocal | Verdict::FailRemote, .. } => Critical,
             Self::ChannelBad { .. }
             | Self::FaultPlaced { .. }
@@ -31,6 +32,7 @@ impl Tell for Event {
             | Self::AnalysisGivenUp { .. }
             | Self::HandOverGivenUp { .. }
             | Self::Fencing
+            | Self::FencingCalledOff
             | Self::Stalled { .. }
             | Self::Judged { verdict: Verdict::ConfigurationError | Verdict::Nothing(Why::BothFaulted), .. } => Warning,
             Self::Ready { .. }
@@ -81,6 +83,9 @@ impl Tell for Event {
             Self::GroupReleasing { reason, .. } => format!("{subject} is being released: {}", because(*reason)),
             Self::GroupReleased { .. } => format!("{subject} is released"),
             Self::GroupKept { .. } => format!("{subject} could not be let go of and stays here"),
+            Self::GroupStuck { .. } => {
+                format!("{subject} could neither be had nor let go of: nobody has it until its on_release succeeds")
+            }
             Self::HandOverOrdered { here: true, .. } => format!("{subject} is to be held here, by order"),
             Self::HandOverOrdered { .. } => format!("{subject} is to be held by the peer, by order"),
             Self::HandOverGivenUp { .. } => format!("{subject} was not handed over in time; the order is given up"),
@@ -89,6 +94,7 @@ impl Tell for Event {
             Self::PeerMaintenance { on: true } => "the peer is in maintenance: nothing moves".into(),
             Self::PeerMaintenance { .. } => "the peer is in maintenance no longer".into(),
             Self::Fencing => "the silent peer is being fenced".into(),
+            Self::FencingCalledOff => "the fencing of the peer is called off".into(),
             Self::DualOwnership { kept_by, at_most_ns, .. } => {
                 format!(
                     "{subject} was held by both controllers for at most {at_most_ns}; controller {kept_by} keeps it"
@@ -158,6 +164,8 @@ const fn because(reason: Reason) -> &'static str {
         Reason::Unheld => "its home does not take it",
         Reason::Stopping => "the agent is being stopped",
         Reason::Failed => "none of its addresses could be added",
+        Reason::Kept => "it could not be let go of",
+        Reason::Leftover => "an earlier life of the agent held it",
     }
 }
 
@@ -171,6 +179,10 @@ const fn withheld(reason: Withheld) -> &'static str {
         Withheld::Kept => "the peer could not let go of it when it left",
         Withheld::PeerStalled => "the peer's host answers, its agent stands still",
         Withheld::NotFenced => "the fence hook failed",
+        Withheld::Unanswered => "whether any of our own networks answers could not be found out in time",
+        Withheld::Occupied => {
+            "another program has the UDP port of one of our channels: somebody else speaks for this controller"
+        }
     }
 }
 

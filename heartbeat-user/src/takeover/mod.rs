@@ -87,6 +87,11 @@ pub enum Order {
         /// The group.
         group: GroupIndex,
     },
+    /// Announce the addresses of a held group again, as after an acquisition.
+    Announce {
+        /// The group.
+        group: GroupIndex,
+    },
     /// Take the group's addresses away.
     Release {
         /// The group.

@@ -60,7 +60,7 @@ impl World {
         self.watch.dual = both;
         self.note_willing();
         let settles = self.working_for().min(self.now.since(self.watch.willing_since));
-        let takes = self.sides[A].acquire_takes.max(self.sides[B].acquire_takes);
+        let takes = self.takes();
         let moved = slack.after(takes.times(6));
         assert!(both == 0 || settles <= moved.after(self.detection()), "both hold a group for too long");
         self.check_unheld(settles);
@@ -124,6 +124,7 @@ impl World {
 
     fn note_willing(&mut self) {
         let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.release_fails && !s.maintains() && !s.leaving());
+        let willing = willing && self.sides.iter().all(|s| !s.errno.contains(&Some(98)));
         let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.kept() != 0));
         if !willing || kept || self.sides[A].digest != self.sides[B].digest {
             self.watch.willing_since = Nanos::NEVER;
@@ -137,9 +138,15 @@ impl World {
         PATIENCE.after(UNHELD).after(self.patience())
     }
 
+    /// How long one step of an acquisition or release takes, with its hooks.
+    fn takes(&self) -> Nanos {
+        let takes = |s: &Side| if s.hooks.any() == 0 { Nanos(0) } else { s.hook_takes.times(2) }.after(s.acquire_takes);
+        self.sides.iter().map(takes).max().expect("two sides")
+    }
+
     /// Within this after the last fault, everything is as it should be.
     pub fn patience(&self) -> Nanos {
-        let takes = self.sides[A].acquire_takes.max(self.sides[B].acquire_takes);
+        let takes = self.takes();
         let rest = Nanos::from_millis(1_000);
         self.detection().times(5).after(takes.times(8)).after(rest)
     }

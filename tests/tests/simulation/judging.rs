@@ -180,6 +180,23 @@ fn many_channels_that_fail_at_once_cause_one_analysis() {
     assert!(world.told(A, judged).1 <= 2, "carriers and silence may be noticed an analysis apart, no more");
 }
 
+/// Review H1: all messages of one turn have one time, and each echoes its own channel; a deaf channel's must not undo what the
+/// others' said.
+#[test]
+fn a_handed_over_group_is_taken_although_the_last_channel_works_one_way_only() {
+    let mut world = World::with([Profile::Lan.timing(); 2], 2);
+    for side in [A, B] {
+        world.sides[side].judging = Judging { networks: 0b11, weights: vec![100; 2], ..judging() };
+        world.start(side);
+    }
+    world.run(SECOND.times(5));
+    assert_eq!(world.held(), [1, 2]);
+    world.cut(A, 1, true);
+    world.sides[B].answers = 0b01;
+    world.run(SECOND.times(60));
+    assert_eq!(world.held(), [3, 0]);
+}
+
 #[test]
 fn a_peer_that_falls_silent_in_an_analysis_ends_it_and_is_judged_by_its_silence() {
     let mut world = world();

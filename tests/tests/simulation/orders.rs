@@ -163,7 +163,7 @@ fn judged() -> World {
             rise: SECOND.times(5),
             ..Judging::default()
         };
-        world.sides[side].guards = Guards { by_probe: true, fence: true, stalled_grace: Nanos(0) };
+        world.sides[side].guards = Guards { by_probe: true, fence: true, ..Guards::default() };
         world.start(side);
     }
     world.run(SECOND.times(5));
@@ -202,6 +202,113 @@ fn nothing_is_taken_from_a_silent_peer_before_it_is_fenced() {
     world.stop(A);
     world.run(SECOND);
     assert_eq!(world.held(), [0, 3]);
+}
+
+#[test]
+fn a_fencing_that_runs_is_called_off_when_the_peer_is_heard_and_its_late_end_counts_for_nothing() {
+    let mut world = judged();
+    world.sides[B].fence_takes = SECOND.times(2);
+    world.sides[A].fence_fails = true;
+    world.cut_all(true);
+    world.run(SECOND);
+    assert_eq!((world.sides[B].fences.len(), world.held()[B]), (1, 2));
+    let (_, first) = world.sides[B].fences[0];
+    world.cut_all(false);
+    world.run(SECOND.times(5));
+    assert_eq!((world.sides[B].fenced, world.held()[B]), (0, 2), "nobody is shot");
+    assert_eq!(world.told(B, |e| *e == Event::FencingCalledOff).1, 1);
+    world.cut_all(true);
+    world.run(SECOND);
+    let now = world.sides[B].clock(world.now);
+    world.sides[B].core.as_mut().expect("it runs").handle_fenced(now, first, true);
+    world.run(Nanos::from_millis(500));
+    assert_eq!(world.held()[B], 2, "that was of another time");
+    world.run(SECOND);
+    assert_eq!((world.held()[B], world.sides[B].fenced), (3, 1));
+}
+
+#[test]
+fn a_fencing_that_never_ends_is_said_and_tried_again() {
+    let mut world = judged();
+    world.sides[B].guards.fence_within = SECOND.times(3);
+    world.sides[B].kill();
+    world.start(B);
+    world.run(SECOND.times(5));
+    world.sides[B].fence_takes = SECOND.times(3_600);
+    world.sides[A].power_off(world.now);
+    world.run(SECOND.times(5));
+    assert_eq!((world.held()[B], world.core(B).withheld()), (2, Some(Withheld::NotFenced)));
+    world.sides[B].fence_takes = SECOND;
+    world.run(SECOND.times(15));
+    assert_eq!(world.held()[B], 3);
+}
+
+#[test]
+fn where_the_control_side_stands_still_that_is_said_and_then_the_carrier_decides() {
+    for carrier in [true, false] {
+        let mut world = World::new(Profile::Lan.timing());
+        for side in [A, B] {
+            world.sides[side].judging = Judging {
+                networks: 0b011,
+                weights: vec![100; 3],
+                needs: vec![0; 2],
+                bound: Nanos::from_millis(600),
+                ..Judging::default()
+            };
+            world.sides[side].guards.by_probe = true;
+            world.start(side);
+        }
+        world.run(SECOND.times(5));
+        world.sides[B].control_hangs = true;
+        world.sides[A].power_off(world.now);
+        world.run(SECOND.times(2));
+        assert_eq!((world.held()[B], world.core(B).withheld()), (2, None));
+        world.run(SECOND.times(1));
+        assert_eq!((world.held()[B], world.core(B).withheld()), (2, Some(Withheld::Unanswered)));
+        world.carriers(B, carrier);
+        world.run(SECOND.times(3));
+        assert_eq!(world.held()[B], if carrier { 3 } else { 2 });
+    }
+}
+
+#[test]
+fn while_another_program_has_the_port_of_a_channel_nothing_is_claimed() {
+    let mut world = World::new(Profile::Lan.timing());
+    world.sides[A].errno[1] = Some(98);
+    world.start(A);
+    world.run(SECOND.times(10));
+    assert_eq!((world.held(), world.core(A).withheld()), ([0, 0], Some(Withheld::Occupied)));
+    assert_eq!(world.told(A, |e| matches!(e, Event::TakeoverWithheld { .. })).1, 1);
+    world.start(B);
+    world.run(SECOND.times(5));
+    assert_eq!(world.held(), [0, 2], "nor where the peer is there");
+    world.sides[A].errno[1] = None;
+    world.run(SECOND.times(5));
+    assert_eq!(world.held(), [1, 2]);
+    world.assert_settled();
+}
+
+#[test]
+fn what_could_not_be_acquired_is_tried_again_when_something_changed_here_or_after_a_minute() {
+    for change in [true, false] {
+        let mut world = World::new(Profile::Lan.timing());
+        for side in [A, B] {
+            world.sides[side].acquire_fails = true;
+            world.start(side);
+        }
+        world.run(SECOND.times(20));
+        assert_eq!(world.held(), [0, 0]);
+        // Only b is mended; group 0 is at home on a.
+        world.sides[B].acquire_fails = false;
+        if change {
+            world.carriers(B, false);
+            world.run(Nanos::from_millis(120));
+            world.carriers(B, true);
+        }
+
+        world.run(SECOND.times(if change { 10 } else { 75 }));
+        assert_eq!((world.held(), world.watch.duals), ([0, 3], 0), "{change}");
+    }
 }
 
 #[test]

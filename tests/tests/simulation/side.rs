@@ -7,8 +7,8 @@ use crate::{
 use heartbeat::{
     agent::turn,
     core::{
-        Action, ChannelIndex, Core, Event, GroupIndex, Guards, Judging, Link, Nanos, Node, Reason, Resumed, Setup,
-        SocketResult, Timing,
+        Action, ChannelIndex, Core, Event, GroupIndex, Guards, Hook, HookedGroups, Judging, Link, Nanos, Node, Reason,
+        Resumed, Setup, SocketResult, Timing,
     },
     dataplane::drain::{Drain, Mark},
 };
@@ -73,10 +73,29 @@ pub struct Side {
     /// Looks and fencings under way, likewise.
     pub looks: Vec<(Nanos, u32)>,
     pub look_takes: Nanos,
-    pub fences: Vec<Nanos>,
+    /// The control side stands still: nothing that it is asked for is done.
+    pub control_hangs: bool,
+    pub fences: Vec<(Nanos, u32)>,
+    pub fence_takes: Nanos,
+    /// How often the fence hook did its work.
+    pub fenced: u32,
     pub fence_fails: bool,
-    /// Letting go of a group fails, and its addresses stay.
+    /// The addresses of a group cannot be removed.
     pub release_fails: bool,
+    /// Groups with hooks, by group of the world.
+    pub hooks: HookedGroups,
+    pub hook_takes: Nanos,
+    /// By hook, in the order of `Hook::ALL`.
+    pub hook_fails: [bool; 4],
+    /// Hooks that run: when each ends, on the controller's own clock.
+    pub hooks_run: Vec<(Nanos, GroupIndex, Hook)>,
+    /// Every hook that began, in order; groups are the world's.
+    pub hooks_began: Vec<(usize, Hook, Reason)>,
+    /// Groups of which the hooks have something here that only one may have, in the world's bits: from the beginning of
+    /// `on_acquire` to the end of an `on_release` that succeeds.
+    pub external: u64,
+    /// Announcements of what is held already; groups are the world's.
+    pub announced: Vec<usize>,
     /// It dies in its next turn, after so many things done.
     pub dies_after: Option<usize>,
     /// Since when it has been running and in time, on the world's clock.
@@ -122,9 +141,19 @@ impl Side {
             maintenance: false,
             looks: Vec::new(),
             look_takes: Nanos::from_micros(500),
+            control_hangs: false,
             fences: Vec::new(),
+            fence_takes: Nanos::from_micros(200),
+            fenced: 0,
             fence_fails: false,
             release_fails: false,
+            hooks: HookedGroups::default(),
+            hook_takes: Nanos::from_millis(1),
+            hook_fails: [false; 4],
+            hooks_run: Vec::new(),
+            hooks_began: Vec::new(),
+            external: 0,
+            announced: Vec::new(),
             dies_after: None,
             sane_since: Nanos::NEVER,
             steady_since: Nanos::NEVER,
@@ -168,14 +197,21 @@ impl Side {
         let file = &self.running;
         let cell = self.host.tables.agent();
         let in_time = now.since(Nanos(cell.alive_ns.get())) < self.timing.detection();
-        let resumed = (cell.incarnation.get() != 0).then(|| Resumed {
-            peer_incarnation: cell.peer_incarnation.get(),
-            owned: if in_time { cell.owned.get() & ((1 << file.groups.len()) - 1) } else { 0 },
-            term: cell.term.get(),
+        let hooks =
+            HookedGroups { has: self.hooks.has.map(|of| file.groups_of(of)), force: file.groups_of(self.hooks.force) };
+        let resumed = (cell.incarnation.get() != 0).then(|| {
+            let owned = if in_time { cell.owned.get() & ((1 << file.groups.len()) - 1) } else { 0 };
+            Resumed {
+                peer_incarnation: cell.peer_incarnation.get(),
+                owned,
+                release: (cell.owned.get() | cell.hooked.get()) & hooks.any() & !owned,
+                term: cell.term.get(),
+            }
         });
         let owned = resumed.map_or(0, |r| r.owned);
         self.addresses &= file.to_world(owned);
         self.orders.clear();
+        self.hooks_run.clear();
         self.probes.clear();
         self.looks.clear();
         self.fences.clear();
@@ -212,6 +248,7 @@ impl Side {
                 },
                 failback: file.groups.iter().map(|group| self.failback[*group]).collect(),
                 guards: self.guards,
+                hooks,
                 patience: PATIENCE,
                 maintenance: self.maintenance,
                 incarnation,
@@ -295,6 +332,7 @@ impl Side {
             turn::drain(&mut core, &self.host.tables, drain, ChannelIndex(i as u8), now, |_, _| {});
         }
         self.take_orders(now, &mut core);
+        self.end_hooks(now, &mut core);
         while let Some(i) = self.probes.iter().position(|(due, _)| *due <= now) {
             let (_, analysis) = self.probes.remove(i);
             core.handle_probed(now, analysis, self.running.cables_of(self.answers & self.carriers()));
@@ -303,9 +341,10 @@ impl Side {
             let (_, number) = self.looks.remove(i);
             core.handle_looked(now, number, self.judging.networks & self.answers & self.carriers() != 0);
         }
-        if self.fences.first().is_some_and(|due| *due <= now) {
-            self.fences.clear();
-            core.handle_fenced(now, !self.fence_fails);
+        while let Some(i) = self.fences.iter().position(|(due, _)| *due <= now) {
+            let (_, number) = self.fences.remove(i);
+            self.fenced += u32::from(!self.fence_fails);
+            core.handle_fenced(now, number, !self.fence_fails);
         }
         if now.since(self.looked_at) >= LOOK_EVERY || core.silence_is_due(now) {
             self.looked_at = now;
@@ -314,7 +353,7 @@ impl Side {
             }
         }
         core.handle_time(now);
-        turn::leave_mark(&core, &self.host.tables, core.owned(), now);
+        turn::leave_mark(&core, &self.host.tables, now);
         let Some(exit) = self.perform(now, &mut core, &mut send) else {
             self.kill();
             return true;
@@ -349,6 +388,17 @@ impl Side {
                     core.handle_released(due, group);
                 }
             }
+        }
+    }
+
+    fn end_hooks(&mut self, now: Nanos, core: &mut Core) {
+        while let Some(i) = self.hooks_run.iter().position(|(due, ..)| *due <= now) {
+            let (_, group, hook) = self.hooks_run.remove(i);
+            let succeeded = !self.hook_fails[hook as usize];
+            if hook == Hook::OnRelease && succeeded {
+                self.external &= !self.running.bit(group);
+            }
+            core.handle_hook_ended(now, group, hook, succeeded);
         }
     }
 
@@ -389,14 +439,30 @@ impl Side {
                 }
                 Action::Attach(_) => {}
                 Action::Echo(channel) => send(Sent::Echo(channel, core.echo_request(now, channel))),
+                Action::Look(_) if self.control_hangs => {}
                 Action::Look(number) => self.looks.push((now.after(self.look_takes), number)),
-                Action::Fence => self.fences.push(now.after(self.acquire_takes)),
+                Action::Fence(number) => {
+                    assert!(self.fences.is_empty(), "two fencings at once");
+                    self.fences.push((now.after(self.fence_takes), number));
+                }
+                Action::FenceAbort(number) => self.fences.retain(|(_, running)| *running != number),
                 Action::Probe(analysis) => self.probes.push((now.after(self.judging.bound), analysis)),
                 Action::Acquire(group, reason) => {
                     self.order(now, group, Some(reason));
                 }
                 Action::Release(group, _) => {
                     self.order(now, group, None);
+                }
+                Action::Announce(group) => self.announced.push(self.running.groups[group.usize()]),
+                Action::RunHook(group, hook, reason) => {
+                    assert!(!self.hooks_run.iter().any(|(_, g, _)| *g == group), "two hooks of a group at once");
+                    let bit = self.running.bit(group);
+                    assert!(self.hooks.has[hook as usize] & bit != 0, "a hook that is not there");
+                    if hook == Hook::OnAcquire {
+                        self.external |= bit;
+                    }
+                    self.hooks_began.push((self.running.groups[group.usize()], hook, reason));
+                    self.hooks_run.push((now.after(self.hook_takes), group, hook));
                 }
                 Action::Tell(at, event) => self.events.push((at.after(self.host.booted), event)),
                 Action::Exit => exit = true,

@@ -142,7 +142,7 @@ fn random_judging(world: &mut World, random: &mut Random) {
         hold,
     };
     let by_probe = judging.networks != 0 && random.below(2) == 0;
-    let guards = Guards { by_probe, fence: random.below(4) == 0, stalled_grace: grace };
+    let guards = Guards { by_probe, fence: random.below(4) == 0, stalled_grace: grace, ..Guards::default() };
     let failback = (random.below(3) == 0).then_some(after);
     for side in &mut world.sides {
         (side.judging, side.guards, side.failback) = (judging.clone(), guards, vec![failback; 2]);

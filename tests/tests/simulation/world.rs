@@ -245,8 +245,9 @@ impl World {
         let order = side.orders.iter().map(|o| o.due.after(booted)).min().unwrap_or(Nanos::NEVER);
         let probe = side.probes.iter().map(|(due, _)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
         let look = side.looks.iter().map(|(due, _)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
-        let fence = side.fences.iter().map(|due| due.after(booted)).min().unwrap_or(Nanos::NEVER);
-        side.wake.min(order).min(probe).min(look).min(fence).max(side.stalled_until)
+        let fence = side.fences.iter().map(|(due, _)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
+        let hook = side.hooks_run.iter().map(|(due, ..)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
+        side.wake.min(hook).min(order).min(probe).min(look).min(fence).max(side.stalled_until)
     }
 
     fn land(&mut self) {

@@ -2,7 +2,7 @@
 
 use super::{edited, parsed};
 use crate::config::{Config, EXAMPLE, HostProblem, check_commands, check_host};
-use crate::core::{Nanos, Node};
+use crate::core::{Hook, HookedGroups, Nanos, Node};
 use std::{fs, os::unix::fs::PermissionsExt};
 
 const MS: fn(u64) -> Nanos = Nanos::from_millis;
@@ -16,7 +16,7 @@ fn what_is_absent_has_its_default_and_what_is_there_is_read() {
     let full = parsed(
         "[[group]]\n",
         "[fence]\ncommand = [\"/bin/true\", \"x\"]\nretries = 0\n[[check]]\nname = \"pool\"\ncommand = [\"/bin/true\"]\nfall = 5\n\
-         weight = 7\n[[group]]\non_acquire = [\"/bin/a\"]\non_release = [\"/bin/b\", \"c\"]\nhook_timeout = \"2s\"\n\
+         weight = 7\n[[group]]\non_acquire = [\"/bin/a\"]\non_acquired = [\"/bin/d\"]\non_release = [\"/bin/b\", \"c\"]\nhook_timeout = \"2s\"\n\
          on_release_failure = \"force\"\nfailback = \"1m\"\n",
     );
     let fence = full.fence.as_ref().expect("a fence");
@@ -25,8 +25,13 @@ fn what_is_absent_has_its_default_and_what_is_there_is_read() {
     assert_eq!((check.interval, check.timeout, check.rise, check.fall, check.weight), (MS(5_000), MS(3_000), 2, 5, 7));
     let hooks = &full.groups[0].hooks;
     assert_eq!(hooks.on_release.as_deref(), Some(&["/bin/b".to_owned(), "c".to_owned()][..]));
+    assert_eq!(
+        (hooks.words(Hook::OnAcquired), hooks.words(Hook::OnReleasing)),
+        (Some(&["/bin/d".to_owned()][..]), None)
+    );
+    assert_eq!(full.hooked(), HookedGroups { has: [1, 1, 0, 1], force: 1 });
     assert!(hooks.force && hooks.timeout == MS(2_000) && full.groups[0].failback == Some(MS(60_000)));
-    assert_eq!(full.patience(), MS(14_000));
+    assert_eq!(full.patience(), MS(16_000));
     assert_ne!(full.groups_digest(), plain.groups_digest());
 }
 
@@ -40,6 +45,7 @@ fn wrong_ones_are_refused_with_what_would_be_right() {
             "on_acquire[1] = \"import\": not usable; right would be a list",
         ),
         ("[[group]]\n", "[[group]]\non_release = \"/bin/x\"\n", "on_release = \"/bin/x\""),
+        ("[[group]]\n", "[[group]]\non_releasing = [\"stop\"]\n", "on_releasing[1] = \"stop\": not usable"),
         ("[[group]]\n", "[[group]]\non_release_failure = \"kep\"\n", "did you mean \"keep\""),
         ("[[group]]\n", "[[group]]\nfailback = \"1ms\"\n", "failback = \"1ms\""),
         ("[[group]]\n", "[[group]]\nfailback = 3\n", "failback = 3"),

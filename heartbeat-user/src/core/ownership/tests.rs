@@ -20,6 +20,8 @@ const GOOD: Facts = Facts {
     kept: 0,
     same_groups: true,
     guard: Guard::Clear,
+    leftovers: false,
+    occupied: false,
 };
 const DEAD: Facts = Facts { peer_good: false, peer_dead: true, ..GOOD };
 const SILENT: Facts = Facts { peer_good: false, ..GOOD };
@@ -105,25 +107,79 @@ fn what_a_leaving_peer_could_not_let_go_of_is_not_claimed() {
     assert_eq!(steps(&mut o, facts), []);
 }
 
+fn at(o: &mut Ownership, after: Nanos, facts: &Facts) -> Vec<Step> {
+    let mut steps = Vec::new();
+    o.decide(NOW.after(after), facts, |s| steps.push(s));
+    steps
+}
+
 #[test]
-fn a_group_that_could_not_be_let_go_of_is_kept_until_the_wish_is_withdrawn_and_a_while_has_passed() {
+fn a_group_that_could_not_be_let_go_of_is_tried_again_while_the_peer_wishes_and_less_and_less_often() {
     let mut o = a(1, 1);
-    let granted = Facts { granted: 1, peer_wants: 1, ..GOOD };
+    let granted = Facts { granted: 1, peer_wants: 1, peer_owned: 2, ..GOOD };
     assert_eq!(steps(&mut o, granted), [Step::Release(G0, Reason::WeFailed)]);
     assert!(o.release_failed(NOW, G0) && o.held() == 1 && o.kept() == 1);
-    let at = |o: &mut Ownership, after: Nanos, facts: &Facts| {
-        let mut steps = Vec::new();
-        o.decide(NOW.after(after), facts, |s| steps.push(s));
-        steps
-    };
-    assert_eq!(at(&mut o, KEEP, &granted), [], "it still wishes");
-    assert_eq!(at(&mut o, Nanos(1), &GOOD), []);
-    assert_eq!(at(&mut o, Nanos(2), &granted), [], "too early");
-    assert_eq!(at(&mut o, KEEP, &GOOD), []);
-    assert_eq!(at(&mut o, KEEP, &granted), [Step::Release(G0, Reason::WeFailed)]);
+    assert_eq!(at(&mut o, Nanos(KEEP.0 - 1), &granted), [], "too early");
+    assert_eq!(o.deadline(NOW), NOW.after(KEEP));
+    assert_eq!(at(&mut o, KEEP, &granted), [Step::Release(G0, Reason::WeFailed)], "it still wishes");
+    assert!(o.release_failed(NOW.after(KEEP), G0));
+    assert_eq!(at(&mut o, KEEP.times(2), &granted), []);
+    assert_eq!(at(&mut o, KEEP.times(3), &granted), [Step::Release(G0, Reason::WeFailed)], "twice as long after");
+    assert!(o.release_failed(NOW.after(KEEP.times(3)), G0));
+    assert_eq!(at(&mut o, KEEP.times(7), &GOOD), [], "nobody wishes any more");
+    assert_eq!(at(&mut o, KEEP.times(7), &granted), [Step::Release(G0, Reason::WeFailed)]);
+    assert!(o.release_failed(NOW.after(KEEP.times(7)), G0));
+    assert_eq!(at(&mut o, KEEP.times(8), &granted), [Step::Release(G0, Reason::WeFailed)], "and the next one is new");
+}
+
+#[test]
+fn what_could_not_be_let_go_of_is_tried_once_more_at_the_end() {
+    let mut o = a(1, 1);
+    steps(&mut o, Facts { granted: 1, peer_wants: 1, ..GOOD });
     assert!(o.release_failed(NOW, G0));
     o.stop();
-    assert_eq!(at(&mut o, Nanos(3), &GOOD), [], "nor is it tried again at the end");
+    assert_eq!(at(&mut o, Nanos(1), &GOOD), [Step::Release(G0, Reason::Stopping)]);
+    assert!(o.release_failed(NOW, G0));
+    assert_eq!(at(&mut o, KEEP.times(100), &GOOD), []);
+    assert_eq!((o.kept(), o.owned()), (1, 1));
+}
+
+#[test]
+fn what_can_neither_be_had_nor_let_go_of_is_owned_not_held_and_tried_again() {
+    let mut o = a(0, 0);
+    let other = Facts { peer_owned: 2, ..GOOD };
+    steps(&mut o, other);
+    assert!(o.stuck(NOW, G0), "it is new");
+    assert_eq!((o.owned(), o.held(), o.kept()), (1, 0, 1));
+    assert_eq!((steps(&mut o, other), o.deadline(NOW)), (vec![], NOW.after(KEEP)));
+    assert_eq!(at(&mut o, KEEP, &GOOD), [Step::Retry(G0)]);
+    assert_eq!((o.owned(), o.kept()), (1, 0), "it is on its way");
+    assert!(!o.stuck(NOW.after(KEEP), G0), "it is not new");
+    assert_eq!(at(&mut o, KEEP.times(2), &GOOD), []);
+    o.stop();
+    assert_eq!(at(&mut o, KEEP.times(2), &GOOD), [Step::Retry(G0)], "once more at the end");
+    o.stuck(NOW.after(KEEP), G0);
+    assert_eq!((at(&mut o, KEEP.times(99), &GOOD), o.kept()), (vec![], 1));
+}
+
+#[test]
+fn what_an_earlier_life_left_is_let_go_of_before_anything_is_claimed() {
+    let mut o = a(0, 0);
+    o.letting_go_of(2);
+    assert_eq!((o.owned(), o.held()), (2, 0));
+    assert_eq!(steps(&mut o, Facts { leftovers: true, ..GOOD }), []);
+    assert_eq!(steps(&mut o, Facts { leftovers: true, ..DEAD }), []);
+    assert!(o.released(G1));
+    assert_eq!(steps(&mut o, GOOD), [Step::Acquire(G0, Reason::Home)]);
+}
+
+#[test]
+fn who_keeps_what_both_held_is_told_when_the_other_one_holds_it_no_more() {
+    let mut o = a(1, 6);
+    let both = Facts { peer_owned: 1, peer_term: 5, ..GOOD };
+    assert_eq!(steps(&mut o, both), [Step::Dual(G0, Node::A)]);
+    assert_eq!(steps(&mut o, GOOD), [Step::Settled(G0)]);
+    assert_eq!(steps(&mut o, GOOD), []);
 }
 
 #[test]
@@ -193,7 +249,7 @@ fn on_equal_terms_home_keeps_it_on_both_sides() {
 fn nothing_new_is_claimed_while_both_hold_something() {
     let mut o = Ownership::new(Node::A, &[Node::A, Node::A], 2, 5, Nanos(0));
     assert_eq!(steps(&mut o, Facts { peer_owned: 2, peer_term: 5, ..GOOD }), [Step::Dual(G1, Node::A)]);
-    assert_eq!(steps(&mut o, GOOD), [Step::Acquire(G0, Reason::Home)]);
+    assert_eq!(steps(&mut o, GOOD), [Step::Settled(G1), Step::Acquire(G0, Reason::Home)]);
 }
 
 #[test]

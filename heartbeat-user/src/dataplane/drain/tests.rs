@@ -176,7 +176,8 @@ fn an_answer_of_the_peers_host_is_told_if_an_agent_ever_ran_there() {
 #[test]
 fn a_mark_is_what_a_next_life_finds() {
     let agent = Agent::default();
-    Mark { peer_incarnation: PEER, owned: 5, term: 9, alive_ns: 1_000 }.leave(&agent);
+    Mark { peer_incarnation: PEER, owned: 5, hooked: 6, peer_flags: 2, peer_kept: 8, term: 9, alive_ns: 1_000 }
+        .leave(&agent);
     let found = [&agent.peer_incarnation, &agent.owned, &agent.term, &agent.alive_ns].map(|word| word.get());
     assert_eq!(found, [PEER, 5, 9, 1_000]);
 }

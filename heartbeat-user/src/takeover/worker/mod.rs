@@ -122,6 +122,7 @@ impl Worker {
                     self.next_check = now().after(CHECK);
                     self.restore(&mut done);
                 }
+                Ok(Order::Announce { group }) => log::debug!("group {group}: to be announced again"),
                 Ok(Order::Release { group, .. }) => self.release(group, &mut done),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => self.tick(&mut done, || !orders.is_empty()),

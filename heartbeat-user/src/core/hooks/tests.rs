@@ -1,0 +1,122 @@
+use super::*;
+
+const STAGES: [Stage; 18] = [
+    Stage::Free,
+    Stage::Preparing,
+    Stage::Adding,
+    Stage::Undoing { isolated: false },
+    Stage::Undoing { isolated: true },
+    Stage::Starting,
+    Stage::StartingTwice,
+    Stage::StartingInVain,
+    Stage::Held,
+    Stage::Stopping,
+    Stage::Removing,
+    Stage::Finishing,
+    Stage::Restoring,
+    Stage::Stuck,
+    Stage::Leftover,
+    Stage::LeftoverStopping,
+    Stage::Clearing,
+    Stage::Retrying,
+];
+
+const INPUTS: [Input; 12] = [
+    Input::Acquire,
+    Input::Release,
+    Input::ReleaseLeftover,
+    Input::Retry,
+    Input::Settled,
+    Input::HookSucceeded,
+    Input::HookFailed,
+    Input::InPlace,
+    Input::NotInPlace,
+    Input::Isolated,
+    Input::Gone,
+    Input::NotGone,
+];
+
+/// All of them, and what each pair comes to; those that change nothing are left out.
+#[test]
+fn every_stage_answers_every_input_as_the_table_says() {
+    let mut table = String::new();
+    for stage in STAGES {
+        for input in INPUTS {
+            let (next, outputs) = stage.next(input);
+            if next != stage || !outputs.is_empty() {
+                table += &format!(
+                    "{:<28} {:<16} -> {:<28} {outputs:?}\n",
+                    format!("{stage:?}"),
+                    format!("{input:?}"),
+                    format!("{next:?}")
+                );
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_hook_that_runs_always_ends_in_another_stage_or_another_hook() {
+    for stage in STAGES.into_iter().filter(|stage| stage.runs().is_some()) {
+        for input in [Input::HookSucceeded, Input::HookFailed] {
+            assert_ne!(stage.next(input).0, stage, "{stage:?}, {input:?}: it would wait for ever");
+        }
+    }
+}
+
+#[test]
+fn what_runs_is_what_was_last_to_be_run() {
+    for stage in STAGES {
+        for input in INPUTS {
+            let (next, outputs) = stage.next(input);
+            match outputs.last() {
+                Some(Output::Run(hook)) => assert_eq!(next.runs(), Some(*hook), "{stage:?}, {input:?}"),
+                Some(_) => assert_eq!(next.runs(), None, "{stage:?}, {input:?}"),
+                None => assert!(next.runs().is_none() || next.runs() == stage.runs(), "{stage:?}, {input:?}"),
+            }
+        }
+    }
+}
+
+/// From everywhere, as long as what is tried ends well, a group comes to rest; and where it is to go, it goes.
+#[test]
+fn whatever_goes_well_from_then_on_ends_held_free_or_is_tried_again() {
+    for stage in STAGES {
+        let mut now = stage;
+        for _ in 0..8 {
+            let input = match now {
+                _ if now.runs().is_some() => Input::HookSucceeded,
+                Stage::Adding | Stage::Restoring => Input::InPlace,
+                Stage::Removing | Stage::Leftover | Stage::Clearing => Input::Gone,
+                _ => break,
+            };
+            now = now.next(input).0;
+        }
+        assert!(matches!(now, Stage::Held | Stage::Free | Stage::Stuck), "{stage:?} ends in {now:?}");
+    }
+}
+
+fn courses(held: u64) -> Courses {
+    Courses::new(3, HookedGroups { has: [0b011, 0, 0b010, 0b001], force: 0 }, held)
+}
+
+#[test]
+fn only_groups_with_hooks_are_busy_or_leave_something() {
+    let mut c = courses(0b100);
+    assert_eq!((c.busy(), c.left()), (0, 0));
+    for group in [GroupIndex(0), GroupIndex(2)] {
+        c.step(group, Input::Acquire);
+    }
+    assert_eq!((c.busy(), c.left()), (1, 1));
+    c.step(GroupIndex(0), Input::HookSucceeded);
+    assert_eq!((c.busy(), c.left()), (1, 1), "its addresses are being added");
+    c.step(GroupIndex(0), Input::InPlace);
+    c.step(GroupIndex(0), Input::HookSucceeded);
+    assert_eq!((c.busy(), c.left()), (0, 1));
+}
+
+#[test]
+fn an_unknown_group_is_nothing() {
+    assert_eq!(courses(0).step(GroupIndex(9), Input::Acquire), []);
+}
