@@ -54,6 +54,8 @@ fn start_all(world: &mut World) {
         world.run(world.sides[side].acquire_takes.times(6));
         if world.sides[side].core.is_none() {
             world.start(side);
+        } else if world.sides[side].running != world.sides[side].file {
+            world.sides[side].reload(world.now, Nanos(0));
         }
     }
 }
@@ -81,7 +83,7 @@ pub fn random(world: &mut World, random: &mut Random) {
     let interval = world.sides[A].timing.interval;
     let group = GroupIndex(random.below(2) as u8);
     let path = &mut world.paths[side][channel];
-    let fault = random.below(37);
+    let fault = random.below(40);
     if world.trace {
         eprintln!("{} fault {fault} on {side}, channel {channel}", world.now);
     }
@@ -140,8 +142,35 @@ pub fn random(world: &mut World, random: &mut Random) {
                 world.sides[side].reload(world.now, Nanos(random.below(interval.0 / 2)));
             }
         }
+        35 | 36 => edit(world, random, side),
         _ => world.sides[side].reload(world.now, Nanos(random.below(interval.0 / 2))),
     }
+}
+
+/// The file is changed on both nodes, and one of them loads it.
+fn edit(world: &mut World, random: &mut Random, side: usize) {
+    let mut file = world.sides[side].file.clone();
+    let known = world.sides[side].homes.len() as u64;
+    match random.below(4) {
+        0 | 1 => {
+            let (i, j) = (random.below(file.groups.len() as u64), random.below(file.groups.len() as u64));
+            file.groups.swap(i as usize, j as usize);
+        }
+        _ => {
+            let group = random.below(known) as usize;
+            match file.groups.iter().position(|g| *g == group) {
+                Some(i) if file.groups.len() > 1 => drop(file.groups.remove(i)),
+                Some(_) => {}
+                None => file.groups.insert(random.below(file.groups.len() as u64 + 1) as usize, group),
+            }
+        }
+    }
+    if world.trace {
+        eprintln!("{} file {file:?} loaded by {side}", world.now);
+    }
+    world.sides.iter_mut().for_each(|s| s.file.clone_from(&file));
+    let interval = world.sides[side].timing.interval;
+    world.sides[side].reload(world.now, Nanos(random.below(interval.0 / 2)));
 }
 
 /// What was sent some time or other, again, to anybody.

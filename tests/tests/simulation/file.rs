@@ -1,7 +1,7 @@
 //! The configuration file of one controller, as far as order and names go: which cables and groups of the world it has, and
 //! where in it they stand.
 
-use heartbeat::core::{ChannelIndex, GroupIndex, Names};
+use heartbeat::core::{ChannelIndex, GroupIndex, Names, Node};
 
 /// Cables and groups of the world, in the file's order. A bit of the world's stands for a cable or group, one of the core's
 /// for a place in the file.
@@ -22,6 +22,15 @@ impl File {
         Names::new(cables.iter().map(String::as_str), groups.iter().map(String::as_str))
     }
 
+    /// Of the definitions of its groups, in whichever order.
+    pub fn digest(&self, homes: &[Node]) -> u64 {
+        let definition = |group: &usize| match homes[*group] {
+            Node::A => 1 << (2 * group),
+            Node::B => 2 << (2 * group),
+        };
+        self.groups.iter().map(definition).sum()
+    }
+
     pub fn channels(&self) -> impl Iterator<Item = (ChannelIndex, usize)> {
         self.cables.iter().enumerate().map(|(i, cable)| (ChannelIndex(i as u8), *cable))
     }
@@ -33,11 +42,6 @@ impl File {
     /// The world's bit of a group.
     pub fn bit(&self, group: GroupIndex) -> u64 {
         1 << self.groups[group.usize()]
-    }
-
-    /// Where a group of the world's stands.
-    pub fn group(&self, group: usize) -> Option<GroupIndex> {
-        self.groups.iter().position(|g| *g == group).map(|i| GroupIndex(i as u8))
     }
 
     /// All groups, in the world's bits.

@@ -76,9 +76,10 @@ impl World {
     /// longer than an order stands, and then its home takes it back.)
     fn check_unheld(&mut self, settles: Nanos) {
         let owned = self.sides[A].owned() | self.sides[B].owned();
+        let both_have = self.sides[A].running.all() & self.sides[B].running.all();
         let (bound, now) = (self.unheld_bound(), self.now);
         for (group, owned_at) in self.watch.owned_at.iter_mut().enumerate() {
-            if owned >> group & 1 == 1 {
+            if (owned | !both_have) >> group & 1 == 1 {
                 *owned_at = now;
             }
             assert!(settles.min(now.since(*owned_at)) <= bound, "nobody holds group {group} for too long");
@@ -109,7 +110,8 @@ impl World {
         for (cable, (working, linked)) in since {
             let end = |s: usize| {
                 let (path, side) = (paths[s][cable], &sides[s]);
-                !path.cut && path.lost == 0 && side.carrier(cable) && side.errno[cable].is_none()
+                let there = side.running.cables.contains(&cable) && side.carrier(cable);
+                !path.cut && path.lost == 0 && there && side.errno[cable].is_none()
             };
             let ends = end(A) && end(B);
             for (since, holds, at_least) in [(working, sane, sane_since), (linked, steady, steady_since)] {
@@ -126,7 +128,7 @@ impl World {
         let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.release_fails && !s.maintains() && !s.leaving());
         let willing = willing && self.sides.iter().all(|s| !s.errno.contains(&Some(98)));
         let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.kept() != 0));
-        if !willing || kept || self.sides[A].digest != self.sides[B].digest {
+        if !willing || kept || self.sides[A].groups_digest() != self.sides[B].groups_digest() {
             self.watch.willing_since = Nanos::NEVER;
         } else if self.watch.willing_since == Nanos::NEVER {
             self.watch.willing_since = self.now;

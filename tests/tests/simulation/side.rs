@@ -20,6 +20,9 @@ const LOOK_EVERY: Nanos = Nanos::from_millis(50);
 /// An order to hand over is given up after this.
 pub const PATIENCE: Nanos = Nanos::from_millis(10_000);
 
+/// A file has these groups, unless it was edited.
+const GROUPS: usize = 2;
+
 /// Something that the takeover does, and when it is done. All on the controller's own clock.
 #[derive(Clone, Copy)]
 pub struct Order {
@@ -42,7 +45,10 @@ pub struct Side {
     pub running: File,
     /// By group of the world.
     pub homes: Vec<Node>,
+    /// The groups are defined otherwise than this says, in some other way.
     pub digest: u64,
+    /// The file of the last life: what the bits of its cell stand for.
+    life: File,
     pub core: Option<Core>,
     /// By cable, as all lists of links and networks here.
     pub links: Vec<Link>,
@@ -113,14 +119,15 @@ pub struct Side {
 
 impl Side {
     pub fn new(node: Node, timing: Timing, cables: usize, homes: &[Node], booted: Nanos) -> Self {
-        let file = File::new(cables, homes.len());
+        let file = File::new(cables, GROUPS);
         Self {
             host: Host::new(node, cables, booted),
             timing,
             running: file.clone(),
+            life: file.clone(),
             file,
             homes: homes.to_vec(),
-            digest: 7,
+            digest: 0,
             core: None,
             links: vec![Link::Present { index: 1, carrier: true, address: true }; cables],
             errno: vec![None; cables],
@@ -199,12 +206,14 @@ impl Side {
         let in_time = now.since(Nanos(cell.alive_ns.get())) < self.timing.detection();
         let hooks =
             HookedGroups { has: self.hooks.has.map(|of| file.groups_of(of)), force: file.groups_of(self.hooks.force) };
+        let before = std::mem::replace(&mut self.life, file.clone());
         let resumed = (cell.incarnation.get() != 0).then(|| {
-            let owned = if in_time { cell.owned.get() & ((1 << file.groups.len()) - 1) } else { 0 };
+            let ours = |bits| file.groups_of(before.to_world(bits));
+            let owned = if in_time { ours(cell.owned.get()) } else { 0 };
             Resumed {
                 peer_incarnation: cell.peer_incarnation.get(),
                 owned,
-                release: (cell.owned.get() | cell.hooked.get()) & hooks.any() & !owned,
+                release: ours(cell.owned.get() | cell.hooked.get()) & hooks.any() & !owned,
                 term: cell.term.get(),
             }
         });
@@ -239,7 +248,7 @@ impl Side {
                 paces: file.cables.iter().map(|cable| self.paces[*cable]).collect(),
                 lines: 0,
                 homes: file.groups.iter().map(|group| self.homes[*group]).collect(),
-                groups_digest: self.digest,
+                groups_digest: file.digest(&self.homes) + self.digest,
                 judging: Judging {
                     networks: file.cables_of(self.judging.networks),
                     weights: file.cables.iter().filter_map(|cable| self.judging.weights.get(*cable).copied()).collect(),
@@ -469,6 +478,11 @@ impl Side {
             }
         }
         Some(exit)
+    }
+
+    /// Of the groups that it runs with.
+    pub fn groups_digest(&self) -> u64 {
+        self.running.digest(&self.homes) + self.digest
     }
 
     /// Whether an operator wants nothing to move here.

@@ -134,7 +134,7 @@ fn random_judging(world: &mut World, random: &mut Random) {
         networks: random.below(1 << channels),
         weights: vec![100; channels],
         checks: vec![50; random.below(3) as usize],
-        needs: vec![random.below(100) as u32; 2],
+        needs: vec![random.below(100) as u32; 3],
         both_faulted: if random.below(2) == 0 { BothFaulted::Nothing } else { BothFaulted::Lesser },
         bound,
         again,
@@ -145,6 +145,6 @@ fn random_judging(world: &mut World, random: &mut Random) {
     let guards = Guards { by_probe, fence: random.below(4) == 0, stalled_grace: grace, ..Guards::default() };
     let failback = (random.below(3) == 0).then_some(after);
     for side in &mut world.sides {
-        (side.judging, side.guards, side.failback) = (judging.clone(), guards, vec![failback; 2]);
+        (side.judging, side.guards, side.failback) = (judging.clone(), guards, vec![failback; 3]);
     }
 }

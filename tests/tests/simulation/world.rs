@@ -84,7 +84,7 @@ impl World {
     }
 
     pub fn with(timings: [Timing; 2], channels: usize) -> Self {
-        let homes = [Node::A, Node::B];
+        let homes = [Node::A, Node::B, Node::A];
         let side = |node, timing, booted| Side::new(node, timing, channels, &homes, Nanos::from_millis(booted));
         Self {
             now: START,
