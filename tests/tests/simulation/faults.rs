@@ -4,7 +4,7 @@ use crate::{
     host::{Datagram, KEY, PAIR},
     world::{A, B, Random, World},
 };
-use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder};
+use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder, name_id};
 use heartbeat_ebpf::{
     siphash::Key,
     wire::{LEN, Message},
@@ -81,7 +81,7 @@ pub fn random(world: &mut World, random: &mut Random) {
     let side = random.below(2) as usize;
     let channel = random.below(world.paths[0].len() as u64) as usize;
     let interval = world.sides[A].timing.interval;
-    let group = GroupIndex(random.below(2) as u8);
+    let group = GroupIndex(random.below(world.sides[side].running.groups.len() as u64) as u8);
     let path = &mut world.paths[side][channel];
     let fault = random.below(40);
     if world.trace {
@@ -150,20 +150,12 @@ pub fn random(world: &mut World, random: &mut Random) {
 /// The file is changed on both nodes, and one of them loads it.
 fn edit(world: &mut World, random: &mut Random, side: usize) {
     let mut file = world.sides[side].file.clone();
-    let known = world.sides[side].homes.len() as u64;
-    match random.below(4) {
-        0 | 1 => {
-            let (i, j) = (random.below(file.groups.len() as u64), random.below(file.groups.len() as u64));
-            file.groups.swap(i as usize, j as usize);
-        }
-        _ => {
-            let group = random.below(known) as usize;
-            match file.groups.iter().position(|g| *g == group) {
-                Some(i) if file.groups.len() > 1 => drop(file.groups.remove(i)),
-                Some(_) => {}
-                None => file.groups.insert(random.below(file.groups.len() as u64 + 1) as usize, group),
-            }
-        }
+    if random.below(2) == 0 {
+        let known = world.sides[side].homes.len();
+        edit_list(&mut file.groups, known, random);
+    } else {
+        let known = world.paths[A].len();
+        edit_list(&mut file.cables, known, random);
     }
     if world.trace {
         eprintln!("{} file {file:?} loaded by {side}", world.now);
@@ -171,6 +163,22 @@ fn edit(world: &mut World, random: &mut Random, side: usize) {
     world.sides.iter_mut().for_each(|s| s.file.clone_from(&file));
     let interval = world.sides[side].timing.interval;
     world.sides[side].reload(world.now, Nanos(random.below(interval.0 / 2)));
+}
+
+/// Another order, one more, or one less.
+fn edit_list(list: &mut Vec<usize>, known: usize, random: &mut Random) {
+    let mut place = |len: usize| random.below(len as u64) as usize;
+    if place(2) == 0 {
+        let (i, j) = (place(list.len()), place(list.len()));
+        list.swap(i, j);
+        return;
+    }
+    let entry = place(known);
+    match list.iter().position(|e| *e == entry) {
+        Some(i) if list.len() > 1 => drop(list.remove(i)),
+        Some(_) => {}
+        None => list.insert(place(list.len() + 1), entry),
+    }
 }
 
 /// What was sent some time or other, again, to anybody.
@@ -193,7 +201,7 @@ fn strangers(world: &mut World, random: &mut Random, to: usize, cable: usize) {
         let mut message = Message {
             pair_id: PAIR,
             node: peer,
-            channel_id: world.sides[to].running.names().channels()[cable],
+            channel_id: name_id(&format!("cable{cable}")),
             incarnation: 1 + random.below(20),
             peer_incarnation: own,
             sequence: 1 + random.below(1_000),

@@ -1,6 +1,7 @@
 //! One host without its agent, in the records that the XDP program and the agent share: what arrives is admitted, counted and
 //! answered whatever the agent does. It outlives the agent; only a loss of power clears it.
 
+use crate::file::File;
 use heartbeat::{
     core::{ChannelIndex, Nanos, Node},
     dataplane::Tables,
@@ -8,7 +9,7 @@ use heartbeat::{
 use heartbeat_ebpf::{
     admit::{self, Expected, News},
     echo::{self, Echo},
-    layout::Outcome,
+    layout::{CHANNELS, Outcome},
     siphash::Key,
     wire::{LEN, Message, View},
 };
@@ -53,8 +54,8 @@ pub struct Host {
     /// When it was booted, on the world's clock: where its own clock is at zero.
     pub booted: Nanos,
     pub tables: Tables,
-    /// By cable, the channel that ends there; none before an agent attached the program.
-    pub ends: Vec<Option<usize>>,
+    /// By cable, the slot that is counted in; none before an agent attached the program.
+    ends: Vec<Option<u8>>,
     pub keys: [Option<Key>; 2],
 }
 
@@ -75,10 +76,28 @@ impl Host {
         self.booted = world.since(Nanos::from_millis(1));
     }
 
+    /// An agent attaches the program to the cables of its file. A channel keeps its slot by its name; those that the life
+    /// before did not have begin with a clean one.
+    pub fn attach(&mut self, file: &File, before: &File) -> Tables {
+        let others = (0..CHANNELS as usize).filter(|slot| !file.cables.contains(slot));
+        let mut slots = file.cables.iter().copied().chain(others);
+        let order = std::array::from_fn(|_| slots.next().expect("64") as u8);
+        let tables = self.tables.arranged(order);
+        self.ends.fill(None);
+        for ((channel, cable), id) in file.channels().zip(file.names().channels()) {
+            self.ends[cable] = Some(tables.number(channel));
+            if !before.cables.contains(&cable) {
+                tables.clear(channel);
+            }
+            tables.slot(channel).channel_id.set((*id).into());
+        }
+        tables
+    }
+
     /// A datagram arrives, as the XDP program takes it.
     pub fn receive(&self, world: Nanos, datagram: &Datagram) -> Heard {
-        let Some(channel) = self.ends[datagram.cable] else { return Heard::Nothing };
-        let channel = ChannelIndex(channel as u8);
+        let Some(slot) = self.ends[datagram.cable] else { return Heard::Nothing };
+        let channel = ChannelIndex(slot);
         let now = self.clock(world).0;
         let (slot, histogram) = (self.tables.slot(channel), self.tables.inter_arrival(channel));
         let expected = Expected { pair_id: PAIR, node: self.node.wire(), channel_id: slot.channel_id.get() as u32 };

@@ -10,7 +10,10 @@ use heartbeat::{
         Action, ChannelIndex, Core, Event, GroupIndex, Guards, Hook, HookedGroups, Judging, Link, Nanos, Node, Reason,
         Resumed, Setup, SocketResult, Timing,
     },
-    dataplane::drain::{Drain, Mark},
+    dataplane::{
+        Tables,
+        drain::{Drain, Mark},
+    },
 };
 use heartbeat_ebpf::{echo::Echo, siphash::Key, wire::Message};
 
@@ -112,6 +115,8 @@ pub struct Side {
     pub reload_takes: Option<Nanos>,
     pub starts_at: Option<Nanos>,
     reloaded_at: Nanos,
+    /// The host's, in the order of the running file.
+    tables: Tables,
     drains: Vec<Drain>,
     looked_at: Nanos,
     room: usize,
@@ -120,8 +125,10 @@ pub struct Side {
 impl Side {
     pub fn new(node: Node, timing: Timing, cables: usize, homes: &[Node], booted: Nanos) -> Self {
         let file = File::new(cables, GROUPS);
+        let host = Host::new(node, cables, booted);
         Self {
-            host: Host::new(node, cables, booted),
+            tables: host.tables.clone(),
+            host,
             timing,
             running: file.clone(),
             life: file.clone(),
@@ -228,12 +235,8 @@ impl Side {
             self.orders.push(Order { due: now, group, acquire: Some(Reason::Resumed) });
         }
         Mark::begin(cell, incarnation, resumed.map_or(0, |r| r.peer_incarnation));
-        self.host.ends.fill(None);
-        for ((channel, cable), id) in file.channels().zip(file.names().channels()) {
-            self.host.ends[cable] = Some(channel.usize());
-            self.host.tables.slot(channel).channel_id.set((*id).into());
-        }
-        self.drains = file.channels().map(|(c, _)| Drain::new(self.host.tables.slot(c))).collect();
+        self.tables = self.host.attach(file, &before);
+        self.drains = file.channels().map(|(channel, _)| Drain::new(self.tables.slot(channel))).collect();
         self.sockets.fill(false);
         let core = Core::new(
             Setup {
@@ -338,7 +341,7 @@ impl Side {
             (self.sane_since, self.steady_since) = (world, world);
         }
         for (i, drain) in self.drains.iter_mut().enumerate() {
-            turn::drain(&mut core, &self.host.tables, drain, ChannelIndex(i as u8), now, |_, _| {});
+            turn::drain(&mut core, &self.tables, drain, ChannelIndex(i as u8), now, |_, _| {});
         }
         self.take_orders(now, &mut core);
         self.end_hooks(now, &mut core);
@@ -362,7 +365,7 @@ impl Side {
             }
         }
         core.handle_time(now);
-        turn::leave_mark(&core, &self.host.tables, now);
+        turn::leave_mark(&core, &self.tables, now);
         let Some(exit) = self.perform(now, &mut core, &mut send) else {
             self.kill();
             return true;
