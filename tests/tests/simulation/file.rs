@@ -1,6 +1,7 @@
 //! The configuration file of one controller, as far as order and names go: which cables and groups of the world it has, and
 //! where in it they stand.
 
+use crate::world::Random;
 use heartbeat::core::{ChannelIndex, GroupIndex, Names, Node};
 
 /// Cables and groups of the world, in the file's order. A bit of the world's stands for a cable or group, one of the core's
@@ -24,11 +25,8 @@ impl File {
 
     /// Of the definitions of its groups, in whichever order.
     pub fn digest(&self, homes: &[Node]) -> u64 {
-        let definition = |group: &usize| match homes[*group] {
-            Node::A => 1 << (2 * group),
-            Node::B => 2 << (2 * group),
-        };
-        self.groups.iter().map(definition).sum()
+        let definition = |group: &usize| Random::new(2 * *group as u64 + u64::from(homes[*group].wire()) + 1).next();
+        self.groups.iter().map(definition).fold(0, u64::wrapping_add)
     }
 
     pub fn channels(&self) -> impl Iterator<Item = (ChannelIndex, usize)> {

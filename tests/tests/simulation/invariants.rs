@@ -21,6 +21,8 @@ pub struct Watch {
     wished_at: Nanos,
     /// By group, when somebody last held it, or tried to.
     owned_at: Vec<Nanos>,
+    /// By group, when both last held it.
+    dual_at: Vec<Nanos>,
     dual: u64,
     /// How often both began to hold a group.
     pub duals: u32,
@@ -34,6 +36,7 @@ impl Watch {
             willing_since: Nanos::NEVER,
             wished_at: Nanos(0),
             owned_at: vec![Nanos(0); groups],
+            dual_at: vec![Nanos(0); groups],
             dual: 0,
             duals: 0,
         }
@@ -58,6 +61,8 @@ impl World {
             assert!(self.working_for() <= slack, "both began to hold a group although a channel works");
         }
         self.watch.dual = both;
+        let now = self.now;
+        self.watch.dual_at.iter_mut().enumerate().filter(|(i, _)| both >> i & 1 == 1).for_each(|(_, at)| *at = now);
         self.note_willing();
         let settles = self.working_for().min(self.now.since(self.watch.willing_since));
         let takes = self.takes();
@@ -86,14 +91,26 @@ impl World {
         }
     }
 
-    /// Nobody finds a living peer dead: not for a reload either, whatever it changed in the file.
+    /// What is told from this event on is true: nobody finds a living peer dead or a group held by both that is not, not for a
+    /// reload either, whatever it changed in the file.
     pub(crate) fn check_told(&self, side: usize, from: usize) {
-        let died = |(_, event): &(Nanos, Event)| matches!(event, Event::PeerDead { .. });
-        if self.babbles == [false; 2] && self.sides[side].events[from..].iter().any(died) {
-            let linked = self.watch.linked_since.iter().map(|since| self.now.since(*since)).max().expect("a cable");
-            let timing = &self.sides[1 - side].timing;
-            let bound = self.detection().times(2).after(timing.interval.times(2)).after(timing.retry);
-            assert!(linked <= bound, "side {side} finds its peer dead although a channel works");
+        if self.babbles != [false; 2] {
+            return;
+        }
+        let linked = self.watch.linked_since.iter().map(|since| self.now.since(*since)).max().expect("a cable");
+        let timing = &self.sides[1 - side].timing;
+        let bound = self.detection().times(2).after(timing.interval.times(2)).after(timing.retry);
+        for (_, event) in &self.sides[side].events[from..] {
+            match event {
+                Event::PeerDead { .. } => {
+                    assert!(linked <= bound, "side {side} finds its peer dead although a channel works");
+                }
+                Event::DualOwnership { group, .. } => {
+                    let last = self.watch.dual_at[self.sides[side].running.groups[group.usize()]];
+                    assert!(linked.min(self.now.since(last)) <= bound, "side {side} finds a group held by both");
+                }
+                _ => {}
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod adversity;
 mod faults;
 mod file;
+mod files;
 mod hooks;
 mod host;
 mod invariants;

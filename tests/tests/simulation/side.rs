@@ -23,9 +23,6 @@ const LOOK_EVERY: Nanos = Nanos::from_millis(50);
 /// An order to hand over is given up after this.
 pub const PATIENCE: Nanos = Nanos::from_millis(10_000);
 
-/// A file has these groups, unless it was edited.
-const GROUPS: usize = 2;
-
 /// Something that the takeover does, and when it is done. All on the controller's own clock.
 #[derive(Clone, Copy)]
 pub struct Order {
@@ -124,7 +121,7 @@ pub struct Side {
 
 impl Side {
     pub fn new(node: Node, timing: Timing, cables: usize, homes: &[Node], booted: Nanos) -> Self {
-        let file = File::new(cables, GROUPS);
+        let file = File::new(cables, homes.len());
         let host = Host::new(node, cables, booted);
         Self {
             tables: host.tables.clone(),
@@ -251,7 +248,7 @@ impl Side {
                 paces: file.cables.iter().map(|cable| self.paces[*cable]).collect(),
                 lines: 0,
                 homes: file.groups.iter().map(|group| self.homes[*group]).collect(),
-                groups_digest: file.digest(&self.homes) + self.digest,
+                groups_digest: file.digest(&self.homes) ^ self.digest,
                 judging: Judging {
                     networks: file.cables_of(self.judging.networks),
                     weights: file.cables.iter().filter_map(|cable| self.judging.weights.get(*cable).copied()).collect(),
@@ -485,7 +482,7 @@ impl Side {
 
     /// Of the groups that it runs with.
     pub fn groups_digest(&self) -> u64 {
-        self.running.digest(&self.homes) + self.digest
+        self.running.digest(&self.homes) ^ self.digest
     }
 
     /// Whether an operator wants nothing to move here.

@@ -84,7 +84,14 @@ impl World {
     }
 
     pub fn with(timings: [Timing; 2], channels: usize) -> Self {
-        let homes = [Node::A, Node::B, Node::A];
+        let mut world = Self::sized(timings, channels, 3);
+        world.sides.iter_mut().for_each(|s| s.file.groups.truncate(2));
+        world
+    }
+
+    /// The same with more of both; every other group is at home on a.
+    pub fn sized(timings: [Timing; 2], channels: usize, groups: usize) -> Self {
+        let homes: Vec<_> = [Node::A, Node::B].into_iter().cycle().take(groups).collect();
         let side = |node, timing, booted| Side::new(node, timing, channels, &homes, Nanos::from_millis(booted));
         Self {
             now: START,
