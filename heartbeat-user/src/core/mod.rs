@@ -485,6 +485,7 @@ impl Core {
             peer_dead: self.peer == PeerState::Bad,
             peer_leaving: self.said.flags & flags::LEAVING != 0,
             peer_owned: self.said.owned,
+            peer_unknown: self.said.unknown,
             peer_term: self.said.term,
             same_groups: !self.said.differs[1],
             leftovers: self.leftovers != 0,

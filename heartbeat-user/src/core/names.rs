@@ -4,7 +4,7 @@
 //! Each message names one place of its sender's file, in turn. Until a place is named, nothing is known of its bit, and
 //! what follows errs on the side of doing nothing: a group that the peer may hold counts as held there.
 
-use super::{MAX_CHANNELS, MAX_GROUPS};
+use super::{ChannelIndex, MAX_CHANNELS, MAX_GROUPS};
 use heartbeat_ebpf::wire::Message;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
@@ -56,11 +56,13 @@ impl Names {
         self.digest
     }
 
-    /// What the `n`-th message names: place, number of places, id.
+    /// What the `n`-th message on a channel names: place, number of places, id. Each channel names all, one after the other,
+    /// and all channels together do so in as many messages of each as there are places a channel.
     #[must_use]
-    pub fn entry(&self, n: u64) -> (u8, u8, u32) {
+    pub fn entry(&self, n: u64, channel: ChannelIndex) -> (u8, u8, u32) {
         let entries = (self.channels.len() + self.groups.len()).max(1);
-        let entry = (n % entries as u64) as usize;
+        let first = channel.usize() * entries.div_ceil(self.channels.len().max(1));
+        let entry = ((n % entries as u64) as usize + first) % entries;
         let id = self.channels.iter().chain(&self.groups).nth(entry).copied().unwrap_or(0);
         (entry as u8, entries as u8, id)
     }
@@ -183,6 +185,15 @@ impl PeerNames {
         (channels, groups, self.entries.saturating_sub(common) as u32)
     }
 
+    /// Groups of ours of which it is not known yet whether, and where, the peer has them.
+    pub(super) fn unknown_groups(&self, own: &Names) -> u64 {
+        if self.same {
+            return 0;
+        }
+        let places = self.groups[..own.groups.len()].iter().enumerate();
+        places.filter(|(_, place)| **place == Place::Unknown).fold(0, |groups, (i, _)| groups | 1 << i)
+    }
+
     fn translated(&self, places: &[Place], bits: u64, unknown: bool) -> u64 {
         if self.same {
             return bits;
@@ -201,7 +212,7 @@ mod tests {
     use super::*;
 
     fn message(names: &Names, n: u64) -> Message {
-        let (entry, entries, entry_id) = names.entry(n);
+        let (entry, entries, entry_id) = names.entry(n, ChannelIndex(0));
         let configured = (1 << names.channels.len()) - 1;
         Message { entry, entries, entry_id, configured, names_digest: names.digest, ..Message::default() }
     }
@@ -240,6 +251,7 @@ mod tests {
         // Channel and first group are named, the second group is not.
         let names = heard(&own, &peers, 2);
         assert!(!names.is_complete());
+        assert_eq!(names.unknown_groups(&own), 0b01);
         assert_eq!(names.groups(0b00, &own, true), 0b01, "a may be held there, b is not");
         assert_eq!(names.groups(0b00, &own, false), 0);
         assert_eq!(names.configured(0b1, &own), 0);
@@ -267,6 +279,22 @@ mod tests {
     }
 
     #[test]
+    fn each_channel_names_everything_and_all_of_them_do_so_together_at_once() {
+        let list: Vec<String> = (0..6).map(|i| format!("n{i}")).collect();
+        for channels in 1..=6 {
+            let names = Names::new(list[..channels].iter().map(String::as_str), list.iter().map(String::as_str));
+            let entries = channels + 6;
+            let seen = |n: std::ops::Range<u64>, of: std::ops::Range<u8>| {
+                let all = of.flat_map(|c| n.clone().map(move |n| (n, c)));
+                all.fold(0_u64, |seen, (n, c)| seen | 1 << names.entry(n, ChannelIndex(c)).0)
+            };
+            let all = (1 << entries) - 1;
+            assert!((0..channels as u8).all(|c| seen(1..entries as u64 + 1, c..c + 1) == all));
+            assert_eq!(seen(1..entries.div_ceil(channels) as u64 + 1, 0..channels as u8), all);
+        }
+    }
+
+    #[test]
     fn sixty_four_of_each_in_reversed_order() {
         let names: Vec<String> = (0..64).map(|i| format!("n{i}")).collect();
         let forward = || names.iter().map(String::as_str);
@@ -274,7 +302,7 @@ mod tests {
         let peers = Names::new(forward().rev(), forward().rev());
         let mut heard = PeerNames::default();
         for n in 0..128 {
-            let (entry, entries, entry_id) = peers.entry(n);
+            let (entry, entries, entry_id) = peers.entry(n, ChannelIndex(0));
             let configured = u64::MAX;
             let m = Message { entry, entries, entry_id, configured, names_digest: peers.digest, ..Message::default() };
             heard.learn(&own, &m);

@@ -25,8 +25,10 @@ pub struct Facts {
     pub peer_dead: bool,
     /// It said that it leaves.
     pub peer_leaving: bool,
-    /// The groups that it holds.
+    /// The groups that it holds, or may hold.
     pub peer_owned: u64,
+    /// Of those, the ones of which that is not known: they are not claimed, and no conflict either.
+    pub peer_unknown: u64,
     /// Its term.
     pub peer_term: u64,
     /// The groups that we wish to be handed.
@@ -472,7 +474,8 @@ impl Ownership {
 
     /// Rule 3. Whether there is a conflict: nothing new is claimed meanwhile.
     fn settle_conflicts(&mut self, facts: &Facts, step: &mut impl FnMut(Step)) -> bool {
-        let both = if facts.peer_good && facts.same_groups { self.owned() & facts.peer_owned } else { 0 };
+        let peers = facts.peer_owned & !facts.peer_unknown;
+        let both = if facts.peer_good && facts.same_groups { self.owned() & peers } else { 0 };
         let (node, term) = (self.node, self.term);
         for (i, g) in self.groups.iter_mut().enumerate() {
             let group = GroupIndex(i as u8);

@@ -21,7 +21,10 @@ pub enum PeerState {
 pub(super) struct PeerSaid {
     pub(super) sent_ns: u64,
     pub(super) flags: u8,
+    /// The groups that it may hold.
     pub(super) owned: u64,
+    /// Those of them of which that is not known yet: its file's names are still being heard.
+    pub(super) unknown: u64,
     pub(super) term: u64,
     pub(super) wanted: u64,
     pub(super) echo_sent_ns: u64,
@@ -93,6 +96,7 @@ impl Core {
             sent_ns: message.sent_ns,
             flags: message.flags,
             owned,
+            unknown: names.unknown_groups(own),
             term: message.term,
             wanted,
             // What it had heard on one channel by then, it knows on all: of a channel that does not reach it, it knows nothing.

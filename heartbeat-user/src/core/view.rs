@@ -47,13 +47,14 @@ impl Core {
         let heard = self.heard();
         let (analysis_wanted, analysis_done, operational, qos, duties_qos) = self.analysis.said();
         let key_id = self.signing();
-        let (entry, entries, entry_id) = self.setup.names.entry(self.ticks);
         let channel_id = self.setup.names.channels().get(channel.usize()).copied().unwrap_or_default();
         let c = self.channels.get_mut(channel.usize())?;
         if !c.generator.is_open() {
             return None;
         }
         let (echo_sent_ns, arrived) = c.echo.unwrap_or((0, now));
+        let sequence = c.generator.next_sequence();
+        let (entry, entries, entry_id) = self.setup.names.entry(sequence, channel);
         Some(Message {
             pair_id: self.setup.pair_id,
             node: self.setup.node.wire(),
@@ -69,7 +70,7 @@ impl Core {
             interval_us: u32::try_from(self.setup.timing.interval.0 / 1_000).unwrap_or(u32::MAX),
             incarnation: self.pairing.own(),
             peer_incarnation: self.pairing.named(channel, working),
-            sequence: c.generator.next_sequence(),
+            sequence,
             sent_ns: now.0,
             echo_sent_ns,
             echo_held_ns: u32::try_from(now.since(arrived).0).unwrap_or(HELD_LONG),
@@ -123,7 +124,7 @@ impl Core {
     /// The groups that the peer said it holds.
     #[must_use]
     pub const fn peer_owned(&self) -> u64 {
-        self.said.owned
+        self.said.owned & !self.said.unknown
     }
 
     /// Whether the peer said that it leaves.
