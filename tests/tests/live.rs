@@ -127,7 +127,10 @@ fn without_a_terminal_the_lab_says_where_to_look_and_tells_what_happens_as_lines
             let line = view.wait(&["heartbeat ", command, "--runtime-dir"]);
             let words: Vec<_> = line.trim_start_matches(['·', ' ']).split(' ').collect();
             let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-            assert!(output.status.code().is_some_and(|code| code < 2) && !output.stdout.is_empty(), "{line}: {output:?}");
+            assert!(
+                output.status.code().is_some_and(|code| code < 2) && !output.stdout.is_empty(),
+                "{line}: {output:?}"
+            );
         }
         view.wait(&["client1: storage-a (192.0.2.10/24) is served by a"]);
         assert!(control::send(Some(&id), "power-off a").is_ok());
