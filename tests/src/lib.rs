@@ -13,4 +13,5 @@ pub mod inject;
 pub mod lab;
 pub mod live;
 pub mod pair;
+pub mod scripts;
 pub mod trials;

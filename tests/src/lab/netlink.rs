@@ -485,10 +485,8 @@ fn address_message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessag
     message.header.index = index;
     message.attributes.push(AddressAttribute::Local(address));
     message.attributes.push(AddressAttribute::Address(address));
-    if let IpAddr::V6(ip) = address {
-        if ip.is_unicast_link_local() {
-            message.header.scope = AddressScope::Link;
-        }
+    if matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+        message.header.scope = AddressScope::Link;
     }
     message
 }

@@ -1,0 +1,142 @@
+//! The configuration is changed and rolled out node by node, as everybody does it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::topology::{interface_index, ipv4};
+use heartbeat_tests::lab::{GroupConfig, realtime_ns};
+use heartbeat_tests::pair::{SOON, until};
+use heartbeat_tests::trials::story;
+
+use crate::support::{A, B, NOTICED, config, holders, marks, pair, reload, service, stays, wait, wait_holders};
+
+#[test]
+fn groups_swapped_in_the_file_stay_where_they_are() {
+    undisturbed(|| {
+        let (lab, clients) = pair(&config());
+        let mut swapped = config();
+        swapped.groups.swap(0, 1);
+        for node in [A, B] {
+            let (before, began) = (marks(&lab), realtime_ns());
+            reload(&lab, node, &swapped);
+            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(700), before);
+            for client in &clients {
+                client.noticed_less_than(&lab, &format!("groups swapped on {node}"), began, NOTICED);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_group_inserted_before_the_others_is_served_and_the_others_stay_where_they_are() {
+    undisturbed(|| {
+        let (lab, clients) = pair(&config());
+        let mut longer = config();
+        let new: IpAddr = ipv4(1, 30).into();
+        let group = GroupConfig {
+            name: "archive".to_owned(),
+            home: A,
+            addresses: vec![("net1".to_owned(), format!("{new}/24"))],
+            extra: String::new(),
+        };
+        longer.groups.insert(0, group);
+        let began = realtime_ns();
+        for node in [A, B] {
+            let before = marks(&lab);
+            reload(&lab, node, &longer);
+            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before);
+        }
+        wait_holders(&lab, new, &[A]);
+        // And taken out again.
+        for node in [A, B] {
+            let before = marks(&lab);
+            reload(&lab, node, &config());
+            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before);
+        }
+        wait_holders(&lab, new, &[]);
+        for client in &clients {
+            client.noticed_less_than(&lab, "a group inserted and taken out", began, NOTICED);
+        }
+    });
+}
+
+#[test]
+fn the_first_channel_taken_out_on_one_node_makes_nobody_find_a_living_peer_dead() {
+    undisturbed(|| {
+        let mut both = config();
+        // Both groups in the network that stays.
+        both.groups[0].addresses = vec![("net2".to_owned(), format!("{}/24", ipv4(2, 11)))];
+        let lab = heartbeat_tests::pair::running(&both).unwrap();
+        let addresses: [(IpAddr, _); 2] = [(ipv4(2, 11).into(), A), (ipv4(2, 10).into(), B)];
+        let clients = addresses.map(|(address, _)| crate::support::Client::start(&lab, 2, address));
+        let mut fewer = both.clone();
+        fewer.channels.remove(0);
+        let began = realtime_ns();
+        let before = marks(&lab);
+        reload(&lab, A, &fewer);
+        wait(&lab, B, before[1], "configuration_differs");
+        stays(&lab, &addresses, Duration::from_millis(1_500), before);
+        reload(&lab, B, &fewer);
+        let before = marks(&lab);
+        stays(&lab, &addresses, Duration::from_millis(1_000), before);
+        for client in &clients {
+            client.noticed_less_than(&lab, "the first channel taken out", began, NOTICED);
+        }
+    });
+}
+
+#[test]
+fn an_address_taken_out_of_the_file_goes_and_a_changed_prefix_is_changed() {
+    undisturbed(|| {
+        let [kept, dropped, changed]: [IpAddr; 3] = [10, 12, 13].map(|last| ipv4(1, last).into());
+        let with = |addresses: &[(IpAddr, u8)]| {
+            let mut config = config();
+            config.groups[0].addresses =
+                addresses.iter().map(|(address, prefix)| ("net1".to_owned(), format!("{address}/{prefix}"))).collect();
+            config
+        };
+        let (lab, [client, _]) = pair(&with(&[(kept, 24), (dropped, 24), (changed, 24)]));
+        wait_holders(&lab, changed, &[A]);
+        let after = with(&[(kept, 24), (changed, 25)]);
+        let began = realtime_ns();
+        for node in [A, B] {
+            reload(&lab, node, &after);
+        }
+        wait_holders(&lab, dropped, &[]);
+        until("the new prefix alone", || {
+            let entries = lab.controller(A)?.netlink().address_entries()?;
+            let prefixes: Vec<_> =
+                entries.iter().filter(|entry| entry.ip == changed).map(|entry| entry.prefix_len).collect();
+            Ok((prefixes == [25]).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        assert_eq!(holders(&lab, kept), [A]);
+        client.noticed_less_than(&lab, "an address taken out", began, NOTICED);
+        assert_eq!(lab.order(B, &["takeover", "storage-a"]).unwrap().0, Some(0), "{}", story(&lab));
+        for address in [kept, changed] {
+            wait_holders(&lab, address, &[B]);
+        }
+        let index = interface_index(1);
+        let left = lab.controller(A).unwrap().netlink().addresses().unwrap();
+        let left: Vec<_> = left.into_iter().filter(|(at, ip)| *at == index && ip.is_ipv4()).collect();
+        assert_eq!(left, [(index, ipv4(1, 1).into())], "only its own address is left");
+    });
+}
+
+#[test]
+fn a_reload_beside_a_file_that_differs_says_in_what_on_both_sides() {
+    undisturbed(|| {
+        let (lab, _clients) = pair(&config());
+        let mut fewer = config();
+        fewer.groups.truncate(1);
+        let before = marks(&lab);
+        reload(&lab, A, &fewer);
+        for (node, mark) in [A, B].into_iter().zip(before) {
+            let told = lab.wait_event_since(node, mark, |line| line.is("configuration_differs"), SOON);
+            let told = told.unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+            let text = told.raw["text"].as_str().unwrap();
+            assert!(text.contains("storage-b") && text.contains("groups"), "{node}: {text}");
+        }
+    });
+}
