@@ -130,7 +130,12 @@ impl HookedGroups {
             Done::Isolated { group, at } => Some(self.run(group, Stage::Undoing { isolated: Some(at) })),
             Done::Released { group, .. } => Some(self.run(group, Stage::Releasing)),
             Done::StillAnswered { group, taken: false, .. } => Some(self.run(group, Stage::Undoing { isolated: None })),
-            Done::StillAnswered { .. } | Done::Restored { .. } | Done::Rival { .. } | Done::RivalGone { .. } => None,
+            Done::StillAnswered { .. }
+            | Done::Restored { .. }
+            | Done::Rival { .. }
+            | Done::RivalGone { .. }
+            | Done::Swept { .. }
+            | Done::Failed { .. } => None,
         }
     }
 
