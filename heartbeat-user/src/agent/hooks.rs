@@ -128,7 +128,14 @@ impl HookedGroups {
             }
             Done::AcquireFailed { group, .. } => Some(self.run(group, Stage::Undoing { isolated: None })),
             Done::Isolated { group, at } => Some(self.run(group, Stage::Undoing { isolated: Some(at) })),
-            Done::Released { group, .. } => Some(self.run(group, Stage::Releasing)),
+            Done::Released { group, ref failures, .. } if failures.is_empty() => {
+                Some(self.run(group, Stage::Releasing))
+            }
+            Done::Released { group, .. } => {
+                let ordered = clock::monotonic();
+                self.groups[group.usize()].stage = Stage::Keeping;
+                Some(Next::Order(Order::Acquire { group, ordered, unless_isolated: false, answering: Answering::Skip }))
+            }
             Done::StillAnswered { group, taken: false, .. } => Some(self.run(group, Stage::Undoing { isolated: None })),
             Done::StillAnswered { .. }
             | Done::Restored { .. }

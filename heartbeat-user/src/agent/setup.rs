@@ -204,7 +204,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             still_answering_for: Some(config.judging.still_answering_for),
         };
         let worker = takeover::Worker::open(settings).context("sockets for takeovers")?;
-        let ended = control_bell.clone();
+        let (ended, again) = (control_bell.clone(), orders.clone());
         thread("takeover", config.dataplane.priority - 1, move || {
             let _ended = RingsAtTheEnd(ended);
             worker.run(&orders_in, |done| {
@@ -213,6 +213,11 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
                 } else if let Some(command) = answer(&done) {
                     let _ = commands.send(command);
                     pulse_bell.ring();
+                    if let Command::Kept { group } = command {
+                        // What is kept is to be served, and guarded, until it is let go of.
+                        let (ordered, answering) = (clock::monotonic(), takeover::Answering::Skip);
+                        let _ = again.try_send(Order::Acquire { group, ordered, unless_isolated: false, answering });
+                    }
                 }
                 // Never waits for the control side either.
                 if reports.try_send(Report::Takeover(done)).is_err() {

@@ -10,7 +10,7 @@ use std::{
 /// So many in each network: one alone may really be of him who answers.
 pub(super) const DECOYS: usize = 2;
 /// So often an address is drawn that is taken, before there are none.
-const DRAWS: u64 = 16;
+const DRAWS: u64 = 64;
 
 /// Two addresses of the network of `ip`, drawn at random, that are not `taken`. None where the network is so small that they may
 /// well be somebody's: fewer than 6 bits are left for hosts.
@@ -46,5 +46,45 @@ pub(super) fn network(ip: IpAddr, prefix: u8) -> IpAddr {
     match ip {
         IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(hosts(32)).unwrap_or(0)).into()),
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(hosts(128)).unwrap_or(0)).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn decoys_are_in_the_network_and_nobodys_that_is_known() {
+        for (text, prefix) in [("192.0.2.10", 26), ("10.1.2.3", 8), ("2001:db8::10", 64), ("2001:db8::10", 120)] {
+            let taken: HashSet<IpAddr> = (0..40).map(|n| ip(&format!("192.0.2.{n}"))).collect();
+            for _ in 0..50 {
+                let drawn = decoys(ip(text), prefix, &taken);
+                assert!(drawn.len() == DECOYS && drawn[0] != drawn[1], "{drawn:?}");
+                for decoy in drawn {
+                    assert_eq!(network(decoy, prefix), network(ip(text), prefix));
+                    assert!(decoy != network(decoy, prefix) && decoy != ip("192.0.2.63") && !taken.contains(&decoy));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_or_full_network_has_none() {
+        assert_eq!(decoys(ip("192.0.2.10"), 27, &HashSet::new()), [] as [IpAddr; 0]);
+        assert_eq!(decoys(ip("192.0.2.10"), 32, &HashSet::new()), [] as [IpAddr; 0]);
+        assert_eq!(decoys(ip("2001:db8::10"), 128, &HashSet::new()), [] as [IpAddr; 0]);
+        let taken: HashSet<IpAddr> = (0..64).map(|n| ip(&format!("192.0.2.{n}"))).collect();
+        assert_eq!(decoys(ip("192.0.2.10"), 26, &taken), [] as [IpAddr; 0]);
+    }
+
+    #[test]
+    fn a_network_is_its_first_address() {
+        assert_eq!(network(ip("192.0.2.77"), 26), ip("192.0.2.64"));
+        assert_eq!(network(ip("192.0.2.77"), 0), ip("0.0.0.0"));
+        assert_eq!(network(ip("2001:db8::1:2"), 112), ip("2001:db8::1:0"));
     }
 }

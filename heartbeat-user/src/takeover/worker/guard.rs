@@ -35,7 +35,7 @@ impl Retry {
         *self = Self { at: Some(now.after(pause)), pause: Some(pause) };
     }
 
-    fn not_later_than(&mut self, at: Nanos) {
+    pub(super) fn not_later_than(&mut self, at: Nanos) {
         self.at = Some(self.due().min(at));
     }
 }

@@ -118,6 +118,8 @@ impl Worker {
     /// The kernel refused a routing or packet socket: CAP_NET_ADMIN and CAP_NET_RAW are needed.
     pub fn open(settings: Settings) -> io::Result<Self> {
         let Settings { plans, channels, announce_every, still_answering_for } = settings;
+        let mut retry = Retry::default();
+        retry.not_later_than(now().after(CHECK)); // what came before the watch was there
         Ok(Self {
             planned: plans.iter().flat_map(|plan| &plan.addresses).map(|address| address.ip).collect(),
             plans: plans.into(),
@@ -133,7 +135,7 @@ impl Worker {
             seen: BTreeMap::new(),
             rounds: Vec::new(),
             next_check: now().after(CHECK),
-            retry: Retry::default(),
+            retry,
             next_refresh: announce_every.map_or(Nanos::NEVER, |every| now().after(every)),
             ears: Ears::open()?,
             rivals: Rivals::default(),
@@ -144,7 +146,8 @@ impl Worker {
         })
     }
 
-    /// Serves `orders` until [`Order::Stop`], or until nobody is left to give any.
+    /// Serves `orders` until [`Order::Stop`], or until nobody is left to give any. What is held already must be ordered
+    /// ([`Order::Resume`]) before: it would be swept away soon.
     pub fn run(mut self, orders: &Receiver<Order>, mut done: impl FnMut(Done)) {
         loop {
             match self.wait(orders) {

@@ -22,8 +22,9 @@ use std::{
     time::Duration,
 };
 
-/// Who waits for an answered group asks for it again after a second; a pause of so long, and it is another matter.
-const FORGOTTEN: Nanos = Nanos::from_millis(10_000);
+/// Who waits for an answered group asks for it again after a second, or when its hooks have run; a pause of so long, and it is
+/// another matter.
+const FORGOTTEN: Nanos = Nanos::from_millis(30_000);
 
 /// In so many networks of a group decoys are asked for.
 const NETWORKS: usize = 16;
