@@ -60,9 +60,7 @@ impl Worker {
         self.held |= group.bit();
         self.stuck &= !group.bit();
         self.watch_too(group, plan, &links, done);
-        if failures.iter().any(|failure| failure.step == Step::Added) {
-            self.retry.failed(now());
-        }
+        // What was not added is tried again after the look that follows, for those that were are a change.
         done(Done::Acquired { group, stages, failures });
         self.remember(&links);
     }
