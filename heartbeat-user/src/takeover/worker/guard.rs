@@ -259,7 +259,9 @@ impl Worker {
         for name in interfaces {
             let link = links.get(name).and_then(|link| link.as_ref().ok()).map(|ready| ready.link);
             let Some(link) = link.filter(|link| link.carrier) else {
-                self.seen_without_carrier(name);
+                if let Some(seen) = self.seen.get_mut(name) {
+                    seen.link.carrier = false;
+                }
                 continue;
             };
             let Ok(ports) = self.netlink.ports(link.index) else { continue };
@@ -293,13 +295,6 @@ impl Worker {
                 let ports = self.netlink.ports(ready.link.index).unwrap_or_default();
                 self.seen.insert((*name).to_owned(), Seen { link: ready.link, ports, announced: Nanos::default() });
             }
-        }
-    }
-
-    /// It is to be announced on when the carrier is back.
-    pub(super) fn seen_without_carrier(&mut self, interface: &str) {
-        if let Some(seen) = self.seen.get_mut(interface) {
-            seen.link.carrier = false;
         }
     }
 

@@ -57,10 +57,7 @@ impl Worker {
             let why = match &links[interface] {
                 Ok(ready) if ready.link.loopback => continue, // nobody is behind it
                 Ok(ready) if ready.link.mac.is_none() => format!("{interface} has no Ethernet address to announce"),
-                Ok(ready) if !ready.link.carrier => {
-                    self.seen_without_carrier(interface);
-                    format!("{interface} has no carrier; it will be when there is one")
-                }
+                Ok(ready) if !ready.link.carrier => format!("{interface} has no carrier; it will be when there is one"),
                 Ok(ready) => {
                     announced.push(planned);
                     announcements.push(Announcement { link: ready.link, ip: planned.ip, router: ready.router });
