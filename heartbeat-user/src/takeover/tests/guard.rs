@@ -145,10 +145,12 @@ fn a_resumed_group_gets_the_prefix_that_the_file_has_now() {
 #[test]
 fn what_could_not_be_added_is_tried_again_though_nothing_changes() {
     in_namespace(|lab| {
-        // IPv6 is off for the interface when the group is taken over; and when it is on again, no address appears.
-        let set = |knob: &str, value| std::fs::write(format!("/proc/sys/net/ipv6/conf/near0/{knob}"), value).unwrap();
-        let off = |value| set("disable_ipv6", value);
-        set("addr_gen_mode", "1");
+        // IPv6 is off for the interface when the group is taken over; and when it is on again, no other address appears, nor
+        // does one at the far end become ready meanwhile.
+        let set = |knob: &str, value| std::fs::write(format!("/proc/sys/net/ipv6/conf/{knob}"), value).unwrap();
+        let off = |value| set("near0/disable_ipv6", value);
+        set("far0/disable_ipv6", "1");
+        set("near0/addr_gen_mode", "1");
         off("1");
         let running = Running::new(vec![plan("storage", [near("192.0.2.10"), near("2001:db8::10")])]);
         let Done::Acquired { failures, .. } = running.acquire(FIRST) else { panic!("acquired") };
