@@ -120,7 +120,8 @@ impl Netlink {
     pub fn name(&mut self, index: u32) -> io::Result<String> {
         self.ask(RouteNetlinkMessage::GetLink(of_index(index)), |payload| {
             let name = attribute(payload.get(LINK_HEADER..).unwrap_or_default(), IFLA_IFNAME);
-            let name = name.and_then(|name| name.strip_suffix(&[0])).ok_or_else(|| malformed("a link without a name"))?;
+            let name =
+                name.and_then(|name| name.strip_suffix(&[0])).ok_or_else(|| malformed("a link without a name"))?;
             Ok(String::from_utf8_lossy(name).into_owned())
         })
     }

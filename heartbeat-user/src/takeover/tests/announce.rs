@@ -1,5 +1,7 @@
 use super::{in_namespace, remove_link};
-use crate::takeover::{Announcement, Announcer, Link, arp_announcement, arp_announcing_reply, forwards_ipv6, unsolicited_advertisement};
+use crate::takeover::{
+    Announcement, Announcer, Link, arp_announcement, arp_announcing_reply, forwards_ipv6, unsolicited_advertisement,
+};
 use nix::errno::Errno;
 use pnet_packet::{
     Packet,

@@ -2,10 +2,10 @@
 
 use super::running::{FIRST, Running, SECOND, ip, near, plan};
 use super::worker::{arp_for, sorted};
-use super::{add_cable, in_namespace, remove_link, rename, set_ipv4};
+use super::{add_cable, in_namespace, planned, remove_link, rename, set_ipv4};
 use crate::takeover::{Done, GroupPlan, Order, Settings, Step};
 use std::{
-    net::UdpSocket,
+    net::{IpAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -159,6 +159,26 @@ fn what_could_not_be_added_is_tried_again_though_nothing_changes() {
         off("0");
         assert_eq!(running.report(), Done::Restored { group: FIRST, address: near("2001:db8::10"), times: 1 });
         assert_eq!(sorted(lab), [ip("192.0.2.10"), ip("2001:db8::10")]);
+    });
+}
+
+#[test]
+fn a_release_that_is_not_sure_of_every_address_is_none_and_left_to_who_ordered_it() {
+    in_namespace(|lab| {
+        // Its interface cannot be looked up, and the reason is not that there is none.
+        let odd = planned("a-name-that-is-too-long", "192.0.2.12", 24);
+        let running = Running::new(vec![plan("storage", [near("192.0.2.10"), odd.clone()])]);
+        running.acquire(FIRST);
+        for _ in 0..2 {
+            let Done::Released { failures, .. } = running.release(FIRST) else { panic!("released") };
+            let failed: Vec<_> = failures.iter().map(|failure| (failure.address.clone(), failure.step)).collect();
+            assert_eq!(failed, [(odd.clone(), Step::Removed)]);
+            assert_eq!(sorted(lab), [] as [IpAddr; 0]);
+            // Neither guarded nor swept until somebody decides; then tried again.
+            lab.netlink.add(&[lab.at("192.0.2.10", 24)]).unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(sorted(lab), [ip("192.0.2.10")]);
+        }
     });
 }
 

@@ -4,8 +4,8 @@ use super::running::{FIRST, Running, SECOND, ip, near, plan};
 use super::{Lab, PATIENCE, capture, in_namespace, lay_cable, named, planned, set_up};
 use crate::core::Nanos;
 use crate::takeover::{
-    Address, Announcement, Announcer, Answering, Done, Link, NAMED, Netlink, Order, PlannedAddress, RIVAL_GONE, Settings,
-    now,
+    Address, Announcement, Announcer, Answering, Done, Link, NAMED, Netlink, Order, PlannedAddress, RIVAL_GONE,
+    Settings, now,
 };
 use netlink_packet_route::link::LinkAttribute;
 use nix::{

@@ -14,7 +14,9 @@ fn what_an_earlier_life_left_goes_from_where_it_was_put_whatever_became_of_it() 
         set_ipv4("near0", "promote_secondaries", "0");
         let own = lab.at("192.0.2.1", 24);
         // One with its prefix changed by hand; one that is not there; and the primary of the host's own address.
-        lab.netlink.add(&[lab.at("192.0.2.10", 24), lab.at("192.0.2.11", 25), lab.at("2001:db8::10", 64), own]).unwrap();
+        lab.netlink
+            .add(&[lab.at("192.0.2.10", 24), lab.at("192.0.2.11", 25), lab.at("2001:db8::10", 64), own])
+            .unwrap();
         rename(&mut lab.netlink, "near0", "lan0");
         let index = lab.near.index;
         let all = ["192.0.2.10", "192.0.2.11", "192.0.2.12", "2001:db8::10"].map(|text| recorded(index, "near0", text));

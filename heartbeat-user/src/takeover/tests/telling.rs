@@ -155,7 +155,8 @@ fn everything_is_announced_now_and_then_where_that_is_wished() {
 fn where_nothing_can_be_announced_that_is_said_once_an_interface() {
     in_namespace(|lab| {
         add_tunnel(&mut lab.netlink, "tun0");
-        let addresses = [planned("tun0", "198.51.100.10", 24), planned("tun0", "198.51.100.11", 24), near("192.0.2.10")];
+        let addresses =
+            [planned("tun0", "198.51.100.10", 24), planned("tun0", "198.51.100.11", 24), near("192.0.2.10")];
         let running = Running::new(vec![plan("storage", addresses), plan("own", [planned("lo", "198.51.100.1", 32)])]);
         let Done::Acquired { failures, .. } = running.acquire(FIRST) else { panic!("acquired") };
         let told: Vec<_> = failures.iter().map(|failure| (failure.step, failure.reason.as_str())).collect();

@@ -129,7 +129,8 @@ impl Worker {
     /// more took its addresses with it.
     fn take_away(&mut self, group: GroupIndex, plan: &GroupPlan, links: &Links<'_>) -> Vec<Failure> {
         let mut failures = Vec::new();
-        let failure = |place: usize, why: &dyn std::fmt::Display| Failure::new(&plan.addresses[place], Step::Removed, why);
+        let failure =
+            |place: usize, why: &dyn std::fmt::Display| Failure::new(&plan.addresses[place], Step::Removed, why);
         let mut places: HashMap<On, usize> = HashMap::new();
         for (place, planned) in plan.addresses.iter().enumerate() {
             match &links[planned.interface.as_str()] {
@@ -139,8 +140,10 @@ impl Worker {
             }
         }
         let put = (group, 0, 0)..=(group, usize::MAX, u32::MAX);
-        places.extend(self.put.range(put.clone()).map(|(_, place, index)| ((*index, plan.addresses[*place].ip), *place)));
-        let known = |(on, place): (&On, &usize)| Address { interface: on.0, ip: on.1, prefix: plan.addresses[*place].prefix };
+        places
+            .extend(self.put.range(put.clone()).map(|(_, place, index)| ((*index, plan.addresses[*place].ip), *place)));
+        let known =
+            |(on, place): (&On, &usize)| Address { interface: on.0, ip: on.1, prefix: plan.addresses[*place].prefix };
         let here: Vec<Address> = match self.netlink.list(None) {
             Ok(present) => present.into_iter().filter(|a| places.contains_key(&(a.interface, a.ip))).collect(),
             Err(error) => {

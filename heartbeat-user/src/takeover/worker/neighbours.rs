@@ -99,7 +99,9 @@ impl Worker {
                 && networks.len() < NETWORKS
             {
                 let decoy = Announcement { link: ready.link, ip: planned.ip, router: ready.router };
-                networks.entry((ready.link.index, network(planned.ip, planned.prefix), planned.prefix)).or_insert(decoy);
+                networks
+                    .entry((ready.link.index, network(planned.ip, planned.prefix), planned.prefix))
+                    .or_insert(decoy);
             }
         }
         let mut asked = Vec::with_capacity(networks.len() * DECOYS);
