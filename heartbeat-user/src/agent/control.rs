@@ -500,11 +500,18 @@ impl Control<'_> {
                 });
                 failures
             }
-            Done::AcquireFailed { failures, .. } | Done::Released { failures, .. } => failures,
-            Done::Restored { address, .. } => {
-                self.journal.control(&ControlEvent::AddressRestored { group, address: address.to_string() });
+            Done::AcquireFailed { failures, .. } | Done::Released { failures, .. } | Done::Failed { failures, .. } => {
+                failures
+            }
+            Done::Restored { address, times, .. } => {
+                self.journal.control(&ControlEvent::AddressRestored { group, address: address.to_string(), times });
                 Vec::new()
             }
+            Done::Swept { address, times, .. } => {
+                self.journal.control(&ControlEvent::AddressSwept { group, address: address.to_string(), times });
+                Vec::new()
+            }
+            Done::StillAnswered { told: false, .. } => Vec::new(),
             Done::StillAnswered { by, taken, .. } => {
                 let by = by.iter().map(|(address, mac)| format!("{address} by {}", written(*mac))).collect();
                 self.journal.control(&ControlEvent::StillAnswered { group, taken, by });

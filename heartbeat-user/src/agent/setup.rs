@@ -194,7 +194,13 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
         let (commands, reports, shared) = (commands.clone(), reports.clone(), Arc::clone(&shared));
         let (pulse_bell, control_bell) = (pulse_bell.clone(), control_bell.clone());
         let interfaces = config.channels.iter().filter_map(|c| Some(c.end(node)?.interface.clone())).collect();
-        let worker = takeover::Worker::open(plans, interfaces).context("sockets for takeovers")?;
+        let settings = takeover::Settings {
+            plans,
+            channels: interfaces,
+            announce_every: config.takeover.announce_every,
+            still_answering_for: Some(config.judging.still_answering_for),
+        };
+        let worker = takeover::Worker::open(settings).context("sockets for takeovers")?;
         let ended = control_bell.clone();
         thread("takeover", config.dataplane.priority - 1, move || {
             let _ended = RingsAtTheEnd(ended);
@@ -291,7 +297,9 @@ pub(super) const fn group_of(done: &Done) -> GroupIndex {
         | Done::Restored { group, .. }
         | Done::StillAnswered { group, .. }
         | Done::Rival { group, .. }
-        | Done::RivalGone { group, .. } => group,
+        | Done::RivalGone { group, .. }
+        | Done::Swept { group, .. }
+        | Done::Failed { group, .. } => group,
     }
 }
 
@@ -417,7 +425,7 @@ pub(super) fn sweep(plans: &[GroupPlan], owned: u64, journal: &Journal) -> Resul
         .and_then(|mut netlink| takeover::remove_unowned(plans, owned, &mut netlink))
         .context("removing group addresses that are not ours")?;
     for (group, address) in swept.removed {
-        journal.control(&ControlEvent::AddressSwept { group, address: address.to_string() });
+        journal.control(&ControlEvent::AddressSwept { group, address: address.to_string(), times: 1 });
     }
     let failures: Vec<_> = swept.failures.iter().map(ToString::to_string).collect();
     ensure!(failures.is_empty(), "group addresses that are not ours stay on this host: {}", failures.join("; "));

@@ -114,9 +114,12 @@ impl Command {
             Done::Isolated { group, at } => Self::Isolated { group, at },
             Done::Released { group, at, ref failures } if failures.is_empty() => Self::Released { group, at },
             Done::Released { group, at, .. } => Self::NotReleased { group, at },
-            Done::StillAnswered { .. } | Done::Restored { .. } | Done::Rival { .. } | Done::RivalGone { .. } => {
-                return None;
-            }
+            Done::StillAnswered { .. }
+            | Done::Restored { .. }
+            | Done::Rival { .. }
+            | Done::RivalGone { .. }
+            | Done::Swept { .. }
+            | Done::Failed { .. } => return None,
         })
     }
 }

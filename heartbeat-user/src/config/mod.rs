@@ -61,6 +61,8 @@ pub struct Config {
     pub profile: Profile,
     /// How heartbeats are received and sent.
     pub dataplane: Dataplane,
+    /// How clients are told where the addresses are.
+    pub takeover: Takeover,
     /// How faults are judged.
     pub judging: Judging,
     /// What must succeed before anything is taken from a silent peer.
@@ -108,6 +110,13 @@ impl Default for Dataplane {
     }
 }
 
+/// `[takeover]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Takeover {
+    /// How often everything that is held is announced, beyond what happens. Default: not at all.
+    pub announce_every: Option<Nanos>,
+}
+
 /// `[judging]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Judging {
@@ -130,6 +139,8 @@ pub struct Judging {
     pub stalled_grace: Nanos,
     /// Where somebody still answers for an address that is to be taken over: wait (`true`), or take it (the default).
     pub wait_where_answered: bool,
+    /// For how long at most; then it is taken all the same. Default 30 s.
+    pub still_answering_for: Nanos,
 }
 
 /// `[[channel]]`: one network path between the two controllers.
@@ -368,6 +379,7 @@ impl Config {
             "controller",
             "timing",
             "dataplane",
+            "takeover",
             "judging",
             "api",
             "events",
@@ -382,6 +394,7 @@ impl Config {
         let hostnames = sections::hostnames(&root, report);
         let (profile, timing) = sections::timing(&root, report);
         let dataplane = sections::dataplane(&root, report);
+        let takeover = sections::takeover(&root, report);
         let judging = sections::judging(&root, report, &timing);
         let api = sections::api(&root, report);
         let events = records::events(&root, report);
@@ -395,6 +408,7 @@ impl Config {
             timing,
             profile,
             dataplane,
+            takeover,
             judging,
             api,
             events,

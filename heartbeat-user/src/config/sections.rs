@@ -3,7 +3,7 @@
 use super::error::{Fault, Report};
 use super::profiles::{Overrides, Profile};
 use super::table::{At, Table};
-use super::{Api, Dataplane, Judging, Pair, XdpPreference};
+use super::{Api, Dataplane, Judging, Pair, Takeover, XdpPreference};
 use crate::core::{BothFaulted, Nanos, Timing};
 use std::path::PathBuf;
 
@@ -128,10 +128,19 @@ pub(super) fn dataplane(root: &Table<'_>, report: &mut Report<'_>) -> Dataplane 
     }
 }
 
+/// `[takeover]`: how clients are told where the addresses are.
+pub(super) fn takeover(root: &Table<'_>, report: &mut Report<'_>) -> Takeover {
+    let Some(table) = root.table(report, "takeover", &["announce_every"], "a table [takeover]") else {
+        return Takeover::default();
+    };
+    let every = Nanos::from_millis(1_000)..=Nanos::from_millis(86_400_000);
+    Takeover { announce_every: value(&table.duration(report, "announce_every", every)) }
+}
+
 /// `[judging]`: how faults are judged.
 pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing) -> Judging {
     const MS: fn(u64) -> Nanos = Nanos::from_millis;
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 10] = [
         "both_faulted",
         "probe_rounds",
         "probe_pause",
@@ -141,6 +150,7 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
         "rise",
         "stalled_grace",
         "still_answering",
+        "still_answering_for",
     ];
     let default = Judging {
         both_faulted: BothFaulted::Nothing,
@@ -152,6 +162,7 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
         rise: MS(5_000),
         stalled_grace: Nanos(0),
         wait_where_answered: false,
+        still_answering_for: MS(30_000),
     };
     let Some(table) = root.table(report, "judging", &KNOWN, "a table [judging]") else {
         return default;
@@ -167,7 +178,9 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
     let by_probe = [("probe", true), ("carrier", false)];
     let by_probe = table.choice(report, "isolation", "\"probe\" or \"carrier\"", &by_probe);
     let waits = table.choice(report, "still_answering", "\"wait\" or \"take\"", &[("wait", true), ("take", false)]);
+    let answering_for = value(&table.duration(report, "still_answering_for", MS(1_000)..=MS(86_400_000)));
     Judging {
+        still_answering_for: answering_for.unwrap_or(default.still_answering_for),
         isolation_by_probe: by_probe.unwrap_or(default.isolation_by_probe),
         rise: rise.unwrap_or(default.rise),
         stalled_grace: grace.unwrap_or(default.stalled_grace),

@@ -131,10 +131,10 @@ pub enum ControlEvent {
     Rival { group: crate::core::GroupIndex, address: String, mac: String },
     /// It is not heard any more, or we let go of the group.
     RivalGone { group: crate::core::GroupIndex, address: String, mac: String, lasted_ns: Nanos },
-    /// An address that somebody had taken away was put back.
-    AddressRestored { group: crate::core::GroupIndex, address: String },
-    /// An address that we do not own was on this host, and was removed.
-    AddressSwept { group: crate::core::GroupIndex, address: String },
+    /// An address that somebody had taken away was put back, so often since that was told last.
+    AddressRestored { group: crate::core::GroupIndex, address: String, times: u32 },
+    /// An address that we do not own was on this host, and was removed, so often since that was told last.
+    AddressSwept { group: crate::core::GroupIndex, address: String, times: u32 },
     /// A hook, or the fence, ended.
     CommandRan {
         what: &'static str,

@@ -199,6 +199,11 @@ const fn judged(verdict: Verdict) -> &'static str {
     }
 }
 
+/// Of what is told once for several times.
+fn often(times: u32) -> String {
+    if times > 1 { format!(", {times} times") } else { String::new() }
+}
+
 const fn difference(what: Difference) -> &'static str {
     match what {
         Difference::Channels => "channels",
@@ -239,10 +244,12 @@ impl Tell for ControlEvent {
             Self::RivalGone { address, mac, lasted_ns, .. } => {
                 format!("{subject}: {mac} claims {address} no longer, after {lasted_ns}")
             }
-            Self::AddressRestored { address, .. } => {
-                format!("{subject}: {address} had been taken away and was put back")
+            Self::AddressRestored { address, times, .. } => {
+                format!("{subject}: {address} had been taken away and was put back{}", often(*times))
             }
-            Self::AddressSwept { address, .. } => format!("{subject}: {address} was here without being ours: removed"),
+            Self::AddressSwept { address, times, .. } => {
+                format!("{subject}: {address} was here without being ours: removed{}", often(*times))
+            }
             Self::CommandRan { what, how, took_ns, .. } if subject.is_empty() => {
                 format!("{what}: {how} after {took_ns}")
             }

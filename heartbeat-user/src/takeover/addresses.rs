@@ -8,7 +8,7 @@ use crate::core::Nanos;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, Parseable};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo},
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
@@ -17,7 +17,7 @@ use nix::{
     sys::socket::{setsockopt, sockopt},
 };
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     io,
     net::{IpAddr, Ipv4Addr},
     thread,
@@ -40,8 +40,9 @@ pub struct Address {
 
 impl Netlink {
     /// Puts `addresses` in place (WO 01/82077, S3); one that is there already counts as put. IPv6 addresses can be used
-    /// at once: no duplicate address detection, for the pair itself has settled who holds them. Returns one outcome an
-    /// address, in their order.
+    /// at once: no duplicate address detection, for the pair itself has settled who holds them; and they are deprecated from
+    /// the start (RFC 4862 §5.5.4): they answer, but this host's own connections come from other addresses, which stay when
+    /// these go. Returns one outcome an address, in their order.
     ///
     /// # Errors
     /// The routing socket failed, or did not answer within 2 s: what became of the addresses is not known.
@@ -51,12 +52,25 @@ impl Netlink {
     }
 
     /// Takes `addresses` away, the last one first: the first one of a network is its primary address in the kernel's eyes,
-    /// and each removal of a primary costs a promotion or the secondaries. One that is not there, or whose
-    /// interface is not, counts as taken away. Returns one outcome an address, in their order.
+    /// and each removal of a primary costs a promotion. One that is not there, or whose interface is not, counts as taken
+    /// away. Returns one outcome an address, in their order.
+    ///
+    /// Nothing else goes: where the kernel would remove the other addresses of a network with its primary one, the interface's
+    /// `promote_secondaries` is set meanwhile. They may be this host's own, and are not lost even for a moment.
     ///
     /// # Errors
     /// As [`Netlink::add`].
     pub fn remove(&mut self, addresses: &[Address]) -> io::Result<Vec<Outcome>> {
+        let interfaces: BTreeSet<u32> = addresses.iter().filter(|a| a.ip.is_ipv4()).map(|a| a.interface).collect();
+        let promoting = self.promote(interfaces);
+        let outcomes = self.delete(addresses);
+        if let Err(error) = self.set_promotion(&promoting, false) {
+            log::warn!("promote_secondaries of interfaces {promoting:?} stays set: {error}");
+        }
+        outcomes
+    }
+
+    fn delete(&mut self, addresses: &[Address]) -> io::Result<Vec<Outcome>> {
         let requests = addresses.iter().rev().map(|a| RouteNetlinkMessage::DelAddress(message(a))).collect();
         let mut outcomes = self.apply(requests, 0).or_else(|error| {
             let mut outcomes = self.look_after(error, addresses, false)?;
@@ -91,9 +105,7 @@ impl Netlink {
         Ok(found.into_inner())
     }
 
-    /// Puts back whichever of the `held` addresses is not there, and returns those with their outcomes. The kernel takes the
-    /// secondary addresses of a network away with their primary (unless `promote_secondaries` is set), whoever holds
-    /// them; people do too.
+    /// Puts back whichever of the `held` addresses is not there, and returns those with their outcomes.
     ///
     /// # Errors
     /// As [`Netlink::add`].
@@ -131,9 +143,8 @@ impl Netlink {
         request.header.address_family = family(address);
         request.header.destination_prefix_length = 128;
         request.attributes.push(RouteAttribute::Destination(address.ip.into()));
-        if matches!(address.ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
-            request.attributes.push(RouteAttribute::Oif(address.interface));
-        }
+        // Also the interface's own table is asked, where it has one (VRF), and a link-local address is meant on this interface.
+        request.attributes.push(RouteAttribute::Oif(address.interface));
         self.ask(RouteNetlinkMessage::GetRoute(request), |payload| {
             Ok(RouteHeader::parse(payload).map_err(malformed)?.kind == RouteType::Local)
         })
@@ -191,11 +202,16 @@ impl Watch {
     }
 }
 
-fn new_address(address: &Address) -> AddressMessage {
+pub(super) fn new_address(address: &Address) -> AddressMessage {
     let mut message = message(address);
     match address.ip {
         IpAddr::V4(ip) => message.attributes.extend(broadcast(ip, address.prefix).map(AddressAttribute::Broadcast)),
-        IpAddr::V6(_) => message.header.flags = AddressHeaderFlags::Nodad,
+        IpAddr::V6(_) => {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            let mut lifetimes = CacheInfo::default();
+            (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, u32::MAX); // in s; valid for ever
+            message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        }
     }
     message
 }

@@ -1,9 +1,9 @@
 //! Tells the neighbours whose Ethernet address a taken-over IP address now leads to (WO 01/82077, S3).
 //!
-//! - **IPv4**: an ARP announcement: a *request*, broadcast, whose sender and target are both the address. RFC 5227 §3 says why
-//!   not a reply: hosts must look at the sender of any request (RFC 826), while some ignore replies that they
-//!   did not ask for. Linux takes a request as gratuitous always, a reply only where its target hardware address repeats the
-//!   sender's (`arp_is_garp`), and overrides a fresh entry for either. keepalived sends requests, too.
+//! - **IPv4**: an ARP announcement, broadcast, whose sender and target are both the address: as a *request* and as a *reply*.
+//!   RFC 5227 §3 wants the request, for hosts must look at the sender of any request (RFC 826); but some heed only
+//!   replies (RFC 5944 §4.6 allows both). Linux takes a request as gratuitous always, a reply only where its target
+//!   hardware address repeats the sender's (`arp_is_garp`), and overrides a fresh entry for either.
 //! - **IPv6**: an unsolicited Neighbor Advertisement to all nodes, override set (RFC 4861 §7.2.6).
 
 use super::{
@@ -91,36 +91,37 @@ impl Announcer {
         Ok(announcer)
     }
 
-    /// Announces each of `announcements` once, all in as few system calls as the kernel allows, and returns what
-    /// became of each, in their order. Where the interface has no Ethernet address there is nobody to tell: `Ok`.
+    /// Announces each of `announcements` once, in each form, all in as few system calls as the kernel allows, and returns what
+    /// became of each, in their order. Where the interface has no Ethernet address, `EOPNOTSUPP`.
     pub fn announce(&mut self, announcements: &[Announcement]) -> Vec<Outcome> {
-        self.send_each(announcements, |announcement, mac| frame(mac, announcement.ip, announcement.router))
+        self.send_each(announcements, |announcement, mac| match announcement.ip {
+            IpAddr::V4(ip) => vec![arp_announcement(mac, ip).to_vec(), arp_announcing_reply(mac, ip).to_vec()],
+            IpAddr::V6(ip) => vec![unsolicited_advertisement(mac, ip, announcement.router).to_vec()],
+        })
     }
 
     /// Asks, for the address of each of `questions`, whether a neighbour has it ([`probe`]), and returns what became of each
-    /// question, in their order. Where the interface has no Ethernet address there is nobody to ask: `Ok`.
+    /// question, in their order. Where the interface has no Ethernet address, `EOPNOTSUPP`.
     pub fn ask(&mut self, questions: &[Announcement]) -> Vec<Outcome> {
-        self.send_each(questions, |question, mac| probe(mac, question.ip))
+        self.send_each(questions, |question, mac| vec![probe(mac, question.ip)])
     }
 
     fn send_each(
         &mut self,
         announcements: &[Announcement],
-        frame: impl Fn(&Announcement, [u8; 6]) -> Vec<u8>,
+        frames_of: impl Fn(&Announcement, [u8; 6]) -> Vec<Vec<u8>>,
     ) -> Vec<Outcome> {
         let mut outcomes = vec![Ok(()); announcements.len()];
         let mut places = Vec::with_capacity(announcements.len());
         let mut frames = Vec::with_capacity(announcements.len());
         let mut links = Vec::with_capacity(announcements.len());
         for (place, announcement) in announcements.iter().enumerate() {
-            let Some(mac) = announcement.link.mac else {
-                continue;
-            };
-            match self.link_addr(announcement.link.index) {
-                Ok(link) => {
-                    places.push(place);
-                    frames.push(frame(announcement, mac));
-                    links.push(Some(link));
+            let mac = announcement.link.mac.ok_or(Errno::EOPNOTSUPP);
+            match mac.and_then(|mac| Ok((mac, self.link_addr(announcement.link.index)?))) {
+                Ok((mac, link)) => {
+                    frames.extend(frames_of(announcement, mac));
+                    places.resize(frames.len(), place);
+                    links.resize(frames.len(), Some(link));
                 }
                 Err(errno) => outcomes[place] = Err(errno),
             }
@@ -169,17 +170,20 @@ pub fn forwards_ipv6(interface: &str) -> bool {
     fs::read(format!("/proc/sys/net/ipv6/conf/{interface}/forwarding")).is_ok_and(|text| text.starts_with(b"1"))
 }
 
-fn frame(mac: [u8; 6], ip: IpAddr, router: bool) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => arp_announcement(mac, ip).to_vec(),
-        IpAddr::V6(ip) => unsolicited_advertisement(mac, ip, router).to_vec(),
-    }
-}
-
 /// The ARP announcement of `ip` at `mac` (RFC 5227 §3): an Ethernet frame, without padding and check sequence.
 #[must_use]
 pub fn arp_announcement(mac: [u8; 6], ip: Ipv4Addr) -> [u8; ARP_FRAME] {
     arp_request(mac, ip, ip)
+}
+
+/// The same as a reply that nobody asked for. Its target's hardware address is the sender's.
+#[must_use]
+pub fn arp_announcing_reply(mac: [u8; 6], ip: Ipv4Addr) -> [u8; ARP_FRAME] {
+    let mut frame = arp_announcement(mac, ip);
+    let mut arp = MutableArpPacket::new(&mut frame[ETHERNET..]).expect("the frame has room for it");
+    arp.set_operation(ArpOperations::Reply);
+    arp.set_target_hw_addr(mac.into());
+    frame
 }
 
 /// The ARP request for `target` from `sender` at `mac`, broadcast.

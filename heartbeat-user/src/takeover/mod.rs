@@ -6,15 +6,17 @@
 //! added that no plan names.
 //!
 //! Deliberately absent: hooks; the defence of a held address beyond its announcements (RFC 5227 §2.4 (b)): whoever else claims it
-//! is reported ([`Done::Rival`]), and who is to yield is the pair's decision; any memory across restarts: what the kernel
-//! has is the truth.
+//! is reported ([`Done::Rival`]), and who is to yield is the pair's decision; any memory across restarts: what an earlier life
+//! put in place is for the caller to remember ([`let_go`]).
 #![forbid(unsafe_code)]
 
 mod addresses;
 mod announce;
 mod conflict;
+mod damping;
 mod netlink;
 mod rivals;
+mod source;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -22,12 +24,14 @@ mod worker;
 
 pub use addresses::{Address, Watch};
 pub use announce::{
-    ADVERTISEMENT_FRAME, ARP_FRAME, Announcement, Announcer, arp_announcement, forwards_ipv6, unsolicited_advertisement,
+    ADVERTISEMENT_FRAME, ARP_FRAME, Announcement, Announcer, arp_announcement, arp_announcing_reply, forwards_ipv6,
+    unsolicited_advertisement,
 };
 pub use conflict::{Claim, SOLICITATION_FRAME, arp_probe, claim_in, neighbor_solicitation, probe};
-pub use netlink::{Link, Netlink, Outcome};
+pub use netlink::{Link, Netlink, Outcome, Port};
 pub use rivals::{NAMED, RIVAL_GONE};
-pub use sweep::{Swept, held_on_host, remove_unowned};
+pub use source::{SourceReason, becomes_source};
+pub use sweep::{LetGo, Recorded, Swept, held_on_host, let_go, remove_unowned};
 pub use worker::{ANNOUNCE_AGAIN, CHECK, Worker, now, run};
 
 use crate::core::{GroupIndex, Nanos};
@@ -67,6 +71,20 @@ impl fmt::Display for PlannedAddress {
     }
 }
 
+/// What the takeover thread goes by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The groups, by index.
+    pub plans: Vec<GroupPlan>,
+    /// The interfaces of our own channels.
+    pub channels: Vec<String>,
+    /// How often everything that is held is announced, beyond what happens. Default: not at all.
+    pub announce_every: Option<Nanos>,
+    /// With [`Answering::Wait`], a group that was answered for all the time since it was first asked for, and for so long, is
+    /// taken over all the same. Default: never.
+    pub still_answering_for: Option<Nanos>,
+}
+
 /// What the takeover thread is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -81,18 +99,20 @@ pub enum Order {
         /// What to do about neighbours that still answer for its addresses.
         answering: Answering,
     },
-    /// The group is held already, by an earlier life of the agent: guard its addresses, put back what is missing, but
-    /// announce nothing that is in place. Whether it is still ours will be known with the peer's next heartbeat.
+    /// The group is held already, by an earlier life of the agent: guard its addresses, put back what is missing, take away
+    /// the same with other prefixes, but announce nothing that is in place. Whether it is still ours will be known with the
+    /// peer's next heartbeat; [`Order::Announce`] is due then.
     Resume {
         /// The group.
         group: GroupIndex,
     },
-    /// Announce the addresses of a held group again, as after an acquisition.
+    /// Announce the group's addresses again, on the schedule of a takeover: somebody else may have told clients of another
+    /// Ethernet address. Nothing, where the group is not held.
     Announce {
         /// The group.
         group: GroupIndex,
     },
-    /// Take the group's addresses away.
+    /// Take the group's addresses away. Where that failed, to order it again tries it again.
     Release {
         /// The group.
         group: GroupIndex,
@@ -152,9 +172,11 @@ pub enum Done {
         at: Nanos,
         /// Which addresses, each with the Ethernet address that answered first; [`NAMED`] of them at most.
         by: Vec<(PlannedAddress, [u8; 6])>,
-        /// Whether the group was taken over all the same ([`Answering::Take`]: [`Done::Acquired`] came before); else nothing
-        /// was added.
+        /// Whether the group is taken over all the same ([`Answering::Take`]: [`Done::Acquired`] came before; or
+        /// [`Settings::still_answering_for`] is over: it follows); else nothing was added.
         taken: bool,
+        /// Whether it is to be told: the same again and again is not.
+        told: bool,
     },
     /// A neighbour claims an address of a held group (RFC 5227 §2.4). Noticed by listening alone, and by [`CHECK`] late at most.
     Rival {
@@ -187,11 +209,12 @@ pub enum Done {
         /// Why, an address each.
         failures: Vec<Failure>,
     },
-    /// The group's addresses are gone, but for those that `failures` name.
+    /// The group's addresses are gone, and it is released; or, with failures, it is not: this host goes on answering for some,
+    /// though they are guarded no more.
     Released {
         /// The group.
         group: GroupIndex,
-        /// The addresses that this host goes on answering for.
+        /// The addresses that this host goes on answering for, or may.
         failures: Vec<Failure>,
         /// When the last one was gone, CLOCK_MONOTONIC.
         at: Nanos,
@@ -202,6 +225,24 @@ pub enum Done {
         group: GroupIndex,
         /// The address.
         address: PlannedAddress,
+        /// So often since that was reported last: it is reported at once first, then ever more rarely.
+        times: u32,
+    },
+    /// An address of a group that is not held appeared on this host, and was removed.
+    Swept {
+        /// The group.
+        group: GroupIndex,
+        /// The address, as it is configured.
+        address: PlannedAddress,
+        /// As in [`Done::Restored`].
+        times: u32,
+    },
+    /// Something about addresses did not succeed outside of an order. It is tried again.
+    Failed {
+        /// The group.
+        group: GroupIndex,
+        /// What.
+        failures: Vec<Failure>,
     },
 }
 
@@ -250,6 +291,8 @@ pub enum Step {
     Announced,
     /// Taken away.
     Removed,
+    /// Guarded: it is in place, and would not be put back.
+    Guarded,
 }
 
 impl fmt::Display for Step {
@@ -258,6 +301,7 @@ impl fmt::Display for Step {
             Self::Added => "added",
             Self::Announced => "announced",
             Self::Removed => "removed",
+            Self::Guarded => "guarded",
         })
     }
 }

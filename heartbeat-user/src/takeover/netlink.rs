@@ -1,8 +1,8 @@
 //! The kernel's routing socket: many requests in one system call, the answers told apart by sequence number.
 
 use netlink_packet_core::{
-    ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
-    NetlinkMessage, NlasIterator, Parseable,
+    DefaultNla, Emitable, ErrorBuffer, NLA_HEADER_SIZE, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR,
+    NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkMessage, Parseable,
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -32,8 +32,19 @@ const PATIENCE_S: i64 = 2;
 const DATAGRAM: usize = 64 << 10;
 /// Dumps that were interrupted by a change are repeated this often; what the last one says is then good enough.
 const DUMP_TRIALS: usize = 4;
-/// `IFLA_ADDRESS`, `linux/if_link.h`.
+/// Attributes of a link, `linux/if_link.h`.
 const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_CARRIER_UP_COUNT: u16 = 47;
+/// Within `IFLA_LINKINFO`; within that, what a bridge (`IFLA_BRPORT_STATE`) and a bond (`IFLA_BOND_SLAVE_STATE`) say of a port.
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const PORT_STATE: u16 = 1;
+/// Within `AF_INET` of `IFLA_AF_SPEC`: the interface's settings, an array in answers, attributes in requests.
+const IFLA_INET_CONF: u16 = 1;
+/// `IPV4_DEVCONF_PROMOTE_SECONDARIES`, `linux/ip.h`; the array begins with number 1.
+const PROMOTE_SECONDARIES: u16 = 20;
 
 /// One NETLINK_ROUTE socket, in the network namespace of the thread that opened it.
 pub struct Netlink {
@@ -52,6 +63,25 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Whether it is up and has a carrier, as of this moment.
     pub carrier: bool,
+    /// How often it got a carrier: tells of one that was lost and found again between two looks.
+    pub carriers: u32,
+    /// Whether it is the loopback interface: nobody is behind it.
+    pub loopback: bool,
+    /// Whether its `promote_secondaries` is set: else the kernel removes the other addresses of a network with its primary one.
+    pub promotes: bool,
+}
+
+/// An interface that is part of a bridge or bond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its index.
+    pub index: u32,
+    /// Whether it is up and has a carrier.
+    pub carrier: bool,
+    /// As [`Link::carriers`].
+    pub carriers: u32,
+    /// What its bridge (forwarding, blocking) or bond (active, backup) says of it, in the kernel's numbers.
+    pub state: u8,
 }
 
 impl Netlink {
@@ -81,6 +111,68 @@ impl Netlink {
         request.attributes.push(LinkAttribute::IfName(name.to_owned()));
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         self.ask(RouteNetlinkMessage::GetLink(request), link_from)
+    }
+
+    /// The name that the interface of that index has now.
+    ///
+    /// # Errors
+    /// `ENODEV` where there is none of that index; else as [`Netlink::add`].
+    pub fn name(&mut self, index: u32) -> io::Result<String> {
+        self.ask(RouteNetlinkMessage::GetLink(of_index(index)), |payload| {
+            let name = attribute(payload.get(LINK_HEADER..).unwrap_or_default(), IFLA_IFNAME);
+            let name =
+                name.and_then(|name| name.strip_suffix(&[0])).ok_or_else(|| malformed("a link without a name"))?;
+            Ok(String::from_utf8_lossy(name).into_owned())
+        })
+    }
+
+    /// Sets `promote_secondaries` of the interfaces, and returns those where it was not set. One that is gone, or that refuses,
+    /// is left out: what the kernel then removes with a primary address is for the caller to put back.
+    pub(super) fn promote(&mut self, interfaces: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let mut changed = Vec::new();
+        for index in interfaces {
+            let link = self.ask(RouteNetlinkMessage::GetLink(of_index(index)), link_from);
+            if link.is_ok_and(|link| !link.promotes) {
+                match self.set_promotion(&[index], true) {
+                    Ok(()) => changed.push(index),
+                    Err(error) => log::warn!("promote_secondaries of interface {index} cannot be set: {error}"),
+                }
+            }
+        }
+        changed
+    }
+
+    /// Sets or clears `promote_secondaries`, by the interface's index: its name may have changed.
+    pub(super) fn set_promotion(&mut self, interfaces: &[u32], on: bool) -> io::Result<()> {
+        let requests = interfaces.iter().map(|index| {
+            let mut request = LinkMessage::default();
+            request.header.index = *index;
+            let value = u32::from(on).to_ne_bytes().to_vec();
+            let setting = nested(IFLA_INET_CONF, &DefaultNla::new(PROMOTE_SECONDARIES, value));
+            let settings = nested(libc::AF_INET as u16, &setting);
+            request.attributes.push(LinkAttribute::Other(nested(IFLA_AF_SPEC, &settings)));
+            RouteNetlinkMessage::SetLink(request)
+        });
+        let outcomes = self.apply(requests.collect(), 0)?;
+        let refused = outcomes.into_iter().filter_map(Result::err).find(|errno| *errno != Errno::ENODEV);
+        refused.map_or(Ok(()), |errno| Err(errno.into()))
+    }
+
+    /// The ports of the bridge or bond of that index.
+    ///
+    /// # Errors
+    /// As [`Netlink::add`].
+    pub fn ports(&mut self, master: u32) -> io::Result<Vec<Port>> {
+        let mut request = LinkMessage::default();
+        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        request.attributes.push(LinkAttribute::Controller(master));
+        let found = RefCell::new(Vec::new());
+        self.dump(
+            &RouteNetlinkMessage::GetLink(request),
+            || found.borrow_mut().clear(),
+            |payload| port_from(payload).map(|port| found.borrow_mut().push(port)),
+        )?;
+        Ok(found.into_inner())
     }
 
     /// All interfaces.
@@ -269,17 +361,63 @@ fn gateway_from(payload: &[u8], interface: u32) -> Option<(u32, IpAddr)> {
     gateway.filter(|_| is_default).map(|gateway| (metric, gateway))
 }
 
+/// `struct ifinfomsg`.
+const LINK_HEADER: usize = 16;
+
+fn of_index(index: u32) -> LinkMessage {
+    let mut request = LinkMessage::default();
+    request.header.index = index;
+    request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    request
+}
+
 /// Reads only what is needed: a takeover must not fail because a newer kernel says something more about an interface.
 fn link_from(payload: &[u8]) -> io::Result<Link> {
     let header = LinkHeader::parse(payload).map_err(malformed)?;
-    let attributes = payload.get(16..).unwrap_or_default();
-    let mac = NlasIterator::new(attributes)
-        .filter_map(Result::ok)
-        .find(|attribute| attribute.kind() == IFLA_ADDRESS)
-        .and_then(|attribute| attribute.value().try_into().ok())
-        .filter(|_| header.link_layer_type == LinkLayerType::Ether);
-    let carrier = header.flags.contains(LinkFlags::LowerUp | LinkFlags::Up);
-    Ok(Link { index: header.index, mac, carrier })
+    let attributes = payload.get(LINK_HEADER..).unwrap_or_default();
+    let mac = attribute(attributes, IFLA_ADDRESS).and_then(|value| value.try_into().ok());
+    let inet = attribute(attributes, IFLA_AF_SPEC).and_then(|spec| attribute(spec, libc::AF_INET as u16));
+    let settings = inet.and_then(|inet| attribute(inet, IFLA_INET_CONF)).unwrap_or_default();
+    let promotes = settings.chunks_exact(4).nth(usize::from(PROMOTE_SECONDARIES) - 1);
+    Ok(Link {
+        index: header.index,
+        mac: mac.filter(|_| header.link_layer_type == LinkLayerType::Ether),
+        carrier: header.flags.contains(LinkFlags::LowerUp | LinkFlags::Up),
+        carriers: number(attribute(attributes, IFLA_CARRIER_UP_COUNT)),
+        loopback: header.flags.contains(LinkFlags::Loopback),
+        promotes: number(promotes) != 0,
+    })
+}
+
+fn port_from(payload: &[u8]) -> io::Result<Port> {
+    let Link { index, carrier, carriers, .. } = link_from(payload)?;
+    let attributes = payload.get(LINK_HEADER..).unwrap_or_default();
+    let info = attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_SLAVE_DATA));
+    let state = info.and_then(|data| attribute(data, PORT_STATE)).and_then(|value| value.first().copied());
+    Ok(Port { index, carrier, carriers, state: state.unwrap_or(0) })
+}
+
+/// The value of the first attribute of that kind; none where the attributes before it are malformed.
+fn attribute(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    while let [low, high, kind_low, kind_high, ..] = *attributes {
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let value = attributes.get(NLA_HEADER_SIZE..length)?;
+        if u16::from_ne_bytes([kind_low, kind_high]) & NLA_TYPE_MASK == kind {
+            return Some(value);
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+fn number(value: Option<&[u8]>) -> u32 {
+    value.and_then(|value| value.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+fn nested(kind: u16, inner: &DefaultNla) -> DefaultNla {
+    let mut value = vec![0; inner.buffer_len()];
+    inner.emit(&mut value);
+    DefaultNla::new(kind, value)
 }
 
 /// Calls `system_call` until no signal interrupts it; a time-out says whose.

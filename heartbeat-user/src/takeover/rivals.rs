@@ -5,11 +5,14 @@ use super::conflict::{Claim, On};
 use crate::core::{GroupIndex, Nanos};
 use std::collections::{BTreeMap, HashMap};
 
-/// A rival that was not heard for so long is gone. Longer than the largest gap between the announcements of another agent like
-/// this one ([`ANNOUNCE_AGAIN`](super::ANNOUNCE_AGAIN)), so that a takeover of its makes one rival, not several.
+/// A rival that was not heard for so long is gone. Longer than the gaps between the first announcements of another agent like
+/// this one ([`ANNOUNCE_AGAIN`](super::ANNOUNCE_AGAIN)), so that a takeover of its that is given up makes one rival, not
+/// several.
 pub const RIVAL_GONE: Nanos = Nanos::from_millis(3_500);
 /// Of so many answered addresses the answer is kept: enough to say who it is.
 pub const NAMED: usize = 16;
+/// Of so many who answer for the same address: the first may be one who answers for everything.
+const EACH: usize = 4;
 
 /// A group and a place in its plan.
 pub(super) type Place = (GroupIndex, usize);
@@ -38,14 +41,59 @@ pub(super) struct Question {
     pub(super) due: Nanos,
     /// Places in the group's plan.
     pub(super) asked: HashMap<On, usize>,
-    /// Places that are answered for, and by which Ethernet address; [`NAMED`] at most.
-    pub(super) answers: Vec<(usize, [u8; 6])>,
+    /// Addresses that nobody should have, and who answered for each; [`EACH`] at most.
+    pub(super) decoys: HashMap<On, Vec<[u8; 6]>>,
+    /// Places that are answered for, on which interface, and by which Ethernet addresses; [`NAMED`] places at most.
+    answers: Vec<Answer>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    interface: u32,
+    place: usize,
+    macs: Vec<[u8; 6]>,
 }
 
 impl Question {
-    /// Whether another answer would say nothing new.
+    /// Whether another answer would say nothing new, but for who answers for everything.
     pub(super) fn is_answered(&self) -> bool {
         self.answers.len() == NAMED.min(self.asked.len())
+    }
+
+    /// The places that are answered for, and by which Ethernet address first. Who answered for all decoys on the interface answers
+    /// for everything, and does not count.
+    pub(super) fn answers(&self) -> Vec<(usize, [u8; 6])> {
+        let counts = |interface: u32, mac: &[u8; 6]| {
+            let mut decoys = self.decoys.iter().filter(|((on, _), _)| *on == interface).peekable();
+            decoys.peek().is_none() || decoys.any(|(_, macs)| !macs.contains(mac))
+        };
+        let first = |answer: &Answer| {
+            let mac = answer.macs.iter().find(|mac| counts(answer.interface, mac))?;
+            Some((answer.place, *mac))
+        };
+        self.answers.iter().filter_map(first).collect()
+    }
+
+    /// Whether the claim was asked for, and so is an answer.
+    fn hear(&mut self, on: On, mac: [u8; 6]) -> bool {
+        if let Some(macs) = self.decoys.get_mut(&on) {
+            note(macs, mac);
+            return true;
+        }
+        let Some(place) = self.asked.get(&on).copied() else { return false };
+        let full = self.is_answered();
+        match self.answers.iter_mut().find(|answer| answer.place == place) {
+            Some(answer) => note(&mut answer.macs, mac),
+            None if full => {}
+            None => self.answers.push(Answer { interface: on.0, place, macs: vec![mac] }),
+        }
+        true
+    }
+}
+
+fn note(macs: &mut Vec<[u8; 6]>, mac: [u8; 6]) {
+    if macs.len() < EACH && !macs.contains(&mac) {
+        macs.push(mac);
     }
 }
 
@@ -62,14 +110,23 @@ impl Rivals {
 
     /// The neighbours are asked for more addresses of a group. Until `due`, what is heard for them is an answer, not a rival.
     pub(super) fn ask(&mut self, group: GroupIndex, asked: impl IntoIterator<Item = (On, usize)>, due: Nanos) {
+        self.open(group, due).asked.extend(asked);
+    }
+
+    /// And for these, which nobody should have.
+    pub(super) fn ask_decoys(&mut self, group: GroupIndex, decoys: impl IntoIterator<Item = On>, due: Nanos) {
+        self.open(group, due).decoys.extend(decoys.into_iter().map(|on| (on, Vec::new())));
+    }
+
+    fn open(&mut self, group: GroupIndex, due: Nanos) -> &mut Question {
         let known = self.questions.iter().position(|question| question.group == group);
         let place = known.unwrap_or_else(|| {
-            self.questions.push(Question { group, due, asked: HashMap::new(), answers: Vec::new() });
+            let question = Question { group, due, asked: HashMap::new(), decoys: HashMap::new(), answers: Vec::new() };
+            self.questions.push(question);
             self.questions.len() - 1
         });
-        let question = &mut self.questions[place];
-        question.due = due;
-        question.asked.extend(asked);
+        self.questions[place].due = due;
+        &mut self.questions[place]
     }
 
     /// The question for the group, if it is open.
@@ -96,22 +153,20 @@ impl Rivals {
 
     /// The addresses that are held or asked for.
     pub(super) fn of_interest(&self) -> impl Iterator<Item = On> {
-        self.held.keys().chain(self.questions.iter().flat_map(|question| question.asked.keys())).copied()
+        let asked = self.questions.iter().flat_map(|question| question.asked.keys().chain(question.decoys.keys()));
+        self.held.keys().chain(asked).copied()
     }
 
     /// Whether a claim for the address would mean anything.
     pub(super) fn is_of_interest(&self, on: &On) -> bool {
-        self.held.contains_key(on) || self.questions.iter().any(|question| question.asked.contains_key(on))
+        let asks = |question: &Question| question.asked.contains_key(on) || question.decoys.contains_key(on);
+        self.held.contains_key(on) || self.questions.iter().any(asks)
     }
 
     /// A neighbour, not this host itself, has made a claim on the interface. Returns for which address it is a new rival.
     pub(super) fn heard(&mut self, interface: u32, claim: Claim, now: Nanos) -> Option<Place> {
         let on = (interface, claim.ip);
-        let asked = self.questions.iter_mut().find_map(|question| Some((*question.asked.get(&on)?, question)));
-        if let Some((place, question)) = asked {
-            if !question.is_answered() && question.answers.iter().all(|(answered, _)| *answered != place) {
-                question.answers.push((place, claim.mac));
-            }
+        if self.questions.iter_mut().any(|question| question.hear(on, claim.mac)) {
             return None;
         }
         let place = *self.held.get(&on)?;

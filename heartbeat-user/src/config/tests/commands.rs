@@ -60,6 +60,8 @@ fn wrong_ones_are_refused_with_what_would_be_right() {
         ("[timing]\n", "[judging]\nisolation = \"arp\"\n[timing]\n", "judging.isolation"),
         ("[timing]\n", "[judging]\nstill_answering = \"fight\"\n[timing]\n", "judging.still_answering"),
         ("[timing]\n", "[judging]\nrise = \"2h\"\n[timing]\n", "judging.rise"),
+        ("[timing]\n", "[judging]\nstill_answering_for = \"10ms\"\n[timing]\n", "judging.still_answering_for"),
+        ("[timing]\n", "[takeover]\nannounce_every = \"10ms\"\n[timing]\n", "takeover.announce_every"),
     ] {
         let said = Config::parse(&edited(before, after), "hb.toml").unwrap_err().to_string();
         assert!(said.contains(expected), "{after}: {said}");

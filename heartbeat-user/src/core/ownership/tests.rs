@@ -9,6 +9,7 @@ const GOOD: Facts = Facts {
     peer_dead: false,
     peer_leaving: false,
     peer_owned: 0,
+    peer_unknown: 0,
     peer_term: 0,
     wants: 0,
     heeded: false,

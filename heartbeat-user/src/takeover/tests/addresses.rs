@@ -1,8 +1,10 @@
 use super::{in_namespace, remove_link, set_ipv4};
 use crate::{
     core::Nanos,
-    takeover::{Address, Watch, now},
+    takeover::{Address, Watch, addresses::new_address, now},
 };
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_route::{RouteNetlinkMessage, address::AddressAttribute};
 use nix::{
     errno::Errno,
     sys::socket::{setsockopt, sockopt},
@@ -115,16 +117,102 @@ fn the_interface_must_exist() {
 }
 
 #[test]
-fn reconcile_puts_back_what_a_removed_primary_took_along() {
+fn reconcile_puts_back_what_is_missing() {
     in_namespace(|lab| {
-        set_ipv4("near0", "promote_secondaries", "0");
-        let [primary, secondary] = [lab.at("192.0.2.10", 24), lab.at("192.0.2.11", 24)];
-        lab.netlink.add(&[primary, secondary]).unwrap();
-        lab.netlink.remove(&[primary]).unwrap();
-        assert_eq!(lab.present(), [] as [IpAddr; 0], "the kernel has taken the secondary away");
-        assert_eq!(lab.netlink.reconcile(&[secondary]).unwrap(), [(secondary, Ok(()))]);
-        assert_eq!(lab.present(), [secondary.ip]);
-        assert_eq!(lab.netlink.reconcile(&[secondary]).unwrap(), []);
+        let held = [lab.at("192.0.2.10", 24), lab.at("192.0.2.11", 24)];
+        lab.netlink.add(&held).unwrap();
+        lab.netlink.remove(&held[..1]).unwrap();
+        assert_eq!(lab.netlink.reconcile(&held).unwrap(), [(held[0], Ok(()))]);
+        assert_eq!(lab.netlink.reconcile(&held).unwrap(), []);
+    });
+}
+
+#[test]
+fn nothing_else_goes_with_a_primary_address_and_the_setting_stays_as_it_was() {
+    for promote in ["0", "1"] {
+        in_namespace(move |lab| {
+            set_ipv4("all", "promote_secondaries", "0");
+            set_ipv4("near0", "promote_secondaries", promote);
+            // The service address came first; the host's own one, from a slow DHCP server, is its secondary.
+            let [service, own, label] = [lab.at("192.0.2.10", 24), lab.at("192.0.2.1", 24), lab.at("192.0.2.2", 24)];
+            lab.netlink.add(&[service, own, label]).unwrap();
+            let mut watch = AddressesLost::open();
+            assert_eq!(lab.netlink.remove(&[service]).unwrap(), [Ok(())]);
+            assert_eq!(lab.present(), [own.ip, label.ip]);
+            assert_eq!(watch.lost(), [service.ip], "not even for a moment");
+            let path = "/proc/sys/net/ipv4/conf/near0/promote_secondaries";
+            assert_eq!(std::fs::read_to_string(path).unwrap().trim(), promote);
+        });
+    }
+}
+
+/// What the kernel tells whoever listens of addresses that go.
+struct AddressesLost(netlink_sys::Socket);
+
+impl AddressesLost {
+    fn open() -> Self {
+        let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).unwrap();
+        socket.bind_auto().unwrap();
+        socket.set_non_blocking(true).unwrap();
+        socket.add_membership(libc::RTNLGRP_IPV4_IFADDR).unwrap();
+        Self(socket)
+    }
+
+    fn lost(&mut self) -> Vec<IpAddr> {
+        const DELETED: u8 = 21; // RTM_DELADDR
+        let mut lost = Vec::new();
+        while let Ok((message, _)) = self.0.recv_from_full() {
+            if message[4] == DELETED {
+                // Header, struct ifaddrmsg, and the header of the first attribute, IFA_ADDRESS.
+                let ip: [u8; 4] = message[16 + 8 + 4..][..4].try_into().unwrap();
+                lost.push(ip.into());
+            }
+        }
+        lost
+    }
+}
+
+#[test]
+fn ipv6_addresses_are_never_a_source_of_our_own_connections() {
+    in_namespace(|lab| {
+        let (own, service) = (lab.at("2001:db8::1", 64), lab.at("2001:db8::10", 64));
+        let source = || {
+            let socket = std::net::UdpSocket::bind("[::]:0").unwrap();
+            socket.connect("[2001:db8::99]:9").unwrap();
+            socket.local_addr().unwrap().ip()
+        };
+        let mut request = new_address(&own);
+        request.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::CacheInfo(_)));
+        lab.netlink.apply(vec![RouteNetlinkMessage::NewAddress(request)], NLM_F_CREATE).unwrap();
+        lab.netlink.add(&[service]).unwrap();
+        assert_eq!(source(), own.ip);
+        // Also when it is the only other one, or is put in place again.
+        lab.netlink.add(&[service]).unwrap();
+        assert_eq!(source(), own.ip);
+        TcpListener::bind((service.ip, 80)).expect("it answers all the same");
+    });
+}
+
+#[test]
+fn the_ports_of_a_bridge_are_told_apart() {
+    in_namespace(|lab| {
+        super::add_bridge(&mut lab.netlink, "br0");
+        let bridge = lab.netlink.link("br0").unwrap();
+        assert_eq!(lab.netlink.ports(bridge.index).unwrap(), []);
+        super::enslave(&mut lab.netlink, "near0", bridge.index);
+        let ports = lab.netlink.ports(bridge.index).unwrap();
+        assert_eq!(ports.iter().map(|port| port.index).collect::<Vec<_>>(), [lab.near.index]);
+        super::enslave(&mut lab.netlink, "near0", 0);
+        assert_eq!(lab.netlink.ports(bridge.index).unwrap(), []);
+    });
+}
+
+#[test]
+fn an_interface_keeps_its_index_under_another_name() {
+    in_namespace(|lab| {
+        super::rename(&mut lab.netlink, "near0", "lan0");
+        assert_eq!(lab.netlink.name(lab.near.index).unwrap(), "lan0");
+        assert_eq!(lab.netlink.name(9_999).unwrap_err().raw_os_error(), Some(Errno::ENODEV as i32));
     });
 }
 

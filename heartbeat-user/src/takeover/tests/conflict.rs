@@ -150,16 +150,16 @@ fn the_ears_hear_what_they_are_told_to_and_nothing_else_reaches_them() {
         };
         let all = ["192.0.2.9", IPV4, "192.0.2.11", "2001:db8::f", IPV6, "2001:db8::11"];
         let mut ears = Ears::open().unwrap();
-        // One frame may be read: were another one let through, it would be that.
+        // One frame more may be read than should come: were another one let through, it would be that.
         claimed(&all);
         assert_eq!(ears.next(&mut 1), None, "closed at first");
-        for text in [IPV4, IPV6] {
+        for (text, forms) in [(IPV4, 2), (IPV6, 1)] {
             ears.hear_only([(lab.near.index, ip(text))]).unwrap();
             claimed(&all);
             ears.wait(super::PATIENCE);
-            let mut patience = 2;
+            let mut patience = forms + 1;
             let heard = Some((lab.near.index, Claim { ip: ip(text), mac: far.mac.unwrap() }));
-            assert_eq!(ears.next(&mut patience), heard);
+            (0..forms).for_each(|_| assert_eq!(ears.next(&mut patience), heard));
             assert_eq!((ears.next(&mut patience), patience), (None, 1));
         }
         ears.hear_only([(far.index, ip(IPV4)), (far.index, ip(IPV6))]).unwrap();

@@ -3,16 +3,21 @@
 mod addresses;
 mod announce;
 mod conflict;
+mod damping;
+mod guard;
 mod neighbours;
 mod rivals;
 mod running;
+mod source;
+mod sweep;
+mod telling;
 mod worker;
 
 use super::{Address, Link, Netlink, PlannedAddress};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 use nix::{
     errno::Errno,
@@ -52,7 +57,14 @@ impl Lab {
     fn new() -> Self {
         let mut netlink = Netlink::open().unwrap();
         add_cable(&mut netlink, "near0", "far0");
-        Self { near: netlink.link("near0").unwrap(), far: capture("far0"), netlink }
+        let near = netlink.link("near0").unwrap();
+        Self { near, far: capture("far0"), netlink }
+    }
+
+    /// The cable was laid anew.
+    pub(super) fn relay(&mut self) {
+        self.near = self.netlink.link("near0").unwrap();
+        self.far = capture("far0");
     }
 
     /// The next frame at the far end that `wanted` says yes to; `None` where none comes in time.
@@ -64,7 +76,7 @@ impl Lab {
             let mut frame = vec![0; 2048];
             match recv(self.far.as_raw_fd(), &mut frame, nix::sys::socket::MsgFlags::empty()) {
                 Ok(length) if wanted(&frame[..length]) => return Some(frame[..length].to_vec()),
-                Ok(_) if Instant::now() < deadline => {}
+                Ok(_) | Err(Errno::ENETDOWN) if Instant::now() < deadline => {}
                 Ok(_) | Err(Errno::EAGAIN) => return None,
                 Err(errno) => panic!("capture: {errno}"),
             }
@@ -100,7 +112,7 @@ fn lay_cable(netlink: &mut Netlink, near: &str, far: LinkMessage) {
     assert_eq!(outcomes, [Ok(())], "a veth pair");
 }
 
-fn set_up(netlink: &mut Netlink, names: &[&str]) {
+pub(super) fn set_up(netlink: &mut Netlink, names: &[&str]) {
     let up = names.iter().map(|name| {
         let mut end = named(name);
         end.header.flags = LinkFlags::Up;
@@ -114,6 +126,50 @@ fn named(name: &str) -> LinkMessage {
     let mut end = LinkMessage::default();
     end.attributes.push(LinkAttribute::IfName(name.to_owned()));
     end
+}
+
+/// Sets the interface's attribute, or its master.
+fn change(netlink: &mut Netlink, name: &str, attribute: LinkAttribute) {
+    let mut link = LinkMessage::default();
+    link.header.index = netlink.link(name).unwrap().index;
+    link.attributes.push(attribute);
+    assert_eq!(netlink.apply(vec![RouteNetlinkMessage::SetLink(link)], 0).unwrap(), [Ok(())]);
+}
+
+pub(super) fn rename(netlink: &mut Netlink, from: &str, to: &str) {
+    change(netlink, from, LinkAttribute::IfName(to.to_owned()));
+}
+
+pub(super) fn set_mac(netlink: &mut Netlink, name: &str, mac: [u8; 6]) {
+    change(netlink, name, LinkAttribute::Address(mac.to_vec()));
+}
+
+pub(super) fn enslave(netlink: &mut Netlink, name: &str, master: u32) {
+    change(netlink, name, LinkAttribute::Controller(master));
+}
+
+pub(super) fn add_bridge(netlink: &mut Netlink, name: &str) {
+    let mut bridge = named(name);
+    bridge.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+    let outcomes = netlink.apply(vec![RouteNetlinkMessage::NewLink(bridge)], NLM_F_CREATE | NLM_F_EXCL).unwrap();
+    assert_eq!(outcomes, [Ok(())], "a bridge");
+    set_up(netlink, &[name]);
+}
+
+/// An interface without Ethernet header or address.
+pub(super) fn add_tunnel(netlink: &mut Netlink, name: &str) {
+    let mut tunnel = named(name);
+    let data = InfoData::Vxlan(vec![InfoVxlan::CollectMetadata(true), InfoVxlan::Learning(false), InfoVxlan::Gpe]);
+    tunnel.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan), LinkInfo::Data(data)]));
+    let outcomes = netlink.apply(vec![RouteNetlinkMessage::NewLink(tunnel)], NLM_F_CREATE | NLM_F_EXCL).unwrap();
+    assert_eq!(outcomes, [Ok(())], "a tunnel");
+    set_up(netlink, &[name]);
+}
+
+pub(super) fn set_down(netlink: &mut Netlink, name: &str) {
+    let mut end = named(name);
+    end.header.change_mask = LinkFlags::Up;
+    assert_eq!(netlink.apply(vec![RouteNetlinkMessage::SetLink(end)], 0).unwrap(), [Ok(())]);
 }
 
 pub(super) fn remove_link(netlink: &mut Netlink, name: &str) {

@@ -1,14 +1,27 @@
 //! A rival in a network namespace of its own, on a cable of its own: `near1` is our end, `far1` the rival's.
 
 use super::running::{FIRST, Running, SECOND, ip, near, plan};
-use super::{Lab, PATIENCE, in_namespace, lay_cable, named, planned, set_up};
+use super::{Lab, PATIENCE, capture, in_namespace, lay_cable, named, planned, set_up};
 use crate::core::Nanos;
 use crate::takeover::{
-    Address, Announcement, Announcer, Answering, Done, Link, NAMED, Netlink, Order, PlannedAddress, RIVAL_GONE, now,
+    Address, Announcement, Announcer, Answering, Done, Link, NAMED, Netlink, Order, PlannedAddress, RIVAL_GONE,
+    Settings, now,
 };
 use netlink_packet_route::link::LinkAttribute;
-use nix::sched::{CloneFlags, unshare};
-use std::{fs::File, net::IpAddr, os::fd::AsRawFd, thread, time::Instant};
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::{
+        socket::{MsgFlags, recv, setsockopt, sockopt},
+        time::{TimeVal, TimeValLike},
+    },
+};
+use std::{
+    fs::File,
+    net::IpAddr,
+    os::fd::{AsRawFd, OwnedFd},
+    thread,
+    time::Instant,
+};
 
 const IPV4: &str = "192.0.2.10";
 const IPV6: &str = "2001:db8::10";
@@ -18,6 +31,7 @@ struct Rival {
     netlink: Netlink,
     announcer: Announcer,
     link: Link,
+    questions: OwnedFd,
 }
 
 impl Rival {
@@ -33,7 +47,8 @@ impl Rival {
             set_up(&mut ours, &["near1"]);
             let mut netlink = Netlink::open().unwrap();
             set_up(&mut netlink, &["far1"]);
-            Self { announcer: Announcer::open().unwrap(), link: netlink.link("far1").unwrap(), netlink }
+            let questions = capture("far1");
+            Self { announcer: Announcer::open().unwrap(), link: netlink.link("far1").unwrap(), netlink, questions }
         };
         let rival = thread::scope(|scope| scope.spawn(make).join().unwrap());
         let deadline = Instant::now() + PATIENCE;
@@ -55,6 +70,20 @@ impl Rival {
         assert!(self.netlink.settle(&own, now().after(Nanos::from_millis(5_000))).unwrap());
     }
 
+    /// The address that was asked for next, if any is within a moment.
+    fn asked(&self) -> Option<IpAddr> {
+        setsockopt(&self.questions, sockopt::ReceiveTimeout, &TimeVal::microseconds(2_000)).unwrap();
+        let mut frame = [0; 2048];
+        let length = recv(self.questions.as_raw_fd(), &mut frame, MsgFlags::empty()).ok()?;
+        let frame = &frame[..length];
+        match (&frame[12..14], frame.get(54)) {
+            // An ARP request, or a solicitation, of nobody.
+            ([0x08, 0x06], _) if frame[21] == 1 && frame[28..32] == [0; 4] => Some(bytes::<4>(frame, 38).into()),
+            ([0x86, 0xdd], Some(135)) if frame[22..38] == [0; 16] => Some(bytes::<16>(frame, 62).into()),
+            _ => None,
+        }
+    }
+
     fn announces(&mut self, ips: &[&str]) {
         self.announces_as(self.link, ips);
     }
@@ -63,6 +92,10 @@ impl Rival {
         let announcements: Vec<_> = ips.iter().map(|text| Announcement { link, ip: ip(text), router: false }).collect();
         assert!(self.announcer.announce(&announcements).iter().all(Result::is_ok));
     }
+}
+
+fn bytes<const N: usize>(frame: &[u8], at: usize) -> [u8; N] {
+    frame[at..at + N].try_into().unwrap()
 }
 
 fn shared(text: &str) -> PlannedAddress {
@@ -111,7 +144,7 @@ fn an_answered_address_is_not_taken_by_one_who_waits() {
             let running = Running::new(vec![plan("storage", [shared("192.0.2.9"), shared(text)])]);
             let ordered = now();
             let report = running.order(acquire(Answering::Wait { wait: WAIT }));
-            let Done::StillAnswered { group, at, by, taken } = report else { panic!("answered: {report:?}") };
+            let Done::StillAnswered { group, at, by, taken, .. } = report else { panic!("answered: {report:?}") };
             assert_eq!((group, by, taken), (FIRST, vec![(shared(text), rival.mac())], false));
             assert!(at.since(ordered) >= WAIT, "the other address might have been answered for, too");
             assert_eq!(on_near1(lab), [] as [IpAddr; 0]);
@@ -225,6 +258,34 @@ fn a_rival_is_reported_once_and_again_when_it_is_gone() {
 }
 
 #[test]
+fn when_a_rival_is_gone_the_holder_is_the_last_to_speak() {
+    in_namespace(|lab| {
+        let mut rival = Rival::new(lab);
+        let running = Running::new(vec![plan("storage", [shared(IPV4)])]);
+        running.acquire(FIRST);
+        rival.announces(&[IPV4]);
+        assert!(matches!(running.report(), Done::Rival { .. }));
+        assert!(matches!(running.report(), Done::RivalGone { .. }));
+        // Before the next round of the takeover's own schedule, which is at 5 s.
+        let claims = |frame: &[u8]| frame[12..14] == [0x08, 0x06] && frame[28..32] == [192, 0, 2, 10];
+        let heard = |within: u64| {
+            let end = Instant::now() + std::time::Duration::from_millis(within);
+            let mut heard = 0;
+            let mut frame = [0; 2048];
+            while Instant::now() < end {
+                setsockopt(&rival.questions, sockopt::ReceiveTimeout, &TimeVal::microseconds(10_000)).unwrap();
+                if let Ok(length) = recv(rival.questions.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+                    heard += usize::from(claims(&frame[..length]) && frame[6..12] != rival.mac());
+                }
+            }
+            heard
+        };
+        heard(20); // what came until now
+        assert!(heard(700) >= 4, "both forms, twice at least");
+    });
+}
+
+#[test]
 fn a_released_group_has_no_rivals() {
     for text in [IPV4, IPV6] {
         in_namespace(move |lab| {
@@ -310,5 +371,80 @@ fn a_thousand_addresses_are_asked_for_at_once() {
         let after = |at: Nanos| at.since(stages.ordered);
         println!("Take: first {}, all {}", after(stages.first_address), after(stages.announced));
         assert!(matches!(running.report(), Done::StillAnswered { taken: true, by, .. } if by.len() == 1));
+    });
+}
+
+/// Answers, at the far end, every question for any address, as a router with proxy ARP does.
+fn answer_everything(rival: Rival) -> (crossbeam_channel::Sender<()>, thread::JoinHandle<Rival>) {
+    let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+    let answering = thread::spawn(move || {
+        let mut rival = rival;
+        while stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Empty) {
+            if let Some(ip) = rival.asked() {
+                rival.announces(&[&ip.to_string()]);
+            }
+        }
+        rival
+    });
+    (stop, answering)
+}
+
+#[test]
+fn who_answers_for_every_address_does_not_hold_up_a_takeover() {
+    for text in [IPV4, IPV6] {
+        in_namespace(move |lab| {
+            let rival = Rival::new(lab);
+            let (stop, answering) = answer_everything(rival);
+            let running = Running::new(vec![plan("storage", [shared(text)])]);
+            let report = running.order(acquire(Answering::Wait { wait: WAIT }));
+            assert!(matches!(report, Done::Acquired { .. }), "{report:?}");
+            drop(stop);
+            answering.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn who_holds_it_is_found_beside_one_who_answers_for_everything() {
+    in_namespace(|lab| {
+        let mut rival = Rival::new(lab);
+        rival.has(&[shared(IPV4)]);
+        let mac = rival.mac();
+        rival.link.mac = Some([2, 0, 0, 0, 0, 9]); // the router's; its host has its own
+        let (stop, answering) = answer_everything(rival);
+        let running = Running::new(vec![plan("storage", [shared(IPV4)])]);
+        let report = running.order(acquire(Answering::Wait { wait: WAIT }));
+        let Done::StillAnswered { by, taken: false, .. } = report else { panic!("answered: {report:?}") };
+        assert_eq!(by, [(shared(IPV4), mac)]);
+        drop(stop);
+        answering.join().unwrap();
+    });
+}
+
+#[test]
+fn the_wait_for_an_answered_group_has_an_end_and_is_told_ever_more_rarely() {
+    in_namespace(|lab| {
+        let mut rival = Rival::new(lab);
+        rival.has(&[shared(IPV4)]);
+        let running = Running::with(Settings {
+            plans: vec![plan("storage", [shared(IPV4)])],
+            still_answering_for: Some(Nanos::from_millis(800)),
+            ..Settings::default()
+        });
+        let begun = now();
+        let mut seen = Vec::new();
+        loop {
+            let report = running.order(acquire(Answering::Wait { wait: Nanos::from_millis(20) }));
+            let Done::StillAnswered { taken, told, .. } = report else { panic!("answered: {report:?}") };
+            seen.push(told);
+            if taken {
+                break;
+            }
+            thread::sleep(std::time::Duration::from_millis(100));
+        }
+        assert!(now().since(begun) >= Nanos::from_millis(800));
+        assert!(matches!(running.report(), Done::Acquired { .. }));
+        assert!(seen.len() > 3 && seen.iter().filter(|told| **told).count() == 2, "the first and the last: {seen:?}");
+        assert_eq!(on_near1(lab), [ip(IPV4)]);
     });
 }

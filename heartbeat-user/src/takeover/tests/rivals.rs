@@ -76,7 +76,7 @@ fn an_answer_counts_once_and_is_no_rival_until_the_question_is_over() {
     }
     assert!(!rivals.question(FIRST).unwrap().is_answered());
     assert!(rivals.due(ms(59)).is_none());
-    assert_eq!(rivals.due(ms(60)).unwrap().answers, [(0, MAC)]);
+    assert_eq!(rivals.due(ms(60)).unwrap().answers(), [(0, MAC)]);
     assert_eq!(rivals.next_due(), None);
     assert_eq!(rivals.heard(1, claim("192.0.2.1", MAC), ms(61)), Some((FIRST, 0)));
 }
@@ -90,7 +90,23 @@ fn answers_beyond_the_limit_are_not_kept() {
         assert_eq!(rivals.question(FIRST).unwrap().is_answered(), n >= NAMED);
         rivals.heard(1, Claim { ip: address(n).1, mac: MAC }, ms(1));
     }
-    assert_eq!(rivals.close(FIRST).unwrap().answers.len(), NAMED);
+    assert_eq!(rivals.close(FIRST).unwrap().answers().len(), NAMED);
+}
+
+#[test]
+fn who_answers_for_every_decoy_of_the_interface_does_not_count() {
+    let mut rivals = Rivals::default();
+    rivals.ask_decoys(FIRST, [(1, ip("192.0.2.77")), (1, ip("192.0.2.78"))], ms(50));
+    rivals.ask(FIRST, [((1, ip("192.0.2.1")), 0), ((1, ip("192.0.2.2")), 1), ((2, ip("192.0.2.3")), 2)], ms(50));
+    for (interface, address) in [(1, "192.0.2.1"), (1, "192.0.2.2"), (2, "192.0.2.3"), (1, "192.0.2.77")] {
+        assert_eq!(rivals.heard(interface, claim(address, MAC), ms(1)), None);
+    }
+    let answers = |rivals: &Rivals| rivals.question(FIRST).unwrap().answers();
+    assert_eq!(answers(&rivals), [(0, MAC), (1, MAC), (2, MAC)], "one decoy may be its own");
+    rivals.heard(1, claim("192.0.2.78", MAC), ms(2));
+    assert_eq!(answers(&rivals), [(2, MAC)], "on the other interface it may be somebody");
+    rivals.heard(1, claim("192.0.2.2", OTHER), ms(3));
+    assert_eq!(answers(&rivals), [(1, OTHER), (2, MAC)], "the holder's answer came second");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, planned};
 use crate::core::GroupIndex;
-use crate::takeover::{Answering, Done, GroupPlan, Order, PlannedAddress, Worker, now};
+use crate::takeover::{Answering, Done, GroupPlan, Order, PlannedAddress, Settings, Worker, now};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::{
     net::IpAddr,
@@ -24,9 +24,13 @@ impl Running {
     }
 
     pub(super) fn with_channels(plans: Vec<GroupPlan>, channels: Vec<String>) -> Self {
+        Self::with(Settings { plans, channels, ..Settings::default() })
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
+        let worker = Worker::open(settings).unwrap();
         let (orders, given) = unbounded();
         let (report, done) = unbounded();
-        let worker = Worker::open(plans, channels).unwrap();
         let thread = thread::spawn(move || worker.run(&given, |what| report.send(what).unwrap_or(())));
         Self { orders: Some(orders), done, thread: Some(thread) }
     }

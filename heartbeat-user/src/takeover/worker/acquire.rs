@@ -1,9 +1,9 @@
 //! A group's addresses into the kernel, a part after the other, each announced at once; and out of it.
 
-use super::{Links, Worker, chunks, now};
+use super::{Links, What, Worker, chunks, now};
 use crate::{
     core::{GroupIndex, Nanos},
-    takeover::{Answering, CHECK, Done, Failure, GroupPlan, PlannedAddress, Stages, Step, each},
+    takeover::{Address, Answering, Done, Failure, GroupPlan, Stages, Step, conflict::On, each},
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -29,8 +29,8 @@ impl Worker {
         {
             return;
         }
-        if let Answering::Take { .. } = answering {
-            self.listen_for(plan, &links, done);
+        if let Answering::Take { wait } = answering {
+            self.begin_asking(group, plan, &links, wait, done);
         }
         let mut stages = Stages { ordered, ..Stages::default() };
         let mut failures = Vec::new();
@@ -40,7 +40,7 @@ impl Worker {
             if let Answering::Take { wait } = answering {
                 self.ask(group, plan, &links, &places, wait);
             }
-            let in_place = self.add(plan, &links, places, &mut failures);
+            let in_place = self.add(group, plan, &links, places, &mut failures);
             self.settle(plan, &links, &in_place, &mut patience);
             stages.addresses_in_place = now();
             if stages.first_address == Nanos::default() && !in_place.is_empty() {
@@ -53,14 +53,16 @@ impl Worker {
         if plan.addresses.is_empty() {
             (stages.first_address, stages.addresses_in_place) = (stages.announced, stages.announced);
         } else if stages.first_address == Nanos::default() {
-            self.take_away(plan, &links);
+            failures.extend(self.take_away(group, plan, &links));
             self.rivals.close(group);
             return done(Done::AcquireFailed { group, failures });
         }
         self.held |= group.bit();
-        self.next_check = now().after(CHECK);
+        self.stuck &= !group.bit();
         self.watch_too(group, plan, &links, done);
+        // What was not added is tried again after the look that follows, for those that were are a change.
         done(Done::Acquired { group, stages, failures });
+        self.remember(&links);
     }
 
     pub(super) fn release(&mut self, group: GroupIndex, done: &mut impl FnMut(Done)) {
@@ -70,19 +72,16 @@ impl Worker {
         let mut failures = Vec::new();
         if let Some(plan) = plans.get(group.usize()) {
             let links = self.links(&plan.addresses);
-            failures = self.take_away(plan, &links);
+            failures = self.take_away(group, plan, &links);
         }
         done(Done::Released { group, failures, at: now() });
         self.forget_rivals(group, done);
-        self.restore(done); // the kernel may have taken addresses of other groups away with a primary one
-        if self.held == 0 {
-            self.next_check = Nanos::NEVER;
-        }
     }
 
     /// Adds the addresses at `places` of the plan, and returns the places of those that are there.
     fn add(
         &mut self,
+        group: GroupIndex,
         plan: &GroupPlan,
         links: &Links<'_>,
         places: Vec<usize>,
@@ -96,6 +95,7 @@ impl Worker {
                 Ok(ready) => {
                     wanted.push(place);
                     addresses.push(planned.on(ready.link));
+                    self.put.insert((group, place, ready.link.index));
                 }
                 Err(reason) => failures.push(Failure::new(planned, Step::Added, reason)),
             }
@@ -104,6 +104,7 @@ impl Worker {
         let mut outcomes = outcomes.into_iter();
         wanted.retain(|place| match outcomes.next() {
             Some(Err(reason)) => {
+                self.damping.again(What::Failed(group, *place), now()); // told now, so not soon again
                 failures.push(Failure::new(&plan.addresses[*place], Step::Added, reason));
                 false
             }
@@ -123,27 +124,43 @@ impl Worker {
         *patience = patience.since(now().since(begun));
     }
 
-    /// Removes all addresses of the plan, whatever their prefix has become; returns those that stay.
-    fn take_away(&mut self, plan: &GroupPlan, links: &Links<'_>) -> Vec<Failure> {
-        // An interface that is gone took its addresses with it.
-        let there = |a: &PlannedAddress| links[a.interface.as_str()].as_ref().ok().map(|ready| a.on(ready.link));
-        let (planned, addresses): (Vec<_>, Vec<_>) = plan.addresses.iter().filter_map(|a| Some((a, there(a)?))).unzip();
-        let outcomes = each(self.netlink.remove(&addresses), addresses.len());
-        let refused = planned.iter().zip(outcomes).filter_map(|(planned, outcome)| Some((*planned, outcome.err()?)));
-        let mut failures: Vec<_> =
-            refused.map(|(planned, reason)| Failure::new(planned, Step::Removed, reason)).collect();
-        match self.netlink.list(None) {
-            Ok(present) => {
-                let by_ip: HashMap<_, _> =
-                    addresses.iter().zip(&planned).map(|(a, p)| ((a.interface, a.ip), *p)).collect();
-                let left: Vec<_> = present.into_iter().filter(|a| by_ip.contains_key(&(a.interface, a.ip))).collect();
-                for (address, outcome) in left.iter().zip(each(self.netlink.remove(&left), left.len())) {
-                    if let Err(reason) = outcome {
-                        failures.push(Failure::new(by_ip[&(address.interface, address.ip)], Step::Removed, reason));
-                    }
-                }
+    /// Removes all addresses of the plan, whatever their prefix has become, from the interfaces on which they were put, whatever
+    /// those are called now, and from those that have the names; returns those that stay, or may. An interface whose index is no
+    /// more took its addresses with it.
+    fn take_away(&mut self, group: GroupIndex, plan: &GroupPlan, links: &Links<'_>) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        let failure =
+            |place: usize, why: &dyn std::fmt::Display| Failure::new(&plan.addresses[place], Step::Removed, why);
+        let mut places: HashMap<On, usize> = HashMap::new();
+        for (place, planned) in plan.addresses.iter().enumerate() {
+            match &links[planned.interface.as_str()] {
+                Ok(ready) => drop(places.insert((ready.link.index, planned.ip), place)),
+                Err(absent) if absent.gone => {}
+                Err(absent) => failures.push(failure(place, absent)),
             }
-            Err(error) => log::warn!("group {}: {error}", plan.name),
+        }
+        let put = (group, 0, 0)..=(group, usize::MAX, u32::MAX);
+        places
+            .extend(self.put.range(put.clone()).map(|(_, place, index)| ((*index, plan.addresses[*place].ip), *place)));
+        let known =
+            |(on, place): (&On, &usize)| Address { interface: on.0, ip: on.1, prefix: plan.addresses[*place].prefix };
+        let here: Vec<Address> = match self.netlink.list(None) {
+            Ok(present) => present.into_iter().filter(|a| places.contains_key(&(a.interface, a.ip))).collect(),
+            Err(error) => {
+                failures.extend(places.values().map(|place| failure(*place, &error)));
+                places.iter().map(known).collect()
+            }
+        };
+        for (address, outcome) in here.iter().zip(self.remove_each(&here)) {
+            if let Err(reason) = outcome {
+                failures.push(failure(places[&(address.interface, address.ip)], &reason));
+            }
+        }
+        if failures.is_empty() {
+            self.put.retain(|entry| !put.contains(entry));
+            self.stuck &= !group.bit();
+        } else {
+            self.stuck |= group.bit();
         }
         failures
     }

@@ -1,83 +1,96 @@
-//! The takeover thread: orders in, reports out; announcements on schedule; a watch on what it holds.
+//! The takeover thread: orders in, reports out; announcements on schedule; a watch on what it holds, and on what it does not.
 
 mod acquire;
+mod decoys;
+mod guard;
 mod neighbours;
+mod schedule;
+
+pub use schedule::ANNOUNCE_AGAIN;
 
 use super::{
-    Announcement, Announcer, Done, Failure, GroupPlan, Link, Netlink, Order, PlannedAddress, Step, Watch,
-    conflict::Ears, describe, forwards_ipv6, rivals::Rivals,
+    Announcer, Done, GroupPlan, Link, Netlink, Order, PlannedAddress, Settings, Watch, conflict::Ears,
+    damping::Damping, forwards_ipv6, rivals::Rivals,
 };
 use crate::core::{GroupIndex, Nanos};
-use acquire::SETTLE;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use nix::time::{ClockId, clock_gettime};
+use guard::{Retry, Seen};
+use neighbours::Answered;
+use nix::{
+    errno::Errno,
+    time::{ClockId, clock_gettime},
+};
+use schedule::Round;
 use std::{
-    collections::{BTreeMap, HashMap},
-    io,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fmt, io,
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
-/// When an address is announced again, counted from its takeover: clients may have missed the first announcement.
-pub const ANNOUNCE_AGAIN: [Nanos; 4] =
-    [Nanos::from_millis(100), Nanos::from_millis(500), Nanos::from_millis(2_000), Nanos::from_millis(5_000)];
-/// How often the thread looks, while it holds a group, whether somebody took its addresses away, or claims them, too. Where no
-/// address or interface changed and no neighbour claims one this is three system calls; a dump follows only where one
-/// did.
+/// How often the thread looks whether somebody took held addresses away, put others here, or claims them, too; and whether the
+/// neighbours are to be told again. Where no address or interface changed and no neighbour claims one this is three system
+/// calls; dumps follow only where one did.
 pub const CHECK: Nanos = Nanos::from_millis(200);
 /// Addresses that are added, then announced, before the next ones: the first clients need not wait for the last address.
 const CHUNK: usize = 32;
-/// Between two chunks of the later announcements, which are in no hurry: 6,400 frames a second spare the switches'
-/// limits.
-const PACE: Nanos = Nanos::from_millis(5);
 
 /// Runs the takeover thread until it is told to stop; see [`Worker::open`] and [`Worker::run`].
 ///
 /// # Errors
 /// As [`Worker::open`].
-pub fn run(
-    plans: Vec<GroupPlan>,
-    channels: Vec<String>,
-    orders: &Receiver<Order>,
-    done: impl FnMut(Done),
-) -> io::Result<()> {
-    Worker::open(plans, channels)?.run(orders, done);
+pub fn run(settings: Settings, orders: &Receiver<Order>, done: impl FnMut(Done)) -> io::Result<()> {
+    Worker::open(settings)?.run(orders, done);
     Ok(())
 }
 
 /// The state of the takeover thread.
 pub struct Worker {
     plans: Arc<[GroupPlan]>,
-    /// The interfaces of our own channels.
+    /// All addresses of the plans.
+    planned: HashSet<IpAddr>,
     channels: Vec<String>,
+    announce_every: Option<Nanos>,
+    still_answering_for: Option<Nanos>,
     netlink: Netlink,
     announcer: Announcer,
     watch: Watch,
     /// Groups that it holds, a bit each.
     held: u64,
+    /// Groups that could not be let go of: whether they are to be held or released again is for others to decide.
+    stuck: u64,
+    /// Where addresses were put: group, place in its plan, and the interface's index. An interface may get another name, and
+    /// its name another interface.
+    put: BTreeSet<(GroupIndex, usize, u32)>,
+    /// The interfaces of held groups, as they were when their addresses were announced.
+    seen: BTreeMap<String, Seen>,
     rounds: Vec<Round>,
     next_check: Nanos,
+    /// When everything is looked at though nothing changed.
+    retry: Retry,
+    next_refresh: Nanos,
     ears: Ears,
     rivals: Rivals,
     /// What is held, or where, has changed since the ears were told.
     stale: bool,
     next_listen: Nanos,
+    answered: HashMap<GroupIndex, Answered>,
+    damping: Damping<What>,
 }
 
-/// Addresses of a group that are to be announced again.
-struct Round {
-    due: Nanos,
-    group: GroupIndex,
-    /// Places in the group's plan.
-    places: Vec<usize>,
-    /// When they were announced first (or should have been, had there been no pace to keep).
-    begun: Nanos,
-    /// Entry of [`ANNOUNCE_AGAIN`] that is next.
-    next: usize,
+/// What is told ever more rarely where it goes on happening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Restored(GroupIndex, usize),
+    Swept(GroupIndex, usize),
+    Failed(GroupIndex, usize),
+    Renamed(GroupIndex, usize),
+    Answered(GroupIndex),
 }
 
 /// The interfaces of a plan as they are now.
-type Links<'a> = HashMap<&'a str, Result<Ready, String>>;
+type Links<'a> = HashMap<&'a str, Result<Ready, Absent>>;
 
 #[derive(Clone, Copy)]
 struct Ready {
@@ -85,29 +98,56 @@ struct Ready {
     router: bool,
 }
 
+/// Why an interface cannot be used.
+struct Absent {
+    /// It is not there; else nothing is known of it.
+    gone: bool,
+    why: String,
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
 impl Worker {
     /// Opens the sockets, in the network namespace of this thread.
     ///
     /// # Errors
     /// The kernel refused a routing or packet socket: CAP_NET_ADMIN and CAP_NET_RAW are needed.
-    pub fn open(plans: Vec<GroupPlan>, channels: Vec<String>) -> io::Result<Self> {
+    pub fn open(settings: Settings) -> io::Result<Self> {
+        let Settings { plans, channels, announce_every, still_answering_for } = settings;
+        let mut retry = Retry::default();
+        retry.not_later_than(now().after(CHECK)); // what came before the watch was there
         Ok(Self {
+            planned: plans.iter().flat_map(|plan| &plan.addresses).map(|address| address.ip).collect(),
             plans: plans.into(),
             channels,
+            announce_every,
+            still_answering_for,
             netlink: Netlink::open()?,
             announcer: Announcer::open()?,
             watch: Watch::open()?,
             held: 0,
+            stuck: 0,
+            put: BTreeSet::new(),
+            seen: BTreeMap::new(),
             rounds: Vec::new(),
-            next_check: Nanos::NEVER,
+            next_check: now().after(CHECK),
+            retry,
+            next_refresh: announce_every.map_or(Nanos::NEVER, |every| now().after(every)),
             ears: Ears::open()?,
             rivals: Rivals::default(),
             stale: false,
             next_listen: Nanos::NEVER,
+            answered: HashMap::new(),
+            damping: Damping::default(),
         })
     }
 
-    /// Serves `orders` until [`Order::Stop`], or until nobody is left to give any.
+    /// Serves `orders` until [`Order::Stop`], or until nobody is left to give any. What is held already must be ordered
+    /// ([`Order::Resume`]) before: it would be swept away soon.
     pub fn run(mut self, orders: &Receiver<Order>, mut done: impl FnMut(Done)) {
         loop {
             match self.wait(orders) {
@@ -117,12 +157,8 @@ impl Worker {
                 Ok(Order::Acquire { group, ordered, answering, .. }) => {
                     self.acquire(group, ordered, answering, &mut done);
                 }
-                Ok(Order::Resume { group }) => {
-                    self.held |= group.bit();
-                    self.next_check = now().after(CHECK);
-                    self.restore(&mut done);
-                }
-                Ok(Order::Announce { group }) => log::debug!("group {group}: to be announced again"),
+                Ok(Order::Resume { group }) => self.resume(group, &mut done),
+                Ok(Order::Announce { group }) => self.announce_group(group),
                 Ok(Order::Release { group, .. }) => self.release(group, &mut done),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => self.tick(&mut done, || !orders.is_empty()),
@@ -132,11 +168,9 @@ impl Worker {
 
     fn wait(&self, orders: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
         let rounds = self.rounds.iter().map(|round| round.due);
-        let others = [self.next_check, self.next_listen].into_iter().chain(self.rivals.next_due());
-        let due = rounds.chain(others).min().unwrap_or(Nanos::NEVER);
-        if due == Nanos::NEVER {
-            return orders.recv().map_err(|_| RecvTimeoutError::Disconnected);
-        }
+        let others = [self.next_check, self.next_listen, self.next_refresh, self.retry.due()];
+        let questions = self.rivals.next_due().into_iter().chain(self.damping.next_due());
+        let due = rounds.chain(others).chain(questions).min().unwrap_or(Nanos::NEVER);
         orders.recv_timeout(Duration::from_nanos(due.since(now()).0))
     }
 
@@ -146,103 +180,27 @@ impl Worker {
         !channels.iter().any(|name| netlink.link(name).is_ok_and(|link| link.carrier))
     }
 
-    /// Serves what is due: one chunk of announcements, the look at what is held, the claims of neighbours.
+    /// Serves what is due: one chunk of announcements, the look at what is here, the claims of neighbours.
     fn tick(&mut self, done: &mut impl FnMut(Done), order_waits: impl Fn() -> bool) {
         let now = now();
         if let Some(due) = self.rounds.iter().position(|round| round.due <= now) {
             let round = self.rounds.swap_remove(due);
             self.announce_round(round);
         }
+        let changed = self.next_check <= now && self.watch.changed();
+        if changed || self.retry.due() <= now {
+            self.look(done);
+        }
         if self.next_check <= now {
             self.next_check = now.after(CHECK);
-            if self.watch.changed() {
-                self.restore(done);
-            }
+        }
+        if self.next_refresh <= now {
+            self.refresh(now);
         }
         if self.next_listen <= now || self.rivals.next_due().is_some_and(|due| due <= now) {
             self.listen(done, order_waits);
         }
-    }
-
-    fn announce_round(&mut self, round: Round) {
-        let plans = Arc::clone(&self.plans);
-        let plan = &plans[round.group.usize()];
-        let links = self.links(round.places.iter().map(|place| &plan.addresses[*place]));
-        warn(plan, self.announce(plan, &links, &round.places));
-        self.rounds.extend(round.following());
-    }
-
-    /// Puts back what is missing of the held groups; what cannot be put back is tried again after the next change.
-    fn restore(&mut self, done: &mut impl FnMut(Done)) {
-        self.watch_anew();
-        let plans = Arc::clone(&self.plans);
-        let links = self.links(held(&plans, self.held).flat_map(|(_, plan)| &plan.addresses));
-        let mut wanted = Vec::new();
-        let mut owners = HashMap::new();
-        for (group, plan) in held(&plans, self.held) {
-            for (place, planned) in plan.addresses.iter().enumerate() {
-                if let Ok(ready) = &links[planned.interface.as_str()] {
-                    wanted.push(planned.on(ready.link));
-                    owners.insert(planned.on(ready.link), (group, place));
-                }
-            }
-        }
-        let mut restored: BTreeMap<GroupIndex, Vec<usize>> = BTreeMap::new();
-        let outcomes = self.netlink.reconcile(&wanted).unwrap_or_else(|error| {
-            log::warn!("addresses held cannot be checked: {error}");
-            Vec::new()
-        });
-        for (address, outcome) in outcomes {
-            let (group, place) = owners[&address];
-            let planned = &plans[group.usize()].addresses[place];
-            match outcome {
-                Ok(()) => restored.entry(group).or_default().push(place),
-                Err(errno) => log::warn!("{}", Failure::new(planned, Step::Added, describe(errno))),
-            }
-        }
-        let mut patience = SETTLE;
-        for (group, places) in restored {
-            let plan = &plans[group.usize()];
-            for places in chunks(places) {
-                self.settle(plan, &links, &places, &mut patience);
-                warn(plan, self.announce(plan, &links, &places));
-                places.iter().for_each(|place| done(Done::Restored { group, address: plan.addresses[*place].clone() }));
-                self.announce_again(group, places);
-            }
-        }
-    }
-
-    fn announce(&mut self, plan: &GroupPlan, links: &Links<'_>, places: &[usize]) -> Vec<Failure> {
-        let mut failures = Vec::new();
-        let mut announced = Vec::with_capacity(places.len());
-        let mut announcements = Vec::with_capacity(places.len());
-        for planned in places.iter().map(|place| &plan.addresses[*place]) {
-            match &links[planned.interface.as_str()] {
-                Ok(ready) => {
-                    announced.push(planned);
-                    announcements.push(Announcement { link: ready.link, ip: planned.ip, router: ready.router });
-                }
-                Err(reason) => failures.push(Failure::new(planned, Step::Announced, reason)),
-            }
-        }
-        for (planned, outcome) in announced.into_iter().zip(self.announcer.announce(&announcements)) {
-            if let Err(errno) = outcome {
-                failures.push(Failure::new(planned, Step::Announced, describe(errno)));
-            }
-        }
-        failures
-    }
-
-    fn announce_again(&mut self, group: GroupIndex, places: Vec<usize>) {
-        for places in chunks(places) {
-            let waiting = self.rounds.iter().filter(|round| round.group == group).count() as u64;
-            let begun = now().after(PACE.times(waiting));
-            self.rounds.extend(Round { due: begun, group, places, begun, next: 0 }.following());
-        }
-    }
-
-    fn cancel(&mut self, group: GroupIndex) {
-        self.rounds.retain(|round| round.group != group);
+        self.tell_untold(now, done);
     }
 
     /// Looked up each time: a NIC may have been replaced, a bond may have changed its Ethernet address.
@@ -251,23 +209,13 @@ impl Worker {
         for address in addresses {
             links.entry(address.interface.as_str()).or_insert_with(|| match self.netlink.link(&address.interface) {
                 Ok(link) => Ok(Ready { link, router: forwards_ipv6(&address.interface) }),
-                Err(error) => Err(error.to_string()),
+                Err(error) => {
+                    let gone = error.raw_os_error() == Some(Errno::ENODEV as i32);
+                    Err(Absent { gone, why: error.to_string() })
+                }
             });
         }
         links
-    }
-}
-
-impl Round {
-    fn following(self) -> Option<Self> {
-        let due = self.begun.after(*ANNOUNCE_AGAIN.get(self.next)?);
-        Some(Self { due, next: self.next + 1, ..self })
-    }
-}
-
-fn warn(plan: &GroupPlan, failures: Vec<Failure>) {
-    for failure in failures {
-        log::warn!("group {}: {failure}", plan.name);
     }
 }
 

@@ -1,24 +1,42 @@
 //! The neighbours: asked before a group is claimed, listened to while it is held.
 
-use super::{CHECK, Links, Worker, held, now};
+use super::{
+    CHECK, Links, What, Worker,
+    decoys::{DECOYS, decoys, network},
+    held, now,
+};
 use crate::{
     core::{GroupIndex, Nanos},
     takeover::{
-        Announcement, Done, GroupPlan, PlannedAddress,
+        ANSWER_WAIT, Announcement, Done, GroupPlan, PlannedAddress,
         conflict::{BACKLOG, On},
         describe,
         rivals::{Place, Question, Rival},
     },
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     mem::take,
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
+/// Who waits for an answered group asks for it again after a second, or when its hooks have run; a pause of so long, and it is
+/// another matter.
+const FORGOTTEN: Nanos = Nanos::from_millis(30_000);
+
+/// In so many networks of a group decoys are asked for.
+const NETWORKS: usize = 16;
+
+/// A group that is still answered for, and so left to whoever answers.
+pub(super) struct Answered {
+    since: Nanos,
+    last: Nanos,
+}
+
 impl Worker {
-    /// Whether somebody answers for addresses of the group within `wait`; if so, it is reported.
+    /// Whether somebody answers for addresses of the group within `wait`, and it is to be left to him. That he answers is reported.
     pub(super) fn still_answered(
         &mut self,
         group: GroupIndex,
@@ -28,24 +46,78 @@ impl Worker {
         done: &mut impl FnMut(Done),
     ) -> bool {
         let all: Vec<_> = (0..plan.addresses.len()).collect();
-        self.listen_for(plan, links, done);
+        self.begin_asking(group, plan, links, wait, done);
         self.ask(group, plan, links, &all, wait);
-        while let Some(question) = self.rivals.question(group).filter(|question| !question.is_answered()) {
-            let left = question.due.since(now());
+        let mut end = Nanos::NEVER;
+        while let Some(question) = self.rivals.question(group) {
+            if question.is_answered() {
+                // Only for those who answer for everything: they have as long as the others had at least.
+                let more = if question.decoys.is_empty() { Nanos::default() } else { wait.min(ANSWER_WAIT) };
+                end = end.min(now().after(more));
+            }
+            let due = question.due.min(end);
+            let left = due.since(now());
             if left == Nanos::default() {
                 break;
             }
             self.ears.wait(Duration::from_nanos(left.0));
-            let due = question.due;
             self.hear(done, || now() >= due);
         }
         self.watch_anew();
-        let question = self.rivals.close(group).filter(|question| !question.answers.is_empty());
-        question.map(|question| self.tell(&question, false, done)).is_some()
+        let Some(question) = self.rivals.close(group).filter(|question| !question.answers().is_empty()) else {
+            self.answered.remove(&group);
+            return false;
+        };
+        let now = now();
+        let answered = self.answered.entry(group).or_insert(Answered { since: now, last: now });
+        if now.since(answered.last) > FORGOTTEN {
+            answered.since = now;
+        }
+        answered.last = now;
+        let enough = self.still_answering_for.is_some_and(|longest| now.since(answered.since) >= longest);
+        if enough {
+            self.answered.remove(&group);
+        }
+        let told = enough || self.damping.again(What::Answered(group), now);
+        self.tell(&question, enough, told, done);
+        !enough
+    }
+
+    /// Opens the ears for answers to what is about to be asked, and asks for addresses that nobody should have.
+    pub(super) fn begin_asking(
+        &mut self,
+        group: GroupIndex,
+        plan: &GroupPlan,
+        links: &Links<'_>,
+        wait: Nanos,
+        done: &mut impl FnMut(Done),
+    ) {
+        let mut networks: BTreeMap<(u32, IpAddr, u8), Announcement> = BTreeMap::new();
+        for planned in &plan.addresses {
+            if let Ok(ready) = &links[planned.interface.as_str()]
+                && ready.link.mac.is_some()
+                && networks.len() < NETWORKS
+            {
+                let decoy = Announcement { link: ready.link, ip: planned.ip, router: ready.router };
+                networks
+                    .entry((ready.link.index, network(planned.ip, planned.prefix), planned.prefix))
+                    .or_insert(decoy);
+            }
+        }
+        let mut asked = Vec::with_capacity(networks.len() * DECOYS);
+        for ((.., prefix), of) in networks {
+            asked.extend(decoys(of.ip, prefix, &self.planned).into_iter().map(|ip| Announcement { ip, ..of }));
+        }
+        let on = |decoy: &Announcement| (decoy.link.index, decoy.ip);
+        self.listen_for(plan, links, asked.iter().map(on), done);
+        if !asked.is_empty() {
+            self.announcer.ask(&asked);
+            self.rivals.ask_decoys(group, asked.iter().map(on), now().after(wait));
+        }
     }
 
     /// Asks the neighbours for the addresses at `places` of the plan. Answers count from now on, until `wait` after this call.
-    /// The ears must be open ([`Worker::listen_for`]).
+    /// The ears must be open ([`Worker::begin_asking`]).
     pub(super) fn ask(
         &mut self,
         group: GroupIndex,
@@ -75,10 +147,16 @@ impl Worker {
         self.rivals.ask(group, asked, now().after(wait));
     }
 
-    /// Opens the ears for claims of the group's addresses, and throws away those that were made before: they are no answers to a
+    /// Opens the ears for claims of the group's addresses, and of `more`, and throws away those that were made before: they are no answers to a
     /// question of ours, nor held against a claim of ours.
-    pub(super) fn listen_for(&mut self, plan: &GroupPlan, links: &Links<'_>, done: &mut impl FnMut(Done)) {
-        if let Err(error) = self.ears.hear_too(where_they_are(plan, links).map(|(_, on)| on)) {
+    fn listen_for(
+        &mut self,
+        plan: &GroupPlan,
+        links: &Links<'_>,
+        more: impl Iterator<Item = On>,
+        done: &mut impl FnMut(Done),
+    ) {
+        if let Err(error) = self.ears.hear_too(where_they_are(plan, links).map(|(_, on)| on).chain(more)) {
             log::warn!("group {}: claims of neighbours cannot be heard: {error}", plan.name);
         }
         self.hear(done, || false);
@@ -92,7 +170,7 @@ impl Worker {
         links: &Links<'_>,
         done: &mut impl FnMut(Done),
     ) {
-        self.listen_for(plan, links, done);
+        self.listen_for(plan, links, std::iter::empty(), done);
         self.rivals.hold_too(where_they_are(plan, links).map(|(place, on)| (on, (group, place))));
         self.next_listen = self.next_listen.min(now().after(CHECK));
     }
@@ -114,12 +192,17 @@ impl Worker {
             self.hold(); // now, so that what was said before a claim of ours is not held against it
         }
         while let Some(question) = self.rivals.due(now) {
-            if !question.answers.is_empty() {
-                self.tell(&question, true, done);
+            if !question.answers().is_empty() {
+                self.tell(&question, true, true, done);
             }
         }
         let gone = self.rivals.gone(now);
+        let mut anew: BTreeMap<GroupIndex, Vec<usize>> = BTreeMap::new();
+        for ((group, place), _) in &gone {
+            anew.entry(*group).or_default().push(*place);
+        }
         self.tell_gone(gone, done);
+        self.announce_anew(anew); // it was the last to speak
         self.next_listen = if self.held == 0 { Nanos::NEVER } else { now.after(CHECK) };
     }
 
@@ -178,10 +261,10 @@ impl Worker {
         }
     }
 
-    fn tell(&self, question: &Question, taken: bool, done: &mut impl FnMut(Done)) {
+    fn tell(&self, question: &Question, taken: bool, told: bool, done: &mut impl FnMut(Done)) {
         let addresses = &self.plans[question.group.usize()].addresses;
-        let by = question.answers.iter().map(|(place, mac)| (addresses[*place].clone(), *mac)).collect();
-        done(Done::StillAnswered { group: question.group, at: now(), by, taken });
+        let by = question.answers().into_iter().map(|(place, mac)| (addresses[place].clone(), mac)).collect();
+        done(Done::StillAnswered { group: question.group, at: now(), by, taken, told });
     }
 
     fn tell_gone(&self, gone: Vec<(Place, Rival)>, done: &mut impl FnMut(Done)) {
