@@ -350,6 +350,7 @@ impl Control<'_> {
         let order = match request {
             _ if self.ending => Err(Answer::Refused("the agent is ending".to_owned())),
             Request::Takeover(name) => group(name).map(OperatorOrder::Takeover),
+            Request::TakeoverForced(name) => group(name).map(OperatorOrder::TakeoverForced),
             Request::Release(name) => group(name).map(OperatorOrder::Release),
             Request::Maintenance(on) => Ok(OperatorOrder::Maintenance(on)),
         };

@@ -317,7 +317,9 @@ impl Pulse {
 const fn answering(reason: Reason, waits: bool) -> Answering {
     match reason {
         Reason::PeerDead if waits => Answering::Wait { wait: ANSWER_WAIT },
-        Reason::PeerDead | Reason::PeerLeft | Reason::Home | Reason::Unheld => Answering::Take { wait: ANSWER_WAIT },
+        Reason::PeerDead | Reason::PeerLeft | Reason::Home | Reason::Unheld | Reason::Forced => {
+            Answering::Take { wait: ANSWER_WAIT }
+        }
         _ => Answering::Skip,
     }
 }

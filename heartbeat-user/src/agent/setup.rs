@@ -397,6 +397,8 @@ fn resume(tables: &Tables, config: &Config, groups: usize) -> Option<Resumed> {
         owned: if in_time { agent.owned.get() & all } else { 0 },
         release: 0,
         term: agent.term.get(),
+        peer_flags: agent.peer_flags.get() as u8,
+        peer_kept: agent.peer_kept.get() & all,
     })
 }
 

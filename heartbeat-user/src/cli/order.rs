@@ -18,6 +18,10 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct TakeoverArgs {
     #[command(flatten)]
     common: GroupArgs,
+    /// Take it from a peer that is silent, although it may have it: where it said that it could not let go of it, where it
+    /// is not fenced, in maintenance. Only if it surely does not have it any more
+    #[arg(long)]
+    force: bool,
 }
 
 /// Have the peer hold a group that this controller holds
@@ -69,7 +73,7 @@ enum Switch {
 /// # Errors
 /// The agent does not answer, refuses, or the group is not here in time.
 pub fn takeover(args: &TakeoverArgs) -> Result<()> {
-    move_group(&args.common, true)
+    move_group(&args.common, if args.force { "takeover?force=true" } else { "takeover" }, true)
 }
 
 /// Orders a release.
@@ -77,7 +81,7 @@ pub fn takeover(args: &TakeoverArgs) -> Result<()> {
 /// # Errors
 /// The agent does not answer, refuses, or the group is not there in time.
 pub fn release(args: &ReleaseArgs) -> Result<()> {
-    move_group(&args.common, false)
+    move_group(&args.common, "release", false)
 }
 
 /// Begins or ends maintenance.
@@ -89,9 +93,8 @@ pub fn maintenance(args: &MaintenanceArgs) -> Result<()> {
     client::post(&args.runtime_dir, &format!("/v1/maintenance/{state}"))
 }
 
-fn move_group(args: &GroupArgs, here: bool) -> Result<()> {
+fn move_group(args: &GroupArgs, order: &str, here: bool) -> Result<()> {
     let GroupArgs { group, wait, runtime_dir } = args;
-    let order = if here { "takeover" } else { "release" };
     client::post(runtime_dir, &format!("/v1/groups/{}/{order}", escaped(group)))?;
     let end = Instant::now() + *wait;
     while !is_done(runtime_dir, group, here)? {

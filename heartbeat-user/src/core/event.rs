@@ -23,6 +23,8 @@ pub enum Reason {
     WeFailed,
     /// An operator ordered it to be held here.
     Ordered,
+    /// An operator ordered it to be held here, whatever the silent peer may have.
+    Forced,
     /// It is handed over: somebody asked for that here or there.
     HandedOver,
     /// It goes home: both controllers have been well for as long as configured.

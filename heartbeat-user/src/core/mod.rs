@@ -127,7 +127,7 @@ pub struct Setup {
 }
 
 /// What an earlier life of the agent left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resumed {
     /// The peer's incarnation that it was paired with.
     pub peer_incarnation: u64,
@@ -138,6 +138,10 @@ pub struct Resumed {
     pub release: u64,
     /// Its term.
     pub term: u64,
+    /// What the peer had said last of maintenance and of leaving ([`CellState::peer_flags`]).
+    pub peer_flags: u8,
+    /// The groups that the peer could not let go of when it left.
+    pub peer_kept: u64,
 }
 
 /// A channel's interface, as the driver sees it.
@@ -244,7 +248,7 @@ impl Core {
     #[must_use]
     pub fn new(setup: Setup, now: Nanos) -> Self {
         let timing = setup.timing;
-        let resumed = setup.resumed.unwrap_or(Resumed { peer_incarnation: 0, owned: 0, release: 0, term: 0 });
+        let resumed = setup.resumed.unwrap_or_default();
         let slowest = setup.paces.iter().copied().max().unwrap_or(1);
         let detection = timing.paced(slowest).detection();
         let listen_until = now.after(detection);
@@ -282,7 +286,7 @@ impl Core {
             peer: PeerState::Unknown,
             peer_known: false,
             paired_at: now,
-            said: PeerSaid::default(),
+            said: PeerSaid::remembered(&resumed),
             peer_names: PeerNames::default(),
             told: [false; 3],
             alone_at: now,

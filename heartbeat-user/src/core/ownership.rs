@@ -158,6 +158,8 @@ pub struct Ownership {
     listen_until: Nanos,
     withheld: Option<Withheld>,
     stopping: bool,
+    /// To be claimed whatever the silent peer may have: an operator ordered it.
+    forced: u64,
     hold: Nanos,
     unheld: Nanos,
 }
@@ -193,6 +195,7 @@ impl Ownership {
             listen_until,
             withheld: None,
             stopping: false,
+            forced: 0,
             hold: Nanos(0),
             unheld: UNHELD,
         }
@@ -209,6 +212,11 @@ impl Ownership {
     pub fn letting_go_of(&mut self, left: u64) {
         let left = self.groups.iter_mut().enumerate().filter(|(i, _)| left >> i & 1 == 1);
         left.for_each(|(_, g)| g.holding = Holding::Releasing);
+    }
+
+    /// The group is to be claimed, if the peer stays silent, whatever speaks against it.
+    pub const fn force(&mut self, group: GroupIndex) {
+        self.forced |= group.bit();
     }
 
     /// The groups that are at home here.
@@ -423,7 +431,14 @@ impl Ownership {
             return;
         }
         let conflict = self.settle_conflicts(facts, &mut step);
-        if conflict || facts.leftovers || now < self.listen_until {
+        if facts.peer_good {
+            self.forced = 0;
+        }
+        if conflict || facts.leftovers {
+            return;
+        }
+        self.claim_forced(&mut step);
+        if now < self.listen_until {
             return;
         }
         let occupied = facts.occupied && self.would_claim();
@@ -538,9 +553,22 @@ impl Ownership {
         }
     }
 
+    fn claim_forced(&mut self, step: &mut impl FnMut(Step)) {
+        for group in (0..self.groups.len() as u8).map(GroupIndex) {
+            if self.forced & group.bit() != 0 && self.groups[group.usize()].holding == Holding::Standby {
+                self.forced &= !group.bit();
+                self.claim(group, Reason::Forced, step);
+            }
+        }
+    }
+
     /// Rule 2. WO 01/82077, FIG. 6, steps 604, 606: all channels failed, the remote is deemed failed.
     fn claim_from_the_dead(&mut self, facts: &Facts, step: &mut impl FnMut(Step)) {
         if self.groups.iter().all(|g| g.holding != Holding::Standby) {
+            // Of one that rests, nothing is known that was not before.
+            if self.bits(|holding| matches!(holding, Holding::Resting { .. })) == 0 {
+                self.withheld = None;
+            }
             return;
         }
         let objection = match facts.guard {
@@ -555,17 +583,19 @@ impl Ownership {
             }
             return;
         }
-        if facts.kept == 0 {
+        // What the operator had us take is not the peer's any more.
+        let kept = facts.kept & self.bits(|holding| holding == Holding::Standby);
+        if kept == 0 {
             self.withheld = None;
         }
         let reason = if facts.peer_leaving { Reason::PeerLeft } else { Reason::PeerDead };
         for i in 0..self.groups.len() {
             let group = GroupIndex(i as u8);
-            if self.groups[i].holding == Holding::Standby && facts.kept & group.bit() == 0 {
+            if self.groups[i].holding == Holding::Standby && kept & group.bit() == 0 {
                 self.claim(group, reason, step);
             }
         }
-        if facts.kept != 0 && self.withhold(Withheld::Kept) {
+        if kept != 0 && self.withhold(Withheld::Kept) {
             step(Step::Withhold(Withheld::Kept));
         }
     }

@@ -1,7 +1,7 @@
 //! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
 
 use super::analysis::PeerFound;
-use super::{Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Nanos, Timing};
+use super::{Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Nanos, Resumed, Timing};
 use heartbeat_ebpf::wire::{Message, flags};
 
 /// Where the peer stands.
@@ -32,6 +32,15 @@ pub(super) struct PeerSaid {
     pub(super) differs: [bool; 3],
     pub(super) interval_us: u32,
     pub(super) key_prints: [u16; 2],
+}
+
+impl PeerSaid {
+    /// What an earlier life heard last, and what stays true until something else is heard.
+    pub(super) fn remembered(resumed: &Resumed) -> Self {
+        let flags = resumed.peer_flags & (flags::MAINTENANCE | flags::LEAVING);
+        let kept = if flags & flags::LEAVING == 0 { 0 } else { resumed.peer_kept };
+        Self { flags, owned: kept, wanted: kept, ..Self::default() }
+    }
 }
 
 impl Core {

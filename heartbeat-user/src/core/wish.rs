@@ -15,6 +15,8 @@ use std::fmt;
 pub enum OperatorOrder {
     /// The group is to be held here.
     Takeover(GroupIndex),
+    /// The same, although the peer is silent and may have it: whoever orders that knows that it does not.
+    TakeoverForced(GroupIndex),
     /// The group is to be held by the peer.
     Release(GroupIndex),
     /// Nothing is to move until further notice, or no longer so.
@@ -45,7 +47,8 @@ impl fmt::Display for Refusal {
             Self::HeldHere => "this controller holds the group already",
             Self::NotHeldHere => "this controller does not hold the group; order it where it is held",
             Self::NoPeer => {
-                "no channel hears the peer, and a group changes hands only between two that hear each other"
+                "no channel hears the peer, and a group changes hands only between two that hear each other; if the peer \
+                 surely does not have it any more: `heartbeat takeover GROUP --force`"
             }
             Self::GroupsDiffer => "the peer has other groups configured; nothing moves until both files agree",
             Self::Maintenance => "a controller is in maintenance; end that first with `heartbeat maintenance off`",
@@ -113,12 +116,20 @@ impl Core {
                 self.maintain(now, on);
                 return Ok(());
             }
-            OperatorOrder::Takeover(group) | OperatorOrder::Release(group) => group,
+            OperatorOrder::Takeover(group) | OperatorOrder::TakeoverForced(group) | OperatorOrder::Release(group) => {
+                group
+            }
         };
         let here = self.ownership.owned() & group.bit() != 0;
+        let leaving = self.flags & flags::LEAVING != 0;
+        if matches!(order, OperatorOrder::TakeoverForced(_)) && !here && !leaving && self.peer != PeerState::Good {
+            self.ownership.force(group);
+            self.tell(now, Event::HandOverOrdered { group, here: true });
+            return Ok(());
+        }
         let refusal = match order {
             _ if (self.flags | self.said.flags) & flags::LEAVING != 0 => Some(Refusal::Stopping),
-            OperatorOrder::Takeover(_) if here => Some(Refusal::HeldHere),
+            OperatorOrder::Takeover(_) | OperatorOrder::TakeoverForced(_) if here => Some(Refusal::HeldHere),
             OperatorOrder::Release(_) if !here => Some(Refusal::NotHeldHere),
             _ if self.peer != PeerState::Good => Some(Refusal::NoPeer),
             _ if self.said.differs[1] => Some(Refusal::GroupsDiffer),

@@ -159,6 +159,7 @@ const fn because(reason: Reason) -> &'static str {
         Reason::PeerFailed => "both judged the peer to be failed",
         Reason::WeFailed => "both judged this controller to be failed",
         Reason::Ordered => "an operator ordered it",
+        Reason::Forced => "an operator ordered it, whatever the silent peer may have",
         Reason::HandedOver => "it is handed over",
         Reason::FailedBack => "it goes home",
         Reason::Unheld => "its home does not take it",

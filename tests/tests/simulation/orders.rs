@@ -97,6 +97,63 @@ fn what_a_stopped_peer_could_not_let_go_of_stays_there() {
     assert_eq!(world.core(B).withheld(), Some(Withheld::Kept));
 }
 
+/// Review M1.
+#[test]
+fn what_the_peer_said_last_of_maintenance_and_of_what_it_kept_outlives_our_reload_and_our_crash() {
+    for kill in [true, false] {
+        let again = |world: &mut World| {
+            if kill {
+                world.sides[B].kill();
+                world.run(SECOND);
+                world.start(B);
+            } else {
+                world.sides[B].reload(world.now, Nanos::from_millis(20));
+            }
+            world.run(SECOND.times(20));
+        };
+        let mut world = World::lan();
+        world.sides[A].release_fails = true;
+        world.stop(A);
+        world.run(SECOND.times(10));
+        again(&mut world);
+        assert_eq!((world.held(), world.core(B).withheld()), ([0, 2], Some(Withheld::Kept)));
+        assert!(world.core(B).peer_left());
+
+        let mut world = World::lan();
+        assert_eq!(world.order(A, OperatorOrder::Maintenance(true)), Ok(()));
+        world.run(SECOND);
+        world.sides[A].power_off(world.now);
+        again(&mut world);
+        assert_eq!(world.core(B).withheld(), Some(Withheld::Maintenance));
+        assert_eq!(world.held()[B] & 1, 0);
+        assert_eq!(world.order(B, OperatorOrder::Maintenance(false)), Ok(()));
+        world.run(SECOND);
+        again(&mut world);
+        assert_eq!(world.held(), [0, 3], "the survivor ended it");
+    }
+}
+
+#[test]
+fn what_a_peer_kept_is_taken_by_force_and_only_from_a_silent_one() {
+    let forced = OperatorOrder::TakeoverForced(G0);
+    let mut world = World::lan();
+    world.sides[A].release_fails = true;
+    assert_eq!(world.order(A, forced), Err(Refusal::HeldHere));
+    world.stop(A);
+    world.run(SECOND.times(10));
+    assert_eq!(world.order(B, OperatorOrder::Takeover(G0)), Err(Refusal::Stopping));
+    assert_eq!((world.held(), world.order(B, forced)), ([0, 2], Ok(())));
+    world.run(SECOND);
+    assert_eq!((world.held(), world.core(B).withheld()), ([0, 3], None));
+    assert_eq!(world.told(B, claimed(Reason::Forced)).1, 1);
+
+    let mut world = World::lan();
+    assert_eq!(world.order(B, forced), Ok(()));
+    world.run(SECOND);
+    assert_eq!((world.held(), world.watch.duals), ([0, 3], 0), "a peer that is there lets go of it first");
+    assert_eq!(world.told(B, claimed(Reason::Forced)).1, 0);
+}
+
 #[test]
 fn in_maintenance_nothing_moves_whoever_dies_and_the_survivor_can_end_it() {
     for (watcher, dies) in [(A, A), (B, A)] {

@@ -219,6 +219,8 @@ impl Side {
                 owned,
                 release: ours(cell.owned.get() | cell.hooked.get()) & hooks.any() & !owned,
                 term: cell.term.get(),
+                peer_flags: cell.peer_flags.get() as u8,
+                peer_kept: cell.peer_kept.get(),
             }
         });
         let owned = resumed.map_or(0, |r| r.owned);

@@ -49,7 +49,7 @@ const REQUESTS: [(&str, &str, &str, Result<Answers, &str>); 16] = [
     (
         "post",
         "/v1/groups/{name}/takeover",
-        "Have this controller hold a group",
+        "Have this controller hold a group; ?force=true although the peer is silent and may have it",
         Ok(SchemaGenerator::subschema_for::<Accepted>),
     ),
     ("post", "/v1/groups/{name}/release", "Have the peer hold a group", Ok(SchemaGenerator::subschema_for::<Accepted>)),

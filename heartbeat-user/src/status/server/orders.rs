@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 pub enum Request {
     /// Hold the group of this name here.
     Takeover(String),
+    /// The same, although the peer is silent and may have it.
+    TakeoverForced(String),
     /// Have the peer hold it.
     Release(String),
     /// Let nothing move, or no longer so.

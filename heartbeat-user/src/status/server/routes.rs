@@ -383,8 +383,20 @@ async fn reset(State(context): Shared) -> Json<Accepted> {
     Json(Accepted { accepted: true })
 }
 
-async fn takeover(State(context): Shared, Path(name): Path<String>) -> Result<Json<Accepted>> {
-    order(&context, OrderRequest::Takeover(name)).await
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TakeoverAsked {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn takeover(
+    State(context): Shared,
+    Path(name): Path<String>,
+    query: std::result::Result<Query<TakeoverAsked>, QueryRejection>,
+) -> Result<Json<Accepted>> {
+    let TakeoverAsked { force } = asked(query, "?force=true|false")?;
+    order(&context, if force { OrderRequest::TakeoverForced(name) } else { OrderRequest::Takeover(name) }).await
 }
 
 async fn release(State(context): Shared, Path(name): Path<String>) -> Result<Json<Accepted>> {
