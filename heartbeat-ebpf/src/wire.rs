@@ -82,6 +82,8 @@ pub mod flags {
     pub const LEAVING: u8 = 8;
     /// What the sender wants, somebody asked it to: whoever holds that lets go of it, whatever was judged.
     pub const ASKED: u8 = 16;
+    /// Both hold something. What the sender wants of that, it took from the receiver, which it had found dead.
+    pub const CONTESTED: u8 = 32;
 }
 
 /// A message where it lies: in a packet, in a map, in a buffer. Nothing is copied until a field is asked for.

@@ -491,6 +491,7 @@ impl Core {
             peer_owned: self.said.owned,
             peer_unknown: self.said.unknown,
             peer_term: self.said.term,
+            peer_taken: (self.said.flags & flags::CONTESTED != 0).then_some(self.said.wanted & self.said.owned),
             same_groups: !self.said.differs[1],
             leftovers: self.leftovers != 0,
             occupied: self.channels.iter().any(|c| c.errno == Some(ADDRESS_IN_USE)),

@@ -12,9 +12,12 @@
 //! 1. While any channel works, a group changes hands only by release first, acquire after; and an unheld group is claimed
 //!    only by its home, or by the other where the home has left: so two never claim at once.
 //! 2. When all channels are dead, the survivor claims, unless a guard objects.
-//! 3. If both hold one after a partition, the higher term keeps it (ties: home).
+//! 3. If both hold one after a partition, the higher term keeps it. A term goes up by one in each silence of the peer in which
+//!    anything is claimed: so of two that found each other dead, the terms tie, and each group stays with the one that had it
+//!    first, where one of them took it from the other; else it is kept at home.
 
 use super::{GroupIndex, Nanos, Node, Reason, Withheld};
+use std::cmp::Ordering;
 
 /// What is known of the peer and of ourselves, as of now.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,8 @@ pub struct Facts {
     pub peer_unknown: u64,
     /// Its term.
     pub peer_term: u64,
+    /// It knows that both hold something, and of that it took these groups from us.
+    pub peer_taken: Option<u64>,
     /// The groups that we wish to be handed.
     pub wants: u64,
     /// What the peer said last, it said knowing that.
@@ -106,6 +111,10 @@ struct Group {
     holding: Holding,
     /// Both hold it, and that was said.
     dual: bool,
+    /// Since when.
+    dual_since: Option<Nanos>,
+    /// It was taken from a peer that had it, and that was found dead.
+    taken: bool,
     /// The last attempt to acquire it failed, and that was said: the next ones are silent until one succeeds.
     failing: bool,
     /// When that was.
@@ -154,6 +163,11 @@ pub struct Ownership {
     /// Our epoch: plus one at each acquisition.
     term: u64,
     highest_seen: u64,
+    /// It went up in this silence of the peer.
+    raised: bool,
+    /// The groups that both hold.
+    both: u64,
+    detection: Nanos,
     /// Nothing is claimed before.
     listen_until: Nanos,
     withheld: Option<Withheld>,
@@ -176,6 +190,8 @@ impl Ownership {
                 home,
                 holding: holding(i),
                 dual: false,
+                dual_since: None,
+                taken: false,
                 failing: false,
                 failed_at: None,
                 moved_at: None,
@@ -192,6 +208,9 @@ impl Ownership {
             groups,
             term,
             highest_seen: term,
+            raised: false,
+            both: 0,
+            detection: Nanos(0),
             listen_until,
             withheld: None,
             stopping: false,
@@ -204,6 +223,7 @@ impl Ownership {
     /// A group that moved is not moved again by a verdict within `hold`; its home listens for `detection` at its start.
     #[must_use]
     pub const fn holding(mut self, hold: Nanos, detection: Nanos) -> Self {
+        self.detection = detection;
         (self.hold, self.unheld) = (hold, UNHELD.after(detection.times(2)));
         self
     }
@@ -240,6 +260,12 @@ impl Ownership {
             Holding::Stuck { .. } => true,
             _ => false,
         })
+    }
+
+    /// Whether both hold something; and what of that was taken from the peer, which had been found dead.
+    #[must_use]
+    pub fn contested(&self) -> Option<u64> {
+        (self.both != 0).then(|| self.both & self.which(|g| g.taken))
     }
 
     /// The groups that a verdict may move now.
@@ -408,8 +434,9 @@ impl Ownership {
         let listening = (self.listen_until > now).then_some(self.listen_until);
         let lying = self.groups.iter().filter_map(|g| g.unheld_since).map(|since| since.after(self.unheld));
         let kept = self.groups.iter().filter_map(|g| g.kept_until);
+        let dual = self.groups.iter().filter_map(|g| g.dual_since).map(|since| since.after(self.detection));
         let spoilt = self.groups.iter().filter_map(|g| g.failed_at).map(|at| at.after(SPOILT));
-        let later = lying.chain(kept).chain(spoilt).filter(|at| *at > now);
+        let later = lying.chain(kept).chain(spoilt).chain(dual).filter(|at| *at > now);
         resting.chain(listening).chain(later).min().unwrap_or(Nanos::NEVER)
     }
 
@@ -430,9 +457,9 @@ impl Ownership {
             self.release_all(&mut step);
             return;
         }
-        let conflict = self.settle_conflicts(facts, &mut step);
+        let conflict = self.settle_conflicts(now, facts, &mut step);
         if facts.peer_good {
-            self.forced = 0;
+            (self.forced, self.raised) = (0, false);
         }
         if conflict || facts.leftovers {
             return;
@@ -477,6 +504,9 @@ impl Ownership {
             if ours {
                 g.let_go = 0;
             }
+            if !ours || (facts.peer_good && facts.peer_owned & bit == 0) {
+                g.taken = false;
+            }
             if g.holding != Holding::Held || g.kept_until.is_some_and(|at| at <= now) {
                 g.kept_until = None;
             }
@@ -488,22 +518,32 @@ impl Ownership {
     }
 
     /// Rule 3. Whether there is a conflict: nothing new is claimed meanwhile.
-    fn settle_conflicts(&mut self, facts: &Facts, step: &mut impl FnMut(Step)) -> bool {
+    fn settle_conflicts(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) -> bool {
         let peers = facts.peer_owned & !facts.peer_unknown;
         let both = if facts.peer_good && facts.same_groups { self.owned() & peers } else { 0 };
+        self.both = both;
         let (node, term) = (self.node, self.term);
         for (i, g) in self.groups.iter_mut().enumerate() {
             let group = GroupIndex(i as u8);
             if both & group.bit() == 0 {
+                g.dual_since = None;
                 if std::mem::replace(&mut g.dual, false) && g.holding == Holding::Held {
                     step(Step::Settled(group));
                 }
                 continue;
             }
-            let keeper = match term.cmp(&facts.peer_term) {
-                std::cmp::Ordering::Greater => node,
-                std::cmp::Ordering::Less => node.other(),
-                std::cmp::Ordering::Equal => g.home,
+            let since = *g.dual_since.get_or_insert(now);
+            let keeper = match (term.cmp(&facts.peer_term), facts.peer_taken) {
+                (Ordering::Greater, _) => node,
+                (Ordering::Less, _) => node.other(),
+                (Ordering::Equal, Some(taken)) => match (g.taken, taken & group.bit() != 0) {
+                    (true, false) => node.other(),
+                    (false, true) => node,
+                    _ => g.home,
+                },
+                // It says so as soon as it hears us.
+                (Ordering::Equal, None) if now.since(since) < self.detection => continue,
+                (Ordering::Equal, None) => g.home,
             };
             if !g.dual {
                 g.dual = true;
@@ -592,6 +632,7 @@ impl Ownership {
         for i in 0..self.groups.len() {
             let group = GroupIndex(i as u8);
             if self.groups[i].holding == Holding::Standby && kept & group.bit() == 0 {
+                self.groups[i].taken = facts.peer_owned & !facts.peer_unknown & group.bit() != 0;
                 self.claim(group, reason, step);
             }
         }
@@ -607,10 +648,13 @@ impl Ownership {
     }
 
     fn claim(&mut self, group: GroupIndex, reason: Reason, step: &mut impl FnMut(Step)) {
-        // Trying again is not another acquisition.
-        if !self.groups[group.usize()].failing || self.highest_seen >= self.term {
+        // Trying again is not another acquisition, nor is taking the next one from the same silent peer.
+        let from_silent = matches!(reason, Reason::PeerDead | Reason::PeerLeft | Reason::Forced);
+        let again = self.groups[group.usize()].failing || (from_silent && self.raised);
+        if !again || self.highest_seen >= self.term {
             self.term = self.term.max(self.highest_seen).saturating_add(1);
         }
+        self.raised |= from_silent;
         self.groups[group.usize()].holding = Holding::Acquiring;
         step(Step::Acquire(group, reason));
     }

@@ -227,15 +227,16 @@ impl Core {
 
     /// The wishes and offers that the peer is told of.
     pub(super) fn wanted(&self) -> u64 {
-        let kept = if self.flags & flags::LEAVING != 0 { self.ownership.kept() } else { 0 };
-        self.wish.said(self.ownership.owned(), kept)
+        let kept = self.is_leaving().then(|| self.ownership.kept());
+        self.wish.said(self.ownership.owned(), kept, self.ownership.contested())
     }
 
     /// The flags that it is told.
     pub(super) fn flags_said(&self) -> u8 {
         let master = if self.setup.node == Node::A { flags::MASTER } else { 0 };
         let asked = if self.wish.is_asked() { flags::ASKED } else { 0 };
-        self.flags | master | asked
+        let contested = if self.ownership.contested().is_some() && !self.is_leaving() { flags::CONTESTED } else { 0 };
+        self.flags | master | asked | contested
     }
 
     pub(super) fn configured(&self) -> u64 {

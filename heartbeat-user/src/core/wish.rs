@@ -99,9 +99,10 @@ impl Wish {
         self.groups != 0 && self.why != Reason::PeerFailed
     }
 
-    /// For the message: wishes, and offers of what is owned; of one that leaves, what it could not let go of.
-    pub(super) const fn said(&self, owned: u64, kept: u64) -> u64 {
-        self.groups & !owned | self.offered & owned | kept
+    /// For the message: wishes, and offers of what is owned; of one that leaves, what it could not let go of instead; where both
+    /// hold something, what of that was taken from the peer instead.
+    pub(super) fn said(&self, owned: u64, kept: Option<u64>, taken: Option<u64>) -> u64 {
+        self.groups & !owned | kept.or(taken).unwrap_or(self.offered) & owned
     }
 }
 
@@ -175,8 +176,12 @@ impl Core {
     pub(super) const fn peer_wish(&self) -> (u64, bool, u64, u64) {
         let said = &self.said;
         let both = said.wanted & said.owned;
-        let leaving = said.flags & flags::LEAVING != 0;
-        let (offers, kept) = if leaving { (0, both) } else { (both, 0) };
+        let (leaving, contested) = (said.flags & flags::LEAVING != 0, said.flags & flags::CONTESTED != 0);
+        let (offers, kept) = match (leaving, contested) {
+            (true, _) => (0, both),
+            (false, true) => (0, 0),
+            (false, false) => (both, 0),
+        };
         (said.wanted & !said.owned, said.flags & flags::ASKED != 0, offers, kept)
     }
 

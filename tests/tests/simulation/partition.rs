@@ -1,7 +1,7 @@
 //! Both alive and none hears the other; and what becomes of it.
 
 use crate::world::{A, B, World};
-use heartbeat::core::{Event, Nanos, Node, Reason};
+use heartbeat::core::{Event, GroupIndex, Nanos, Node, OperatorOrder, Reason};
 
 const SECOND: Nanos = Nanos::from_millis(1_000);
 
@@ -34,6 +34,26 @@ fn after_a_partition_each_group_stays_with_one_by_term_and_then_home() {
         let yields = |e: &Event| matches!(e, Event::GroupReleasing { reason: Reason::PeerHasPrecedence, .. });
         let (at, times) = world.told(side, yields);
         assert!(times == 1 && at.is_some_and(|at| at <= healed.after(Nanos::from_millis(150))));
+    }
+}
+
+#[test]
+fn of_two_that_found_each_other_dead_each_keeps_what_it_had_whatever_its_home() {
+    let mut world = World::lan();
+    for (side, group) in [(A, 1), (B, 0)] {
+        assert_eq!(world.order(side, OperatorOrder::Takeover(GroupIndex(group))), Ok(()));
+        world.run(SECOND);
+    }
+    assert_eq!(world.held(), [2, 1]);
+    // By turns, so that the terms are those of a long life.
+    for _ in 0..3 {
+        world.cut_all(true);
+        world.run(SECOND.times(10));
+        assert_eq!(world.held(), [3, 3]);
+        world.cut_all(false);
+        world.run(SECOND.times(2));
+        world.assert_settled();
+        assert_eq!(world.held(), [2, 1], "nothing has moved");
     }
 }
 

@@ -11,6 +11,7 @@ const GOOD: Facts = Facts {
     peer_owned: 0,
     peer_unknown: 0,
     peer_term: 0,
+    peer_taken: None,
     wants: 0,
     heeded: false,
     peer_wants: 0,
@@ -244,6 +245,52 @@ fn on_equal_terms_home_keeps_it_on_both_sides() {
         assert_eq!(released(&mut a(group, 5)), home == Node::B);
         assert_eq!(released(b), home == Node::A);
     }
+}
+
+#[test]
+fn on_equal_terms_who_had_it_first_keeps_it_on_both_sides_whatever_its_home() {
+    // By node: whether it took the group from the other one; and who keeps it, of group 0, which is at home on a.
+    for (taken, keeper) in
+        [([false, false], Node::A), ([true, false], Node::B), ([false, true], Node::A), ([true, true], Node::A)]
+    {
+        for node in [Node::A, Node::B] {
+            let mut o = Ownership::new(node, &[Node::A, Node::B], 0, 4, Nanos(0));
+            let [mine, peers] = [node, node.other()].map(|n| taken[usize::from(n.wire())]);
+            let dead = Facts { peer_owned: if mine { 1 } else { 0 }, ..DEAD };
+            assert_eq!(steps(&mut o, dead).len(), 2);
+            assert!(o.acquired(G0) && o.acquired(G1));
+            let both = Facts { peer_owned: 1, peer_term: 5, peer_taken: Some(u64::from(peers)), ..GOOD };
+            let all = steps(&mut o, both);
+            assert_eq!(all[0], Step::Dual(G0, keeper), "{node}, {taken:?}");
+            assert_eq!(all.len(), if keeper == node { 1 } else { 2 });
+            assert_eq!(o.contested(), Some(u64::from(mine)));
+        }
+    }
+}
+
+#[test]
+fn however_much_is_taken_in_one_silence_the_term_goes_up_by_one() {
+    let mut o = Ownership::new(Node::A, &[Node::B; 3], 0, 4, Nanos(0));
+    assert_eq!((steps(&mut o, DEAD).len(), o.term()), (3, 5));
+    for group in [G0, G1] {
+        assert!(o.acquired(group));
+    }
+    assert!(o.acquire_failed(NOW, GroupIndex(2)));
+    let after = |o: &mut Ownership, n: u64, facts: &Facts| at(o, REST.times(n), facts).len();
+    assert_eq!((after(&mut o, 1, &DEAD), o.term()), (1, 5));
+    assert!(o.acquire_failed(NOW, GroupIndex(2)));
+    assert_eq!((after(&mut o, 1, &GOOD), after(&mut o, 2, &DEAD), o.term()), (0, 1, 6), "another silence");
+}
+
+#[test]
+fn where_terms_tie_the_peer_is_waited_for_to_say_what_it_took_and_no_longer_than_a_detection_time() {
+    let wait = Nanos::from_millis(300);
+    let mut o = Ownership::new(Node::A, &[Node::B], 1, 5, Nanos(0)).holding(Nanos(0), wait);
+    let both = Facts { peer_owned: 1, peer_term: 5, ..GOOD };
+    assert_eq!((at(&mut o, Nanos(0), &both), o.deadline(NOW)), (vec![], NOW.after(wait)));
+    assert_eq!(o.contested(), Some(0));
+    assert_eq!(at(&mut o, Nanos(wait.0 - 1), &both), []);
+    assert_eq!(at(&mut o, wait, &both).len(), 2, "home has it");
 }
 
 #[test]
