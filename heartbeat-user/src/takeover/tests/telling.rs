@@ -70,7 +70,8 @@ fn a_carrier_that_is_back_is_announced_on_also_after_a_moment() {
 fn a_takeover_without_a_carrier_is_announced_when_there_is_one() {
     in_namespace(|lab| {
         set_down(&mut lab.netlink, "far0");
-        let running = Running::new(vec![plan("storage", [near("192.0.2.10"), near("192.0.2.12")])]);
+        let addresses = (10..50).map(|n| near(&format!("192.0.2.{n}")));
+        let running = Running::new(vec![plan("storage", addresses)]);
         let Done::Acquired { failures, .. } = running.acquire(FIRST) else { panic!("acquired") };
         let told: Vec<_> = failures.iter().map(ToString::to_string).collect();
         assert_eq!(told, ["192.0.2.10/24 on near0 not announced: near0 has no carrier; it will be when there is one"]);

@@ -46,7 +46,13 @@ impl Worker {
             if stages.first_address == Nanos::default() && !in_place.is_empty() {
                 stages.first_address = stages.addresses_in_place;
             }
-            failures.extend(self.announce(plan, &links, &in_place));
+            for failure in self.announce(plan, &links, &in_place) {
+                let known = |f: &Failure| (f.step, &f.address.interface) == (failure.step, &failure.address.interface);
+                // Of an interface that cannot, the first address says it all.
+                if !failures.iter().any(|f| known(f) && f.reason == failure.reason) {
+                    failures.push(failure);
+                }
+            }
             self.announce_again(group, in_place);
         }
         stages.announced = now();
