@@ -100,8 +100,8 @@ pub enum Order {
         answering: Answering,
     },
     /// The group is held already, by an earlier life of the agent: guard its addresses, put back what is missing, take away
-    /// the same with other prefixes, but announce nothing that is in place. Whether it is still ours will be known with the
-    /// peer's next heartbeat; [`Order::Announce`] is due then.
+    /// the same with other prefixes, but announce what is in place only seconds later. Whether it is still ours will be known
+    /// with the peer's next heartbeat.
     Resume {
         /// The group.
         group: GroupIndex,

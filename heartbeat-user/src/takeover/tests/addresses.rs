@@ -147,10 +147,10 @@ fn nothing_else_goes_with_a_primary_address_and_the_setting_stays_as_it_was() {
 }
 
 /// What the kernel tells whoever listens of addresses that go.
-struct AddressesLost(netlink_sys::Socket);
+pub(super) struct AddressesLost(netlink_sys::Socket);
 
 impl AddressesLost {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         let mut socket = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).unwrap();
         socket.bind_auto().unwrap();
         socket.set_non_blocking(true).unwrap();
@@ -158,7 +158,7 @@ impl AddressesLost {
         Self(socket)
     }
 
-    fn lost(&mut self) -> Vec<IpAddr> {
+    pub(super) fn lost(&mut self) -> Vec<IpAddr> {
         const DELETED: u8 = 21; // RTM_DELADDR
         let mut lost = Vec::new();
         while let Ok((message, _)) = self.0.recv_from_full() {

@@ -1,5 +1,6 @@
 //! What is here and should not be, and what should be and is not.
 
+use super::addresses::AddressesLost;
 use super::running::{FIRST, Running, SECOND, ip, near, plan};
 use super::worker::{arp_for, sorted};
 use super::{add_cable, in_namespace, planned, remove_link, rename, set_ipv4};
@@ -139,6 +140,20 @@ fn a_resumed_group_gets_the_prefix_that_the_file_has_now() {
         let mut listed = lab.netlink.list(Some(lab.near.index)).unwrap();
         listed.retain(|a| [ip("192.0.2.10"), ip("2001:db8::10")].contains(&a.ip));
         assert_eq!(listed, [lab.at("192.0.2.10", 24), lab.at("2001:db8::10", 64)]);
+    });
+}
+
+#[test]
+fn to_resume_one_group_takes_nothing_of_the_next_away() {
+    in_namespace(|lab| {
+        lab.netlink.add(&[lab.at("192.0.2.10", 24), lab.at("2001:db8::10", 64), lab.at("192.0.2.11", 24)]).unwrap();
+        let mut watch = AddressesLost::open();
+        let running = Running::new(two_groups());
+        for group in [FIRST, SECOND] {
+            running.orders.as_ref().unwrap().send(Order::Resume { group }).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!((watch.lost(), running.done.try_recv().ok()), (vec![], None));
     });
 }
 

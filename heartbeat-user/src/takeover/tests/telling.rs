@@ -7,7 +7,7 @@ use super::{
 };
 use crate::core::Nanos;
 use crate::takeover::{ANNOUNCE_AGAIN, Done, Order, Settings, Step};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const MAC: [u8; 6] = [0x02, 0, 0x5e, 0x10, 0, 0x77];
 
@@ -143,12 +143,26 @@ fn everything_is_announced_now_and_then_where_that_is_wished() {
         let running = Running::with(settings());
         assert_eq!(lab.frame_within(Duration::from_millis(500), arp_for(10)), None, "nothing is held");
         running.acquire(FIRST);
-        (0..3).for_each(|_| drop(lab.frame(arp_for(10))));
-        assert_eq!(lab.frame_within(Duration::from_millis(500), arp_for(10)), None, "it is on schedule anyway");
-        drop(running);
-        let running = Running::with(settings());
-        running.orders.as_ref().unwrap().send(Order::Resume { group: FIRST }).unwrap();
-        (0..3).for_each(|_| drop(lab.frame_within(Duration::from_millis(400), arp_for(10)).expect("announced again")));
+        // The schedule's own rounds are at 0, 0.1, 0.5 and 2 s.
+        let begun = Instant::now();
+        let frames = || lab.frame_within(Duration::from_millis(500), arp_for(10)).is_some();
+        let count = (0..9).take_while(|_| frames()).count();
+        assert!(count == 9 && begun.elapsed() < Duration::from_millis(2_500), "{count} in {:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn what_is_resumed_is_announced_when_the_peer_has_had_its_say() {
+    in_namespace(|lab| {
+        lab.netlink.add(&[lab.at("192.0.2.10", 24), lab.at("192.0.2.11", 24)]).unwrap();
+        let running = Running::new(vec![plan("storage", [near("192.0.2.10")]), plan("other", [near("192.0.2.11")])]);
+        for group in [FIRST, SECOND] {
+            running.orders.as_ref().unwrap().send(Order::Resume { group }).unwrap();
+        }
+        running.release(SECOND);
+        assert_eq!(lab.frame_within(Duration::from_millis(2_500), arp_for(10)), None);
+        announced_from(lab, lab.near.mac.unwrap());
+        assert_eq!(lab.frame_within(Duration::from_millis(500), arp_for(11)), None, "that was the peer's");
     });
 }
 

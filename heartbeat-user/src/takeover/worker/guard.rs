@@ -86,9 +86,10 @@ impl Worker {
     pub(super) fn resume(&mut self, group: GroupIndex, done: &mut impl FnMut(Done)) {
         self.held |= group.bit();
         self.stuck &= !group.bit();
-        self.look(done);
+        self.look_at(false, done); // what is here of others may be resumed by the next order
         let plans = Arc::clone(&self.plans);
         let Some(plan) = plans.get(group.usize()) else { return };
+        self.announce_later(group, (0..plan.addresses.len()).collect());
         let links = self.links(&plan.addresses);
         let ready = |a: &PlannedAddress| Some(a.on(links[a.interface.as_str()].as_ref().ok()?.link));
         let wanted: HashSet<Address> = plan.addresses.iter().filter_map(ready).collect();
@@ -111,6 +112,10 @@ impl Worker {
     /// Puts back what is missing of the held groups, takes away what is here of the others, and announces again what the
     /// neighbours may know no more. What does not succeed is tried again.
     pub(super) fn look(&mut self, done: &mut impl FnMut(Done)) {
+        self.look_at(true, done);
+    }
+
+    fn look_at(&mut self, others: bool, done: &mut impl FnMut(Done)) {
         if self.held != 0 {
             self.watch_anew();
         }
@@ -131,7 +136,9 @@ impl Worker {
         let mut look = Look { plans: &plans, links, present, failures: Vec::new() };
         self.restore(&mut look, done);
         self.gather(&mut look, done);
-        self.sweep(&mut look, done);
+        if others {
+            self.sweep(&mut look, done);
+        }
         if look.failures.is_empty() && look.links.values().all(|l| l.as_ref().err().is_none_or(|absent| absent.gone)) {
             self.retry = Retry::default();
         } else {

@@ -25,7 +25,10 @@ pub const ANNOUNCE_AGAIN: [Nanos; 6] = [
 /// limits.
 const PACE: Nanos = Nanos::from_millis(5);
 
-/// Addresses of a group that are to be announced again. Each address is in one at most.
+/// What is resumed is announced only after this: by then the peer has been heard, and if it was its by right it is let go of.
+const RESUMED: Nanos = Nanos::from_millis(3_000);
+
+/// Addresses of a group that are to be announced again. Each address is on schedule at most once.
 pub(super) struct Round {
     pub(super) due: Nanos,
     pub(super) group: GroupIndex,
@@ -90,7 +93,16 @@ impl Worker {
     /// They have been announced, and are again on schedule.
     pub(super) fn announce_again(&mut self, group: GroupIndex, places: Vec<usize>) {
         let waiting = self.rounds.iter().filter(|round| round.group == group).count() as u64;
-        self.schedule(group, places, waiting, true);
+        self.schedule(group, places, now().after(PACE.times(waiting)), true);
+    }
+
+    /// They are resumed: an earlier life announced them, but clients may have heard others since. What is missing of them, and put
+    /// back, is on schedule already.
+    pub(super) fn announce_later(&mut self, group: GroupIndex, mut places: Vec<usize>) {
+        let of_group = self.rounds.iter().filter(|round| round.group == group);
+        let scheduled: HashSet<usize> = of_group.flat_map(|round| round.places.iter().copied()).collect();
+        places.retain(|place| !scheduled.contains(place));
+        self.schedule(group, places, now().after(RESUMED), false);
     }
 
     /// Order: all of the group, at once and on schedule.
@@ -112,35 +124,35 @@ impl Worker {
     }
 
     pub(super) fn announce_anew(&mut self, places: BTreeMap<GroupIndex, Vec<usize>>) {
-        let mut before = 0;
+        let mut begin = now();
         for (group, places) in places {
-            let count = places.len();
-            self.schedule(group, places, before, false);
-            before += count.div_ceil(CHUNK) as u64;
+            let chunks = places.len().div_ceil(CHUNK) as u64;
+            self.schedule(group, places, begin, false);
+            begin = begin.after(PACE.times(chunks));
         }
     }
 
-    /// Begins the schedule, `before` chunks later; `announced`: the first time has just been.
-    fn schedule(&mut self, group: GroupIndex, places: Vec<usize>, before: u64, announced: bool) {
-        let begin = now();
+    /// Begins the schedule at `begin`; `announced`: the first time has just been.
+    fn schedule(&mut self, group: GroupIndex, places: Vec<usize>, begin: Nanos, announced: bool) {
         let anew: HashSet<usize> = places.iter().copied().collect();
         for round in self.rounds.iter_mut().filter(|round| round.group == group) {
             round.places.retain(|place| !anew.contains(place));
         }
         self.rounds.retain(|round| !round.places.is_empty());
-        for (places, number) in chunks(places).into_iter().zip(before..) {
+        for (places, number) in chunks(places).into_iter().zip(0..) {
             let begun = begin.after(PACE.times(number));
             let round = Round { due: begun, group, places, begun, next: 0 };
             self.rounds.extend(if announced { round.following() } else { Some(round) });
         }
     }
 
-    /// Everything once, but for what is on schedule anyway.
+    /// Everything once, but for what is on schedule soon enough.
     pub(super) fn refresh(&mut self, now: Nanos) {
         let Some(every) = self.announce_every else { return };
         self.next_refresh = now.after(every);
+        let soon = self.rounds.iter().filter(|round| round.due <= now.after(every));
         let scheduled: HashSet<_> =
-            self.rounds.iter().flat_map(|round| round.places.iter().map(|place| (round.group, *place))).collect();
+            soon.flat_map(|round| round.places.iter().map(|place| (round.group, *place))).collect();
         let plans = Arc::clone(&self.plans);
         let all = held(&plans, self.held).flat_map(|(group, plan)| {
             let left: Vec<_> = (0..plan.addresses.len()).filter(|p| !scheduled.contains(&(group, *p))).collect();
