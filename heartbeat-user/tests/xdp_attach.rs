@@ -144,15 +144,15 @@ fn heartbeats_that_come_in_at_a_member_of_the_interface_are_the_channels() {
     const PASS: u32 = 2;
     in_namespace(|| {
         cable();
-        run("ip link add group type bridge");
-        run("ip link set near master group");
+        run("ip link add br9 type bridge");
+        run("ip link set near master br9");
         run("ip link add stranger type veth peer name stranger-far");
         let index = |name: &str| if_nametoindex(name).unwrap();
         let pins = PinFolder::new();
         let (mut kernel, _) = open(&pins);
-        let attached = kernel.attach(CHANNEL, "group", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
-        assert_eq!(attached.interfaces, [index("group"), index("near")]);
-        for (at, sequence) in [("group", 1), ("near", 2)] {
+        let attached = kernel.attach(CHANNEL, "br9", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
+        assert_eq!(attached.interfaces, [index("br9"), index("near")]);
+        for (at, sequence) in [("br9", 1), ("near", 2)] {
             assert_eq!(kernel.test_run_at(index(at), &frame(sequence)).unwrap(), DROP, "{at}");
             expect(&kernel, Outcome::Accepted, sequence);
         }
@@ -161,13 +161,13 @@ fn heartbeats_that_come_in_at_a_member_of_the_interface_are_the_channels() {
             assert_eq!(kernel.test_run_at(index(at), &frame(3)).unwrap(), PASS, "{at}");
         }
         // A member that comes later, and one that leaves.
-        run("ip link set stranger master group");
+        run("ip link set stranger master br9");
         run("ip link set near nomaster");
-        let again = kernel.attach(CHANNEL, "group", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
+        let again = kernel.attach(CHANNEL, "br9", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
         assert!(again.new_end);
         assert_eq!(kernel.test_run_at(index("stranger"), &frame(3)).unwrap(), DROP);
         assert_eq!(kernel.test_run_at(index("near"), &frame(4)).unwrap(), PASS);
-        assert!(!kernel.attach(CHANNEL, "group", ADDRESS_V4.into(), XdpPreference::Auto).unwrap().new_end);
+        assert!(!kernel.attach(CHANNEL, "br9", ADDRESS_V4.into(), XdpPreference::Auto).unwrap().new_end);
         kernel.remove().unwrap();
     });
 }

@@ -203,7 +203,7 @@ fn a_request_over_ipv4_comes_back_as_its_reply() {
             assert_eq!((ip.get_ttl(), ip.get_dscp(), ip.get_identification()), (255, 0x30, 0xfffe));
             assert_eq!(ip.get_checksum(), ipv4::checksum(&ip), "IPv4 checksum");
             let udp = UdpPacket::new(ip.payload()).unwrap();
-            assert_eq!((udp.get_source(), udp.get_destination(), udp.get_length()), (wire::PORT, 4_000, 152));
+            assert_eq!((udp.get_source(), udp.get_destination(), udp.get_length()), (wire::PORT, 4_000, 8 + wire::LEN as u16));
             assert_eq!(udp.get_checksum(), 0);
             check_message(udp.payload(), asked, AGE);
             assert_eq!(got[got.len() - 3..], [0xee; 3], "padding stays");
@@ -265,7 +265,7 @@ fn only_the_peers_own_requests_are_answered() {
         refused("nobody's incarnation", Echo { incarnation: 0, ..good }, Outcome::Malformed);
         let forged = over_ipv4(&sealed_with(Key::new([9; 16]), good));
         reflector.counts("forged", &forged, V4, Outcome::WrongTag);
-        for at in [42 + 40, 42 + 64, 42 + 143] {
+        for at in [42 + 40, 42 + 64, 42 + wire::LEN - 1] {
             let mut frame = over_ipv4(&sealed(good));
             frame[at] ^= 1;
             reflector.counts("a flipped bit", &frame, V4, Outcome::WrongTag);

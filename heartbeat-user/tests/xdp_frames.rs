@@ -224,8 +224,8 @@ fn table() -> Table {
     t.drops("another with our letter", over_ipv4(&signed(of_our_letter(77))), Outcome::SameNode);
     t.drops("tag of another key", over_ipv4(&signed_with(Key::new([9; 16]), heartbeat(V4, 90))), Outcome::WrongTag);
     t.drops("tag of no key", over_ipv4(&signed_with(Key::NONE, heartbeat(V4, 90))), Outcome::WrongTag);
-    t.drops("first bit of the tag flipped", with(good.clone(), |b| b[42 + 136] ^= 0x80), Outcome::WrongTag);
-    t.drops("last bit of the tag flipped", with(good.clone(), |b| b[42 + 143] ^= 1), Outcome::WrongTag);
+    t.drops("first bit of the tag flipped", with(good.clone(), |b| b[42 + wire::LEN - 8] ^= 0x80), Outcome::WrongTag);
+    t.drops("last bit of the tag flipped", with(good.clone(), |b| b[42 + wire::LEN - 1] ^= 1), Outcome::WrongTag);
     t.drops("a bit of the state flipped", with(good.clone(), |b| b[42 + 64] ^= 4), Outcome::WrongTag);
     t.drops("a bit of the sequence flipped", with(good.clone(), |b| b[42 + 39] ^= 1), Outcome::WrongTag);
     t.drops("second key's id, first key's tag", m(|m| m.key_id = 1), Outcome::WrongTag);

@@ -109,6 +109,10 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
             continue;
         }
         let Some((own, peer)) = channel.end(node).zip(channel.end(node.other())) else { continue };
+        if let Some(kernel) = &mut kernel {
+            // Some drivers take the link down for this: one after the other.
+            kernel.wait_until_rested();
+        }
         let mode = attach(kernel.as_mut(), config.dataplane.xdp, channel.index, own, journal)?;
         let link = interfaces.look(channel.index, true).filter(|link| *link != Link::Absent);
         links.push(link.with_context(|| format!("interface {} is gone", own.interface))?);

@@ -5,7 +5,7 @@ use aya::programs::loaded_programs;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+    link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use serde::{Deserialize, Serialize};
@@ -98,9 +98,9 @@ fn link(ifindex: u32) -> Result<LinkMessage> {
     ask(ifindex, &[], 0)?.pop().with_context(|| format!("no answer about interface {ifindex}"))
 }
 
-/// Whether an interface is up and operational.
+/// Whether an interface has a carrier, as its driver says: its flags would show it up to a second late.
 pub(super) fn carrier(ifindex: u32) -> Result<bool> {
-    Ok(link(ifindex)?.header.flags.contains(LinkFlags::Up | LinkFlags::Running))
+    Ok(link(ifindex)?.attributes.contains(&LinkAttribute::Carrier(1)))
 }
 
 /// The index of the interface of this name, or of this other name (`altname`), if there is one. Not `if_nametoindex`: that

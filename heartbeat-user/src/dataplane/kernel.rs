@@ -46,6 +46,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -265,6 +266,13 @@ impl Kernel {
         self.rest.goes_on(Instant::now(), |ifindex| interface::carrier(ifindex).unwrap_or(true))
     }
 
+    /// Waits for as long as [`Kernel::is_resting`].
+    pub fn wait_until_rested(&mut self) {
+        while self.is_resting() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Stops reading `channel`; the program leaves an interface with its last channel.
     pub fn detach(&mut self, channel: ChannelIndex) {
         if let Err(error) = self.set_ends(channel, &[]) {
@@ -315,12 +323,20 @@ impl Kernel {
         self.logger.take().context("the log is taken already")
     }
 
-    /// Takes everything away: programs from interfaces, pins, the folder.
+    /// Takes everything away: programs from interfaces, pins, the folder. Where drivers take links down for that, it waits for
+    /// each before it goes on to the next.
     ///
     /// # Errors
     /// Where a pin cannot be removed.
     pub fn remove(mut self) -> Result<()> {
-        self.interfaces.clear();
+        for (name, interface) in std::mem::take(&mut self.interfaces) {
+            // This, too, may take a link down for a while: one after the other.
+            self.wait_until_rested();
+            if interface::carrier(interface.ifindex).unwrap_or(false) && interface.mode == XdpMode::Native {
+                self.rest.begin(interface.ifindex, Instant::now());
+            }
+            unpin(&self.link_path(&name));
+        }
         empty(&self.folder)?;
         fs::remove_dir(&self.folder).with_context(|| format!("removing {}", self.folder.display()))?;
         // Not ours alone, perhaps: it goes when it is empty.
@@ -486,7 +502,7 @@ impl Kernel {
             };
             match attach() {
                 Ok(link) => {
-                    if had_carrier {
+                    if had_carrier && mode == XdpMode::Native {
                         self.rest.begin(ifindex, Instant::now());
                     }
                     return Ok((mode, (link, (!why.is_empty()).then(|| why.join("; ")))));

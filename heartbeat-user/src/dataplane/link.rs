@@ -336,6 +336,7 @@ mod tests {
         in_namespace(|| {
             let mut links = links();
             assert_eq!(state(&mut links, CHANNEL), (true, false, false));
+            assert_eq!(state(&mut links, OTHER), (false, false, false));
             assert_eq!(links.take_notices(), (0, 0));
             ip("link set near up");
             assert_eq!(links.take_notices().0, CHANNEL.bit());

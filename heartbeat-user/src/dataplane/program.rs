@@ -23,6 +23,7 @@ use nix::{
 };
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
     thread,
 };
@@ -30,6 +31,9 @@ use std::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heartbeat-xdp"));
 /// Tells this object from all others.
 const OBJECT_ID: &str = env!("HEARTBEAT_XDP_ID");
+
+/// How often the program is offered to a kernel that is interrupted.
+const TRIES: usize = 10;
 
 /// What the program logs.
 pub(super) type Logger = EbpfLogger<&'static dyn log::Log>;
@@ -84,7 +88,17 @@ impl Loaded {
     fn load(settings: &Settings, folder: &Path, pin: &Path) -> Result<Self> {
         let mut ebpf = object(Some(settings), folder)?;
         let program = xdp(&mut ebpf, program::NAME)?;
-        program.load().map_err(explain).context("loading the XDP program")?;
+        // A signal that comes meanwhile, as one to reload does, ends the kernel's verification (EAGAIN).
+        let mut result = program.load();
+        for _ in 1..TRIES {
+            match &result {
+                Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {
+                    result = program.load();
+                }
+                _ => break,
+            }
+        }
+        result.map_err(explain).context("loading the XDP program")?;
         program.pin(pin).context("pinning the XDP program")?;
         let logger = EbpfLogger::init(&mut ebpf)?;
         Self::new(from_pin(pin)?, logger, |name| {
