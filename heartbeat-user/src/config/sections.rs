@@ -167,8 +167,7 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
     let Some(table) = root.table(report, "judging", &KNOWN, "a table [judging]") else {
         return default;
     };
-    let choices =
-        [("groups", BothFaulted::Groups), ("nothing", BothFaulted::Nothing), ("lesser", BothFaulted::Lesser)];
+    let choices = [("groups", BothFaulted::Groups), ("nothing", BothFaulted::Nothing), ("lesser", BothFaulted::Lesser)];
     let both_faulted = table.choice(report, "both_faulted", "\"groups\", \"nothing\" or \"lesser\"", &choices);
     let rounds = table.integer(report, "probe_rounds", 1..=10);
     let [pause, again, hold] =

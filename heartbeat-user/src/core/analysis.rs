@@ -150,7 +150,7 @@ impl Analysis {
             found: Found::default(),
             memory: Memory::new(),
             surveying: None,
-            survey_due: if judging.found == 0 { Nanos::NEVER } else { Nanos(0) },
+            survey_due: if judging.found & judging.networks == 0 { Nanos::NEVER } else { Nanos(0) },
             quick_again: Nanos(0),
             cause_since: Nanos(0),
             healthy: all(&judging.checks),
@@ -271,6 +271,13 @@ impl Core {
     /// Somebody else than the peer was heard on a channel's interface.
     pub fn handle_third_party(&mut self, now: Nanos, channel: ChannelIndex) {
         self.analysis.memory.overhear(now, channel);
+        let Analysis { standing, found, give_up, .. } = self.analysis;
+        let unproven = self.setup.judging.found & !found.local.certain & !self.heard() & channel.bit() != 0;
+        if unproven && standing.is_some() && give_up.is_none() {
+            // A silence that nobody could make anything of: now somebody can.
+            let soon = now.after(self.setup.timing.interval);
+            self.analysis.due = self.analysis.due.map(|due| due.min(soon));
+        }
     }
 
     /// What else is known of the networks, where a local analysis began at `since`.

@@ -185,7 +185,11 @@ mod tests {
 
     #[test]
     fn silence_counts_only_of_those_who_are_configured_or_answered_before() {
-        assert_eq!(Memory::new().full(&SILENT, &PLAIN), Local { operational: 0b10, certain: 0 }, "nobody was ever seen");
+        assert_eq!(
+            Memory::new().full(&SILENT, &PLAIN),
+            Local { operational: 0b10, certain: 0 },
+            "nobody was ever seen"
+        );
         assert_eq!(after_answers(SILENT, PLAIN), Local { operational: 0, certain: 0 });
         let no_gateway = Probed { nobody: 0b01, ..SILENT };
         assert_eq!(after_answers(no_gateway, PLAIN), Local { operational: 0b01, certain: 0 }, "nobody is to be asked");
@@ -208,7 +212,11 @@ mod tests {
     #[test]
     fn whoever_is_heard_proves_the_network_unless_nobody_gets_what_we_send() {
         let heard = Circumstances { overheard: 0b11, ..PLAIN };
-        assert_eq!(after_answers(SILENT, heard), Local { operational: 0b10, certain: 0b10 }, "not where targets decide");
+        assert_eq!(
+            after_answers(SILENT, heard),
+            Local { operational: 0b10, certain: 0b10 },
+            "not where targets decide"
+        );
         let mute = Circumstances { unheard: 0b11, ..heard };
         assert_eq!(after_answers(SILENT, mute), Local { operational: 0, certain: 0 });
         let never = Memory::new().full(&SILENT, &mute);
@@ -221,7 +229,11 @@ mod tests {
     #[test]
     fn a_quick_look_adds_own_facts_to_what_the_last_full_analysis_found() {
         let mut memory = Memory::new();
-        assert_eq!(memory.quick(&SILENT, 0b11), Local { operational: 0b11, certain: 0 }, "nothing is known to be silent");
+        assert_eq!(
+            memory.quick(&SILENT, 0b11),
+            Local { operational: 0b11, certain: 0 },
+            "nothing is known to be silent"
+        );
         memory.full(&Probed { answered: 0b10, ..ANSWERED }, &PLAIN);
         let quick = |own| memory.quick(&own, 0b11);
         assert_eq!(quick(SILENT), Local { operational: 0b10, certain: 0b10 });

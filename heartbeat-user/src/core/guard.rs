@@ -2,7 +2,9 @@
 //!
 //! What takes time is begun while the peer is only suspected, so that a claim rarely waits for it.
 
-use super::{Action, Channel, ChannelIndex, ChannelState, Core, Event, Nanos, PeerState, Probed, Withheld, ownership::Guard};
+use super::{
+    Action, Channel, ChannelIndex, ChannelState, Core, Event, Nanos, PeerState, Probed, Withheld, ownership::Guard,
+};
 use heartbeat_ebpf::wire::flags;
 
 /// A look at our own networks, or a fencing, that failed is repeated after this.

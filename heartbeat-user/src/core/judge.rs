@@ -218,7 +218,9 @@ impl std::fmt::Display for Place {
             Self::OneWayToUs => "one way: the peer hears us, we do not hear it",
             Self::OneWayToPeer => "one way: we hear the peer, it does not hear us",
             Self::PathBetween => "the path between: the network answers to both, heartbeats do not pass",
-            Self::NetworkOrPath => "the network or the path between: heartbeats do not pass, nobody else is known there",
+            Self::NetworkOrPath => {
+                "the network or the path between: heartbeats do not pass, nobody else is known there"
+            }
         })
     }
 }
@@ -359,8 +361,7 @@ mod tests {
                         Side { configured: 7, operational, qos, duties: 0, recovering: false }
                     };
                     let both_faulted = BothFaulted::Groups;
-                    let here =
-                        Evidence { networks: 7, full_qos: 300, both_faulted, local: side(lo), remote: side(ro) };
+                    let here = Evidence { networks: 7, full_qos: 300, both_faulted, local: side(lo), remote: side(ro) };
                     let there = Evidence { local: here.remote, remote: here.local, ..here };
                     let (ours, theirs) = (judge_groups(&here, &groups), judge_groups(&there, &groups));
                     assert_eq!((ours.comes(), ours.goes()), (theirs.goes(), theirs.comes()), "{here:?} {groups:?}");

@@ -113,7 +113,8 @@ pub fn look_around(netlink: &mut Netlink, network: &Network) -> io::Result<Aroun
             let (peer_mac, neighbours) = neighbours(netlink, around.index, network.peer)?;
             let known = |ip: IpAddr| neighbours.iter().find(|n| n.ip == ip);
             let is_peer = |ip: IpAddr| peer_mac.is_some() && known(ip).is_some_and(|n| n.mac == peer_mac);
-            let routers = [AddressFamily::Inet, AddressFamily::Inet6].map(|family| next_hops(netlink, around.index, family));
+            let routers =
+                [AddressFamily::Inet, AddressFamily::Inet6].map(|family| next_hops(netlink, around.index, family));
             let routers = routers.into_iter().flatten().flatten();
             for ip in routers.chain(neighbours.iter().map(|n| n.ip)) {
                 let ours = around.own_addresses.contains(&ip) || network.avoid.contains(&ip) || ip == network.peer;
@@ -242,12 +243,7 @@ pub fn known(netlink: &mut Netlink, index: u32, addresses: &[IpAddr]) -> io::Res
 ///
 /// # Errors
 /// The routing socket's.
-pub fn provoke(
-    netlink: &mut Netlink,
-    index: u32,
-    addresses: &[IpAddr],
-    can_solicit: bool,
-) -> io::Result<Vec<IpAddr>> {
+pub fn provoke(netlink: &mut Netlink, index: u32, addresses: &[IpAddr], can_solicit: bool) -> io::Result<Vec<IpAddr>> {
     let known = known(netlink, index, addresses)?;
     let mut asked = Vec::new();
     for ip in addresses {
@@ -260,8 +256,7 @@ pub fn provoke(
                 request.header.state = NeighbourState::Probe;
                 request.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.clone()));
                 let request = RouteNetlinkMessage::NewNeighbour(request);
-                (ip.is_ipv4() || can_solicit)
-                    && netlink.apply(vec![request], NLM_F_REPLACE)?.iter().all(Result::is_ok)
+                (ip.is_ipv4() || can_solicit) && netlink.apply(vec![request], NLM_F_REPLACE)?.iter().all(Result::is_ok)
             }
             _ => true,
         };

@@ -121,16 +121,47 @@ pub fn networks(config: &Config, node: Node) -> Vec<Network> {
     judged.filter_map(network).collect()
 }
 
+/// What a network would be judged by, beside own facts, if that were done now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prospect {
+    /// Its channel.
+    pub channel: ChannelIndex,
+    /// Whom would be asked.
+    pub by: String,
+    /// Nobody is known there.
+    pub own_facts_only: bool,
+}
+
+/// What each network would be judged by: looks only, asks nobody.
+#[must_use]
+pub fn prospects(config: &Config, node: Node) -> Vec<Prospect> {
+    let mut netlink = Netlink::open();
+    let prospect = |network: Network| {
+        let around = match &mut netlink {
+            Ok(netlink) => around::look_around(netlink, &network),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        let (by, own_facts_only) = match around {
+            Ok(Around { own: Some(OwnFault::Port(why) | OwnFault::Cable(why)), .. }) => (format!("now: {why}"), false),
+            Ok(Around { targets, all_hosts, .. }) => {
+                let mut by: Vec<_> = targets.iter().map(|target| target.ip.to_string()).collect();
+                let nobody = by.is_empty();
+                by.extend(all_hosts.then(|| if nobody { "nobody known; all hosts" } else { "all hosts" }.to_owned()));
+                let by = by.join(", ");
+                (if by.is_empty() { "nobody".to_owned() } else { by }, nobody)
+            }
+            Err(error) => (error.to_string(), false),
+        };
+        Prospect { channel: network.channel, by, own_facts_only }
+    };
+    networks(config, node).into_iter().map(prospect).collect()
+}
+
 /// As the core takes it.
 #[must_use]
 pub fn seen(findings: &[Finding]) -> Probed {
     let of = |state| findings.iter().filter(|f| f.state == state).fold(0, |bits, f| bits | f.channel.bit());
-    Probed {
-        port: of(State::Port),
-        cable: of(State::Cable),
-        answered: of(State::Answers),
-        nobody: of(State::Nobody),
-    }
+    Probed { port: of(State::Port), cable: of(State::Cable), answered: of(State::Answers), nobody: of(State::Nobody) }
 }
 
 /// Probes all networks at once; a finding each, in their order. Takes at most `rounds` times `pause`, the same once more where
@@ -215,13 +246,7 @@ fn own_fault(fault: OwnFault) -> (State, String) {
     }
 }
 
-async fn probe(
-    network: &Network,
-    around: io::Result<Around>,
-    plan: Plan,
-    analysis: u32,
-    secret: Secret,
-) -> Finding {
+async fn probe(network: &Network, around: io::Result<Around>, plan: Plan, analysis: u32, secret: Secret) -> Finding {
     let finding = |state, why: String| Finding { channel: network.channel, state, why };
     let around = match around {
         Ok(Around { own: Some(fault), .. }) => {

@@ -1,8 +1,9 @@
 //! Requests by hand; and, in namespaces of their own, networks that answer and networks that do not (root).
 
 use super::{
-    Asks, Network, Plan, State, analyse, look,
+    Asks, Network, Plan, State, analyse,
     around::{self, Target},
+    look,
     request::{Kind, LONGEST, Secret, build, is_reply},
 };
 use crate::{core::ChannelIndex, takeover::Netlink};
@@ -262,13 +263,17 @@ fn all_hosts_are_asked_where_nobody_is_known_and_the_peer_is_told_from_them() {
 fn a_neighbour_table_of_10_000_entries_and_routes_that_change_hold_nothing_up() {
     in_namespace(1, || {
         ip("addr add 10.2.0.1/16 dev p0");
-        let entries: String =
-            (0..10_000).map(|i| format!("neigh add 10.2.{}.{} dev p0 nud permanent lladdr 02:00:00:00:00:01\n", i / 250, i % 250 + 2)).collect();
+        let entries: String = (0..10_000)
+            .map(|i| {
+                format!("neigh add 10.2.{}.{} dev p0 nud permanent lladdr 02:00:00:00:00:01\n", i / 250, i % 250 + 2)
+            })
+            .collect();
         let folder = tempfile::tempdir().unwrap();
         let batch = folder.path().join("batch");
         std::fs::write(&batch, entries).unwrap();
         ip(&format!("-force -batch {}", batch.display()));
-        let changes = "while :; do ip route replace 192.0.2.0/24 via 10.1.0.2; ip route replace 192.0.2.0/24 via 10.1.0.3; done";
+        let changes =
+            "while :; do ip route replace 192.0.2.0/24 via 10.1.0.2; ip route replace 192.0.2.0/24 via 10.1.0.3; done";
         let mut changing = Command::new("sh").args(["-c", changes]).spawn().unwrap();
         far("1 addr add 10.1.0.3/24 dev q0");
         let found = Network { asks: Asks::Found, ..network(0, 2) };

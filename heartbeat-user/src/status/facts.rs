@@ -105,8 +105,9 @@ pub struct Facts {
     pub shared: Arc<Shared>,
     /// What the kernel counted.
     pub tables: Arc<Tables>,
-    /// What each channel's network is judged by, as of the last analysis; nothing before the first.
-    pub judged_by: Mutex<Vec<Option<String>>>,
+    /// What each channel's network is judged by, as of the last analysis, and whether that is own facts only; nothing before
+    /// the first.
+    pub judged_by: Mutex<Vec<Option<(String, bool)>>>,
     /// How each channel is received; none: a serial line.
     pub modes: Mutex<Vec<Option<XdpMode>>>,
     /// What happened.
@@ -129,9 +130,9 @@ impl Facts {
         for Finding { channel, state, why } in findings {
             if let Some(to) = judged_by.get_mut(channel.usize()) {
                 *to = Some(match state {
-                    State::Answers | State::Silent => why.clone(),
-                    State::Nobody => format!("own facts only: {why}"),
-                    State::Port | State::Cable => format!("own facts: {why}"),
+                    State::Answers | State::Silent => (why.clone(), false),
+                    State::Nobody => (format!("own facts only: {why}"), true),
+                    State::Port | State::Cable => (format!("own facts: {why}"), false),
                 });
             }
         }

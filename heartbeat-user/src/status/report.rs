@@ -167,6 +167,9 @@ pub struct Channel {
     /// What it is judged by: who answered last, or own facts only; nothing before the first analysis.
     #[serde(default)]
     pub judged_by: Option<String>,
+    /// Whether that is own facts only: its silence moves nothing.
+    #[serde(default)]
+    pub own_facts_only: bool,
     pub carrier: bool,
     /// Where its fault lies (A7), where an analysis found one.
     pub fault: Option<String>,
@@ -314,6 +317,7 @@ fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usi
     let (configured, seen) = (&config.channels[i], &view.channels[i]);
     let slot = tables.slot(configured.index);
     let rtt = &facts.shared.latencies.channels[i].rtt;
+    let judged_by = facts.judged_by.lock().ok().and_then(|by| by.get(i).cloned().flatten());
     Channel {
         name: configured.name.clone(),
         kind: configured.kind.name().into(),
@@ -324,7 +328,8 @@ fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usi
             address: configured.end(node).map(|end| end.address.to_string()),
         }),
         judged: configured.is_judged(),
-        judged_by: facts.judged_by.lock().ok().and_then(|by| by.get(i).cloned().flatten()),
+        own_facts_only: judged_by.as_ref().is_some_and(|(_, only)| *only),
+        judged_by: judged_by.map(|(by, _)| by),
         carrier: matches!(seen.link, Link::Present { carrier: true, .. }),
         fault: seen.place.map(|place| place.to_string()),
         xdp_mode: mode.map_or_else(|| "serial".to_owned(), |mode| mode.to_string()),

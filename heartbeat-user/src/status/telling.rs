@@ -22,7 +22,9 @@ impl Tell for Event {
             | Self::TakeoverWithheld { .. }
             | Self::GroupKept { .. }
             | Self::GroupStuck { .. }
-            | Self::Judged { verdict: Verdict::FailLocal | Verdict::FailRemote | Verdict::ByGroup { .. }, .. } => Critical,
+            | Self::Judged { verdict: Verdict::FailLocal | Verdict::FailRemote | Verdict::ByGroup { .. }, .. } => {
+                Critical
+            }
             Self::ChannelBad { .. }
             | Self::FaultPlaced { .. }
             | Self::CarrierLost { .. }
@@ -350,7 +352,8 @@ mod tests {
 
     #[test]
     fn bits_of_channels_become_their_names() {
-        let event = Event::NetworksProbed { analysis: 3, quick: true, answered: 3, operational: 2, healthy: 1, qos: 100 };
+        let event =
+            Event::NetworksProbed { analysis: 3, quick: true, answered: 3, operational: 2, healthy: 1, qos: 100 };
         let fields = names().fields(&event);
         assert_eq!(fields["answered"], json!(["net1", "net2"]));
         assert_eq!(fields["operational"], json!(["net2"]));
