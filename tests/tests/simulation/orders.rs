@@ -308,7 +308,7 @@ fn where_the_control_side_stands_still_that_is_said_and_then_the_carrier_decides
             world.sides[side].judging = Judging {
                 networks: 0b011,
                 weights: vec![100; 3],
-                needs: vec![0; 2],
+                needs: vec![Needs::default(); 2],
                 bound: Nanos::from_millis(600),
                 ..Judging::default()
             };
