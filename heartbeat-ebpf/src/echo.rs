@@ -120,18 +120,24 @@ impl Echo {
 
     /// All words but the tag, as values.
     #[inline(always)]
-    pub(crate) const fn words(&self) -> [u64; TAGGED_WORDS] {
-        let who = u32::from_be_bytes([self.node, 0, 0, self.key_id]);
+    pub(crate) fn words(&self) -> [u64; TAGGED_WORDS] {
         let mut words = [0; TAGGED_WORDS];
-        words[0] = pair(opening(self.kind as u8), self.pair_id);
-        words[1] = pair(who, 0);
-        words[2] = self.incarnation;
-        words[3] = self.peer_incarnation;
-        words[5] = self.sent_ns;
-        words[6] = self.echo_sent_ns;
-        words[7] = self.echo_held_ns;
-        words[CHANNEL_WORD] = pair(self.channel_id, 0);
+        self.each_word(|i, word| words[i] = word);
         words
+    }
+
+    /// Gives each word that may be another than 0 to `set`, with its place.
+    #[inline(always)]
+    pub(crate) fn each_word(&self, mut set: impl FnMut(usize, u64)) {
+        let who = u32::from_be_bytes([self.node, 0, 0, self.key_id]);
+        set(0, pair(opening(self.kind as u8), self.pair_id));
+        set(1, pair(who, 0));
+        set(2, self.incarnation);
+        set(3, self.peer_incarnation);
+        set(5, self.sent_ns);
+        set(6, self.echo_sent_ns);
+        set(7, self.echo_held_ns);
+        set(CHANNEL_WORD, pair(self.channel_id, 0));
     }
 }
 

@@ -155,14 +155,18 @@ unsafe fn swap<T>(a: *mut u8, b: *mut u8, load: unsafe fn(*const u8) -> T, store
 /// [`LEN`] bytes from `at` must be writable.
 #[inline(always)]
 unsafe fn write(at: *mut u8, reply: &Echo, key: Key) {
-    let words = reply.words();
     let mut i = 0;
     while i < TAGGED_WORDS {
         // SAFETY: the caller vouches for the memory.
-        unsafe { store_u64(at.add(i * 8), words[i].to_be()) };
+        unsafe { store_u64(at.add(i * 8), 0) };
         i += 1;
     }
-    let tag = siphash_2_4(key, TAGGED_WORDS, |i| words[i].swap_bytes());
+    // SAFETY: likewise; the places are below TAGGED_WORDS.
+    reply.each_word(|i, word| unsafe { store_u64(at.add(i * 8), word.to_be()) });
+    // Read back from the frame: an array of the words would not fit on the kernel's stack.
+    // SAFETY: likewise.
+    let message = unsafe { View::at(at) };
+    let tag = siphash_2_4(key, TAGGED_WORDS, |i| message.word(i).to_le());
     // SAFETY: the caller vouches for the memory.
     unsafe { store_u64(at.add(TAGGED_WORDS * 8), tag.to_be()) };
 }

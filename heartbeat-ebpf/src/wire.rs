@@ -1,4 +1,4 @@
-//! The heartbeat message: UDP payload of 160 bytes, network byte order. State, not events: each one carries its sender's
+//! The heartbeat message: UDP payload of 168 bytes, network byte order. State, not events: each one carries its sender's
 //! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7). Echoes ([`crate::echo`]) have the same
 //! shape.
 //!
@@ -24,7 +24,10 @@
 //! |                             wanted                            | 112
 //! |                             term                              | 120
 //! |                        groups_digest                          | 128
-//! |                 tag: SipHash-2-4 of 0..136                    | 136
+//! |          channel_id           |         names_digest          | 136
+//! |           entry_id            |  key_prints[0] | key_prints[1]| 144
+//! |                            certain                            | 152
+//! |                 tag: SipHash-2-4 of 0..160                    | 160
 //! +---------------+---------------+---------------+---------------+
 //! ```
 //! (From `incarnation` on, a row is 8 bytes.)
@@ -36,7 +39,7 @@ use crate::{
 use core::marker::PhantomData;
 
 /// Length of a message in bytes.
-pub const LEN: usize = 160;
+pub const LEN: usize = 168;
 /// Length of a message in words of eight bytes.
 pub const WORDS: usize = LEN / 8;
 /// Words that the tag covers: all but itself.
@@ -263,6 +266,7 @@ pub struct Message {
     pub names_digest: u32,
     pub entry_id: u32,
     pub key_prints: [u16; 2],
+    pub certain: u64,
 }
 
 impl Message {
@@ -303,6 +307,7 @@ impl Message {
             names_digest: w[CHANNEL_WORD] as u32,
             entry_id: (w[18] >> 32) as u32,
             key_prints: [(w[18] >> 16) as u16, w[18] as u16],
+            certain: w[19],
         }
     }
 
@@ -331,6 +336,7 @@ impl Message {
             self.groups_digest,
             pair(self.channel_id, self.names_digest),
             pair(self.entry_id, print_0 << 16 | print_1),
+            self.certain,
         ];
         sign(&words, key, buffer);
     }
@@ -356,7 +362,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_message() -> impl Strategy<Value = Message> {
-        (any::<[u8; 5]>(), any::<[u32; 11]>(), any::<[u64; 12]>()).prop_map(|(b, h, w)| Message {
+        (any::<[u8; 5]>(), any::<[u32; 11]>(), any::<[u64; 13]>()).prop_map(|(b, h, w)| Message {
             pair_id: h[0],
             node: b[0],
             entry: b[1],
@@ -386,6 +392,7 @@ mod tests {
             names_digest: h[9],
             entry_id: h[10],
             key_prints: [h[10] as u16, h[9] as u16],
+            certain: w[12],
         })
     }
 
@@ -436,11 +443,12 @@ mod tests {
             names_digest: 14,
             entry_id: 15,
             key_prints: [16, 17],
+            certain: 18,
             ..Message::default()
         };
         m.emit(Key::new([1; 16]), &mut buffer);
         assert_eq!(&buffer[..16], &[0x48, 0x42, 2, 1, 0, 0, 0, 7, 1, 2, 8, 1, 5, 1, 2, 3]);
-        let last = [59, 63, 127, 135, 139, 143, 147, 149, 151].map(|at| buffer[at]);
-        assert_eq!(last, [11, 12, 9, 10, 13, 14, 15, 16, 17]);
+        let last = [59, 63, 127, 135, 139, 143, 147, 149, 151, 159].map(|at| buffer[at]);
+        assert_eq!(last, [11, 12, 9, 10, 13, 14, 15, 16, 17, 18]);
     }
 }

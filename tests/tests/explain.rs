@@ -11,7 +11,7 @@ type Break = fn(&Lab) -> anyhow::Result<()>;
 
 /// What is broken, and what it is called.
 const FAULTS: [(&str, Break, &str); 10] = [
-    ("our cable", |lab| lab.cut("a-net1").map(drop), "net1: the port or cable of controller a\n"),
+    ("our cable", |lab| lab.cut("a-net1").map(drop), "net1: no carrier at controller a\n"),
     ("the peer's cable", |lab| lab.cut("b-net2").map(drop), "net2: the port or cable of controller b\n"),
     ("a switch", |lab| lab.switch_off("net1").map(drop), "net1: the network itself"),
     ("the direct cable", |lab| lab.cut("xlink").map(drop), "xlink: no carrier at controller a"),

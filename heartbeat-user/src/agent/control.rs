@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     command::{self, CheckPlan, Outcome},
-    config::{Channel, Config, PairKeys, check_host},
-    core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason},
+    config::{Config, PairKeys, check_host},
+    core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, is_quick},
     dataplane::{Kernel, XdpMode, bell, index_of},
     probe::{self, Network, Plan},
     status::{
@@ -384,10 +384,16 @@ impl Control<'_> {
     /// WO 01/82077, FIG. 7, step 714: the local analysis. Whoever asks waits for it, but not for ever.
     fn probe(&mut self, analysis: u32) {
         let (networks, plan) = self.networks();
+        let facts = Arc::clone(&self.parts.facts);
         self.jobs.spawn(async move {
-            let findings = probe::analyse(&networks, plan, analysis).await;
-            let operational = findings.iter().filter(|f| f.operational).fold(0, |bits, f| bits | f.channel.bit());
-            Job::Found(Command::Probed { analysis, operational })
+            let findings = if is_quick(analysis) {
+                probe::look(&networks, plan).await
+            } else {
+                let findings = probe::analyse(&networks, plan, analysis).await;
+                facts.judge_by(&findings);
+                findings
+            };
+            Job::Found(Command::Probed { analysis, probed: probe::seen(&findings) })
         });
     }
 
@@ -395,28 +401,15 @@ impl Control<'_> {
     fn look(&mut self, number: u32) {
         let (networks, plan) = self.networks();
         self.jobs.spawn(async move {
-            let any = probe::any_answers(&networks, plan, number).await;
-            Job::Found(Command::Looked { number, any })
+            let findings = probe::any_answers(&networks, plan, number).await;
+            Job::Found(Command::Looked { number, probed: probe::seen(&findings) })
         });
     }
 
     fn networks(&self) -> (Vec<Network>, Plan) {
         let Options { config, node, .. } = self.options;
-        let network = |c: &Channel| {
-            let end = c.end(*node)?;
-            let (interface, own) = (end.interface.clone(), end.address);
-            Some(Network {
-                channel: c.index,
-                interface,
-                own,
-                targets: c.probe.clone(),
-                gateway: c.probe_gateway,
-                quorum: c.probe_quorum.into(),
-            })
-        };
-        let judged = config.channels.iter().filter(|c| c.is_judged());
         let pause = Duration::from_nanos(config.judging.probe_pause.0);
-        (judged.filter_map(network).collect(), Plan { rounds: config.judging.probe_rounds, pause })
+        (probe::networks(config, *node), Plan { rounds: config.judging.probe_rounds, pause })
     }
 
     /// Interfaces that are others than before are attached to one after the other, as fast as their links come back.

@@ -162,9 +162,7 @@ impl Pulse {
                 Command::Released { group, at } => self.core.handle_released(at, group),
                 Command::Attached { channel, by_socket } => self.attached(channel, by_socket),
                 Command::Found { channel, index } => self.transport.links.found(channel, index),
-                Command::Probed { analysis, operational } => {
-                    self.core.handle_probed(clock::monotonic(), analysis, operational);
-                }
+                Command::Probed { analysis, probed } => self.core.handle_probed(clock::monotonic(), analysis, probed),
                 Command::NotReleased { group, at } => self.core.handle_release_failed(at, group),
                 Command::HookEnded { group, hook, succeeded } => {
                     self.core.handle_hook_ended(clock::monotonic(), group, hook, succeeded);
@@ -179,7 +177,7 @@ impl Pulse {
                     let _ = self.reports.try_send(Report::Answer(id, result));
                     self.control.ring();
                 }
-                Command::Looked { number, any } => self.core.handle_looked(clock::monotonic(), number, any),
+                Command::Looked { number, probed } => self.core.handle_looked(clock::monotonic(), number, probed),
                 Command::Stop => self.core.handle_stop(clock::monotonic()),
                 Command::Restart => self.core.handle_restart(),
             }

@@ -176,6 +176,7 @@ pub(super) fn prepare(options: &Options, journal: &Journal) -> Result<Parts> {
     });
 
     let facts = Arc::new(Facts {
+        judged_by: Mutex::default(),
         config: config.clone(),
         node,
         incarnation,

@@ -1,7 +1,7 @@
 //! What the agent's threads say to each other.
 
 use crate::{
-    core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, Refusal},
+    core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Probed, Reason, Refusal},
     dataplane::clock,
     takeover::Done,
 };
@@ -87,15 +87,15 @@ pub enum Command {
     Probed {
         /// Its number.
         analysis: u32,
-        /// The networks that answered, a bit each.
-        operational: u64,
+        /// What it saw.
+        probed: Probed,
     },
     /// A look at our own networks ended.
     Looked {
         /// Its number.
         number: u32,
-        /// Whether any answered.
-        any: bool,
+        /// What it saw.
+        probed: Probed,
     },
     /// End for good: release everything and say so.
     Stop,

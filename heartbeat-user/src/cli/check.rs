@@ -7,6 +7,7 @@ use crate::config::{
     Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, check_folders, parse_node, show,
 };
 use crate::core::{Nanos, Node};
+use crate::probe::{Prospect, prospects};
 use anyhow::{Result, anyhow};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -37,12 +38,39 @@ pub fn run(args: &CheckArgs) -> Result<()> {
         Some(node) => Ok(node),
         None => config.node_for(None, &hostname()?),
     };
+    let known = node.as_ref().ok().copied();
     let (text, problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
     print!("{text}");
+    if let Some(node) = known {
+        print!("{}", judged(&config, &prospects(&config, node)));
+    }
     match problems.len() {
         0 => Ok(()),
         1 => Err(anyhow!("{}", problems[0])),
         n => Err(anyhow!("{n} problems:\n{}", problems.join("\n"))),
+    }
+}
+
+/// What each network would be judged by now, with a warning for those that only own facts are left for.
+fn judged(config: &Config, prospects: &[Prospect]) -> String {
+    let mut table = new_table(["", "network", "judged by own facts and"]);
+    let mut warnings = String::new();
+    for Prospect { channel, by, own_facts_only } in prospects {
+        let name = &config.channels[channel.usize()].name;
+        table.add_row([channel.to_string(), name.clone(), by.clone()]);
+        if *own_facts_only {
+            writeln!(
+                warnings,
+                "warning: {name}: only own facts are left (carrier, interface, address): where it fails silently, nothing \
+                 moves; `probe` of its [[channel]] can name somebody who answers there"
+            )
+            .expect("a String takes all text");
+        }
+    }
+    match prospects {
+        [] => String::new(),
+        _ if warnings.is_empty() => format!("\n{}\n", table.trim_fmt()),
+        _ => format!("\n{}\n\n{warnings}", table.trim_fmt()),
     }
 }
 
@@ -209,6 +237,25 @@ data plane  xdp auto, priority 60
  1  storage-b  b     net1     192.0.2.11/24
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_networks_are_judged_by_is_shown_and_own_facts_alone_are_warned_of() {
+        let prospect = |channel, by: &str, own_facts_only| Prospect {
+            channel: crate::core::ChannelIndex(channel),
+            by: by.into(),
+            own_facts_only,
+        };
+        let text = judged(&example(), &[prospect(0, "192.0.2.254", false), prospect(1, "nobody", true)]);
+        let expected = "
+    network  judged by own facts and
+ 0  net1     192.0.2.254
+ 1  net2     nobody
+
+warning: net2: only own facts are left";
+        assert!(text.starts_with(expected), "{text}");
+        assert_eq!(text.matches("warning").count(), 1);
+        assert_eq!(judged(&example(), &[]), "");
     }
 
     #[test]

@@ -176,9 +176,17 @@ fn findings(events: &[Record]) -> Vec<Finding> {
             )
         };
         let (what, todo) = match event.evidence.get("place").and_then(Value::as_str).unwrap_or_default() {
-            "local_port_or_cable" if gone.iter().any(|gone| gone.channel == event.channel) => (
+            "local_port" | "local_port_or_cable" if gone.iter().any(|gone| gone.channel == event.channel) => (
                 format!("{channel}: the interface of controller {here} is gone"),
                 format!("bring the interface of {channel} back on controller {here}: its driver, its name"),
+            ),
+            "local_port" => (
+                format!("{channel}: the port of controller {here}: down, or without its address"),
+                format!("set the interface of {channel} up on controller {here}, and give it its address again"),
+            ),
+            "local_cable" => (
+                format!("{channel}: no carrier at controller {here}"),
+                format!("check the cable of {channel} at controller {here}, and the switch port at its end"),
             ),
             "local_port_or_cable" => port(here),
             "remote_port_or_cable" => port(there),
@@ -193,6 +201,10 @@ fn findings(events: &[Record]) -> Vec<Finding> {
             "one_way_to_peer" => (
                 format!("{channel}: one way: {here} hears {there}, {there} does not hear {here}"),
                 format!("check filters and the receiving side of {channel} at controller {there}"),
+            ),
+            "network_or_path" => (
+                format!("{channel}: the network or the path between: nobody else is known there"),
+                format!("check the switch of {channel}; name somebody in it in `probe`, for a verdict next time"),
             ),
             _ => (
                 format!("{channel}: the path between the controllers: its network answers to both"),

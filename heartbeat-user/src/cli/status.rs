@@ -111,6 +111,9 @@ fn head(sheet: &mut Sheet, status: &Status) {
     let mut notes = vec![heard];
     notes.extend(status.peer.left.then(|| "has left".to_owned()));
     notes.extend(status.peer.stalled_ms.map(|ms| format!("its agent stands still for {}", answer::ms(ms))));
+    if status.peer.faulted.as_deref() == Some("configured_differently") {
+        notes.push("counts as faulted".to_owned());
+    }
     if !status.peer.differs.is_empty() {
         notes.push(format!("configured otherwise: {}", status.peer.differs.join(", ")));
     }
@@ -208,7 +211,9 @@ fn notes(channel: &Channel) -> impl Iterator<Item = (String, Tone)> {
     let carrier = (!channel.carrier).then(|| (format!("no carrier on {}", channel.interface), Tone::Bad));
     let rejections =
         (answer::rejected(channel) > 0).then(|| (format!("rejected: {}", answer::rejections(channel)), Tone::Warn));
-    place.into_iter().chain(carrier).chain(rejections)
+    let by = channel.judged_by.as_ref().filter(|_| channel.own_facts_only);
+    let by = by.map(|by| (format!("judged by {by}"), Tone::Warn));
+    place.into_iter().chain(carrier).chain(by).chain(rejections)
 }
 
 fn foot(sheet: &mut Sheet, status: &Status) {

@@ -25,7 +25,7 @@ pub use records::{Events, Histograms, OnEvent, Rotated, SystemLog};
 
 pub use crate::dataplane::{SerialLine, XdpPreference};
 
-use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Hook, HookedGroups, Names, Nanos, Node, Timing};
+use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Hook, HookedGroups, Names, Nanos, Needs, Node, Timing};
 use crate::dataplane::least_interval;
 use error::Report;
 use serde::Serialize;
@@ -120,7 +120,7 @@ pub struct Takeover {
 /// `[judging]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Judging {
-    /// What to do where both controllers have faults (D5, D6). Default: nothing.
+    /// What to do where both controllers have faults (D5, D6). Default: each group by itself.
     pub both_faulted: BothFaulted,
     /// Groups of requests in one analysis (FIG. 8, steps 814 to 818). Default 3.
     pub probe_rounds: u16,
@@ -154,14 +154,26 @@ pub struct Channel {
     pub kind: ChannelKind,
     /// What it runs over.
     pub wiring: Wiring,
-    /// Who answers as long as the network works (FIG. 8), of the ends' family. Where there is none, the channel is not judged.
-    pub probe: Vec<IpAddr>,
-    /// Instead of those, the gateway of the interface's default route is asked, whoever that is then.
-    pub probe_gateway: bool,
-    /// So many of them must answer. Default 1.
+    /// Who is asked whether the network works (FIG. 8). Default: whoever is found.
+    pub probe: Targets,
+    /// So many of the addresses must answer. Default 1.
     pub probe_quorum: u8,
     /// What its network counts in QOS (A5). Default 100.
     pub weight: u32,
+}
+
+/// Who is asked whether a network works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Targets {
+    /// Whoever is found then: routers, neighbours, all hosts.
+    Auto,
+    /// These, of the ends' family: they answer as long as the network works.
+    Addresses(Vec<IpAddr>),
+    /// The gateway of the interface's default route, as it is then.
+    Gateway,
+    /// Nobody: own facts decide.
+    None,
 }
 
 /// What a channel's path is.
@@ -451,10 +463,16 @@ impl Config {
         self.channels.iter().fold(0, |mask, channel| mask | channel.index.bit())
     }
 
-    /// The channels whose networks are judged (FIG. 9, step 914): those with somebody to probe.
+    /// The channels whose networks are judged (FIG. 9, step 914).
     #[must_use]
     pub fn judged(&self) -> u64 {
         self.channels.iter().filter(|c| c.is_judged()).fold(0, |mask, channel| mask | channel.index.bit())
+    }
+
+    /// What each group needs of whoever is to hold it.
+    fn needs(&self) -> Vec<Needs> {
+        let networks = |g: &Group| g.addresses.iter().fold(0, |bits, address| bits | address.channel.bit());
+        self.groups.iter().map(|g| Needs { networks: networks(g), qos: g.needs }).collect()
     }
 
     /// Silence on all channels after which the peer is dead: the slowest channel's detection time.
@@ -470,9 +488,14 @@ impl Config {
         let Judging { both_faulted, probe_rounds, probe_pause, again, hold, rise, .. } = self.judging;
         crate::core::Judging {
             networks: self.judged(),
+            found: self
+                .channels
+                .iter()
+                .filter(|c| c.is_judged() && matches!(c.probe, Targets::Auto | Targets::None))
+                .fold(0, |mask, channel| mask | channel.index.bit()),
             weights: self.channels.iter().map(|c| c.weight).collect(),
             checks: self.checks.iter().map(|c| c.weight).collect(),
-            needs: self.groups.iter().map(|g| g.needs).collect(),
+            needs: self.needs(),
             rise,
             both_faulted,
             bound: probe_pause.times(probe_rounds.into()),
@@ -511,7 +534,7 @@ impl Config {
     #[must_use]
     pub fn groups_digest(&self) -> u64 {
         let mut digest = SipHasher24::new();
-        digest.write(&[u8::from(self.judging.both_faulted == BothFaulted::Lesser)]);
+        digest.write(&[self.judging.both_faulted as u8]);
         // A channel that only one side has, and that is not judged, is told apart from this.
         let judged = self.channels.iter().filter(|channel| channel.is_judged());
         for channel in by_name(judged, |channel| &channel.name) {
@@ -558,10 +581,10 @@ fn write_name(digest: &mut SipHasher24, name: &str) {
 }
 
 impl Channel {
-    /// Whether its network is judged: somebody can be asked.
+    /// Whether its network is judged: clients use it.
     #[must_use]
     pub const fn is_judged(&self) -> bool {
-        !self.probe.is_empty() || self.probe_gateway
+        matches!(self.kind, ChannelKind::Network)
     }
 
     /// `node`'s end, unless it is a serial line.

@@ -153,7 +153,7 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
         "still_answering_for",
     ];
     let default = Judging {
-        both_faulted: BothFaulted::Nothing,
+        both_faulted: BothFaulted::Groups,
         probe_rounds: 3,
         probe_pause: timing.interval.times(2).clamp(MS(20), MS(1_000)),
         again: MS(10_000),
@@ -167,8 +167,8 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
     let Some(table) = root.table(report, "judging", &KNOWN, "a table [judging]") else {
         return default;
     };
-    let choices = [("nothing", BothFaulted::Nothing), ("lesser", BothFaulted::Lesser)];
-    let both_faulted = table.choice(report, "both_faulted", "\"nothing\" or \"lesser\"", &choices);
+    let choices = [("groups", BothFaulted::Groups), ("nothing", BothFaulted::Nothing), ("lesser", BothFaulted::Lesser)];
+    let both_faulted = table.choice(report, "both_faulted", "\"groups\", \"nothing\" or \"lesser\"", &choices);
     let rounds = table.integer(report, "probe_rounds", 1..=10);
     let [pause, again, hold] =
         [("probe_pause", MS(3)..=MS(10_000)), ("again", MS(100)..=MS(3_600_000)), ("hold", Nanos(0)..=MS(86_400_000))]

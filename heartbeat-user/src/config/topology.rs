@@ -3,7 +3,7 @@
 use super::commands::{self, HOOK_KEYS};
 use super::error::{Fault, Report};
 use super::table::{At, Table, called};
-use super::{Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress, Wiring};
+use super::{Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress, Targets, Wiring};
 use crate::core::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node, name_id};
 use crate::dataplane::is_speed;
 use std::collections::HashMap;
@@ -75,10 +75,11 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
     }
 
     let own = [&a.1, &b.1].map(|end| end.as_ref().map(|end| end.value));
-    let probe_gateway =
-        kind != Some(ChannelKind::Dedicated) && table.peek("probe").is_some_and(|p| p.value == "gateway");
-    let probe = if probe_gateway { Some(Vec::new()) } else { probe(table, report, kind, own) };
-    let asked = probe.as_ref().map_or(1, Vec::len).max(1) as u64;
+    let probe = probe(table, report, kind, own);
+    let asked = match &probe {
+        Some(Targets::Addresses(addresses)) => addresses.len().max(1) as u64,
+        _ => 1,
+    };
     let probe_quorum = table.integer(report, "probe_quorum", 1..=asked).map_or(1, |quorum| quorum.value as u8);
     let weight = table.integer(report, "weight", 1..=1_000).map_or(100, |weight| weight.value as u32);
     let whole = || {
@@ -91,7 +92,6 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
             kind: kind?,
             wiring: Wiring::Interfaces([whole(a)?, whole(b)?]),
             probe: probe?,
-            probe_gateway,
             probe_quorum,
             weight,
         })
@@ -142,8 +142,7 @@ fn line<'t>(
             name: name?.value.to_owned(),
             kind: ChannelKind::Serial,
             wiring: Wiring::Line { devices: [a?, b?], speed: speed? },
-            probe: Vec::new(),
-            probe_gateway: false,
+            probe: Targets::None,
             probe_quorum: 1,
             weight: 100,
         })
@@ -157,12 +156,26 @@ fn probe(
     report: &mut Report<'_>,
     kind: Option<ChannelKind>,
     ends: [Option<IpAddr>; 2],
-) -> Option<Vec<IpAddr>> {
-    const RIGHT: &str =
-        "at most 8 addresses such as [\"192.0.2.254\"], who answer as long as the network works, or \"gateway\"";
+) -> Option<Targets> {
+    const RIGHT: &str = "\"auto\", \"gateway\", \"none\", or at most 8 addresses such as [\"192.0.2.254\"], who answer as \
+                         long as the network works";
     const ONE: &str = "the address of somebody else in the network, of the same family as the channel's ends";
     const MOST: usize = 8;
-    let list = table.array(report, "probe", RIGHT);
+    if kind == Some(ChannelKind::Dedicated) {
+        if let Some(span) = table.peek_span("probe") {
+            report.value(span, table.name("probe"), Fault::NotJudged);
+            return None;
+        }
+        return Some(Targets::None);
+    }
+    match table.peek("probe").map(|probe| probe.value) {
+        None if !table.has("probe") => return Some(Targets::Auto),
+        Some("auto") => return Some(Targets::Auto),
+        Some("gateway") => return Some(Targets::Gateway),
+        Some("none") => return Some(Targets::None),
+        _ => {}
+    }
+    let list = table.filled_array(report, "probe", RIGHT);
     at_most(report, list.get(MOST).map(|value| value.span()), &table.name("probe"), "addresses to probe", MOST);
     let mut targets = Vec::new();
     for (n, value) in list.iter().enumerate() {
@@ -172,7 +185,6 @@ fn probe(
             return None;
         };
         let fault = match parse_address(text, ONE) {
-            _ if kind == Some(ChannelKind::Dedicated) => Fault::NotJudged,
             Err(fault) => fault,
             Ok(address) if ends.iter().flatten().any(|end| *end == address || end.is_ipv4() != address.is_ipv4()) => {
                 Fault::BadText { right: ONE }
@@ -186,7 +198,7 @@ fn probe(
         report.value(value.span(), name, fault);
         return None;
     }
-    Some(targets)
+    Some(Targets::Addresses(targets))
 }
 
 fn kind(table: &Table<'_>, report: &mut Report<'_>) -> Option<ChannelKind> {

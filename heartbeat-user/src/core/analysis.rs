@@ -7,8 +7,16 @@
 //! ```
 //! Controller a is the master. Many channels that fail together change the facts together, and one analysis follows. One
 //! that is not done on both sides in time is given up: nothing follows from half of the facts.
+//!
+//! Analyses of odd numbers are *quick*: one's own port or cable needs no probe to be a fault. Their local part is a fresh look
+//! at the own interfaces, and for the rest what the last full one found; whoever wants one begins it, master or not. A full
+//! one follows.
 
-use super::{Action, ChannelIndex, Core, Event, Evidence, Nanos, Node, PathFacts, PeerState, Side, Verdict, judge};
+use super::evidence::{Circumstances, Local, Memory, weigh_silence};
+use super::{
+    Action, Channel, ChannelIndex, Core, Event, Evidence, Nanos, Needs, Node, PathFacts, PeerState, Probed, Side,
+    Verdict, Why, judge, judge_groups,
+};
 use super::{BothFaulted, MAX_CHANNELS, place, weigh};
 use heartbeat_ebpf::wire::{self, Message};
 
@@ -17,12 +25,14 @@ use heartbeat_ebpf::wire::{self, Message};
 pub struct Judging {
     /// The channels that are networks of clients, a bit each: the mask of FIG. 9, step 914.
     pub networks: u64,
+    /// Those of them whom nobody is configured to be asked in: whoever is found is.
+    pub found: u64,
     /// What each channel's network counts in QOS.
     pub weights: Vec<u32>,
     /// What each health check counts in QOS.
     pub checks: Vec<u32>,
-    /// The QOS that each group needs.
-    pub needs: Vec<u32>,
+    /// What each group needs: QOS, and the networks of its addresses.
+    pub needs: Vec<Needs>,
     /// What to do where both have faults.
     pub both_faulted: BothFaulted,
     /// A local analysis takes at most this.
@@ -39,7 +49,9 @@ pub struct Judging {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Found {
     id: u32,
-    operational: u64,
+    local: Local,
+    /// Our ports and cables that have a fault of their own.
+    own: Probed,
     qos: u32,
     duties: u32,
     recovering: bool,
@@ -52,7 +64,7 @@ pub(super) struct PeerFound {
     done: u32,
     heard: u64,
     pub(super) configured: u64,
-    operational: u64,
+    local: Local,
     qos: u32,
     duties: u32,
     recovering: bool,
@@ -66,7 +78,7 @@ impl PeerFound {
             done: message.analysis_done,
             heard: ours(message.heard),
             configured,
-            operational: ours(message.operational),
+            local: Local { operational: ours(message.operational), certain: ours(message.certain) },
             qos: message.qos & !wire::RECOVERING,
             recovering: message.qos & wire::RECOVERING != 0,
             duties: message.duties_qos,
@@ -74,17 +86,37 @@ impl PeerFound {
     }
 }
 
-/// What an analysis would be made anew for: channels heard here and there, carriers, health checks, the peer's life.
+/// What an analysis would be made anew for: channels heard here and there, own facts, health checks, the peer's life.
 type Cause = (u64, u64, u64, u64, u64);
+
+/// Whether an analysis of this number rests on own facts, and on what is known already.
+#[must_use]
+pub const fn is_quick(analysis: u32) -> bool {
+    analysis % 2 == 1
+}
+
+/// The number of a look at our own networks that is no analysis: whom to ask is known from it when one is made.
+const SURVEY: u32 = 0;
 
 /// Where the analysis stands.
 #[derive(Clone, Debug)]
 pub(super) struct Analysis {
     /// The analysis that we ask for.
     wanted: u32,
-    /// The one that the local part is running of.
-    running: Option<u32>,
+    /// When its local part may begin.
+    begins: Nanos,
+    /// The one that the local part is running of, and since when.
+    running: Option<(u32, Nanos)>,
     found: Found,
+    pub(super) memory: Memory,
+    /// Since when a survey has been under way.
+    surveying: Option<Nanos>,
+    /// When the next one is due.
+    survey_due: Nanos,
+    /// No quick one is asked for before: a carrier that comes and goes asks for one an interval.
+    quick_again: Nanos,
+    /// Since when the cause has been what it is.
+    cause_since: Nanos,
     /// The health checks that succeed, a bit each.
     healthy: u64,
     /// Since when each network has answered again; none: it never failed to.
@@ -113,8 +145,14 @@ impl Analysis {
     pub(super) fn new(judging: &Judging) -> Self {
         Self {
             wanted: 0,
+            begins: Nanos(0),
             running: None,
             found: Found::default(),
+            memory: Memory::new(),
+            surveying: None,
+            survey_due: if judging.found & judging.networks == 0 { Nanos::NEVER } else { Nanos(0) },
+            quick_again: Nanos(0),
+            cause_since: Nanos(0),
             healthy: all(&judging.checks),
             rising: [None; MAX_CHANNELS],
             closed: 0,
@@ -155,26 +193,28 @@ impl Analysis {
         self.rising.iter().filter_map(since).min()
     }
 
-    /// For the message: wanted, done, operational, QOS, duties.
-    pub(super) const fn said(&self) -> (u32, u32, u64, u32, u32) {
-        let Found { id, operational, qos, duties, recovering } = self.found;
+    /// For the message: wanted, done, what is known of the networks, QOS, duties.
+    pub(super) const fn said(&self) -> (u32, u32, u64, u64, u32, u32) {
+        let Found { id, local: Local { operational, certain }, qos, duties, recovering, .. } = self.found;
         let recovering = if recovering { wire::RECOVERING } else { 0 };
-        (self.wanted, id, operational, qos & !wire::RECOVERING | recovering, duties)
+        (self.wanted, id, operational, certain, qos & !wire::RECOVERING | recovering, duties)
     }
 
     pub(super) const fn place(&self, channel: ChannelIndex) -> Option<super::Place> {
         self.places[channel.usize()]
     }
 
-    pub(super) fn deadline(&self) -> Nanos {
+    pub(super) fn deadline(&self, now: Nanos) -> Nanos {
         // While one is under way, the next one waits for its end.
-        self.give_up.or(self.due).unwrap_or(Nanos::NEVER)
+        let next = self.give_up.or(self.due).unwrap_or(Nanos::NEVER);
+        let later = [self.begins, self.quick_again].into_iter().filter(|at| *at > now).min();
+        next.min(later.unwrap_or(Nanos::NEVER)).min(self.survey_due)
     }
 
     /// A new life of the peer counts from the start, and so do we: whatever its earlier one said is over.
-    pub(super) const fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         (self.wanted, self.closed, self.running) = (0, 0, None);
-        self.found = Found { id: 0, operational: 0, qos: 0, duties: 0, recovering: false };
+        self.found = Found::default();
         (self.cause, self.due, self.give_up, self.standing) = (None, None, None, None);
     }
 
@@ -193,23 +233,82 @@ const fn all(weights: &[u32]) -> u64 {
 const MS: Nanos = Nanos::from_millis(1);
 
 impl Core {
-    /// A local analysis ended: the networks that answered, a bit each (FIG. 8).
-    pub fn handle_probed(&mut self, now: Nanos, analysis: u32, operational: u64) {
-        if self.analysis.running != Some(analysis) {
+    /// A local analysis ended (FIG. 8).
+    pub fn handle_probed(&mut self, now: Nanos, analysis: u32, probed: Probed) {
+        if analysis == SURVEY {
+            if let Some(since) = self.analysis.surveying.take() {
+                let circumstances = self.circumstances(since);
+                self.analysis.memory.learn(&probed, &circumstances);
+            }
             return;
         }
+        let Some((_, since)) = self.analysis.running.filter(|(running, _)| *running == analysis) else { return };
+        let circumstances = self.circumstances(since);
         let judging = &self.setup.judging;
-        let answered = operational & judging.networks;
-        let operational = self.analysis.damp(now, judging.networks, answered, judging.rise);
+        let networks = judging.networks;
+        let local = if is_quick(analysis) {
+            self.analysis.memory.quick(&probed, networks)
+        } else {
+            self.analysis.memory.full(&probed, &circumstances)
+        };
+        let operational = self.analysis.damp(now, networks, local.operational, judging.rise);
         let healthy = self.analysis.healthy;
         let qos = weigh(operational, &judging.weights).saturating_add(weigh(healthy, &judging.checks));
-        let duties = weigh(self.ownership.owned(), &self.setup.judging.needs);
+        let owned = self.ownership.owned();
+        let held = self.setup.judging.needs.iter().enumerate().filter(|(i, _)| owned >> i & 1 == 1);
+        let duties = held.fold(0_u32, |sum, (_, needs)| sum.saturating_add(needs.qos));
         self.analysis.running = None;
-        // What answers is told; whether it counts is in the QOS.
-        let recovering = answered == judging.networks && operational != answered && healthy == all(&judging.checks);
-        self.analysis.found = Found { id: analysis, operational: answered, qos, duties, recovering };
-        self.tell(now, Event::NetworksProbed { analysis, answered, operational, healthy, qos });
+        // What works is told; whether it counts is in the QOS.
+        let works = local.operational == networks;
+        let recovering = works && operational != local.operational && healthy == all(&judging.checks);
+        self.analysis.found = Found { id: analysis, local, own: probed, qos, duties, recovering };
+        let quick = is_quick(analysis);
+        let answered = local.operational;
+        self.tell(now, Event::NetworksProbed { analysis, quick, answered, operational, healthy, qos });
         self.urgent = true;
+    }
+
+    /// Somebody else than the peer was heard on a channel's interface.
+    pub fn handle_third_party(&mut self, now: Nanos, channel: ChannelIndex) {
+        self.analysis.memory.overhear(now, channel);
+        let Analysis { standing, found, give_up, .. } = self.analysis;
+        let unproven = self.setup.judging.found & !found.local.certain & !self.heard() & channel.bit() != 0;
+        if unproven && standing.is_some() && give_up.is_none() {
+            // A silence that nobody could make anything of: now somebody can.
+            let soon = now.after(self.setup.timing.interval);
+            self.analysis.due = self.analysis.due.map(|due| due.min(soon));
+        }
+    }
+
+    /// What else is known of the networks, where a local analysis began at `since`.
+    fn circumstances(&self, since: Nanos) -> Circumstances {
+        let judging = &self.setup.judging;
+        let peer = self.said.found;
+        let passing = |c: &Channel| c.returned >= since;
+        let passing = self.channels.iter().enumerate().filter(|(_, c)| passing(c));
+        // Whoever was heard since what it is about began: at least as long ago as the analysis before.
+        let overheard = self.analysis.cause_since.max(since.since(judging.again));
+        Circumstances {
+            networks: judging.networks,
+            found: judging.found,
+            overheard: self.analysis.memory.overheard(overheard),
+            passing: passing.fold(0, |bits, (i, _)| bits | 1 << i),
+            unheard: if self.peer == PeerState::Good { judging.networks & !peer.heard } else { 0 },
+        }
+    }
+
+    /// Whether some network of ours works, by what a look at them showed: else it is us who are cut off.
+    pub(super) fn is_connected(&self, now: Nanos, probed: &Probed) -> bool {
+        let last = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let overheard = self.analysis.memory.overheard(last.unwrap_or(now.since(self.setup.judging.again)));
+        self.analysis.memory.is_connected(now, probed, &Circumstances { overheard, ..self.circumstances(now) })
+    }
+
+    /// The networks against which own facts speak.
+    fn own_faults(&self) -> u64 {
+        let well = |(_, c): &(usize, &Channel)| c.link.is_well();
+        self.setup.judging.networks
+            & !self.channels.iter().enumerate().filter(well).fold(0, |bits, (i, _)| bits | 1 << i)
     }
 
     /// A health check succeeds from now on, or fails.
@@ -234,6 +333,7 @@ impl Core {
         if !self.judges() {
             return;
         }
+        self.survey(now);
         if self.peer != PeerState::Good {
             // WO 01/82077, FIG. 6, steps 604, 606: no analysis is run
             self.analysis.reset();
@@ -248,14 +348,33 @@ impl Core {
             self.give_up(now, peer);
         }
         self.ask(now, peer);
+        self.ask_at_once(now, peer);
         // WO 01/82077, FIG. 6, step 612, arrived at the master; or FIG. 7, step 712, at the slave
         if peer.wanted > self.analysis.wanted {
             self.want(now, peer.wanted);
+            // What was asked for at once, and is overtaken, is asked for again at once.
+            self.analysis.quick_again = now;
+            self.ask_at_once(now, peer);
         }
-        let agreed = if master { self.analysis.wanted } else { peer.wanted };
-        if agreed > self.analysis.found.id.max(self.analysis.closed) && self.analysis.running.is_none() {
-            self.analysis.running = Some(agreed);
+        let Analysis { wanted, begins, .. } = self.analysis;
+        let agreed = if master || is_quick(wanted) { wanted } else { peer.wanted };
+        let news = agreed > self.analysis.found.id.max(self.analysis.closed);
+        if news && begins <= now && self.analysis.running.is_none() {
+            self.analysis.running = Some((agreed, now));
             self.actions.push_back(Action::Probe(agreed));
+        }
+    }
+
+    /// Between analyses, whom to ask is looked for: silence means nothing unless somebody answered before.
+    fn survey(&mut self, now: Nanos) {
+        let Analysis { survey_due, running, give_up, .. } = self.analysis;
+        if survey_due > now {
+            return;
+        }
+        self.analysis.survey_due = now.after(self.setup.judging.again);
+        if running.is_none() && give_up.is_none() {
+            self.analysis.surveying = Some(now);
+            self.actions.push_back(Action::Probe(SURVEY));
         }
     }
 
@@ -263,7 +382,9 @@ impl Core {
         let analysis = self.analysis.wanted;
         self.analysis.closed = analysis;
         (self.analysis.give_up, self.analysis.standing, self.analysis.running) = (None, None, None);
-        self.analysis.due = Some(now.after(self.setup.judging.again));
+        // A quick one is followed by a full one in any case.
+        let again = if is_quick(analysis) { now } else { now.after(self.setup.judging.again) };
+        self.analysis.due = Some(again);
         let (done_here, done_there) = (self.analysis.found.id == analysis, peer.done == analysis);
         self.tell(now, Event::AnalysisGivenUp { analysis, done_here, done_there });
     }
@@ -271,29 +392,55 @@ impl Core {
     /// Whether something happened that an analysis is to be made for, or it is time for the next.
     fn ask(&mut self, now: Nanos, peer: PeerFound) {
         let networks = self.setup.judging.networks;
-        let (heard, carriers, healthy) = (self.heard() & networks, self.carriers() & networks, self.analysis.healthy);
-        let cause = (heard, peer.heard & networks, carriers, healthy, self.pairing.peer());
+        let (heard, own, healthy) = (self.heard() & networks, self.own_faults(), self.analysis.healthy);
+        let cause = (heard, peer.heard & networks, own, healthy, self.pairing.peer());
         if self.analysis.cause != Some(cause) {
             self.analysis.cause = Some(cause);
-            // What failed together is noticed here within a detection time, the carrier first, the silence last; and the
-            // peer says what it noticed within an interval more.
-            let noticed = self.detection().after(self.setup.timing.interval.times(2));
-            let settled = now.after(noticed.min(self.setup.judging.bound));
+            self.analysis.cause_since = now;
+            let settled = self.settled(now);
             self.analysis.due = Some(self.analysis.due.map_or(settled, |due| due.min(settled)));
         }
         let under_way = self.analysis.give_up.is_some();
         if !under_way && self.analysis.due.is_some_and(|due| due <= now) {
-            self.analysis.due = None;
             // WO 01/82077, FIG. 6, steps 610, 612, 620
             let next = self.analysis.wanted.max(peer.wanted).saturating_add(1);
-            self.want(now, next);
+            self.want(now, next.saturating_add(next % 2));
         }
+    }
+
+    /// What failed together is noticed here within a detection time, the carrier first, the silence last; and the peer says what
+    /// it noticed within an interval more.
+    fn settled(&self, now: Nanos) -> Nanos {
+        let noticed = self.detection().after(self.setup.timing.interval.times(2));
+        now.after(noticed.min(self.setup.judging.bound))
+    }
+
+    /// Whether a network that we told to be operational is not, by our own facts, and no look is under way that will tell so.
+    fn ask_at_once(&mut self, now: Nanos, peer: PeerFound) {
+        let Analysis { found, wanted, closed, quick_again, .. } = self.analysis;
+        let told = if found.id == 0 { self.setup.judging.networks } else { found.local.operational };
+        let will_be_told = is_quick(wanted) && wanted > closed && wanted > found.id;
+        if self.own_faults() & told == 0 || will_be_told || quick_again > now {
+            return;
+        }
+        self.analysis.quick_again = now.after(self.setup.timing.interval);
+        self.want(now, wanted.max(peer.wanted).saturating_add(1) | 1);
     }
 
     fn want(&mut self, now: Nanos, analysis: u32) {
         self.analysis.wanted = analysis;
-        self.analysis.due = None;
-        let patience = self.setup.judging.bound.times(2).after(self.detection());
+        self.analysis.running = None;
+        let patience = if is_quick(analysis) {
+            // A switch that goes takes both controllers' carriers: both look once that can be seen by both.
+            let together = self.setup.timing.interval.clamp(MS.times(5), MS.times(100));
+            self.analysis.begins = now.after(together);
+            self.analysis.due = self.analysis.due.or(Some(self.settled(now)));
+            together.after(self.detection()).after(self.setup.timing.interval)
+        } else {
+            self.analysis.begins = now;
+            self.analysis.due = None;
+            self.setup.judging.bound.times(2).after(self.detection())
+        };
         self.analysis.give_up = Some(now.after(patience));
         self.urgent = true;
     }
@@ -301,44 +448,66 @@ impl Core {
     /// WO 01/82077, FIG. 7, step 718
     fn conclude(&mut self, now: Nanos, analysis: u32, peer: PeerFound) {
         let judging = &self.setup.judging;
+        let networks = judging.networks;
         let found = self.analysis.found;
+        let operational = weigh_silence(found.local, peer.local);
+        // A silence that says nothing costs nothing.
+        let qos = |said: u32, before: u64, after: u64| {
+            said.saturating_add(weigh(after & !before & networks, &judging.weights))
+        };
         let evidence = Evidence {
-            networks: judging.networks,
-            full_qos: weigh(judging.networks, &judging.weights)
-                .saturating_add(weigh(all(&judging.checks), &judging.checks)),
+            networks,
+            full_qos: weigh(networks, &judging.weights).saturating_add(weigh(all(&judging.checks), &judging.checks)),
             both_faulted: judging.both_faulted,
             local: Side {
                 configured: self.configured(),
-                operational: found.operational,
-                qos: found.qos,
+                operational: operational[0],
+                qos: qos(found.qos, found.local.operational, operational[0]),
                 duties: found.duties,
                 recovering: found.recovering,
             },
             remote: Side {
                 configured: peer.configured,
-                operational: peer.operational,
-                qos: peer.qos,
+                operational: operational[1],
+                qos: qos(peer.qos, peer.local.operational, operational[1]),
                 duties: peer.duties,
                 recovering: peer.recovering,
             },
         };
-        let verdict = judge(&evidence);
-        let networks = judging.networks;
-        let (again, rise) = (judging.again, judging.rise);
+        let verdict = match judge(&evidence) {
+            Verdict::Nothing(Why::BothFaulted) if judging.both_faulted == BothFaulted::Groups => {
+                judge_groups(&evidence, &judging.needs)
+            }
+            verdict => verdict,
+        };
         self.analysis.closed = analysis;
         self.analysis.give_up = None;
         self.analysis.standing = Some(verdict);
         self.tell(now, Event::Judged { analysis, verdict, evidence });
+        let bad = self.place_faults(now, peer, operational) | (found.qos < evidence.full_qos);
+        let risen = self.analysis.risen(self.setup.judging.rise);
+        if (bad || risen.is_some()) && self.analysis.due.is_none() {
+            let again = now.after(self.setup.judging.again);
+            self.analysis.due = Some(again.min(risen.unwrap_or(Nanos::NEVER).max(now.after(MS))));
+        }
+    }
+
+    /// Whether any network has a fault (A7).
+    fn place_faults(&mut self, now: Nanos, peer: PeerFound, operational: [u64; 2]) -> bool {
+        let networks = self.setup.judging.networks;
+        let (heard, found) = (self.heard(), self.analysis.found);
         let mut bad = false;
         for i in (0..self.channels.len()).filter(|i| networks >> i & 1 == 1) {
             let channel = ChannelIndex(i as u8);
             let is = |bits: u64| bits & channel.bit() != 0;
             let facts = PathFacts {
-                carrier: is(self.carriers()),
-                heard: is(self.heard()),
+                port: !is(found.own.port),
+                carrier: !is(found.own.cable),
+                heard: is(heard),
                 peer_hears: is(peer.heard),
-                operational: is(found.operational),
-                peer_operational: is(peer.operational),
+                operational: is(operational[0]),
+                peer_operational: is(operational[1]),
+                proven: is(found.local.certain & peer.local.certain),
             };
             let placed = place(facts);
             bad |= placed.is_some();
@@ -349,10 +518,6 @@ impl Core {
                 }
             }
         }
-        let risen = self.analysis.risen(rise);
-        bad |= found.qos < evidence.full_qos;
-        if (bad || risen.is_some()) && self.analysis.due.is_none() {
-            self.analysis.due = Some(now.after(again).min(risen.unwrap_or(Nanos::NEVER).max(now.after(MS))));
-        }
+        bad
     }
 }

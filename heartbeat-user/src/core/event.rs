@@ -126,9 +126,10 @@ pub enum Event {
     DualOwnership { group: GroupIndex, kept_by: Node, at_most_ns: Nanos },
     /// The peer is silent and its groups are not acquired.
     TakeoverWithheld { reason: Withheld },
-    /// A local analysis ended (FIG. 8): the networks that answered, a bit each; those of them that count, since they have
-    /// not failed to shortly before; the health checks that succeed; and the QOS that all of that comes to.
-    NetworksProbed { analysis: u32, answered: u64, operational: u64, healthy: u64, qos: u32 },
+    /// A local analysis ended (FIG. 8): whether it rests on own facts and what is known already; the networks that work, a bit
+    /// each; those of them that count, since they have not failed to shortly before; the health checks that succeed; and the
+    /// QOS that all of that comes to.
+    NetworksProbed { analysis: u32, quick: bool, answered: u64, operational: u64, healthy: u64, qos: u32 },
     /// Both controllers' analyses are there, and this follows (FIG. 7, step 718; FIG. 9).
     Judged { analysis: u32, verdict: Verdict, evidence: Evidence },
     /// An analysis was not done on both sides in time: nothing follows from it.
@@ -152,6 +153,10 @@ pub enum Event {
     CarrierLost { channel: ChannelIndex },
     /// It has one again.
     CarrierFound { channel: ChannelIndex },
+    /// Our own address is not on a channel's interface any more.
+    OwnAddressGone { channel: ChannelIndex },
+    /// It is there again.
+    OwnAddressBack { channel: ChannelIndex },
     /// A channel's interface is gone.
     InterfaceGone { channel: ChannelIndex },
     /// It is back, perhaps another one of the same name.

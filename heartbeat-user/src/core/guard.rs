@@ -2,7 +2,9 @@
 //!
 //! What takes time is begun while the peer is only suspected, so that a claim rarely waits for it.
 
-use super::{Action, Channel, ChannelIndex, ChannelState, Core, Event, Nanos, PeerState, Withheld, ownership::Guard};
+use super::{
+    Action, Channel, ChannelIndex, ChannelState, Core, Event, Nanos, PeerState, Probed, Withheld, ownership::Guard,
+};
 use heartbeat_ebpf::wire::flags;
 
 /// A look at our own networks, or a fencing, that failed is repeated after this.
@@ -81,8 +83,9 @@ impl Core {
         self.watch.fence = Fence::Idle;
     }
 
-    /// A look of this number ended: whether some network of ours answered.
-    pub fn handle_looked(&mut self, now: Nanos, number: u32, any: bool) {
+    /// A look at our own networks, of this number, ended.
+    pub fn handle_looked(&mut self, now: Nanos, number: u32, probed: Probed) {
+        let any = self.is_connected(now, &probed);
         if number == self.watch.number && matches!(self.watch.look, Look::Asked { .. }) {
             self.watch.look = Look::Found { at: now, any };
             self.watch.unanswered_since = None;

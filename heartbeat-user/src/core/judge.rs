@@ -6,6 +6,7 @@
 //! | some | none | | exceeds, and suffices | fail the local (936) |
 //! | none | some | | exceeds, and suffices | fail the remote (938) |
 //! | some | some | nothing | | nothing (940) |
+//! | some | some | groups | | each group by itself: [`judge_groups`] |
 //! | some | some | lesser | exceeds, and suffices | fail the other |
 //! | | | | equal, or too little for both's duties | nothing (640) |
 //! | | | | what it lacks answers again, and does not count yet | nothing |
@@ -36,8 +37,10 @@ pub struct Side {
 #[serde(rename_all = "lowercase")]
 pub enum BothFaulted {
     /// Nothing (FIG. 9, step 940).
-    #[default]
     Nothing,
+    /// Each group goes to where all networks of its addresses are operational, if they are not where it is.
+    #[default]
+    Groups,
     /// Fail over to the lesser faulted one.
     Lesser,
 }
@@ -85,6 +88,35 @@ pub enum Verdict {
     FailLocal,
     /// The peer is failed: its groups are ours.
     FailRemote,
+    /// Both have faults, and these groups are better off with one of us, a bit each.
+    ByGroup {
+        /// With us.
+        groups_here: u64,
+        /// With the peer.
+        groups_there: u64,
+    },
+}
+
+impl Verdict {
+    /// The groups that are ours to have.
+    #[must_use]
+    pub const fn comes(self) -> u64 {
+        match self {
+            Self::FailRemote => u64::MAX,
+            Self::ByGroup { groups_here, .. } => groups_here,
+            _ => 0,
+        }
+    }
+
+    /// The groups that are the peer's to have.
+    #[must_use]
+    pub const fn goes(self) -> u64 {
+        match self {
+            Self::FailLocal => u64::MAX,
+            Self::ByGroup { groups_there, .. } => groups_there,
+            _ => 0,
+        }
+    }
 }
 
 /// WO 01/82077, FIG. 9, and FIG. 6, steps 632 to 644.
@@ -100,7 +132,7 @@ pub const fn judge(evidence: &Evidence) -> Verdict {
     let remote_faulted = networks & !remote.operational != 0 || remote.qos < full_qos;
     let remote_fails = match (local_faulted, remote_faulted, both_faulted) {
         (false, false, _) => return Verdict::Nothing(Why::AllWell),
-        (true, true, BothFaulted::Nothing) => return Verdict::Nothing(Why::BothFaulted),
+        (true, true, BothFaulted::Nothing | BothFaulted::Groups) => return Verdict::Nothing(Why::BothFaulted),
         (true, true, BothFaulted::Lesser) => local.qos > remote.qos,
         (_, remote_faulted, _) => remote_faulted,
     };
@@ -119,13 +151,49 @@ pub const fn judge(evidence: &Evidence) -> Verdict {
     }
 }
 
+/// What a group needs of whoever is to hold it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The networks of its addresses, a bit each.
+    pub networks: u64,
+    /// The QOS that it needs.
+    pub qos: u32,
+}
+
+/// Where both have faults (FIG. 9, step 940), of each group by itself: on whom alone are all networks of its addresses
+/// operational? It is that one's, whoever holds it now, if the QOS of that one is enough for all such groups. The other
+/// controller comes to the mirror of it.
+#[must_use]
+pub fn judge_groups(evidence: &Evidence, groups: &[Needs]) -> Verdict {
+    let Evidence { networks, local, remote, .. } = *evidence;
+    let ours = |needs: &Needs, at: Side, not_at: Side| {
+        let needed = needs.networks & networks & local.configured & remote.configured;
+        needed & !at.operational == 0 && needed & !not_at.operational != 0
+    };
+    let all = |at: Side, not_at: Side| {
+        let of = groups.iter().take(64).enumerate().filter(|(_, needs)| ours(needs, at, not_at));
+        let (bits, qos) =
+            of.fold((0_u64, 0_u32), |(bits, qos), (i, needs)| (bits | 1 << i, qos.saturating_add(needs.qos)));
+        if at.qos >= qos { bits } else { 0 }
+    };
+    let (groups_here, groups_there) = (all(local, remote), all(remote, local));
+    if groups_here | groups_there == 0 {
+        return Verdict::Nothing(Why::BothFaulted);
+    }
+    Verdict::ByGroup { groups_here, groups_there }
+}
+
 /// Where a fault lies (A7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// Our port, or the cable between it and the network.
+    /// Our port: its interface is gone or down, or our address on it is.
+    LocalPort,
+    /// Our cable, or the switch port that it leads to: no carrier.
+    LocalCable,
+    /// Our port, or the cable between it and the network: there is a carrier, and nothing answers.
     LocalPortOrCable,
-    /// The peer's.
+    /// The peer's; which of these, it knows itself.
     RemotePortOrCable,
     /// The network itself: it answers to neither.
     Network,
@@ -135,17 +203,24 @@ pub enum Place {
     OneWayToPeer,
     /// The network answers to both, and heartbeats do not pass either way.
     PathBetween,
+    /// Heartbeats do not pass either way, and nobody but the two is known there.
+    NetworkOrPath,
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::LocalPort => "our own port: its interface is gone or down, or has lost its address",
+            Self::LocalCable => "our own cable or the switch port at its end: no carrier",
             Self::LocalPortOrCable => "our own port or cable: the network answers to the peer, not to us",
             Self::RemotePortOrCable => "the peer's port or cable: the network answers to us, not to it",
             Self::Network => "the network itself: it answers to neither controller",
             Self::OneWayToUs => "one way: the peer hears us, we do not hear it",
             Self::OneWayToPeer => "one way: we hear the peer, it does not hear us",
             Self::PathBetween => "the path between: the network answers to both, heartbeats do not pass",
+            Self::NetworkOrPath => {
+                "the network or the path between: heartbeats do not pass, nobody else is known there"
+            }
         })
     }
 }
@@ -153,30 +228,36 @@ impl std::fmt::Display for Place {
 /// What is known of one channel's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PathFacts {
-    /// Our interface has a carrier.
+    /// Our interface is there and up, and has our address.
+    pub port: bool,
+    /// It has a carrier.
     pub carrier: bool,
     /// We hear the peer.
     pub heard: bool,
     /// The peer hears us.
     pub peer_hears: bool,
-    /// The network answers to us.
+    /// The network works for us.
     pub operational: bool,
-    /// The network answers to the peer.
+    /// The network works for the peer.
     pub peer_operational: bool,
+    /// Both know of the network what they say: somebody answers, or their own facts speak against it.
+    pub proven: bool,
 }
 
 /// The place of a channel's fault; none where it has none.
 #[must_use]
 pub const fn place(facts: PathFacts) -> Option<Place> {
     Some(match facts {
-        PathFacts { carrier: false, peer_operational: true, .. } => Place::LocalPortOrCable,
+        PathFacts { operational: false, peer_operational: true, port: false, .. } => Place::LocalPort,
+        PathFacts { operational: false, peer_operational: true, carrier: false, .. } => Place::LocalCable,
         PathFacts { operational: false, peer_operational: true, .. } => Place::LocalPortOrCable,
         PathFacts { operational: true, peer_operational: false, .. } => Place::RemotePortOrCable,
         PathFacts { operational: false, peer_operational: false, .. } => Place::Network,
         PathFacts { heard: true, peer_hears: true, .. } => return None,
         PathFacts { heard: false, peer_hears: true, .. } => Place::OneWayToUs,
         PathFacts { heard: true, peer_hears: false, .. } => Place::OneWayToPeer,
-        PathFacts { heard: false, peer_hears: false, .. } => Place::PathBetween,
+        PathFacts { proven: true, .. } => Place::PathBetween,
+        PathFacts { .. } => Place::NetworkOrPath,
     })
 }
 
@@ -200,7 +281,7 @@ mod tests {
 
     #[test]
     fn every_row_of_fig_9() {
-        use BothFaulted::{Lesser, Nothing};
+        use BothFaulted::{Groups, Lesser, Nothing};
         let other = Side { configured: 1, ..WELL };
         let dead = Side { operational: 0, qos: 0, ..WELL };
         for (local, remote, policy, expected) in [
@@ -209,6 +290,8 @@ mod tests {
             (WELL, FAULTED, Nothing, Verdict::FailRemote),
             (FAULTED, FAULTED, Nothing, Verdict::Nothing(Why::BothFaulted)),
             (FAULTED, dead, Nothing, Verdict::Nothing(Why::BothFaulted)),
+            (FAULTED, dead, Groups, Verdict::Nothing(Why::BothFaulted)),
+            (FAULTED, WELL, Groups, Verdict::FailLocal),
             (FAULTED, dead, Lesser, Verdict::FailRemote),
             (dead, FAULTED, Lesser, Verdict::FailLocal),
             (FAULTED, FAULTED, Lesser, Verdict::Nothing(Why::NotBetter)),
@@ -250,7 +333,7 @@ mod tests {
                         let [lr, rr] = [duties % 2 == 1, duties % 4 > 1];
                         let local = Side { configured: lc, operational: lo, qos: lq, duties: ld, recovering: lr };
                         let remote = Side { configured: rc, operational: ro, qos: rq, duties: rd, recovering: rr };
-                        for both_faulted in [BothFaulted::Nothing, BothFaulted::Lesser] {
+                        for both_faulted in [BothFaulted::Nothing, BothFaulted::Groups, BothFaulted::Lesser] {
                             let here = Evidence { networks, full_qos: n, both_faulted, local, remote };
                             let there = Evidence { local: remote, remote: local, ..here };
                             assert_eq!(judge(&here), mirror(judge(&there)), "{here:?}");
@@ -261,35 +344,89 @@ mod tests {
             }
         }
         println!("{inputs} inputs, 0 contradictions");
-        assert_eq!(inputs, 18 * (16 * 4 + 256 * 9 + 4_096 * 16 + 65_536 * 25));
+        assert_eq!(inputs, 27 * (16 * 4 + 256 * 9 + 4_096 * 16 + 65_536 * 25));
+    }
+
+    /// All faults of two controllers on three networks, all placements of two groups on them, with what they need: whatever
+    /// one concludes, the other concludes the mirror of it, and no group is both's or goes to where it is not better off.
+    #[test]
+    fn by_group_both_conclude_the_mirror_and_each_group_goes_where_all_its_networks_are() {
+        let mut moves = [0_u64; 2];
+        for (lo, ro) in (0..8_u64).flat_map(|l| (0..8_u64).map(move |r| (l, r))) {
+            for (one, other) in (0..8_u64).flat_map(|one| (0..8_u64).map(move |other| (one, other))) {
+                for needed in [[0, 0], [100, 100], [300, 0]] {
+                    let groups = [Needs { networks: one, qos: needed[0] }, Needs { networks: other, qos: needed[1] }];
+                    let side = |operational: u64| {
+                        let qos = operational.count_ones() * 100;
+                        Side { configured: 7, operational, qos, duties: 0, recovering: false }
+                    };
+                    let both_faulted = BothFaulted::Groups;
+                    let here = Evidence { networks: 7, full_qos: 300, both_faulted, local: side(lo), remote: side(ro) };
+                    let there = Evidence { local: here.remote, remote: here.local, ..here };
+                    let (ours, theirs) = (judge_groups(&here, &groups), judge_groups(&there, &groups));
+                    assert_eq!((ours.comes(), ours.goes()), (theirs.goes(), theirs.comes()), "{here:?} {groups:?}");
+                    assert_eq!(ours.comes() & ours.goes(), 0, "{here:?} {groups:?}");
+                    for (i, needs) in groups.iter().enumerate() {
+                        if ours.comes() >> i & 1 == 1 {
+                            assert!(needs.networks & !lo == 0 && needs.networks & !ro != 0, "{here:?} {groups:?}");
+                        }
+                    }
+                    moves[usize::from(ours == Verdict::Nothing(Why::BothFaulted))] += 1;
+                }
+            }
+        }
+        println!("{} of {} inputs move a group, 0 contradictions", moves[0], moves[0] + moves[1]);
+        assert_eq!(moves[0] + moves[1], 64 * 64 * 3);
+        assert!(moves[0] > 3_000, "{moves:?}");
+    }
+
+    #[test]
+    fn a_group_goes_only_where_the_qos_is_enough_for_all_that_can_be_served_there_alone() {
+        let local = Side { configured: 3, operational: 1, qos: 100, duties: 0, recovering: false };
+        let remote = Side { operational: 2, ..local };
+        let evidence = Evidence { networks: 3, full_qos: 200, both_faulted: BothFaulted::Groups, local, remote };
+        let group = |networks, qos| Needs { networks, qos };
+        let swapped = Verdict::ByGroup { groups_here: 0b01, groups_there: 0b10 };
+        assert_eq!(judge_groups(&evidence, &[group(1, 100), group(2, 100)]), swapped);
+        let one_way = Verdict::ByGroup { groups_here: 0, groups_there: 0b10 };
+        assert_eq!(judge_groups(&evidence, &[group(1, 101), group(2, 100)]), one_way);
+        let nowhere = [group(3, 0), group(0, 0)];
+        assert_eq!(judge_groups(&evidence, &nowhere), Verdict::Nothing(Why::BothFaulted));
     }
 
     #[test]
     fn every_fault_has_one_place_and_the_peer_names_the_same() {
         let mirror = |place| match place {
-            Some(Place::LocalPortOrCable) => Some(Place::RemotePortOrCable),
-            Some(Place::RemotePortOrCable) => Some(Place::LocalPortOrCable),
+            Some(Place::LocalPort | Place::LocalCable | Place::LocalPortOrCable) => Some(Place::RemotePortOrCable),
             Some(Place::OneWayToUs) => Some(Place::OneWayToPeer),
             Some(Place::OneWayToPeer) => Some(Place::OneWayToUs),
             same => same,
         };
-        for bits in 0..16_u8 {
+        for bits in 0..=u8::MAX {
             let bit = |i: u8| bits >> i & 1 == 1;
             let facts = PathFacts {
-                carrier: bit(2),
+                port: bit(4),
+                carrier: bit(5),
                 heard: bit(0),
                 peer_hears: bit(1),
-                operational: bit(2),
-                peer_operational: bit(3),
+                operational: bit(2) && bit(4) && bit(5),
+                peer_operational: bit(3) && bit(6),
+                proven: bit(7),
             };
             let other = PathFacts {
-                carrier: bit(3),
+                port: bit(6),
+                carrier: true,
                 heard: bit(1),
                 peer_hears: bit(0),
-                operational: bit(3),
-                peer_operational: bit(2),
+                operational: bit(3) && bit(6),
+                peer_operational: bit(2) && bit(4) && bit(5),
+                proven: bit(7),
             };
-            assert_eq!(place(facts), mirror(place(other)), "{facts:?}");
+            let (here, there) = (place(facts), place(other));
+            let same = mirror(here) == there || here == mirror(there);
+            assert!(same, "{facts:?}: {here:?}, there {there:?}");
+            let own_port_is_named = matches!(here, Some(Place::LocalPort | Place::Network));
+            assert!(facts.port || own_port_is_named, "{facts:?}: {here:?}");
         }
         assert_eq!(weigh(0b101, &[1, 2, 4]), 5);
     }

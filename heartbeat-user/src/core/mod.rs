@@ -7,6 +7,7 @@
 mod analysis;
 mod counter;
 mod event;
+mod evidence;
 mod generator;
 mod guard;
 mod hooks;
@@ -19,12 +20,15 @@ mod types;
 mod view;
 mod wish;
 
-pub use analysis::Judging;
+pub use analysis::{Judging, is_quick};
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
 pub use event::{Difference, Event, Reason, Withheld};
+pub use evidence::Probed;
 pub use guard::Guards;
 pub use hooks::{Hook, HookedGroups};
-pub use judge::{BothFaulted, Evidence, PathFacts, Place, Side, Verdict, Why, judge, place, weigh};
+pub use judge::{
+    BothFaulted, Evidence, Needs, PathFacts, Place, Side, Verdict, Why, judge, judge_groups, place, weigh,
+};
 pub use names::{Names, name_id};
 pub use peer::PeerState;
 pub use types::*;
@@ -65,7 +69,8 @@ pub enum Action {
     Announce(GroupIndex),
     /// Run a hook of the group, then say [`Core::handle_hook_ended`]. For each group there is one at a time.
     RunHook(GroupIndex, Hook, Reason),
-    /// Run the local analysis of this number (FIG. 8), then say [`Core::handle_probed`].
+    /// Run the local analysis of this number (FIG. 8), then say [`Core::handle_probed`]. Of one that [`is_quick`], only look
+    /// afresh at our own interfaces and addresses.
     Probe(u32),
     /// Look whether any of our networks answers, then say [`Core::handle_looked`] with this number.
     Look(u32),
@@ -164,6 +169,11 @@ impl Link {
     const fn carrier(self) -> bool {
         matches!(self, Self::Present { carrier: true, .. })
     }
+
+    /// Whether nothing of our own speaks against it.
+    const fn is_well(self) -> bool {
+        matches!(self, Self::Present { carrier: true, address: true, .. })
+    }
 }
 
 /// How an operation on a socket went.
@@ -191,6 +201,8 @@ struct Channel {
     /// Of the last message heard: when it was sent there, when it arrived here.
     echo: Option<(u64, Nanos)>,
     stranger_at: Option<Nanos>,
+    /// The newest of our own messages that came back on it: until then it passed heartbeats both ways.
+    returned: Nanos,
 }
 
 /// The agent's judgement.
@@ -269,6 +281,7 @@ impl Core {
                 errno: None,
                 echo: None,
                 stranger_at: None,
+                returned: Nanos(0),
             })
             .collect::<Vec<_>>();
         let mut core = Self {
@@ -351,9 +364,18 @@ impl Core {
                 }
             }
         }
+        if before.carrier() != link.carrier() {
+            self.analysis.memory.carrier(now, channel, link.carrier());
+        }
         match (before.carrier(), link.carrier()) {
             (true, false) => self.tell(now, Event::CarrierLost { channel }),
             (false, true) => self.tell(now, Event::CarrierFound { channel }),
+            _ => {}
+        }
+        let lost = |link| matches!(link, Link::Present { address: false, .. });
+        match (lost(before), lost(link)) {
+            (false, true) => self.tell(now, Event::OwnAddressGone { channel }),
+            (true, false) => self.tell(now, Event::OwnAddressBack { channel }),
             _ => {}
         }
         if was_isolated && !self.isolated() {
@@ -474,14 +496,14 @@ impl Core {
     fn decide(&mut self, now: Nanos) {
         self.wish(now);
         let (peer_wants, asked, _, kept) = self.peer_wish();
-        let failed = self.analysis.standing == Some(Verdict::FailLocal);
+        let goes = self.analysis.standing.map_or(0, Verdict::goes);
         let facts = Facts {
             peer_good: self.peer == PeerState::Good,
             wants: self.wish.groups,
             wants_for: self.wish.why,
             heeded: self.said.echo_sent_ns >= self.wish.since.0,
             peer_wants,
-            granted: if asked || failed { peer_wants } else { 0 },
+            granted: if asked { peer_wants } else { peer_wants & goes },
             granted_for: if asked { Reason::HandedOver } else { Reason::WeFailed },
             maintenance: self.in_maintenance(),
             kept,
@@ -604,7 +626,7 @@ impl Core {
             .unwrap_or(Nanos::NEVER)
             .min(self.next_send)
             .min(self.ownership.deadline(now))
-            .min(self.analysis.deadline())
+            .min(self.analysis.deadline(now))
             .min(self.wish_deadline(now))
             .min(self.guard_deadline(now))
             .max(now)

@@ -49,6 +49,7 @@ impl Core {
         self.learn(now, message);
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         c.echo = Some((message.sent_ns, arrived));
+        c.returned = c.returned.max(Nanos(message.echo_sent_ns).min(now));
         self.watch.answered = None;
         if c.counter.heard(&c.timing, message.sequence, arrived) == Some(Change::Opened) {
             self.tell(now, Event::ChannelGood { channel });

@@ -45,7 +45,7 @@ impl Core {
         let flags = self.flags_said();
         let configured = self.configured();
         let heard = self.heard();
-        let (analysis_wanted, analysis_done, operational, qos, duties_qos) = self.analysis.said();
+        let (analysis_wanted, analysis_done, operational, certain, qos, duties_qos) = self.analysis.said();
         let key_id = self.signing();
         let channel_id = self.setup.names.channels().get(channel.usize()).copied().unwrap_or_default();
         let c = self.channels.get_mut(channel.usize())?;
@@ -80,6 +80,7 @@ impl Core {
             term: self.ownership.term(),
             groups_digest: self.setup.groups_digest,
             operational,
+            certain,
             analysis_wanted,
             analysis_done,
             qos,
@@ -246,10 +247,6 @@ impl Core {
     pub(super) fn heard(&self) -> u64 {
         let open = |c: &Channel| c.counter.state() == ChannelState::Open;
         self.channels.iter().enumerate().filter(|(_, c)| open(c)).fold(0, |bits, (i, _)| bits | 1 << i)
-    }
-
-    pub(super) fn carriers(&self) -> u64 {
-        self.channels.iter().enumerate().filter(|(_, c)| c.link.carrier()).fold(0, |bits, (i, _)| bits | 1 << i)
     }
 
     pub(super) fn isolated(&self) -> bool {

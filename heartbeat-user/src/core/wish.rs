@@ -193,7 +193,7 @@ impl Core {
         self.end_orders(now, free);
         let owned = self.ownership.owned();
         let movable = self.ownership.movable(now);
-        let failed = self.analysis.standing == Some(Verdict::FailRemote);
+        let comes = self.analysis.standing.map_or(0, Verdict::comes);
         let causes = [
             (Reason::Ordered, self.wish.ordered),
             (Reason::HandedOver, self.wish.accepted),
@@ -201,7 +201,7 @@ impl Core {
             (Reason::FailedBack, self.home_coming(now) & movable & !self.ownership.failing(now)),
             // Two that wish for the same wait for each other: what the peer wishes for is not left lying.
             (Reason::Unheld, self.ownership.left_lying(now) & !self.peer_wish().0),
-            (Reason::PeerFailed, if failed { movable } else { 0 }),
+            (Reason::PeerFailed, comes & movable),
         ];
         let wished = causes.into_iter().map(|(why, groups)| (why, groups & !owned)).find(|(_, groups)| *groups != 0);
         let (why, groups) = wished.filter(|_| free).unwrap_or((Reason::PeerFailed, 0));

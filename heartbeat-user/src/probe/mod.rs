@@ -1,35 +1,27 @@
-//! The local fault analysis (WO 01/82077, FIG. 8; A4): echo requests to every network at once, in groups with a pause after
-//! each, and a receiver that wakes on each reply. Networks that reply are operational.
+//! The local fault analysis (WO 01/82077, FIG. 8; A4): own facts first, then questions to every network at once, in groups with
+//! a pause after each, and a receiver that wakes on each reply. Networks that reply are operational.
 //!
 //! All networks are probed side by side: the time is bounded by rounds times pause, whatever their number, and shorter where
 //! everybody answers. A reply counts only if it carries this analysis, its network and a keyed hash over both, and comes from
-//! whom was asked: what is late, stray or forged says nothing.
+//! whom was asked: what is late, stray or forged says nothing. Whom to ask is looked up anew each time, on a thread that may
+//! block.
 #![forbid(unsafe_code)]
 
+mod around;
+mod ask;
 mod request;
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    core::ChannelIndex,
-    dataplane::bell,
-    takeover::{Link, Netlink},
+    config::{Config, Targets},
+    core::{ChannelIndex, Node, Probed},
+    takeover::Netlink,
 };
-use nix::sys::socket::{SockaddrStorage, recvfrom};
-use request::{Kind, Secret};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::{
-    io,
-    net::{IpAddr, SocketAddr, SocketAddrV6},
-    os::fd::AsRawFd,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::{
-    io::Interest,
-    task::JoinSet,
-    time::{Instant, sleep, timeout_at},
-};
+use around::{Around, OwnFault};
+use request::Secret;
+use std::{io, net::IpAddr, time::Duration};
+use tokio::{task::JoinSet, time::timeout};
 
 /// One network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +32,27 @@ pub struct Network {
     pub interface: String,
     /// Our own address.
     pub own: IpAddr,
-    /// Whom to ask; where there is nobody, the carrier decides alone.
-    pub targets: Vec<IpAddr>,
-    /// The gateway of the interface's default route, as it is then, is asked, too.
-    pub gateway: bool,
-    /// So many of them must answer; at least one.
+    /// The peer's, who says nothing of the network.
+    pub peer: IpAddr,
+    /// Whom to ask.
+    pub asks: Asks,
+    /// Addresses that one of the two controllers holds.
+    pub avoid: Vec<IpAddr>,
+    /// So many of those who are asked must answer; at least one.
     pub quorum: usize,
+}
+
+/// Whom to ask in a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Whoever is found.
+    Found,
+    /// These.
+    Addresses(Vec<IpAddr>),
+    /// The gateway of the interface's default route.
+    Gateway,
+    /// Nobody.
+    Nobody,
 }
 
 /// How it is probed.
@@ -57,24 +64,114 @@ pub struct Plan {
     pub pause: Duration,
 }
 
+impl Plan {
+    fn bound(self) -> Duration {
+        self.pause * u32::from(self.rounds)
+    }
+}
+
 /// What was found of one network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A fault of our own port.
+    Port,
+    /// A fault of our own cable.
+    Cable,
+    /// It answers.
+    Answers,
+    /// Nobody answers who was asked.
+    Silent,
+    /// Nobody was to be asked; or, of a look at own facts, nobody was asked.
+    Nobody,
+}
+
+/// What was found of one network, and why that is so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Its channel.
     pub channel: ChannelIndex,
-    /// Whether it is operational.
-    pub operational: bool,
+    /// What was found.
+    pub state: State,
     /// Why, in words.
     pub why: String,
 }
 
-/// Probes all networks at once; a finding each, in their order. Takes at most `rounds` times `pause`, and some scheduling.
+/// The networks that this controller judges.
+#[must_use]
+pub fn networks(config: &Config, node: Node) -> Vec<Network> {
+    let avoid: Vec<_> = config.groups.iter().flat_map(|g| &g.addresses).map(|address| address.address).collect();
+    let judged = config.channels.iter().filter(|channel| channel.is_judged());
+    let network = |channel: &crate::config::Channel| {
+        let (end, peer) = (channel.end(node)?, channel.end(node.other())?);
+        Some(Network {
+            channel: channel.index,
+            interface: end.interface.clone(),
+            own: end.address,
+            peer: peer.address,
+            asks: match &channel.probe {
+                Targets::Auto => Asks::Found,
+                Targets::Addresses(addresses) => Asks::Addresses(addresses.clone()),
+                Targets::Gateway => Asks::Gateway,
+                Targets::None => Asks::Nobody,
+            },
+            avoid: avoid.clone(),
+            quorum: channel.probe_quorum.into(),
+        })
+    };
+    judged.filter_map(network).collect()
+}
+
+/// What a network would be judged by, beside own facts, if that were done now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prospect {
+    /// Its channel.
+    pub channel: ChannelIndex,
+    /// Whom would be asked.
+    pub by: String,
+    /// Nobody is known there.
+    pub own_facts_only: bool,
+}
+
+/// What each network would be judged by: looks only, asks nobody.
+#[must_use]
+pub fn prospects(config: &Config, node: Node) -> Vec<Prospect> {
+    let mut netlink = Netlink::open();
+    let prospect = |network: Network| {
+        let around = match &mut netlink {
+            Ok(netlink) => around::look_around(netlink, &network),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        let (by, own_facts_only) = match around {
+            Ok(Around { own: Some(OwnFault::Port(why) | OwnFault::Cable(why)), .. }) => (format!("now: {why}"), false),
+            Ok(Around { targets, all_hosts, .. }) => {
+                let mut by: Vec<_> = targets.iter().map(|target| target.ip.to_string()).collect();
+                let nobody = by.is_empty();
+                by.extend(all_hosts.then(|| if nobody { "nobody known; all hosts" } else { "all hosts" }.to_owned()));
+                let by = by.join(", ");
+                (if by.is_empty() { "nobody".to_owned() } else { by }, nobody)
+            }
+            Err(error) => (error.to_string(), false),
+        };
+        Prospect { channel: network.channel, by, own_facts_only }
+    };
+    networks(config, node).into_iter().map(prospect).collect()
+}
+
+/// As the core takes it.
+#[must_use]
+pub fn seen(findings: &[Finding]) -> Probed {
+    let of = |state| findings.iter().filter(|f| f.state == state).fold(0, |bits, f| bits | f.channel.bit());
+    Probed { port: of(State::Port), cable: of(State::Cable), answered: of(State::Answers), nobody: of(State::Nobody) }
+}
+
+/// Probes all networks at once; a finding each, in their order. Takes at most `rounds` times `pause`, the same once more where
+/// the kernel's tables are slow, and some scheduling.
 pub async fn analyse(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Finding> {
-    let mut tasks = all(networks, plan, analysis);
     let mut found: Vec<_> = networks
         .iter()
-        .map(|n| Finding { channel: n.channel, operational: false, why: "the probe ended early".into() })
+        .map(|n| Finding { channel: n.channel, state: State::Silent, why: "the probe ended early".into() })
         .collect();
+    let mut tasks = all(networks, plan, analysis).await;
     while let Some(joined) = tasks.join_next().await {
         if let Ok((place, finding)) = joined {
             found[place] = finding;
@@ -83,162 +180,101 @@ pub async fn analyse(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Fin
     found
 }
 
-/// Whether any of the networks answers: the first one's answer ends it. Takes at most as long as an analysis.
-pub async fn any_answers(networks: &[Network], plan: Plan, analysis: u32) -> bool {
-    let mut tasks = all(networks, plan, analysis);
+/// The same, but the first network that answers ends it: whether it is us who are cut off.
+pub async fn any_answers(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut tasks = all(networks, plan, analysis).await;
     while let Some(joined) = tasks.join_next().await {
-        if joined.is_ok_and(|(_, finding)| finding.operational) {
-            return true;
+        if let Ok((_, finding)) = joined {
+            let answers = finding.state == State::Answers;
+            found.push(finding);
+            if answers {
+                break;
+            }
         }
     }
-    false
+    found
 }
 
-fn all(networks: &[Network], plan: Plan, analysis: u32) -> JoinSet<(usize, Finding)> {
+/// Our own facts alone, as of now.
+pub async fn look(networks: &[Network], plan: Plan) -> Vec<Finding> {
+    let around = looked(networks, plan, around::look).await;
+    let finding = |(network, around): (&Network, io::Result<Around>)| {
+        let (state, why) = match around {
+            Ok(Around { own: Some(fault), .. }) => own_fault(fault),
+            Ok(_) => (State::Nobody, "its own facts are well".into()),
+            // What cannot be seen is no fault.
+            Err(error) => (State::Nobody, error.to_string()),
+        };
+        Finding { channel: network.channel, state, why }
+    };
+    networks.iter().zip(around).map(finding).collect()
+}
+
+async fn all(networks: &[Network], plan: Plan, analysis: u32) -> JoinSet<(usize, Finding)> {
     let secret = Secret::new();
-    let links = links(networks);
+    let around = looked(networks, plan, around::look_around).await;
     let mut tasks = JoinSet::new();
-    for (place, (network, link)) in networks.iter().cloned().zip(links).enumerate() {
-        tasks.spawn(async move { (place, probe(&network, link, plan, analysis, secret).await) });
+    for (place, (network, around)) in networks.iter().cloned().zip(around).enumerate() {
+        tasks.spawn(async move { (place, probe(&network, around, plan, analysis, secret).await) });
     }
     tasks
 }
 
-/// The interfaces as they are now, carriers brought up to date, and whom to ask on each.
-fn links(networks: &[Network]) -> Vec<io::Result<(Link, Vec<IpAddr>)>> {
-    let mut netlink = Netlink::open();
-    let mut look = |network: &Network| match &mut netlink {
-        Ok(netlink) => {
-            let link = netlink.link(&network.interface)?;
-            let mut targets = network.targets.clone();
-            if network.gateway {
-                let gateway = netlink.gateway(link.index, network.own.is_ipv4())?;
-                targets.push(gateway.ok_or_else(|| io::Error::other("it has no default route with a gateway"))?);
-            }
-            Ok((link, targets))
-        }
-        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-    };
-    networks.iter().map(&mut look).collect()
-}
-
-async fn probe(
-    network: &Network,
-    link: io::Result<(Link, Vec<IpAddr>)>,
+/// Looks at each network, on a thread that may block, but not for longer than an analysis.
+async fn looked(
+    networks: &[Network],
     plan: Plan,
-    analysis: u32,
-    secret: Secret,
-) -> Finding {
-    let finding = |operational, why: String| Finding { channel: network.channel, operational, why };
-    let (link, targets) = match link {
-        Ok((link, targets)) if link.carrier => (link, targets),
-        Ok(_) => return finding(false, format!("{} has no carrier", network.interface)),
-        Err(error) => return finding(false, format!("{}: {error}", network.interface)),
-    };
-    if targets.is_empty() {
-        return finding(true, "its carrier is there, and nobody else is to be asked".into());
-    }
-    let quorum = network.quorum.clamp(1, targets.len());
-    match ask(network, link.index, &targets, quorum, plan, analysis, secret).await {
-        Ok(answered) if answered.len() >= quorum => finding(true, format!("{answered:?} answered")),
-        Ok(answered) if answered.is_empty() => finding(false, format!("none of {targets:?} answered")),
-        Ok(answered) => finding(false, format!("of {targets:?} only {answered:?} answered; {quorum} must")),
-        Err(error) => finding(false, format!("{}: {error}", network.interface)),
+    look: impl Fn(&mut Netlink, &Network) -> io::Result<Around> + Send + 'static,
+) -> Vec<io::Result<Around>> {
+    let list = networks.to_vec();
+    let work = ask::blocking(move || {
+        let mut netlink = Netlink::open()?;
+        Ok(list.iter().map(|network| look(&mut netlink, network)).collect::<Vec<_>>())
+    });
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "the kernel's tables could not be read in time");
+    match timeout(plan.bound(), work).await.unwrap_or_else(|_| Err(late())) {
+        Ok(around) => around,
+        Err(error) => networks.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect(),
     }
 }
 
-/// Who of the targets answered, within the time of the plan, or until as many as must had.
-async fn ask(
-    network: &Network,
-    interface: u32,
-    targets: &[IpAddr],
-    quorum: usize,
-    plan: Plan,
-    analysis: u32,
-    secret: Secret,
-) -> io::Result<Vec<IpAddr>> {
-    // WO 01/82077, FIG. 8, step 806
-    let kind = Kind::of(network.own);
-    let socket = bell::watch(open(network, interface, kind)?)?;
-    let deadline = Instant::now() + plan.pause * u32::from(plan.rounds);
-    let answered = Mutex::new(Vec::new());
-    let send = async {
-        let mut refused = None;
-        for round in 0..plan.rounds {
-            // WO 01/82077, FIG. 8, steps 810 to 818
-            for target in targets {
-                let request = request::build(kind, secret, analysis, network.channel, round);
-                if let Err(error) = socket.get_ref().send_to(&request, &address(*target, interface)) {
-                    refused = Some(error);
-                }
-            }
-            sleep(plan.pause).await;
+fn own_fault(fault: OwnFault) -> (State, String) {
+    match fault {
+        OwnFault::Port(why) => (State::Port, why),
+        OwnFault::Cable(why) => (State::Cable, why),
+    }
+}
+
+async fn probe(network: &Network, around: io::Result<Around>, plan: Plan, analysis: u32, secret: Secret) -> Finding {
+    let finding = |state, why: String| Finding { channel: network.channel, state, why };
+    let around = match around {
+        Ok(Around { own: Some(fault), .. }) => {
+            let (state, why) = own_fault(fault);
+            return finding(state, why);
         }
-        refused
+        Ok(around) => around,
+        Err(error) => return finding(State::Silent, format!("{}: {error}", network.interface)),
     };
-    // WO 01/82077, FIG. 8, step 820
-    let receive = async {
-        loop {
-            let (from, buffer) = socket.async_io(Interest::READABLE, take).await?;
-            let is_reply = request::is_reply(kind, secret, analysis, network.channel, &buffer);
-            if is_reply && targets.contains(&from) && note(&answered, from) >= quorum {
-                return io::Result::Ok(());
-            }
-            // A flood must not keep the others, or the end, from their turn.
-            tokio::task::yield_now().await;
+    let targets: Vec<_> = around.targets.iter().map(|target| target.ip).collect();
+    if targets.is_empty() && !around.all_hosts {
+        return match network.asks {
+            Asks::Gateway => finding(State::Nobody, "it has no default route with a gateway".into()),
+            _ => finding(State::Nobody, "nobody is to be asked".into()),
+        };
+    }
+    let quorum = network.quorum.clamp(1, targets.len().max(1));
+    match ask::ask(network, around, quorum, plan, analysis, secret).await {
+        Ok(answered) if answered.len() >= quorum => {
+            let who: Vec<_> = answered.iter().map(ToString::to_string).collect();
+            finding(State::Answers, format!("{} answered", who.join(", ")))
         }
-    };
-    let refused = tokio::select! {
-        ended = timeout_at(deadline, receive) => match ended {
-            Ok(Err(error)) => Some(error),
-            _ => None,
-        },
-        refused = send => refused,
-    };
-    match (answered.into_inner().unwrap_or_else(PoisonError::into_inner), refused) {
-        (answered, Some(error)) if answered.is_empty() => Err(error),
-        (answered, _) => Ok(answered),
-    }
-}
-
-/// How many different ones have answered by now.
-fn note(answered: &Mutex<Vec<IpAddr>>, from: IpAddr) -> usize {
-    let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
-    if !answered.contains(&from) {
-        answered.push(from);
-    }
-    answered.len()
-}
-
-fn open(network: &Network, interface: u32, kind: Kind) -> io::Result<Socket> {
-    let (domain, protocol) = match kind {
-        Kind::V4 => (Domain::IPV4, Protocol::ICMPV4),
-        Kind::V6 => (Domain::IPV6, Protocol::ICMPV6),
-    };
-    let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(protocol))?;
-    socket.bind_device(Some(network.interface.as_bytes()))?;
-    socket.bind(&address(network.own, interface))?;
-    Ok(socket)
-}
-
-/// An address; the scope of a link-local one is the interface.
-fn address(ip: IpAddr, interface: u32) -> SockAddr {
-    match ip {
-        IpAddr::V4(_) => SocketAddr::new(ip, 0).into(),
-        IpAddr::V6(v6) => {
-            let scope = if v6.is_unicast_link_local() { interface } else { 0 };
-            SocketAddrV6::new(v6, 0, 0, scope).into()
+        Ok(_) if targets.is_empty() => finding(State::Nobody, "nobody was found".into()),
+        Ok(answered) if answered.is_empty() => finding(State::Silent, format!("none of {targets:?} answered")),
+        Ok(answered) => {
+            let who: Vec<_> = answered.iter().map(ToString::to_string).collect();
+            finding(State::Silent, format!("of {targets:?} only {} answered; {quorum} must", who.join(", ")))
         }
+        Err(error) => finding(State::Silent, format!("{}: {error}", network.interface)),
     }
-}
-
-/// One packet: whom it is from, and as much of it as a reply of ours could be.
-fn take(socket: &Socket) -> io::Result<(IpAddr, Vec<u8>)> {
-    let mut buffer = vec![0; request::LONGEST];
-    let (len, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer)?;
-    buffer.truncate(len);
-    let from = from.ok_or(io::ErrorKind::InvalidData)?;
-    let v4 = from.as_sockaddr_in().map(|from| IpAddr::V4(from.ip()));
-    let from = v4.or_else(|| from.as_sockaddr_in6().map(|from| IpAddr::V6(from.ip())));
-    Ok((from.ok_or(io::ErrorKind::InvalidData)?, buffer))
 }

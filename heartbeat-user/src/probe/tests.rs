@@ -1,10 +1,12 @@
 //! Requests by hand; and, in namespaces of their own, networks that answer and networks that do not (root).
 
 use super::{
-    Network, Plan, analyse,
+    Asks, Network, Plan, State, analyse,
+    around::{self, Target},
+    look,
     request::{Kind, LONGEST, Secret, build, is_reply},
 };
-use crate::core::ChannelIndex;
+use crate::{core::ChannelIndex, takeover::Netlink};
 use nix::sched::{CloneFlags, unshare};
 use proptest::prelude::*;
 use std::{
@@ -103,34 +105,49 @@ fn network(i: usize, target: u8) -> Network {
         channel: ChannelIndex(i as u8),
         interface: format!("p{i}"),
         own: address(1),
-        targets: vec![address(target)],
-        gateway: false,
+        peer: address(7),
+        asks: Asks::Addresses(vec![address(target)]),
+        avoid: Vec::new(),
         quorum: 1,
     }
 }
 
-fn probe(networks: &[Network]) -> (Vec<(bool, String)>, Duration) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn probe(networks: &[Network]) -> (Vec<(State, String)>, Duration) {
     let began = Instant::now();
-    let found = runtime.block_on(analyse(networks, PLAN, 5));
-    (found.into_iter().map(|f| (f.operational, f.why)).collect(), began.elapsed())
+    let found = run(analyse(networks, PLAN, 5));
+    (found.into_iter().map(|f| (f.state, f.why)).collect(), began.elapsed())
+}
+
+fn far(arguments: &str) {
+    ip(&format!("-n probe-test-{}-{arguments}", std::process::id()));
 }
 
 #[test]
 fn a_network_that_answers_is_operational_and_one_that_does_not_is_not() {
-    in_namespace(3, || {
-        ip("link set p2 down");
-        let networks = [network(0, 2), network(1, 99), network(2, 2)];
+    in_namespace(4, || {
+        far("4 link set q2 down");
+        ip("link set p3 down");
+        let networks = [network(0, 2), network(1, 99), network(2, 2), network(3, 2)];
         let (found, took) = probe(&networks);
-        assert_eq!(found[0], (true, "[10.1.0.2] answered".into()));
-        assert!(!found[1].0 && found[1].1.contains("none of"), "{found:?}");
-        assert_eq!(found[2], (false, "p2 has no carrier".into()));
+        assert_eq!(found[0], (State::Answers, "10.1.0.2 answered".into()));
+        assert!(found[1].0 == State::Silent && found[1].1.contains("none of"), "{found:?}");
+        assert_eq!(found[2], (State::Cable, "p2 has no carrier".into()));
+        assert_eq!(found[3], (State::Port, "p3 is down".into()));
         assert!(took >= PLAN.pause * 3 && took < PLAN.pause * 6, "{took:?}");
-        // Nobody to be asked: the carrier decides. No such interface: no network.
-        let alone = Network { targets: Vec::new(), ..network(0, 2) };
+        // Nobody to be asked: own facts decide. No such interface, or our address is not on it: no network.
+        let alone = Network { asks: Asks::Nobody, ..network(0, 2) };
         let gone = Network { interface: "none0".into(), ..network(0, 2) };
-        let (found, took) = probe(&[alone, gone]);
-        assert!(found[0].0 && !found[1].0 && took < PLAN.pause, "{found:?} in {took:?}");
+        let bare = Network { own: IpAddr::from([10, 1, 0, 3]), ..network(0, 2) };
+        let networks = [alone, gone, bare];
+        let (found, took) = probe(&networks);
+        let states: Vec<_> = found.iter().map(|(state, _)| *state).collect();
+        assert_eq!(states, [State::Nobody, State::Port, State::Port], "{found:?}");
+        assert!(took < PLAN.pause, "{took:?}");
+        assert_eq!(run(look(&networks, PLAN)).iter().map(|f| f.state).collect::<Vec<_>>(), states);
     });
 }
 
@@ -147,20 +164,125 @@ fn one_analysis_takes_the_same_time_for_1_8_and_60_networks() {
 fn with_a_quorum_so_many_must_answer_and_the_gateway_is_whoever_it_is_now() {
     in_namespace(2, || {
         let addresses = |hosts: &[u8]| hosts.iter().map(|host| IpAddr::from([10, 1, 0, *host])).collect();
-        let asked = |hosts: &[u8], quorum| Network { targets: addresses(hosts), quorum, ..network(0, 2) };
-        let gateway = |i| Network { targets: Vec::new(), gateway: true, ..network(i, 2) };
+        let asked = |hosts: &[u8], quorum| Network { asks: Asks::Addresses(addresses(hosts)), quorum, ..network(0, 2) };
+        let gateway = |i| Network { asks: Asks::Gateway, ..network(i, 2) };
         let (found, _) = probe(&[asked(&[2, 99], 1), asked(&[2, 99], 2), gateway(0)]);
-        assert_eq!(found[0], (true, "[10.1.0.2] answered".into()));
-        assert_eq!(found[1], (false, "of [10.1.0.2, 10.1.0.99] only [10.1.0.2] answered; 2 must".into()));
-        assert_eq!(found[2], (false, "p0: it has no default route with a gateway".into()));
+        assert_eq!(found[0], (State::Answers, "10.1.0.2 answered".into()));
+        let of_two = "of [10.1.0.2, 10.1.0.99] only 10.1.0.2 answered; 2 must";
+        assert_eq!(found[1], (State::Silent, of_two.into()));
+        assert_eq!(found[2], (State::Nobody, "it has no default route with a gateway".into()));
         ip("route add default via 10.1.0.99 dev p0 metric 200");
         ip("route add default via 10.1.0.2 dev p0 metric 100");
         ip("route add default via 10.1.1.2 dev p1 metric 50");
         let (found, took) = probe(&[gateway(0), gateway(1)]);
-        assert_eq!(
-            found.iter().map(|f| f.1.as_str()).collect::<Vec<_>>(),
-            ["[10.1.0.2] answered", "[10.1.1.2] answered"]
-        );
+        assert_eq!(found.iter().map(|f| f.1.as_str()).collect::<Vec<_>>(), ["10.1.0.2 answered", "10.1.1.2 answered"]);
         assert!(took < PLAN.pause, "{took:?}");
+    });
+}
+
+#[test]
+fn one_that_answers_arp_or_neighbour_discovery_but_no_echo_proves_the_network() {
+    in_namespace(3, || {
+        // Nobody far away answers an echo request any more.
+        let within = format!("probe-test-{}-3", std::process::id());
+        let drop = "add table inet f; add chain inet f i { type filter hook input priority 0; }; \
+                    add rule inet f i icmp type echo-request drop; add rule inet f i icmpv6 type echo-request drop";
+        let ruled = Command::new("ip").args(["netns", "exec", &within, "nft", drop]).output().unwrap();
+        assert!(ruled.status.success(), "{ruled:?}");
+        ip("addr add fe80::1/64 dev p1 nodad");
+        ip("addr add fd00::1/64 dev p1 nodad");
+        far("3 addr add fd00::2/64 dev q1 nodad");
+        let six = Network {
+            own: "fd00::1".parse().unwrap(),
+            peer: "fd00::7".parse().unwrap(),
+            asks: Asks::Addresses(vec!["fd00::2".parse().unwrap()]),
+            ..network(1, 2)
+        };
+        for _ in 0..2 {
+            // Once with an entry of the kernel's, once without.
+            let (found, took) = probe(&[network(0, 2), six.clone(), network(2, 99)]);
+            assert_eq!(found[0], (State::Answers, "10.1.0.2 (ARP, no echo) answered".into()));
+            assert_eq!(found[1], (State::Answers, "fd00::2 (neighbour discovery, no echo) answered".into()));
+            assert_eq!(found[2].0, State::Silent);
+            assert!(took < PLAN.pause * 6, "{took:?}");
+        }
+        // An entry that says "reachable" is not believed: it answered then.
+        far("3 link set q0 down");
+        far("3 link set q0 up");
+        far("3 addr flush dev q0");
+        let (found, _) = probe(&[network(0, 2)]);
+        assert_eq!(found[0].0, State::Silent, "{found:?}");
+    });
+}
+
+#[test]
+fn whoever_is_found_is_asked_routers_first_and_never_the_peer_or_one_of_us() {
+    in_namespace(1, || {
+        for (host, mac) in [(2, 2), (3, 3), (4, 4), (7, 7), (8, 7), (9, 9), (11, 11)] {
+            ip(&format!("neigh add 10.1.0.{host} dev p0 lladdr 02:00:00:00:00:{mac:02x} nud stale"));
+        }
+        ip("neigh replace 10.1.0.4 dev p0 lladdr 02:00:00:00:00:04 nud reachable");
+        ip("neigh replace 10.1.0.9 dev p0 nud failed");
+        ip("route add 192.0.2.0/24 proto static nexthop via 10.1.0.20 dev p0 nexthop via 10.1.0.21 dev p0");
+        ip("route add default via 10.1.0.22 dev p0 table 77");
+        let avoid = vec![IpAddr::from([10, 1, 0, 3])];
+        let found = Network { asks: Asks::Found, avoid, ..network(0, 2) };
+        let mut netlink = Netlink::open().unwrap();
+        let around = around::look_around(&mut netlink, &found).unwrap();
+        assert!(around.all_hosts);
+        // 7 is the peer, 8 has its Ethernet address, 3 is a service address, 9 does not answer.
+        let expected = [22, 20, 21, 4].map(|host| Target { ip: IpAddr::from([10, 1, 0, host]), on_link: true });
+        assert_eq!(around.targets[..4], expected, "{around:?}");
+        let mut rest: Vec<_> = around.targets[4..].iter().map(|target| target.ip).collect();
+        rest.sort_unstable();
+        assert_eq!(rest, [IpAddr::from([10, 1, 0, 2]), IpAddr::from([10, 1, 0, 11])]);
+    });
+}
+
+#[test]
+fn all_hosts_are_asked_where_nobody_is_known_and_the_peer_is_told_from_them() {
+    in_namespace(2, || {
+        // Of network 0, whoever is there is the peer; of network 1, it is somebody else.
+        let within = format!("probe-test-{}-2", std::process::id());
+        for echo in ["ipv4/icmp_echo_ignore_broadcasts"] {
+            let script = format!("echo 0 > /proc/sys/net/{echo}");
+            let set = Command::new("ip").args(["netns", "exec", &within, "sh", "-c", &script]).output().unwrap();
+            assert!(set.status.success(), "{set:?}");
+        }
+        far("2 addr add 10.1.0.7/24 dev q0");
+        far("2 addr add 10.1.1.3/24 dev q1");
+        ip("neigh add 10.1.1.7 dev p1 lladdr 02:00:00:00:00:07 nud stale");
+        let found = |i| Network { asks: Asks::Found, ..network(i, 2) };
+        let (found, _) = probe(&[found(0), found(1)]);
+        assert_eq!(found[0], (State::Nobody, "nobody was found".into()));
+        assert_eq!(found[1].0, State::Answers, "{found:?}");
+    });
+}
+
+#[test]
+fn a_neighbour_table_of_10_000_entries_and_routes_that_change_hold_nothing_up() {
+    in_namespace(1, || {
+        ip("addr add 10.2.0.1/16 dev p0");
+        let entries: String = (0..10_000)
+            .map(|i| {
+                format!("neigh add 10.2.{}.{} dev p0 nud permanent lladdr 02:00:00:00:00:01\n", i / 250, i % 250 + 2)
+            })
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let batch = folder.path().join("batch");
+        std::fs::write(&batch, entries).unwrap();
+        ip(&format!("-force -batch {}", batch.display()));
+        let changes =
+            "while :; do ip route replace 192.0.2.0/24 via 10.1.0.2; ip route replace 192.0.2.0/24 via 10.1.0.3; done";
+        let mut changing = Command::new("sh").args(["-c", changes]).spawn().unwrap();
+        far("1 addr add 10.1.0.3/24 dev q0");
+        let found = Network { asks: Asks::Found, ..network(0, 2) };
+        let began = Instant::now();
+        let (found, took) = probe(&[found]);
+        changing.kill().unwrap();
+        changing.wait().unwrap();
+        println!("{found:?} after {took:?} ({:?})", began.elapsed());
+        assert!(took < PLAN.pause * 6, "{took:?}");
+        assert_eq!(found[0].0, State::Answers, "its router: {found:?}");
     });
 }

@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     core::{ChannelView, Nanos, Node, PeerState, Verdict, Withheld},
     dataplane::{Tables, XdpMode},
+    probe::{Finding, State},
 };
 use std::sync::{
     Arc, Mutex,
@@ -104,6 +105,9 @@ pub struct Facts {
     pub shared: Arc<Shared>,
     /// What the kernel counted.
     pub tables: Arc<Tables>,
+    /// What each channel's network is judged by, as of the last analysis, and whether that is own facts only; nothing before
+    /// the first.
+    pub judged_by: Mutex<Vec<Option<(String, bool)>>>,
     /// How each channel is received; none: a serial line.
     pub modes: Mutex<Vec<Option<XdpMode>>>,
     /// What happened.
@@ -117,6 +121,21 @@ impl Facts {
     #[must_use]
     pub fn view(&self) -> Option<View> {
         self.shared.view.lock().ok().map(|view| view.clone())
+    }
+
+    /// An analysis ended: this is what the networks are judged by.
+    pub fn judge_by(&self, findings: &[Finding]) {
+        let Ok(mut judged_by) = self.judged_by.lock() else { return };
+        judged_by.resize(self.config.channels.len(), None);
+        for Finding { channel, state, why } in findings {
+            if let Some(to) = judged_by.get_mut(channel.usize()) {
+                *to = Some(match state {
+                    State::Answers | State::Silent => (why.clone(), false),
+                    State::Nobody => (format!("own facts only: {why}"), true),
+                    State::Port | State::Cable => (format!("own facts: {why}"), false),
+                });
+            }
+        }
     }
 
     /// Events that were lost for want of room.

@@ -72,7 +72,7 @@ impl Answer {
             || *maintenance
             || peer.maintenance
             || !peer.differs.is_empty()
-            || judged.as_str().is_some_and(|judged| judged.starts_with("fail"))
+            || judged.as_str().is_some_and(|judged| judged.starts_with("fail") || judged == BY_GROUP)
         {
             Self::Degraded
         } else {
@@ -91,6 +91,9 @@ impl Answer {
         }
     }
 }
+
+/// [`Status::judged`] where each group goes by itself.
+const BY_GROUP: &str = "by_group";
 
 /// The status document.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -142,6 +145,9 @@ pub struct Peer {
     pub incarnation: String,
     /// In what its configuration differs from ours: channels, groups, interval.
     pub differs: Vec<String>,
+    /// Why it counts as faulted (FIG. 9, steps 910, 938), where it does: `configured_differently` or `judged`.
+    #[serde(default)]
+    pub faulted: Option<String>,
     /// Whether an operator wants nothing to move there.
     pub maintenance: bool,
 }
@@ -156,8 +162,14 @@ pub struct Channel {
     pub interface: String,
     /// Controller a's end and controller b's.
     pub ends: [End; 2],
-    /// Whether its network is probed and counts in verdicts.
+    /// Whether its network counts in verdicts.
     pub judged: bool,
+    /// What it is judged by: who answered last, or own facts only; nothing before the first analysis.
+    #[serde(default)]
+    pub judged_by: Option<String>,
+    /// Whether that is own facts only: its silence moves nothing.
+    #[serde(default)]
+    pub own_facts_only: bool,
     pub carrier: bool,
     /// Where its fault lies (A7), where an analysis found one.
     pub fault: Option<String>,
@@ -251,13 +263,23 @@ impl Status {
             incarnation: format!("{:016x}", facts.incarnation),
             term: view.term,
             maintenance: view.maintenance[0],
-            judged: serde_json::to_value(view.verdict).unwrap_or_default(),
+            judged: match view.verdict {
+                Some(Verdict::ByGroup { .. }) => BY_GROUP.into(),
+                verdict => serde_json::to_value(verdict).unwrap_or_default(),
+            },
             peer: Peer {
                 state: view.peer.into(),
                 left: view.peer_left,
                 stalled_ms: view.peer_stalled.map(ms),
                 incarnation: format!("{:016x}", view.peer_incarnation),
                 differs,
+                faulted: match view.verdict {
+                    // WO 01/82077, FIG. 9, step 910
+                    Some(Verdict::ConfigurationError) => Some("configured_differently".into()),
+                    _ if view.peer == PeerState::Good && view.differences[0] => Some("configured_differently".into()),
+                    Some(Verdict::FailRemote) => Some("judged".into()),
+                    _ => None,
+                },
                 maintenance: view.maintenance[1],
             },
             verdict: verdict(config, view, &channels, now),
@@ -295,6 +317,7 @@ fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usi
     let (configured, seen) = (&config.channels[i], &view.channels[i]);
     let slot = tables.slot(configured.index);
     let rtt = &facts.shared.latencies.channels[i].rtt;
+    let judged_by = facts.judged_by.lock().ok().and_then(|by| by.get(i).cloned().flatten());
     Channel {
         name: configured.name.clone(),
         kind: configured.kind.name().into(),
@@ -305,6 +328,8 @@ fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usi
             address: configured.end(node).map(|end| end.address.to_string()),
         }),
         judged: configured.is_judged(),
+        own_facts_only: judged_by.as_ref().is_some_and(|(_, only)| *only),
+        judged_by: judged_by.map(|(by, _)| by),
         carrier: matches!(seen.link, Link::Present { carrier: true, .. }),
         fault: seen.place.map(|place| place.to_string()),
         xdp_mode: mode.map_or_else(|| "serial".to_owned(), |mode| mode.to_string()),
@@ -391,6 +416,21 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
     match (view.maintenance, view.verdict) {
         ([false, false], Some(Verdict::FailLocal)) => parts.push("both judged this controller to be failed".into()),
         ([false, false], Some(Verdict::FailRemote)) => parts.push("both judged the peer to be failed".into()),
+        ([false, false], Some(Verdict::ByGroup { groups_here, groups_there })) => {
+            let of = |bits: u64| {
+                let names = config.groups.iter().filter(|g| g.index.bit() & bits != 0).map(|g| g.name.as_str());
+                let names = names.collect::<Vec<_>>().join(", ");
+                if names.is_empty() { "nothing".to_owned() } else { names }
+            };
+            parts.push(format!(
+                "both have faults: {} is better off here, {} with the peer",
+                of(groups_here),
+                of(groups_there)
+            ));
+        }
+        ([false, false], Some(Verdict::ConfigurationError)) => {
+            parts.push("the peer counts as faulted: it is configured differently, nothing moves".into());
+        }
         ([false, false], _) => {}
         ([true, _], _) => parts.push("in maintenance: nothing moves".into()),
         ([false, true], _) => parts.push("the peer is in maintenance: nothing moves".into()),

@@ -22,11 +22,14 @@ impl Tell for Event {
             | Self::TakeoverWithheld { .. }
             | Self::GroupKept { .. }
             | Self::GroupStuck { .. }
-            | Self::Judged { verdict: Verdict::FailLocal | Verdict::FailRemote, .. } => Critical,
+            | Self::Judged { verdict: Verdict::FailLocal | Verdict::FailRemote | Verdict::ByGroup { .. }, .. } => {
+                Critical
+            }
             Self::ChannelBad { .. }
             | Self::FaultPlaced { .. }
             | Self::CarrierLost { .. }
             | Self::InterfaceGone { .. }
+            | Self::OwnAddressGone { .. }
             | Self::SocketFailed { .. }
             | Self::ConfigurationDiffers { .. }
             | Self::AnalysisGivenUp { .. }
@@ -54,6 +57,7 @@ impl Tell for Event {
             | Self::NetworksProbed { .. }
             | Self::CarrierFound { .. }
             | Self::InterfaceBack { .. }
+            | Self::OwnAddressBack { .. }
             | Self::SocketWorks { .. }
             | Self::Judged { .. } => Info,
         }
@@ -101,6 +105,7 @@ impl Tell for Event {
                 )
             }
             Self::TakeoverWithheld { reason } => format!("nothing is taken over: {}", withheld(*reason)),
+            Self::NetworksProbed { quick: true, .. } => "the own interfaces were looked at".into(),
             Self::NetworksProbed { .. } => "the own networks were probed".into(),
             Self::Judged { verdict, .. } => judged(*verdict).into(),
             Self::AnalysisGivenUp { done_here, done_there, .. } => match (done_here, done_there) {
@@ -134,6 +139,8 @@ impl Tell for Event {
             }
             Self::CarrierLost { .. } => format!("{subject}: the interface here lost its carrier"),
             Self::CarrierFound { .. } => format!("{subject}: the interface here has a carrier"),
+            Self::OwnAddressGone { .. } => format!("{subject}: our own address is gone from the interface here"),
+            Self::OwnAddressBack { .. } => format!("{subject}: our own address is on the interface here again"),
             Self::InterfaceGone { .. } => format!("{subject}: the interface here is gone"),
             Self::InterfaceBack { .. } => format!("{subject}: the interface here is back"),
             Self::SocketFailed { errno, .. } => {
@@ -156,8 +163,8 @@ const fn because(reason: Reason) -> &'static str {
         Reason::PeerLeft => "the peer has left or let go of it",
         Reason::Resumed => "it was held here before the agent was restarted",
         Reason::PeerHasPrecedence => "both held it, and the peer has precedence",
-        Reason::PeerFailed => "both judged the peer to be failed",
-        Reason::WeFailed => "both judged this controller to be failed",
+        Reason::PeerFailed => "both judged that it is better off here",
+        Reason::WeFailed => "both judged that it is better off with the peer",
         Reason::Ordered => "an operator ordered it",
         Reason::Forced => "an operator ordered it, whatever the silent peer may have",
         Reason::HandedOver => "it is handed over",
@@ -197,6 +204,7 @@ const fn judged(verdict: Verdict) -> &'static str {
         Verdict::Nothing(Why::NotSufficient) => "both judged: the better one could not carry all, nothing moves",
         Verdict::FailLocal => "both judged this controller to be failed: its groups go to the peer",
         Verdict::FailRemote => "both judged the peer to be failed: its groups come here",
+        Verdict::ByGroup { .. } => "both judged: both have faults, each group goes where all of its networks work",
     }
 }
 
@@ -296,7 +304,7 @@ impl Names {
 
     fn name(&self, fields: &mut Map<String, Value>) {
         for (key, value) in fields {
-            let names = if key == "group" { &self.groups } else { &self.channels };
+            let names = if key.starts_with("group") { &self.groups } else { &self.channels };
             match value {
                 Value::Object(within) => self.name(within),
                 Value::Number(number) => {
@@ -307,10 +315,9 @@ impl Names {
                                 *value = name.as_str().into();
                             }
                         }
-                        // A bit for each channel.
-                        "networks" | "configured" | "operational" | "answered" | "channels_only_here"
-                        | "groups_only_here" => {
-                            let names = if key == "groups_only_here" { &self.groups } else { names };
+                        // A bit for each channel or group.
+                        "networks" | "configured" | "operational" | "answered" | "groups_here" | "groups_there"
+                        | "channels_only_here" | "groups_only_here" => {
                             let of = (0..64).filter(|i| number >> i & 1 != 0);
                             *value = of
                                 .map(|i| names.get(i).map_or_else(|| i.into(), |name| Value::from(name.as_str())))
@@ -345,7 +352,8 @@ mod tests {
 
     #[test]
     fn bits_of_channels_become_their_names() {
-        let event = Event::NetworksProbed { analysis: 3, answered: 3, operational: 2, healthy: 1, qos: 100 };
+        let event =
+            Event::NetworksProbed { analysis: 3, quick: true, answered: 3, operational: 2, healthy: 1, qos: 100 };
         let fields = names().fields(&event);
         assert_eq!(fields["answered"], json!(["net1", "net2"]));
         assert_eq!(fields["operational"], json!(["net2"]));

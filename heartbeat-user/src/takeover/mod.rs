@@ -28,6 +28,7 @@ pub use announce::{
     unsolicited_advertisement,
 };
 pub use conflict::{Claim, SOLICITATION_FRAME, arp_probe, claim_in, neighbor_solicitation, probe};
+pub(crate) use netlink::malformed;
 pub use netlink::{Link, Netlink, Outcome, Port};
 pub use rivals::{NAMED, RIVAL_GONE};
 pub use source::{SourceReason, becomes_source};

@@ -211,7 +211,7 @@ impl Netlink {
     }
 
     /// Sends one request, and reads the payload of the one answer.
-    pub(super) fn ask<T>(
+    pub(crate) fn ask<T>(
         &mut self,
         request: RouteNetlinkMessage,
         read: impl Fn(&[u8]) -> io::Result<T>,
@@ -225,7 +225,7 @@ impl Netlink {
     }
 
     /// Sends `requests`, at most [`BATCH`] at a time, and returns what became of each, in their order.
-    pub(super) fn apply(&mut self, requests: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<Vec<Outcome>> {
+    pub(crate) fn apply(&mut self, requests: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<Vec<Outcome>> {
         let mut outcomes = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
@@ -255,7 +255,7 @@ impl Netlink {
 
     /// Sends a dump request and hands the payload of each message of the answer to `each`; `begin` is called before each
     /// trial.
-    pub(super) fn dump(
+    pub(crate) fn dump(
         &mut self,
         request: &RouteNetlinkMessage,
         mut begin: impl FnMut(),
@@ -434,6 +434,6 @@ fn uninterrupted(mut system_call: impl FnMut() -> io::Result<usize>) -> io::Resu
     }
 }
 
-pub(super) fn malformed(what: impl Display) -> io::Error {
+pub(crate) fn malformed(what: impl Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("routing socket: {what}"))
 }

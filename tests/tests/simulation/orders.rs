@@ -3,7 +3,7 @@
 use crate::world::{A, B, World};
 use heartbeat::{
     config::Profile,
-    core::{Event, GroupIndex, Guards, Judging, Nanos, OperatorOrder, Reason, Refusal, Withheld},
+    core::{Event, GroupIndex, Guards, Judging, Nanos, Needs, OperatorOrder, Reason, Refusal, Withheld},
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);
@@ -213,7 +213,7 @@ fn judged() -> World {
         world.sides[side].judging = Judging {
             networks: 0b011,
             weights: vec![100; 3],
-            needs: vec![0; 2],
+            needs: vec![Needs::default(); 2],
             checks: vec![50, 70],
             bound: Nanos::from_millis(600),
             again: SECOND,
@@ -308,7 +308,7 @@ fn where_the_control_side_stands_still_that_is_said_and_then_the_carrier_decides
             world.sides[side].judging = Judging {
                 networks: 0b011,
                 weights: vec![100; 3],
-                needs: vec![0; 2],
+                needs: vec![Needs::default(); 2],
                 bound: Nanos::from_millis(600),
                 ..Judging::default()
             };

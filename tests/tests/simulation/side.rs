@@ -7,8 +7,8 @@ use crate::{
 use heartbeat::{
     agent::turn,
     core::{
-        Action, ChannelIndex, Core, Event, GroupIndex, Guards, Hook, HookedGroups, Judging, Link, Nanos, Node, Reason,
-        Resumed, Setup, SocketResult, Timing,
+        Action, ChannelIndex, Core, Event, GroupIndex, Guards, Hook, HookedGroups, Judging, Link, Nanos, Needs, Node,
+        Probed, Reason, Resumed, Setup, SocketResult, Timing, is_quick,
     },
     dataplane::{
         Tables,
@@ -253,8 +253,14 @@ impl Side {
                 groups_digest: file.digest(&self.homes) ^ self.digest,
                 judging: Judging {
                     networks: file.cables_of(self.judging.networks),
+                    found: file.cables_of(self.judging.found),
                     weights: file.cables.iter().filter_map(|cable| self.judging.weights.get(*cable).copied()).collect(),
-                    needs: file.groups.iter().filter_map(|group| self.judging.needs.get(*group).copied()).collect(),
+                    needs: file
+                        .groups
+                        .iter()
+                        .filter_map(|group| self.judging.needs.get(*group))
+                        .map(|needs| Needs { networks: file.cables_of(needs.networks), ..*needs })
+                        .collect(),
                     ..self.judging.clone()
                 },
                 failback: file.groups.iter().map(|group| self.failback[*group]).collect(),
@@ -346,11 +352,11 @@ impl Side {
         self.end_hooks(now, &mut core);
         while let Some(i) = self.probes.iter().position(|(due, _)| *due <= now) {
             let (_, analysis) = self.probes.remove(i);
-            core.handle_probed(now, analysis, self.running.cables_of(self.answers & self.carriers()));
+            core.handle_probed(now, analysis, self.probed(is_quick(analysis)));
         }
         while let Some(i) = self.looks.iter().position(|(due, _)| *due <= now) {
             let (_, number) = self.looks.remove(i);
-            core.handle_looked(now, number, self.judging.networks & self.answers & self.carriers() != 0);
+            core.handle_looked(now, number, self.probed(false));
         }
         while let Some(i) = self.fences.iter().position(|(due, _)| *due <= now) {
             let (_, number) = self.fences.remove(i);
@@ -377,6 +383,19 @@ impl Side {
             self.end(world);
         }
         exit
+    }
+
+    /// What a local analysis sees; a quick one asks nobody.
+    fn probed(&self, quick: bool) -> Probed {
+        let of = |which: fn(&Link) -> bool| {
+            let links = self.links.iter().enumerate();
+            links.filter(|(_, link)| which(link)).fold(0, |bits, (i, _)| bits | 1 << i)
+        };
+        let port = of(|link| matches!(link, Link::Absent | Link::Present { address: false, .. }));
+        let cable = of(|link| matches!(link, Link::Present { carrier: false, .. }));
+        let answered = if quick { 0 } else { self.answers & !(port | cable) };
+        let of = |cables| self.running.cables_of(cables);
+        Probed { port: of(port), cable: of(cable), answered: of(answered), nobody: 0 }
     }
 
     /// What the takeover finished since the last time.
@@ -457,7 +476,10 @@ impl Side {
                     self.fences.push((now.after(self.fence_takes), number));
                 }
                 Action::FenceAbort(number) => self.fences.retain(|(_, running)| *running != number),
-                Action::Probe(analysis) => self.probes.push((now.after(self.judging.bound), analysis)),
+                Action::Probe(analysis) => {
+                    let takes = if is_quick(analysis) { self.look_takes } else { self.judging.bound };
+                    self.probes.push((now.after(takes), analysis));
+                }
                 Action::Acquire(group, reason) => {
                     self.order(now, group, Some(reason));
                 }

@@ -6,7 +6,7 @@ use crate::{
 };
 use heartbeat::{
     config::Profile,
-    core::{BothFaulted, Guards, Judging, Nanos, OperatorOrder},
+    core::{BothFaulted, Guards, Judging, Nanos, Needs, OperatorOrder},
 };
 use heartbeat_tests::trials::show;
 use std::{
@@ -132,10 +132,11 @@ fn random_judging(world: &mut World, random: &mut Random) {
     let after = some(300);
     let judging = Judging {
         networks: random.below(1 << channels),
+        found: random.below(1 << channels),
         weights: vec![100; channels],
         checks: vec![50; random.below(3) as usize],
-        needs: vec![random.below(100) as u32; 3],
-        both_faulted: if random.below(2) == 0 { BothFaulted::Nothing } else { BothFaulted::Lesser },
+        needs: vec![Needs { networks: random.below(1 << channels), qos: random.below(100) as u32 }; 3],
+        both_faulted: [BothFaulted::Nothing, BothFaulted::Lesser, BothFaulted::Groups][random.below(3) as usize],
         bound,
         again,
         rise,

@@ -174,6 +174,12 @@ impl Pulse {
                 rings |= self.reports.try_send(Report::NewMember(channel)).is_ok();
             }
         }
+        if thorough {
+            let heard = self.tables.third_parties();
+            for i in (0..self.channels.len()).filter(|i| heard >> i & 1 == 1) {
+                self.core.handle_third_party(now, ChannelIndex(i as u8));
+            }
+        }
         if rings {
             self.control.ring();
         }

@@ -63,7 +63,11 @@ fn about(channel: &Channel) -> Vec<(Tone, String)> {
     });
     let heard = channel.last_heard_ms.map_or("never heard".into(), |ms| format!("heard {} ago", answer::ms(ms)));
     let carrier = if channel.carrier { "" } else { ", no carrier here" };
-    let judged = if channel.judged { "judged" } else { "not judged" };
+    let judged = match (channel.judged, &channel.judged_by) {
+        (true, Some(by)) => format!("judged: {by}"),
+        (true, None) => "judged".to_owned(),
+        (false, _) => "not judged".to_owned(),
+    };
     let mut lines = vec![
         (tone, format!("{word}, {heard}{carrier}")),
         (Tone::Plain, format!("{}, {judged}, {}  a: {a}  b: {b}", channel.kind, channel.xdp_mode)),

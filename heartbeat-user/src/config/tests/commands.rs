@@ -1,7 +1,7 @@
 //! Hooks, fence, checks, and what is said of wrong ones.
 
 use super::{edited, parsed};
-use crate::config::{Config, EXAMPLE, HostProblem, check_commands, check_host};
+use crate::config::{Config, EXAMPLE, HostProblem, Targets, check_commands, check_host};
 use crate::core::{Hook, HookedGroups, Nanos, Node};
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -113,19 +113,24 @@ fn a_command_that_cannot_be_run_is_named_with_what_would_be_right() {
 }
 
 #[test]
-fn a_network_is_probed_by_addresses_with_a_quorum_or_by_its_gateway() {
+fn whoever_is_found_is_probed_unless_the_file_says_whom() {
     let parsed = |probe: &str| {
         let text = edited("name = \"net1\"\n", &format!("name = \"net1\"\n{probe}\n"));
         Config::parse(&text, "hb.toml").map(|config| {
+            assert_eq!(config.judged(), 0b1, "every network is judged, and no dedicated channel");
             let net1 = &config.channels[0];
-            (net1.is_judged(), net1.probe_gateway, net1.probe.len(), net1.probe_quorum)
+            (net1.probe.clone(), net1.probe_quorum, config.core_judging().found)
         })
     };
-    assert_eq!(parsed("").unwrap(), (false, false, 0, 1));
-    assert_eq!(parsed("probe = \"gateway\"").unwrap(), (true, true, 0, 1));
+    assert_eq!(parsed("").unwrap(), (Targets::Auto, 1, 1));
+    assert_eq!(parsed("probe = \"auto\"").unwrap(), (Targets::Auto, 1, 1));
+    assert_eq!(parsed("probe = \"gateway\"").unwrap(), (Targets::Gateway, 1, 0));
+    assert_eq!(parsed("probe = \"none\"").unwrap(), (Targets::None, 1, 1));
     let two = "probe = [\"192.0.2.8\", \"192.0.2.9\"]\nprobe_quorum = ";
-    assert_eq!(parsed(&format!("{two}2")).unwrap(), (true, false, 2, 2));
-    for wrong in [format!("{two}3"), format!("{two}0"), "probe = \"router\"".into(), "probe_quorum = 2".into()] {
+    let addresses = ["192.0.2.8", "192.0.2.9"].map(|ip| ip.parse().unwrap());
+    assert_eq!(parsed(&format!("{two}2")).unwrap(), (Targets::Addresses(addresses.to_vec()), 2, 0));
+    let wrong = ["probe = \"router\"", "probe_quorum = 2", "probe = []", "probe = \"auto\"\nprobe_quorum = 2"];
+    for wrong in wrong.map(str::to_owned).into_iter().chain([format!("{two}3"), format!("{two}0")]) {
         assert!(parsed(&wrong).is_err(), "{wrong}");
     }
 }

@@ -2,12 +2,15 @@
 
 // Where a fault is drawn: on our half, on the peer's, in the middle; and in which direction nothing passes.
 const PLACES = {
+  "our own port: its interface is gone or down, or has lost its address": { here: true },
+  "our own cable or the switch port at its end: no carrier": { here: true },
   "our own port or cable: the network answers to the peer, not to us": { here: true },
   "the peer's port or cable: the network answers to us, not to it": { there: true },
   "the network itself: it answers to neither controller": { middle: true, here: true, there: true },
   "one way: the peer hears us, we do not hear it": { middle: true, arrow: "out" },
   "one way: we hear the peer, it does not hear us": { middle: true, arrow: "in" },
   "the path between: the network answers to both, heartbeats do not pass": { middle: true },
+  "the network or the path between: heartbeats do not pass, nobody else is known there": { middle: true },
 };
 
 // More channels than this are drawn closer together.

@@ -123,12 +123,15 @@ mod tests {
     #[test]
     fn the_drawing_knows_every_place_of_a_fault() {
         for place in [
+            Place::LocalPort,
+            Place::LocalCable,
             Place::LocalPortOrCable,
             Place::RemotePortOrCable,
             Place::Network,
             Place::OneWayToUs,
             Place::OneWayToPeer,
             Place::PathBetween,
+            Place::NetworkOrPath,
         ] {
             assert!(SCRIPT.contains(&format!("\"{place}\"")), "{place}");
         }

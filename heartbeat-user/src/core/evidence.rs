@@ -1,0 +1,270 @@
+//! What this controller knows of its own networks (FIG. 8): its own facts, who answered, and who was heard.
+//!
+//! | seen | operational | that is |
+//! |---|---|---|
+//! | interface gone or down, own address gone, no carrier | no | certain: our own port or cable |
+//! | somebody answered, or somebody else than the peer was heard | yes | certain |
+//! | nobody answers; somebody who is configured was asked, or somebody found did answer before | no | silence |
+//! | nobody answers, and nobody but the peer was ever seen there | yes | by own facts only |
+//!
+//! Silence weighs only against a peer to which the same network proves itself: whom one side knows and the other does not, and
+//! whoever has gone home, is no fault of a controller.
+
+use super::{ChannelIndex, MAX_CHANNELS, Nanos};
+
+/// What a local analysis saw, a bit each network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// Our interface is gone or down, or our address on it is.
+    pub port: u64,
+    /// Our interface has no carrier.
+    pub cable: u64,
+    /// As many of those who were asked answered as must.
+    pub answered: u64,
+    /// Nobody was to be asked: none is configured, or nobody was found.
+    pub nobody: u64,
+}
+
+impl Probed {
+    /// The networks whose fault is our own, for certain.
+    #[must_use]
+    pub const fn broken(&self) -> u64 {
+        self.port | self.cable
+    }
+}
+
+/// What this controller says of its networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Local {
+    /// Those that work for it, as far as it knows.
+    pub operational: u64,
+    /// Of which it knows that: see the table above.
+    pub certain: u64,
+}
+
+/// When a local analysis took place, and what else is known of its time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    /// The networks in question.
+    pub networks: u64,
+    /// Those of them whose targets are found, not configured.
+    pub found: u64,
+    /// Somebody else was heard on them.
+    pub overheard: u64,
+    /// What we said there came back there since the analysis began: they pass heartbeats both ways.
+    pub passing: u64,
+    /// The peer lives, and does not hear us on them.
+    pub unheard: u64,
+}
+
+/// What is remembered from one local analysis to the next.
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    /// The networks on which somebody who was found answered, and might be expected to.
+    answering: u64,
+    /// Those that were silent when everybody was asked last.
+    silent: u64,
+    certain: u64,
+    /// When somebody else than the peer was heard last, by channel.
+    overheard: [Option<Nanos>; MAX_CHANNELS],
+    /// When its interface got its carrier, where that was seen.
+    carrier_since: [Option<Nanos>; MAX_CHANNELS],
+}
+
+/// A port may learn for so long before it forwards (IEEE 802.1D: twice the forward delay, and some): what happens on a network
+/// on which nobody was seen yet since the carrier came says nothing.
+const LEARNING: Nanos = Nanos::from_millis(35_000);
+
+impl Memory {
+    pub const fn new() -> Self {
+        Self {
+            answering: 0,
+            silent: 0,
+            certain: 0,
+            overheard: [None; MAX_CHANNELS],
+            carrier_since: [None; MAX_CHANNELS],
+        }
+    }
+
+    /// Somebody else than the peer was heard on the channel.
+    pub fn overhear(&mut self, now: Nanos, channel: ChannelIndex) {
+        if let Some(at) = self.overheard.get_mut(channel.usize()) {
+            *at = Some(now);
+        }
+    }
+
+    /// The channel's interface has a carrier from now on, or has not.
+    pub fn carrier(&mut self, now: Nanos, channel: ChannelIndex, found: bool) {
+        if let Some(since) = self.carrier_since.get_mut(channel.usize()) {
+            *since = found.then_some(now);
+        }
+    }
+
+    /// The channels on which somebody else was heard at `since` or later.
+    pub fn overheard(&self, since: Nanos) -> u64 {
+        let heard = |at: &Option<Nanos>| at.is_some_and(|at| at >= since);
+        self.overheard.iter().enumerate().filter(|(_, at)| heard(at)).fold(0, |bits, (i, _)| bits | 1 << i)
+    }
+
+    /// Who answers is remembered; who does not, although heartbeats pass, has gone.
+    pub fn learn(&mut self, probed: &Probed, circumstances: &Circumstances) {
+        let Circumstances { found, passing, .. } = *circumstances;
+        self.answering |= probed.answered & found;
+        self.answering &= !(passing & !probed.answered & !probed.broken());
+    }
+
+    /// What a full analysis comes to.
+    pub fn full(&mut self, probed: &Probed, circumstances: &Circumstances) -> Local {
+        self.learn(probed, circumstances);
+        let Circumstances { networks, found, overheard, unheard, .. } = *circumstances;
+        let broken = probed.broken() & networks;
+        let answered = probed.answered & networks & !broken;
+        let expected = (networks & !found & !probed.nobody) | self.answering;
+        // Of a network whose targets are configured, these decide. Who used to answer and does not, while the peer does not hear
+        // us there, does not get what we send, whatever we hear.
+        let mute = self.answering & !answered & unheard;
+        let overheard = overheard & networks & found & !broken & !mute;
+        self.silent = expected & networks & !broken & !answered & !overheard;
+        self.certain = answered | overheard;
+        Local { operational: networks & !broken & !self.silent, certain: broken | answered | overheard }
+    }
+
+    /// What own facts make of what the last full analysis found.
+    pub const fn quick(&self, probed: &Probed, networks: u64) -> Local {
+        let broken = probed.broken() & networks;
+        let operational = networks & !broken & !self.silent;
+        Local { operational, certain: broken | self.certain & operational }
+    }
+
+    /// Whether some network of ours works: else it is us who are cut off. One on which nobody but the peer was ever seen works
+    /// as far as own facts say; but not while a port that has just come up may not forward yet.
+    pub fn is_connected(&self, now: Nanos, probed: &Probed, circumstances: &Circumstances) -> bool {
+        let Circumstances { networks, found, overheard, .. } = *circumstances;
+        let sound = networks & !probed.broken();
+        let expected = (networks & !found & !probed.nobody) | self.answering;
+        let learning = self.carrier_since.iter().enumerate().fold(0, |bits, (i, since)| {
+            if since.is_some_and(|since| now.since(since) < LEARNING) { bits | 1 << i } else { bits }
+        });
+        sound & (probed.answered | overheard & found | !expected & !learning) != 0
+    }
+}
+
+/// Both controllers' networks as they are judged: where the one has nobody to ask, the other's silence says nothing. Both come
+/// to the same.
+pub(super) const fn weigh_silence(local: Local, remote: Local) -> [u64; 2] {
+    let excused = [
+        !local.operational & !local.certain & remote.operational & !remote.certain,
+        !remote.operational & !remote.certain & local.operational & !local.certain,
+    ];
+    [local.operational | excused[0], remote.operational | excused[1]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Network 0 has targets of its own, in network 1 they are found.
+    const PLAIN: Circumstances = Circumstances { networks: 0b11, found: 0b10, overheard: 0, passing: 0, unheard: 0 };
+    const ANSWERED: Probed = Probed { port: 0, cable: 0, answered: 0b11, nobody: 0 };
+    const SILENT: Probed = Probed { answered: 0, ..ANSWERED };
+
+    /// What a controller says whose networks answered before.
+    fn after_answers(probed: Probed, circumstances: Circumstances) -> Local {
+        let mut memory = Memory::new();
+        assert_eq!(memory.full(&ANSWERED, &PLAIN), Local { operational: 0b11, certain: 0b11 });
+        memory.full(&probed, &circumstances)
+    }
+
+    #[test]
+    fn own_facts_are_faults_for_certain_whatever_answers_or_is_heard() {
+        for own in [Probed { port: 0b10, ..ANSWERED }, Probed { cable: 0b10, ..ANSWERED }] {
+            let local = after_answers(own, Circumstances { overheard: 0b10, ..PLAIN });
+            assert_eq!(local, Local { operational: 0b01, certain: 0b11 }, "{own:?}");
+        }
+    }
+
+    #[test]
+    fn silence_counts_only_of_those_who_are_configured_or_answered_before() {
+        assert_eq!(
+            Memory::new().full(&SILENT, &PLAIN),
+            Local { operational: 0b10, certain: 0 },
+            "nobody was ever seen"
+        );
+        assert_eq!(after_answers(SILENT, PLAIN), Local { operational: 0, certain: 0 });
+        let no_gateway = Probed { nobody: 0b01, ..SILENT };
+        assert_eq!(after_answers(no_gateway, PLAIN), Local { operational: 0b01, certain: 0 }, "nobody is to be asked");
+    }
+
+    #[test]
+    fn whoever_went_home_while_heartbeats_pass_is_forgotten() {
+        let mut memory = Memory::new();
+        memory.learn(&ANSWERED, &PLAIN);
+        memory.learn(&SILENT, &Circumstances { passing: 0b10, ..PLAIN });
+        assert_eq!(memory.full(&SILENT, &PLAIN), Local { operational: 0b10, certain: 0 });
+        assert!(memory.is_connected(Nanos(0), &SILENT, &PLAIN), "a target that vanished does not isolate");
+        // Where they do not pass, it is the network that went.
+        memory.learn(&ANSWERED, &PLAIN);
+        memory.learn(&SILENT, &PLAIN);
+        assert_eq!(memory.full(&SILENT, &PLAIN), Local { operational: 0, certain: 0 });
+        assert!(!memory.is_connected(Nanos(0), &SILENT, &PLAIN));
+    }
+
+    #[test]
+    fn whoever_is_heard_proves_the_network_unless_nobody_gets_what_we_send() {
+        let heard = Circumstances { overheard: 0b11, ..PLAIN };
+        assert_eq!(
+            after_answers(SILENT, heard),
+            Local { operational: 0b10, certain: 0b10 },
+            "not where targets decide"
+        );
+        let mute = Circumstances { unheard: 0b11, ..heard };
+        assert_eq!(after_answers(SILENT, mute), Local { operational: 0, certain: 0 });
+        let never = Memory::new().full(&SILENT, &mute);
+        assert_eq!(never, Local { operational: 0b10, certain: 0b10 }, "nobody ever answered");
+        let mut memory = Memory::new();
+        memory.overhear(Nanos(7), ChannelIndex(1));
+        assert_eq!([memory.overheard(Nanos(7)), memory.overheard(Nanos(8))], [0b10, 0]);
+    }
+
+    #[test]
+    fn a_quick_look_adds_own_facts_to_what_the_last_full_analysis_found() {
+        let mut memory = Memory::new();
+        assert_eq!(
+            memory.quick(&SILENT, 0b11),
+            Local { operational: 0b11, certain: 0 },
+            "nothing is known to be silent"
+        );
+        memory.full(&Probed { answered: 0b10, ..ANSWERED }, &PLAIN);
+        let quick = |own| memory.quick(&own, 0b11);
+        assert_eq!(quick(SILENT), Local { operational: 0b10, certain: 0b10 });
+        assert_eq!(quick(Probed { cable: 0b10, ..SILENT }), Local { operational: 0, certain: 0b10 });
+        assert_eq!(quick(Probed { port: 0b01, ..SILENT }), Local { operational: 0b10, certain: 0b11 });
+    }
+
+    #[test]
+    fn a_port_that_just_came_up_is_no_sign_of_life_until_it_may_forward() {
+        let mut memory = Memory::new();
+        let found = Circumstances { networks: 0b10, ..PLAIN };
+        assert!(memory.is_connected(Nanos(0), &SILENT, &found), "at the start, a carrier must do");
+        memory.carrier(Nanos(0), ChannelIndex(1), false);
+        memory.carrier(Nanos(5), ChannelIndex(1), true);
+        let at = |ms| Nanos(5).after(Nanos::from_millis(ms));
+        assert!(!memory.is_connected(at(34_999), &SILENT, &found));
+        assert!(memory.is_connected(at(10), &Probed { answered: 0b10, ..SILENT }, &found));
+        assert!(memory.is_connected(at(10), &SILENT, &Circumstances { overheard: 0b10, ..found }));
+        assert!(memory.is_connected(at(35_000), &SILENT, &found));
+        assert!(!memory.is_connected(at(35_000), &Probed { cable: 0b10, ..SILENT }, &found));
+    }
+
+    /// All that two controllers can say of one network: both come to the same, and silence counts only against proof.
+    #[test]
+    fn silence_says_nothing_where_the_other_has_nobody_to_ask() {
+        let says = |bits: u64| Local { operational: bits & 1, certain: bits >> 1 };
+        for (here, there) in (0..4).flat_map(|here| (0..4).map(move |there| (says(here), says(there)))) {
+            let [ours, theirs] = weigh_silence(here, there);
+            assert_eq!(weigh_silence(there, here), [theirs, ours], "{here:?} {there:?}");
+            let excused = here == says(0b00) && there == says(0b01);
+            assert_eq!(ours == 1, here.operational == 1 || excused, "{here:?} {there:?}");
+        }
+    }
+}
