@@ -1,17 +1,19 @@
 //! `cargo xtask run` without a configuration: the lab as whoever looks at it gets to see it, on a terminal and elsewhere.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _, pipe};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{binary, control};
+use heartbeat_tests::lab::{binary, control, remains};
 use heartbeat_tests::live::{self, RunOptions};
+use heartbeat_tests::trials::show;
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -138,7 +140,13 @@ fn without_a_terminal_the_lab_says_where_to_look_and_tells_what_happens_as_lines
         view.wait(&["b: peer_dead"]);
         let gap = view.wait(&["client1: storage-a (192.0.2.10/24) was not served for", "ms, now by b"]);
         assert!(!view.seen.iter().any(|line| line.contains('\x1b') || line.contains('╭')), "{:#?}", view.seen);
-        println!("{gap}");
+        show(&gap);
+        // And nothing is left of it.
+        drop(view);
+        let pins = fs::read_dir("/sys/fs/bpf/heartbeat").unwrap();
+        let left: Vec<_> =
+            pins.map(|entry| entry.unwrap().file_name()).filter(|name| name.to_string_lossy().contains(&id)).collect();
+        assert!(left.is_empty() && !Path::new(remains::LABS).join(&id).exists(), "{left:?}");
     });
 }
 

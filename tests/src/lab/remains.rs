@@ -1,7 +1,7 @@
 //! A lab's folder, and the removal of what labs leave behind that died without cleaning up.
 //!
 //! Everything of a lab has its id in its name: the folder `/run/heartbeat-lab/ID`, namespaces `/run/netns/ID-*`, pins below
-//! `/sys/fs/bpf/heartbeat/run-heartbeat-lab-ID-*`, and its agents have the folder on their command lines. A lab is alive
+//! `/sys/fs/bpf/heartbeat/run%2fheartbeat-lab%2fID%2f*`, and its agents have the folder on their command lines. A lab is alive
 //! while the process named in its `lab.pid` is, which is one with that pid *and* that start time: pids come back.
 
 use std::fs::{self, File};
@@ -19,6 +19,8 @@ use super::netns;
 /// Below it each lab has its folder.
 pub const LABS: &str = "/run/heartbeat-lab";
 const PINS: &str = "/sys/fs/bpf/heartbeat";
+/// What stands for a slash in names there.
+const SLASH: &str = "%2f";
 
 /// A lab's id and folder; the folder, the pins and forgotten namespaces go on drop.
 #[derive(Debug)]
@@ -90,7 +92,7 @@ fn sweep_locked() -> Result<Vec<String>> {
     Ok(dead)
 }
 
-/// Ids that something is left of: a folder, or at least a namespace.
+/// Ids that something is left of: a folder, or at least a namespace, or pins.
 fn ids() -> Result<Vec<String>> {
     let mut found = names(Path::new(LABS)).context("cannot list the labs")?;
     for namespace in names(Path::new(netns::FOLDER)).unwrap_or_default() {
@@ -98,6 +100,11 @@ fn ids() -> Result<Vec<String>> {
         if let (Some(pid), Some(count), Some(_)) = (parts.next(), parts.next(), parts.next()) {
             found.push(format!("{pid}-{count}"));
         }
+    }
+    let within = pins_of(&Path::new(LABS).join(""));
+    for pins in names(Path::new(PINS)).unwrap_or_default() {
+        let id = pins.strip_prefix(&within).and_then(|rest| rest.split_once(SLASH));
+        found.extend(id.map(|(id, _)| id.to_owned()));
     }
     found.retain(|id| is_id(id));
     found.sort();
@@ -155,8 +162,12 @@ fn kill_orphans(id: &str) {
 
 /// What a lab's agent left in bpffs below its runtime directory's name.
 pub(super) fn remove_pins(runtime_dir: &Path) {
-    let name = runtime_dir.display().to_string().replace('/', "-");
-    let _never_pinned = fs::remove_dir_all(Path::new(PINS).join(name.trim_start_matches('-')));
+    let _never_pinned = fs::remove_dir_all(Path::new(PINS).join(pins_of(runtime_dir)));
+}
+
+/// The name of the folder in which an agent pins its maps: its runtime directory, without slashes.
+fn pins_of(runtime_dir: &Path) -> String {
+    runtime_dir.display().to_string().trim_start_matches('/').replace('/', SLASH)
 }
 
 fn remove(id: &str) {
