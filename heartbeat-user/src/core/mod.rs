@@ -15,6 +15,8 @@ mod names;
 mod ownership;
 mod pairing;
 mod peer;
+#[cfg(test)]
+mod testing;
 mod types;
 mod view;
 mod wish;
