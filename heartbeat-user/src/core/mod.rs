@@ -7,6 +7,7 @@
 mod analysis;
 mod counter;
 mod event;
+mod flaps;
 mod generator;
 mod guard;
 mod hooks;
@@ -35,6 +36,7 @@ pub use wish::{OperatorOrder, Refusal};
 
 use analysis::Analysis;
 use counter::Change;
+use flaps::{Flaps, Tell};
 use generator::{Generator, Step as SocketStep};
 use guard::Watch;
 use heartbeat_ebpf::wire::flags;
@@ -190,6 +192,7 @@ struct Channel {
     generator: Generator,
     link: Link,
     errno: Option<i32>,
+    flaps: Flaps,
     /// Of the last message heard: when it was sent there, when it arrived here.
     echo: Option<(u64, Nanos)>,
     stranger_at: Option<Nanos>,
@@ -269,6 +272,7 @@ impl Core {
                 generator: Generator::new(),
                 link,
                 errno: None,
+                flaps: Flaps::default(),
                 echo: None,
                 stranger_at: None,
             })
@@ -441,8 +445,9 @@ impl Core {
             let channel = ChannelIndex(i as u8);
             let c = &mut self.channels[i];
             if c.counter.check(&c.timing, now, stalled) == Some(Change::Failed) {
-                let silent_ns = c.counter.last_arrival().map(|last| now.since(last));
-                self.tell(now, Event::ChannelBad { channel, silent_ns });
+                self.tell_change(now, channel);
+            } else if c.flaps.calms(now) {
+                self.tell_state(now, channel);
             }
         }
         self.judge_peer(now);
@@ -471,6 +476,24 @@ impl Core {
 
     fn tell(&mut self, now: Nanos, event: Event) {
         self.actions.push_back(Action::Tell(now, event));
+    }
+
+    /// A channel opened or failed.
+    fn tell_change(&mut self, now: Nanos, channel: ChannelIndex) {
+        match self.channels[channel.usize()].flaps.change(now) {
+            Tell::Change => self.tell_state(now, channel),
+            Tell::Flapping => self.tell(now, Event::ChannelFlapping { channel }),
+            Tell::Nothing => {}
+        }
+    }
+
+    fn tell_state(&mut self, now: Nanos, channel: ChannelIndex) {
+        let counter = &self.channels[channel.usize()].counter;
+        let silent_ns = counter.last_arrival().map(|last| now.since(last));
+        match counter.state() {
+            ChannelState::Open => self.tell(now, Event::ChannelGood { channel }),
+            _ => self.tell(now, Event::ChannelBad { channel, silent_ns }),
+        }
     }
 
     fn decide(&mut self, now: Nanos) {
@@ -601,7 +624,7 @@ impl Core {
     }
 
     fn next_wake(&self, now: Nanos) -> Nanos {
-        let silence = self.channels.iter().map(|c| c.counter.deadline(&c.timing)).min();
+        let silence = self.channels.iter().map(|c| c.counter.deadline(&c.timing).min(c.flaps.deadline())).min();
         silence
             .unwrap_or(Nanos::NEVER)
             .min(self.next_send)

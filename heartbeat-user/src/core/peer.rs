@@ -51,7 +51,7 @@ impl Core {
         c.echo = Some((message.sent_ns, arrived));
         self.watch.answered = None;
         if c.counter.heard(&c.timing, message.sequence, arrived) == Some(Change::Opened) {
-            self.tell(now, Event::ChannelGood { channel });
+            self.tell_change(now, channel);
         }
     }
 
