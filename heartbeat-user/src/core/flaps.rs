@@ -4,7 +4,7 @@
 //! calm for that long, and then what it has come to. So a bad cable at an interval of a millisecond does not bury everything else,
 //! and what was told last is always so.
 
-use super::Nanos;
+use super::{ChannelIndex, ChannelState, Core, Event, Nanos};
 
 /// So many changes are told one by one.
 const MOST: u32 = 10;
@@ -62,6 +62,26 @@ impl Flaps {
     /// When it is calm, if nothing changes.
     pub(super) fn deadline(&self) -> Nanos {
         self.calm_at.unwrap_or(Nanos::NEVER)
+    }
+}
+
+impl Core {
+    /// A channel opened or failed.
+    pub(super) fn tell_change(&mut self, now: Nanos, channel: ChannelIndex) {
+        match self.channels[channel.usize()].flaps.change(now) {
+            Tell::Change => self.tell_state(now, channel),
+            Tell::Flapping => self.tell(now, Event::ChannelFlapping { channel }),
+            Tell::Nothing => {}
+        }
+    }
+
+    pub(super) fn tell_state(&mut self, now: Nanos, channel: ChannelIndex) {
+        let counter = &self.channels[channel.usize()].counter;
+        let silent_ns = counter.last_arrival().map(|last| now.since(last));
+        match counter.state() {
+            ChannelState::Open => self.tell(now, Event::ChannelGood { channel }),
+            _ => self.tell(now, Event::ChannelBad { channel, silent_ns }),
+        }
     }
 }
 

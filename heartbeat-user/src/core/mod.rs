@@ -16,6 +16,7 @@ mod names;
 mod ownership;
 mod pairing;
 mod peer;
+mod sending;
 #[cfg(test)]
 mod testing;
 mod types;
@@ -36,8 +37,8 @@ pub use wish::{OperatorOrder, Refusal};
 
 use analysis::Analysis;
 use counter::Change;
-use flaps::{Flaps, Tell};
-use generator::{Generator, Step as SocketStep};
+use flaps::Flaps;
+use generator::Generator;
 use guard::Watch;
 use heartbeat_ebpf::wire::flags;
 use hooks::{Courses, Input};
@@ -478,24 +479,6 @@ impl Core {
         self.actions.push_back(Action::Tell(now, event));
     }
 
-    /// A channel opened or failed.
-    fn tell_change(&mut self, now: Nanos, channel: ChannelIndex) {
-        match self.channels[channel.usize()].flaps.change(now) {
-            Tell::Change => self.tell_state(now, channel),
-            Tell::Flapping => self.tell(now, Event::ChannelFlapping { channel }),
-            Tell::Nothing => {}
-        }
-    }
-
-    fn tell_state(&mut self, now: Nanos, channel: ChannelIndex) {
-        let counter = &self.channels[channel.usize()].counter;
-        let silent_ns = counter.last_arrival().map(|last| now.since(last));
-        match counter.state() {
-            ChannelState::Open => self.tell(now, Event::ChannelGood { channel }),
-            _ => self.tell(now, Event::ChannelBad { channel, silent_ns }),
-        }
-    }
-
     fn decide(&mut self, now: Nanos) {
         self.wish(now);
         let (peer_wants, asked, _, kept) = self.peer_wish();
@@ -533,93 +516,6 @@ impl Core {
         if state != self.said_state {
             self.said_state = state;
             self.urgent = true;
-        }
-    }
-
-    fn take_step(&mut self, now: Nanos, step: Step) {
-        match step {
-            Step::Acquire(group, reason) => {
-                self.begin(now, group, Input::Acquire, reason);
-                if !self.ownership.is_failing(group) {
-                    let term = self.ownership.term();
-                    self.tell(now, Event::GroupAcquiring { group, reason, term });
-                }
-            }
-            Step::Release(group, reason) => {
-                self.tell(now, Event::GroupReleasing { group, reason });
-                self.begin(now, group, Input::Release, reason);
-            }
-            Step::Retry(group) => self.begin(now, group, Input::Retry, Reason::Kept),
-            Step::Dual(group, kept_by) => {
-                let at_most_ns = now.since(self.alone_at);
-                self.tell(now, Event::DualOwnership { group, kept_by, at_most_ns });
-                if kept_by == self.setup.node {
-                    self.announce(group);
-                }
-            }
-            Step::Settled(group) => {
-                self.announce(group);
-                self.happen(now, group, Input::Settled);
-            }
-            Step::Withhold(reason) => self.tell(now, Event::TakeoverWithheld { reason }),
-        }
-    }
-
-    /// Clients may have learnt of somebody else meanwhile.
-    fn announce(&mut self, group: GroupIndex) {
-        if self.ownership.held() & group.bit() != 0 {
-            self.actions.push_back(Action::Announce(group));
-        }
-    }
-
-    /// FIG. 5, a tick of each channel's generator, when it is due or something must be said at once.
-    fn generate(&mut self, now: Nanos) {
-        if now < self.next_send && !self.urgent && self.farewells.is_none() {
-            return;
-        }
-        let timing = self.setup.timing;
-        if now >= self.next_send {
-            let next = self.next_send.after(timing.interval);
-            // Late by an interval or more: no burst to make up for it.
-            self.next_send = if next > now { next } else { now.after(timing.interval) };
-            self.ticks += 1;
-            for i in 0..self.channels.len() {
-                let channel = ChannelIndex(i as u8);
-                let c = &mut self.channels[i];
-                if !self.ticks.is_multiple_of(c.pace.into()) {
-                    continue;
-                }
-                let heard = c.counter.state() == ChannelState::Open;
-                let actions: &[Action] = match c.generator.tick(&c.timing, now, heard) {
-                    SocketStep::Open => &[Action::OpenSocket(channel)],
-                    SocketStep::Send => &[Action::Send(channel)],
-                    SocketStep::Close => &[Action::CloseSocket(channel)],
-                    SocketStep::Reopen => &[Action::CloseSocket(channel), Action::OpenSocket(channel)],
-                    SocketStep::Wait => &[],
-                };
-                self.actions.extend(actions);
-                let c = &self.channels[i];
-                if c.generator.is_open() && c.counter.last_arrival().is_some() && self.is_silent(i, now) {
-                    self.actions.push_back(Action::Echo(channel));
-                }
-            }
-        } else if self.urgent {
-            self.send_on_open_channels();
-        }
-        self.urgent = false;
-        if let Some(farewells) = self.farewells.take() {
-            for _ in 0..farewells {
-                self.send_on_open_channels();
-            }
-            self.actions.push_back(Action::Exit);
-        }
-    }
-
-    fn send_on_open_channels(&mut self) {
-        for (i, c) in self.channels.iter().enumerate() {
-            if c.generator.is_open() {
-                self.actions.push_back(Action::Send(ChannelIndex(i as u8)));
-            }
         }
     }
 
