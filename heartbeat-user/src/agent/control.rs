@@ -305,7 +305,9 @@ impl Control<'_> {
         let job = self.jobs.spawn(async move {
             Job::Fence(number, command::insist(&fence.command, &environment, timeout, fence.retries, pause).await)
         });
-        self.fencing = Some((number, job));
+        if let Some((_, before)) = self.fencing.replace((number, job)) {
+            before.abort();
+        }
     }
 
     fn watch_checks(&mut self, changes: &mpsc::UnboundedSender<(usize, bool, Outcome)>) {
@@ -356,6 +358,8 @@ impl Control<'_> {
         };
         match order {
             Ok(order) => {
+                // An answer that found no room is missed by nobody any more.
+                self.asking.retain(|_, (_, sender)| !sender.is_closed());
                 self.asked += 1;
                 self.asking.insert(self.asked, (order, sender));
                 self.command(Command::Order { id: self.asked, order })

@@ -87,6 +87,9 @@ pub enum Event {
     ChannelGood { channel: ChannelIndex },
     /// A channel's counter was found at zero, or its first heartbeat never came (FIG. 4, steps 414, 426).
     ChannelBad { channel: ChannelIndex, silent_ns: Option<Nanos> },
+    /// A channel comes and goes. Nothing more is told of that until it has been calm for ten seconds, and then what it has
+    /// come to.
+    ChannelFlapping { channel: ChannelIndex },
     /// The peer proved to be alive now: heartbeats of this incarnation count.
     PeerPaired { incarnation: u64, before: u64 },
     /// Some channel works.

@@ -235,3 +235,6 @@ impl Core {
         [look, told, ended, fence, grace].into_iter().filter(|at| *at > now).min().unwrap_or(Nanos::NEVER)
     }
 }
+
+#[cfg(test)]
+mod tests;

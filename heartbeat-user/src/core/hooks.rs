@@ -17,6 +17,7 @@
 //! told, and the group goes on. Of `on_release` the group says what its failing means: it is kept (as drawn), or it counts
 //! as released.
 
+use super::ownership::Step;
 use super::{Action, Core, Event, GroupIndex, Nanos, Reason, Withheld};
 use serde::Serialize;
 
@@ -270,6 +271,43 @@ impl Core {
         }
         let forced = hook == Hook::OnRelease && self.setup.hooks.force & group.bit() != 0;
         self.happen(now, group, if succeeded || forced { Input::HookSucceeded } else { Input::HookFailed });
+    }
+
+    /// What the ownership of groups wants done.
+    pub(super) fn take_step(&mut self, now: Nanos, step: Step) {
+        match step {
+            Step::Acquire(group, reason) => {
+                self.begin(now, group, Input::Acquire, reason);
+                if !self.ownership.is_failing(group) {
+                    let term = self.ownership.term();
+                    self.tell(now, Event::GroupAcquiring { group, reason, term });
+                }
+            }
+            Step::Release(group, reason) => {
+                self.tell(now, Event::GroupReleasing { group, reason });
+                self.begin(now, group, Input::Release, reason);
+            }
+            Step::Retry(group) => self.begin(now, group, Input::Retry, Reason::Kept),
+            Step::Dual(group, kept_by) => {
+                let at_most_ns = now.since(self.alone_at);
+                self.tell(now, Event::DualOwnership { group, kept_by, at_most_ns });
+                if kept_by == self.setup.node {
+                    self.announce(group);
+                }
+            }
+            Step::Settled(group) => {
+                self.announce(group);
+                self.happen(now, group, Input::Settled);
+            }
+            Step::Withhold(reason) => self.tell(now, Event::TakeoverWithheld { reason }),
+        }
+    }
+
+    /// Clients may have learnt of somebody else meanwhile.
+    fn announce(&mut self, group: GroupIndex) {
+        if self.ownership.held() & group.bit() != 0 {
+            self.actions.push_back(Action::Announce(group));
+        }
     }
 
     /// The group is to be had or let go of, for this reason.

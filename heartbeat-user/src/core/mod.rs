@@ -8,6 +8,7 @@ mod analysis;
 mod counter;
 mod event;
 mod evidence;
+mod flaps;
 mod generator;
 mod guard;
 mod hooks;
@@ -16,6 +17,9 @@ mod names;
 mod ownership;
 mod pairing;
 mod peer;
+mod sending;
+#[cfg(test)]
+mod testing;
 mod types;
 mod view;
 mod wish;
@@ -37,7 +41,8 @@ pub use wish::{OperatorOrder, Refusal};
 
 use analysis::Analysis;
 use counter::Change;
-use generator::{Generator, Step as SocketStep};
+use flaps::Flaps;
+use generator::Generator;
 use guard::Watch;
 use heartbeat_ebpf::wire::flags;
 use hooks::{Courses, Input};
@@ -198,6 +203,7 @@ struct Channel {
     generator: Generator,
     link: Link,
     errno: Option<i32>,
+    flaps: Flaps,
     /// Of the last message heard: when it was sent there, when it arrived here.
     echo: Option<(u64, Nanos)>,
     stranger_at: Option<Nanos>,
@@ -279,6 +285,7 @@ impl Core {
                 generator: Generator::new(),
                 link,
                 errno: None,
+                flaps: Flaps::default(),
                 echo: None,
                 stranger_at: None,
                 returned: Nanos(0),
@@ -461,8 +468,9 @@ impl Core {
             let channel = ChannelIndex(i as u8);
             let c = &mut self.channels[i];
             if c.counter.check(&c.timing, now, stalled) == Some(Change::Failed) {
-                let silent_ns = c.counter.last_arrival().map(|last| now.since(last));
-                self.tell(now, Event::ChannelBad { channel, silent_ns });
+                self.tell_change(now, channel);
+            } else if c.flaps.calms(now) {
+                self.tell_state(now, channel);
             }
         }
         self.judge_peer(now);
@@ -533,95 +541,8 @@ impl Core {
         }
     }
 
-    fn take_step(&mut self, now: Nanos, step: Step) {
-        match step {
-            Step::Acquire(group, reason) => {
-                self.begin(now, group, Input::Acquire, reason);
-                if !self.ownership.is_failing(group) {
-                    let term = self.ownership.term();
-                    self.tell(now, Event::GroupAcquiring { group, reason, term });
-                }
-            }
-            Step::Release(group, reason) => {
-                self.tell(now, Event::GroupReleasing { group, reason });
-                self.begin(now, group, Input::Release, reason);
-            }
-            Step::Retry(group) => self.begin(now, group, Input::Retry, Reason::Kept),
-            Step::Dual(group, kept_by) => {
-                let at_most_ns = now.since(self.alone_at);
-                self.tell(now, Event::DualOwnership { group, kept_by, at_most_ns });
-                if kept_by == self.setup.node {
-                    self.announce(group);
-                }
-            }
-            Step::Settled(group) => {
-                self.announce(group);
-                self.happen(now, group, Input::Settled);
-            }
-            Step::Withhold(reason) => self.tell(now, Event::TakeoverWithheld { reason }),
-        }
-    }
-
-    /// Clients may have learnt of somebody else meanwhile.
-    fn announce(&mut self, group: GroupIndex) {
-        if self.ownership.held() & group.bit() != 0 {
-            self.actions.push_back(Action::Announce(group));
-        }
-    }
-
-    /// FIG. 5, a tick of each channel's generator, when it is due or something must be said at once.
-    fn generate(&mut self, now: Nanos) {
-        if now < self.next_send && !self.urgent && self.farewells.is_none() {
-            return;
-        }
-        let timing = self.setup.timing;
-        if now >= self.next_send {
-            let next = self.next_send.after(timing.interval);
-            // Late by an interval or more: no burst to make up for it.
-            self.next_send = if next > now { next } else { now.after(timing.interval) };
-            self.ticks += 1;
-            for i in 0..self.channels.len() {
-                let channel = ChannelIndex(i as u8);
-                let c = &mut self.channels[i];
-                if !self.ticks.is_multiple_of(c.pace.into()) {
-                    continue;
-                }
-                let heard = c.counter.state() == ChannelState::Open;
-                let actions: &[Action] = match c.generator.tick(&c.timing, now, heard) {
-                    SocketStep::Open => &[Action::OpenSocket(channel)],
-                    SocketStep::Send => &[Action::Send(channel)],
-                    SocketStep::Close => &[Action::CloseSocket(channel)],
-                    SocketStep::Reopen => &[Action::CloseSocket(channel), Action::OpenSocket(channel)],
-                    SocketStep::Wait => &[],
-                };
-                self.actions.extend(actions);
-                let c = &self.channels[i];
-                if c.generator.is_open() && c.counter.last_arrival().is_some() && self.is_silent(i, now) {
-                    self.actions.push_back(Action::Echo(channel));
-                }
-            }
-        } else if self.urgent {
-            self.send_on_open_channels();
-        }
-        self.urgent = false;
-        if let Some(farewells) = self.farewells.take() {
-            for _ in 0..farewells {
-                self.send_on_open_channels();
-            }
-            self.actions.push_back(Action::Exit);
-        }
-    }
-
-    fn send_on_open_channels(&mut self) {
-        for (i, c) in self.channels.iter().enumerate() {
-            if c.generator.is_open() {
-                self.actions.push_back(Action::Send(ChannelIndex(i as u8)));
-            }
-        }
-    }
-
     fn next_wake(&self, now: Nanos) -> Nanos {
-        let silence = self.channels.iter().map(|c| c.counter.deadline(&c.timing)).min();
+        let silence = self.channels.iter().map(|c| c.counter.deadline(&c.timing).min(c.flaps.deadline())).min();
         silence
             .unwrap_or(Nanos::NEVER)
             .min(self.next_send)

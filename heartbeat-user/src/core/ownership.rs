@@ -17,7 +17,6 @@
 //!    first, where one of them took it from the other; else it is kept at home.
 
 use super::{GroupIndex, Nanos, Node, Reason, Withheld};
-use std::cmp::Ordering;
 
 /// What is known of the peer and of ourselves, as of now.
 #[derive(Clone, Copy, Debug)]
@@ -262,12 +261,6 @@ impl Ownership {
         })
     }
 
-    /// Whether both hold something; and what of that was taken from the peer, which had been found dead.
-    #[must_use]
-    pub fn contested(&self) -> Option<u64> {
-        (self.both != 0).then(|| self.both & self.which(|g| g.taken))
-    }
-
     /// The groups that a verdict may move now.
     #[must_use]
     pub fn movable(&self, now: Nanos) -> u64 {
@@ -326,101 +319,6 @@ impl Ownership {
             if let Holding::Stuck { until } = &mut g.holding {
                 *until = Nanos(0);
             }
-        }
-    }
-
-    /// The addresses are in place. False where nobody asked for that.
-    pub fn acquired(&mut self, group: GroupIndex) -> bool {
-        let changed = self.change(group, Holding::Acquiring, Holding::Held);
-        if changed {
-            let g = &mut self.groups[group.usize()];
-            (g.failing, g.failed_at) = (false, None);
-        }
-        changed
-    }
-
-    /// It could not be had, or was [lost](Self::lost), and nothing of it is left here.
-    pub fn acquire_failed(&mut self, now: Nanos, group: GroupIndex) -> bool {
-        let resting = Holding::Resting { until: now.after(REST) };
-        self.change(group, Holding::Acquiring, resting) || self.change(group, Holding::Releasing, resting)
-    }
-
-    /// None of its addresses could be added although it counts as held, as a group does that was resumed.
-    pub fn lost(&mut self, group: GroupIndex) {
-        self.change(group, Holding::Held, Holding::Releasing);
-    }
-
-    /// That it failed is to be said. Whether that is new.
-    pub fn begin_failing(&mut self, now: Nanos, group: GroupIndex) -> bool {
-        let Some(g) = self.groups.get_mut(group.usize()) else { return false };
-        g.failed_at = Some(now);
-        !std::mem::replace(&mut g.failing, true)
-    }
-
-    /// What it may have failed for is another thing now.
-    pub fn forget_failures(&mut self) {
-        self.groups.iter_mut().for_each(|g| (g.failing, g.failed_at) = (false, None));
-    }
-
-    /// The groups that could not be acquired when that was last tried, not long ago.
-    #[must_use]
-    pub fn failing(&self, now: Nanos) -> u64 {
-        self.which(|g| g.failed(now))
-    }
-
-    /// Whether the last attempt to acquire it failed.
-    #[must_use]
-    pub fn is_failing(&self, group: GroupIndex) -> bool {
-        self.groups.get(group.usize()).is_some_and(|g| g.failing)
-    }
-
-    /// Nothing of it is left here.
-    pub fn released(&mut self, group: GroupIndex) -> bool {
-        let changed = self.change(group, Holding::Releasing, Holding::Standby);
-        if changed {
-            let g = &mut self.groups[group.usize()];
-            (g.kept_for, g.stuck) = (Nanos(0), false);
-        }
-        changed
-    }
-
-    /// The group could not be let go of: it is held on, addresses and all.
-    pub fn release_failed(&mut self, now: Nanos, group: GroupIndex) -> bool {
-        let changed = self.change(group, Holding::Releasing, Holding::Held);
-        if changed {
-            let until = self.keep(now, group);
-            let g = &mut self.groups[group.usize()];
-            (g.kept_until, g.stuck) = (Some(until), false);
-        }
-        changed
-    }
-
-    /// The group could not be let go of, and cannot be held on either. Whether that is new.
-    pub fn stuck(&mut self, now: Nanos, group: GroupIndex) -> bool {
-        let stuck = Holding::Stuck { until: self.keep(now, group) };
-        let changed = self.change(group, Holding::Acquiring, stuck) || self.change(group, Holding::Releasing, stuck);
-        changed && !std::mem::replace(&mut self.groups[group.usize()].stuck, true)
-    }
-
-    /// Until when it is left as it is; one that stops does not come back to it.
-    fn keep(&mut self, now: Nanos, group: GroupIndex) -> Nanos {
-        let Some(g) = self.groups.get_mut(group.usize()) else { return Nanos::NEVER };
-        g.kept_for = g.kept_for.times(2).clamp(KEEP, KEEP_MOST);
-        if self.stopping { Nanos::NEVER } else { now.after(g.kept_for) }
-    }
-
-    /// Something is not acquired, for this reason. Whether that is new.
-    pub fn withhold(&mut self, reason: Withheld) -> bool {
-        self.withheld.replace(reason) != Some(reason)
-    }
-
-    fn change(&mut self, group: GroupIndex, from: Holding, to: Holding) -> bool {
-        match self.groups.get_mut(group.usize()) {
-            Some(g) if g.holding == from => {
-                g.holding = to;
-                true
-            }
-            _ => false,
         }
     }
 
@@ -515,49 +413,6 @@ impl Ownership {
                 g.kept_for = Nanos(0);
             }
         }
-    }
-
-    /// Rule 3. Whether there is a conflict: nothing new is claimed meanwhile.
-    fn settle_conflicts(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) -> bool {
-        let peers = facts.peer_owned & !facts.peer_unknown;
-        // A group of one name is one group, however else the two files may define it.
-        let both = if facts.peer_good { self.owned() & peers } else { 0 };
-        self.both = both;
-        let (node, term) = (self.node, self.term);
-        // Both must come to the same, also where the files name different homes.
-        let at_home = |g: &Group| if facts.same_groups { g.home } else { Node::A };
-        for (i, g) in self.groups.iter_mut().enumerate() {
-            let group = GroupIndex(i as u8);
-            if both & group.bit() == 0 {
-                g.dual_since = None;
-                if std::mem::replace(&mut g.dual, false) && g.holding == Holding::Held {
-                    step(Step::Settled(group));
-                }
-                continue;
-            }
-            let since = *g.dual_since.get_or_insert(now);
-            let keeper = match (term.cmp(&facts.peer_term), facts.peer_taken) {
-                (Ordering::Greater, _) => node,
-                (Ordering::Less, _) => node.other(),
-                (Ordering::Equal, Some(taken)) => match (g.taken, taken & group.bit() != 0) {
-                    (true, false) => node.other(),
-                    (false, true) => node,
-                    _ => at_home(g),
-                },
-                // It says so as soon as it hears us.
-                (Ordering::Equal, None) if now.since(since) < self.detection => continue,
-                (Ordering::Equal, None) => at_home(g),
-            };
-            if !g.dual {
-                g.dual = true;
-                step(Step::Dual(group, keeper));
-            }
-            if keeper != node && g.holding == Holding::Held && g.kept_until.is_none() {
-                g.holding = Holding::Releasing;
-                step(Step::Release(group, Reason::PeerHasPrecedence));
-            }
-        }
-        both != 0
     }
 
     /// WO 01/82077, FIG. 6, steps 642, 644: both judged that the remote takes over from the local, and it wishes to; or it
@@ -672,5 +527,7 @@ impl Ownership {
     }
 }
 
+mod answers;
+mod conflict;
 #[cfg(test)]
 mod tests;

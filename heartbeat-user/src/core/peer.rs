@@ -52,7 +52,7 @@ impl Core {
         c.returned = c.returned.max(Nanos(message.echo_sent_ns).min(now));
         self.watch.answered = None;
         if c.counter.heard(&c.timing, message.sequence, arrived) == Some(Change::Opened) {
-            self.tell(now, Event::ChannelGood { channel });
+            self.tell_change(now, channel);
         }
     }
 

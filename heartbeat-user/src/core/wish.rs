@@ -272,3 +272,6 @@ impl Core {
         failback.min().unwrap_or(Nanos::NEVER).min(until).min(accepted.max(now.after(Nanos::from_millis(1))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ impl Tell for Event {
                 Critical
             }
             Self::ChannelBad { .. }
+            | Self::ChannelFlapping { .. }
             | Self::FaultPlaced { .. }
             | Self::CarrierLost { .. }
             | Self::InterfaceGone { .. }
@@ -70,6 +71,9 @@ impl Tell for Event {
             Self::ChannelGood { .. } => format!("{subject} is GOOD"),
             Self::ChannelBad { silent_ns: Some(silent), .. } => format!("{subject} is BAD: silent for {silent}"),
             Self::ChannelBad { .. } => format!("{subject} is BAD: nothing was ever heard on it"),
+            Self::ChannelFlapping { .. } => {
+                format!("{subject} comes and goes; nothing more is said of that until it has been calm for 10 s")
+            }
             Self::PeerPaired { before: 0, .. } => "met the peer".into(),
             Self::PeerPaired { .. } => "the peer's agent began a new life".into(),
             Self::PeerGood => "the peer is alive".into(),

@@ -211,3 +211,23 @@ fn what_a_slow_channel_says_late_does_not_undo_what_a_quick_one_said_since() {
     assert_eq!(world.told(A, |e| matches!(e, Event::DualOwnership { .. })).1, 0);
     assert_eq!(world.held(), [3, 0]);
 }
+
+#[test]
+fn a_channel_that_comes_and_goes_is_told_of_within_bounds_and_what_it_comes_to_at_last() {
+    let mut world = World::lan();
+    for _ in 0..200 {
+        for cut in [true, false] {
+            world.cut(A, 1, cut);
+            world.run(Nanos::from_millis(450));
+        }
+    }
+    let of = |world: &World, which: fn(&Event) -> bool| world.told(B, which);
+    let good = |e: &Event| matches!(e, Event::ChannelGood { .. });
+    let bad = |e: &Event| matches!(e, Event::ChannelBad { .. });
+    assert_eq!(of(&world, |e| matches!(e, Event::ChannelFlapping { .. })).1, 1);
+    assert!(of(&world, good).1 + of(&world, bad).1 <= 10, "{:?}", world.sides[B].events);
+    let before = of(&world, good).1;
+    world.run(Nanos::from_millis(11_000));
+    assert_eq!(of(&world, good).1, before + 1, "it is good at last");
+    assert_eq!((world.held(), world.watch.duals), ([1, 2], 0));
+}

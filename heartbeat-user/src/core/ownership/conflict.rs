@@ -1,0 +1,56 @@
+//! Both hold a group, after a partition: one of them yields, and both come to the same one (rule 3).
+
+use super::{Facts, Holding, Ownership, Step};
+use crate::core::{GroupIndex, Nanos, Reason};
+use std::cmp::Ordering;
+
+impl Ownership {
+    /// Whether both hold something; and what of that was taken from the peer, which had been found dead.
+    #[must_use]
+    pub fn contested(&self) -> Option<u64> {
+        (self.both != 0).then(|| self.both & self.which(|g| g.taken))
+    }
+
+    /// Rule 3. Whether there is a conflict: nothing new is claimed meanwhile.
+    pub(super) fn settle_conflicts(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) -> bool {
+        let peers = facts.peer_owned & !facts.peer_unknown;
+        // A group of one name is one group, however else the two files may define it.
+        let both = if facts.peer_good { self.owned() & peers } else { 0 };
+        self.both = both;
+        let (node, term) = (self.node, self.term);
+        // Both must come to the same, also where the files name different homes.
+        let at_home = |g: &Group| if facts.same_groups { g.home } else { Node::A };
+        for (i, g) in self.groups.iter_mut().enumerate() {
+            let group = GroupIndex(i as u8);
+            if both & group.bit() == 0 {
+                g.dual_since = None;
+                if std::mem::replace(&mut g.dual, false) && g.holding == Holding::Held {
+                    step(Step::Settled(group));
+                }
+                continue;
+            }
+            let since = *g.dual_since.get_or_insert(now);
+            let keeper = match (term.cmp(&facts.peer_term), facts.peer_taken) {
+                (Ordering::Greater, _) => node,
+                (Ordering::Less, _) => node.other(),
+                (Ordering::Equal, Some(taken)) => match (g.taken, taken & group.bit() != 0) {
+                    (true, false) => node.other(),
+                    (false, true) => node,
+                    _ => at_home(g),
+                },
+                // It says so as soon as it hears us.
+                (Ordering::Equal, None) if now.since(since) < self.detection => continue,
+                (Ordering::Equal, None) => at_home(g),
+            };
+            if !g.dual {
+                g.dual = true;
+                step(Step::Dual(group, keeper));
+            }
+            if keeper != node && g.holding == Holding::Held && g.kept_until.is_none() {
+                g.holding = Holding::Releasing;
+                step(Step::Release(group, Reason::PeerHasPrecedence));
+            }
+        }
+        both != 0
+    }
+}

@@ -1,0 +1,57 @@
+//! When the core sends: a tick of each channel's generator (FIG. 5), or at once where something must be said.
+
+use super::generator::Step;
+use super::{Action, ChannelIndex, ChannelState, Core, Nanos};
+
+impl Core {
+    /// FIG. 5, a tick of each channel's generator, when it is due or something must be said at once.
+    pub(super) fn generate(&mut self, now: Nanos) {
+        if now < self.next_send && !self.urgent && self.farewells.is_none() {
+            return;
+        }
+        let timing = self.setup.timing;
+        if now >= self.next_send {
+            let next = self.next_send.after(timing.interval);
+            // Late by an interval or more: no burst to make up for it.
+            self.next_send = if next > now { next } else { now.after(timing.interval) };
+            self.ticks += 1;
+            for i in 0..self.channels.len() {
+                let channel = ChannelIndex(i as u8);
+                let c = &mut self.channels[i];
+                if !self.ticks.is_multiple_of(c.pace.into()) {
+                    continue;
+                }
+                let heard = c.counter.state() == ChannelState::Open;
+                let actions: &[Action] = match c.generator.tick(&c.timing, now, heard) {
+                    Step::Open => &[Action::OpenSocket(channel)],
+                    Step::Send => &[Action::Send(channel)],
+                    Step::Close => &[Action::CloseSocket(channel)],
+                    Step::Reopen => &[Action::CloseSocket(channel), Action::OpenSocket(channel)],
+                    Step::Wait => &[],
+                };
+                self.actions.extend(actions);
+                let c = &self.channels[i];
+                if c.generator.is_open() && c.counter.last_arrival().is_some() && self.is_silent(i, now) {
+                    self.actions.push_back(Action::Echo(channel));
+                }
+            }
+        } else if self.urgent {
+            self.send_on_open_channels();
+        }
+        self.urgent = false;
+        if let Some(farewells) = self.farewells.take() {
+            for _ in 0..farewells {
+                self.send_on_open_channels();
+            }
+            self.actions.push_back(Action::Exit);
+        }
+    }
+
+    fn send_on_open_channels(&mut self) {
+        for (i, c) in self.channels.iter().enumerate() {
+            if c.generator.is_open() {
+                self.actions.push_back(Action::Send(ChannelIndex(i as u8)));
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! A core alone, with a peer whose messages a test writes: for the tests of its parts.
+
+use super::{
+    Action, ChannelIndex, Core, Event, Guards, HookedGroups, Judging, Link, Names, Nanos, Node, Resumed, Setup,
+    SocketResult, Timing,
+};
+use crate::config::Profile;
+use heartbeat_ebpf::wire::Message;
+
+pub(super) const SECOND: Nanos = Nanos::from_millis(1_000);
+const OWN: u64 = 11;
+const PEER: u64 = 12;
+const BEGIN: Nanos = Nanos::from_millis(50_000);
+
+/// Controller a of a pair with two channels, both judged, and two groups, the second at home on b. It is paired already, and holds
+/// what it says it resumes.
+pub(super) struct Bench {
+    pub(super) core: Core,
+    pub(super) now: Nanos,
+    pub(super) actions: Vec<Action>,
+    sequence: u64,
+}
+
+pub(super) fn timing() -> Timing {
+    Profile::Lan.timing()
+}
+
+fn names() -> Names {
+    Names::new(["net1", "net2"], ["storage-a", "storage-b"])
+}
+
+impl Bench {
+    pub(super) fn new(owned: u64, guards: Guards) -> Self {
+        let setup = Setup {
+            node: Node::A,
+            pair_id: 7,
+            key_id: 0,
+            key_prints: [1, 0],
+            names: names(),
+            file_time: 0,
+            timing: timing(),
+            links: vec![Link::Present { index: 1, carrier: true, address: true }; 2],
+            paces: vec![1; 2],
+            lines: 0,
+            homes: vec![Node::A, Node::B],
+            failback: vec![None; 2],
+            guards,
+            hooks: HookedGroups::default(),
+            patience: SECOND.times(10),
+            maintenance: false,
+            groups_digest: 5,
+            judging: Judging {
+                networks: 0b11,
+                weights: vec![100; 2],
+                needs: vec![0; 2],
+                bound: Nanos::from_millis(500),
+                ..Judging::default()
+            },
+            incarnation: OWN,
+            resumed: Some(Resumed { peer_incarnation: PEER, owned, term: 1, ..Resumed::default() }),
+        };
+        let core = Core::new(setup, BEGIN);
+        let mut bench = Self { core, now: BEGIN, actions: Vec::new(), sequence: 0 };
+        bench.hear(|_| {});
+        bench.run(SECOND);
+        bench.actions.clear();
+        bench
+    }
+
+    /// What the peer says now: that it is well, has the other groups, and knows what we said last; but for `change`.
+    pub(super) fn message(&mut self, change: impl FnOnce(&mut Message)) -> Message {
+        self.sequence += 1;
+        let mut message = Message {
+            pair_id: 7,
+            node: Node::B.wire(),
+            interval_us: (timing().interval.0 / 1_000) as u32,
+            incarnation: PEER,
+            peer_incarnation: OWN,
+            sequence: self.sequence,
+            sent_ns: 1_000_000 * self.sequence,
+            echo_sent_ns: self.now.0,
+            configured: 0b11,
+            heard: 0b11,
+            owned: 0b11 & !self.core.owned(),
+            term: 1,
+            groups_digest: 5,
+            names_digest: names().digest(),
+            entries: 4,
+            entry_id: names().channels()[0],
+            ..Message::default()
+        };
+        change(&mut message);
+        message
+    }
+
+    /// It says that on both channels.
+    pub(super) fn hear(&mut self, change: impl FnOnce(&mut Message)) {
+        let message = self.message(change);
+        for channel in 0..2 {
+            self.core.handle_heartbeat(self.now, ChannelIndex(channel), &message, self.now);
+        }
+        self.turn();
+    }
+
+    /// Time goes by, and the peer says nothing.
+    pub(super) fn silence(&mut self, span: Nanos) {
+        let until = self.now.after(span);
+        while self.core.deadline() <= until {
+            self.now = self.core.deadline();
+            self.turn();
+        }
+        self.now = until;
+        self.turn();
+    }
+
+    /// Time goes by, and the peer goes on saying that all is well.
+    pub(super) fn run(&mut self, span: Nanos) {
+        let until = self.now.after(span);
+        while self.now < until {
+            self.silence(timing().interval);
+            self.hear(|_| {});
+        }
+    }
+
+    pub(super) fn turn(&mut self) {
+        self.core.handle_time(self.now);
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::OpenSocket(channel) => self.core.handle_socket(self.now, channel, SocketResult::Opened),
+                Action::Send(channel) => {
+                    self.core.message(self.now, channel);
+                    self.core.handle_socket(self.now, channel, SocketResult::Sent);
+                }
+                // No network has a fault.
+                Action::Probe(analysis) => self.core.handle_probed(self.now, analysis, 0b11),
+                Action::Echo(_) | Action::CloseSocket(_) => {}
+                other => self.actions.push(other),
+            }
+        }
+    }
+
+    /// What it was to do since the last time, events aside.
+    pub(super) fn done(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions).into_iter().filter(|action| !matches!(action, Action::Tell(..))).collect()
+    }
+
+    /// What it told since the last time; with [`Bench::done`], whichever comes first has both.
+    pub(super) fn told(&mut self) -> Vec<Event> {
+        let told = |action| if let Action::Tell(_, event) = action { Some(event) } else { None };
+        std::mem::take(&mut self.actions).into_iter().filter_map(told).collect()
+    }
+}
