@@ -4,7 +4,8 @@
 
 use crate::config::host::hostname;
 use crate::config::{
-    Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, check_folders, parse_node, show,
+    Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, check_folders, check_owners, parse_node,
+    show,
 };
 use crate::core::{Nanos, Node};
 use anyhow::{Result, anyhow};
@@ -39,6 +40,9 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     };
     let (text, problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
     print!("{text}");
+    for warning in check_owners(&config, &args.config) {
+        eprintln!("warning: {warning}");
+    }
     match problems.len() {
         0 => Ok(()),
         1 => Err(anyhow!("{}", problems[0])),

@@ -108,6 +108,8 @@ enum Holding {
 #[derive(Clone, Debug)]
 struct Group {
     home: Node,
+    /// The file has it no more: it is never claimed.
+    departed: bool,
     holding: Holding,
     /// Both hold it, and that was said.
     dual: bool,
@@ -188,6 +190,7 @@ impl Ownership {
             .enumerate()
             .map(|(i, &home)| Group {
                 home,
+                departed: false,
                 holding: holding(i),
                 dual: false,
                 dual_since: None,
@@ -226,6 +229,16 @@ impl Ownership {
         self.detection = detection;
         (self.hold, self.unheld) = (hold, UNHELD.after(detection.times(2)));
         self
+    }
+
+    /// The file has these groups no more: once they are let go of, they rest for good.
+    pub fn departed(&mut self, departed: u64) {
+        for (_, g) in self.groups.iter_mut().enumerate().filter(|(i, _)| departed >> i & 1 == 1) {
+            g.departed = true;
+            if g.holding == Holding::Standby {
+                g.holding = Holding::Resting { until: Nanos::NEVER };
+            }
+        }
     }
 
     /// A life before left these groups: they are being let go of.
@@ -376,7 +389,9 @@ impl Ownership {
 
     /// Nothing of it is left here.
     pub fn released(&mut self, group: GroupIndex) -> bool {
-        let changed = self.change(group, Holding::Releasing, Holding::Standby);
+        let departed = self.groups.get(group.usize()).is_some_and(|g| g.departed);
+        let after = if departed { Holding::Resting { until: Nanos::NEVER } } else { Holding::Standby };
+        let changed = self.change(group, Holding::Releasing, after);
         if changed {
             let g = &mut self.groups[group.usize()];
             (g.kept_for, g.stuck) = (Nanos(0), false);
