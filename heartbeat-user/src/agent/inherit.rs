@@ -57,6 +57,9 @@ pub(super) fn inherit(
     let (owned, hooked) = (bits(|cell| cell.owned), bits(|cell| cell.hooked));
     let in_time = matching.is_some_and(|cell| cell.in_time);
     let has = |bits: u64, place: usize| place < MAX_GROUPS && bits >> place & 1 == 1;
+    // Where there is nothing to be run, its addresses are all that there is to it.
+    let must_be_released =
+        |place: usize| has(hooked, place) || has(owned, place) && recorded[place].has_hooks();
     let own = groups.len().min(MAX_GROUPS);
     let bit = |i: usize| 1_u64 << i;
 
@@ -64,7 +67,7 @@ pub(super) fn inherit(
     for (i, (name, _)) in groups.iter().enumerate().take(own) {
         match recorded.iter().position(|group| group.name == *name) {
             Some(place) if in_time && has(owned, place) && !recorded[place].departed => to.held |= bit(i),
-            Some(place) if has(owned | hooked, place) => to.release |= bit(i),
+            Some(place) if must_be_released(place) => to.release |= bit(i),
             Some(_) => {}
             None if strange => to.release |= bit(i),
             None => {}
@@ -76,7 +79,7 @@ pub(super) fn inherit(
     }
     for (place, group) in recorded.iter().enumerate() {
         let in_file = groups.iter().any(|(name, _)| *name == group.name);
-        if in_file || !has(owned | hooked, place) {
+        if in_file || !must_be_released(place) {
             continue;
         }
         let i = own + to.departed.len();
@@ -201,6 +204,18 @@ mod tests {
         let again = Life { groups: [vec![group("y", &[11])], taken.departed].concat(), ..life };
         let taken = inherit(Some(&again), Some(Cell { owned: 0b011, ..CELL }), &file(&[("x", &[10]), ("y", &[11])]));
         assert_eq!((taken.held, taken.release, taken.departed.len()), (0b10, 0b01, 0));
+    }
+
+    #[test]
+    fn of_a_group_without_hooks_only_the_addresses_are_to_go() {
+        let plain = LivedGroup { on_release: None, ..group("x", &[10]) };
+        for groups in [file(&[]), file(&[("y", &[11])])] {
+            let taken = inherit(Some(&life(std::slice::from_ref(&plain))), Some(CELL), &groups);
+            assert_eq!(taken, Inheritance { stale: vec![address(10)], ..Inheritance::default() });
+        }
+        let late = Cell { in_time: false, ..CELL };
+        let taken = inherit(Some(&life(&[plain])), Some(late), &file(&[("x", &[10])]));
+        assert_eq!(taken, Inheritance { stale: vec![address(10)], ..Inheritance::default() });
     }
 
     #[test]

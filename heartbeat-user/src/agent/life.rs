@@ -80,6 +80,13 @@ pub(super) struct LivedAddress {
     pub(super) prefix: u8,
 }
 
+impl LivedGroup {
+    /// Whether anything is run when it is let go of.
+    pub(super) const fn has_hooks(&self) -> bool {
+        self.on_releasing.is_some() || self.on_release.is_some()
+    }
+}
+
 impl Life {
     /// The record of a life that begins. `index_of` an interface's name; `slots` of the channels; `departed`: groups of earlier
     /// lives, whose bits follow those of the file.

@@ -516,7 +516,9 @@ impl Config {
             write_name(&mut digest, &check.name);
             digest.write(&check.weight.to_be_bytes());
         }
-        for group in by_name(self.groups.iter(), |group| &group.name) {
+        // What is only there to be let go of, the file does not have.
+        let groups = self.groups.iter().filter(|group| !group.departed);
+        for group in by_name(groups, |group| &group.name) {
             write_name(&mut digest, &group.name);
             digest.write(&[group.home.wire()]);
             digest.write(&group.needs.to_be_bytes());
