@@ -116,10 +116,13 @@ pub(super) fn take_over(
         owned: *held,
         release: *release,
         term: cell.term(),
+        peer_flags: cell.peer_flags() as u8,
+        peer_kept: *peer_kept,
     });
     let resumed = resumed.or_else(|| {
         // A record whose cell is gone.
-        (*release != 0).then_some(Resumed { peer_incarnation: 0, owned: 0, release: *release, term: 0 })
+        let nothing = Resumed { peer_incarnation: 0, owned: 0, release: *release, term: 0, peer_flags: 0, peer_kept: 0 };
+        (*release != 0).then_some(nothing)
     });
     Ok((life, resumed))
 }
