@@ -60,7 +60,10 @@ fn reload(lab: &Lab, node: Node) {
 fn hooked(folder: &Path) -> (Config, impl Fn(Node) -> String + use<>) {
     let script = |name: &str| {
         let path = folder.join(name);
-        let text = format!("#!/bin/sh\necho {name} >> {}/$HEARTBEAT_NODE.hooks\n", folder.display());
+        let folder = folder.display();
+        let text = format!(
+            "#!/bin/sh\necho {name} >> {folder}/$HEARTBEAT_NODE.hooks\ngrep SigBlk /proc/self/status >> {folder}/masks\n"
+        );
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path.display().to_string()
@@ -70,6 +73,12 @@ fn hooked(folder: &Path) -> (Config, impl Fn(Node) -> String + use<>) {
         format!("on_acquire = [\"{}\"]\non_release = [\"{}\"]\n", script("acquire"), script("release"));
     let folder = folder.to_owned();
     (config, move |node| fs::read_to_string(folder.join(format!("{node}.hooks"))).unwrap_or_default())
+}
+
+/// Commands are not to know that the agent has signals blocked.
+fn expect_no_signal_blocked_in_hooks(lab: &Lab) {
+    let masks = fs::read_to_string(lab.folder().join("masks")).unwrap();
+    assert!(!masks.is_empty() && masks.lines().all(|line| line.ends_with("\t0000000000000000")), "{masks}");
 }
 
 /// A running pair with those hooks.
@@ -144,6 +153,7 @@ fn what_the_file_has_no_more_is_gone_after_the_reload_with_its_hooks() {
         reload(&lab, A);
         let groups = lab.status(A).unwrap().json["groups"].as_array().unwrap().len();
         assert_eq!((groups, ran(A).as_str()), (1, "acquire\nrelease\n"));
+        expect_no_signal_blocked_in_hooks(&lab);
     });
 }
 
@@ -330,6 +340,7 @@ fn a_start_that_fails_lets_go_of_what_the_life_before_held() {
         assert_eq!(lab.wait_exit(A, SOON).unwrap().code(), Some(1));
         assert_eq!(ran(A), "acquire\nrelease\n");
         lab.wait_event(B, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
+        expect_no_signal_blocked_in_hooks(&lab);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Options, pulse::PulseChannel};
 use crate::{
-    command::signals::{Signals, Told},
+    command::signals::{self, Signals, Told},
     config::{Channel, Config, End, XdpPreference},
     core::{ChannelIndex, Link, Node},
     dataplane::{
@@ -31,8 +31,11 @@ pub(super) async fn until_ports_are_free(
     loop {
         let (free, taken) = ports(&options.config, options.node);
         if free != 0 || taken == 0 {
+            // What is started now is not to take any.
+            signals::hold();
             return Ok(None);
         }
+        signals::take();
         if !std::mem::replace(&mut said, true) {
             for channel in options.config.channels.iter().filter(|channel| taken & channel.index.bit() != 0) {
                 tell_taken(&options.config, options.node, channel, journal);

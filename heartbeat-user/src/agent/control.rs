@@ -9,7 +9,7 @@ use super::{
     upkeep::Upkeep,
 };
 use crate::{
-    command::{self, CheckPlan, Outcome, signals::Signals},
+    command::{self, CheckPlan, Outcome, signals::{self, Signals}},
     config::Channel,
     core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason},
     dataplane::bell,
@@ -125,6 +125,7 @@ impl Control<'_> {
         self.serve_api()?;
         let (checked, mut checks) = mpsc::unbounded_channel();
         self.watch_checks(&checked);
+        signals::take();
         let control_bell = bell::watch(self.parts.control_bell.clone())?;
         let mut logger = match &mut self.parts.kernel {
             Some(kernel) => Some(bell::watch(kernel.logger()?)?),

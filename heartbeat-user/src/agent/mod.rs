@@ -26,7 +26,7 @@ mod upkeep;
 pub use let_go::let_go;
 
 use crate::{
-    command::signals::{Signals, Told},
+    command::signals::{self, Signals, Told},
     config::Config,
     core::Node,
     status::{Journal, Names, Output, feed::Feed, records::Records},
@@ -72,7 +72,7 @@ pub enum Ended {
 pub fn run(options: &Options) -> Result<Ended> {
     let folder = RuntimeDir::open(&options.runtime_dir)?;
     let claim = folder.claim()?;
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = Builder::new_current_thread().enable_io().enable_time().on_thread_start(signals::hold).build()?;
     let mut signals = runtime.block_on(async { Signals::catch() })?;
     let ended = live(&runtime, options, folder, claim, &mut signals);
     runtime.block_on(signals.give_back());

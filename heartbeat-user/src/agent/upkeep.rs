@@ -2,7 +2,10 @@
 //! attached to or removed is tried again, and that the record of this life says where its addresses are.
 
 use super::{api, control::Control, let_go};
-use crate::status::{ControlEvent, server::Server};
+use crate::{
+    command::signals,
+    status::{ControlEvent, server::Server},
+};
 use anyhow::Result;
 use std::{
     sync::Arc,
@@ -72,7 +75,10 @@ impl Control<'_> {
         self.parts.life.write(&self.parts.folder)?;
         // The one before ends first: what it listens on beside the socket is to be had once.
         self.api = None;
-        self.serve_api()
+        signals::hold();
+        let served = self.serve_api();
+        signals::take();
+        served
     }
 
     /// Begins to serve the API.

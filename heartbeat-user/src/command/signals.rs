@@ -1,7 +1,7 @@
 //! The signals that an agent is told what to do by: SIGTERM, SIGINT, SIGHUP. None may be lost, and none may end the agent before
 //! it has let go of what it holds.
 //!
-//! They are blocked from the agent's first line on, and in all its threads but the one that takes them, from when it can: what
+//! They are blocked from the agent's first line on, and in all its threads but the one that takes them while it does: what
 //! comes before that waits in the kernel. They are blocked again before the agent is replaced by a new life of itself,
 //! which finds them waiting; one that was taken and not acted on is raised again. Commands begin with none blocked.
 
@@ -41,7 +41,13 @@ pub fn hold() {
     let _ = ours().thread_block();
 }
 
-/// Takes them.
+/// Takes those that wait, and those that come, in this thread; what it starts is to be started before that.
+pub fn take() {
+    debug_assert!(CAUGHT.load(Relaxed), "they would end us");
+    let _ = ours().thread_unblock();
+}
+
+/// Whoever takes them.
 #[derive(Debug)]
 pub struct Signals {
     terminate: unix::Signal,
@@ -50,7 +56,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From now on, in this thread: those that have waited come at once. Called within a runtime.
+    /// From now on they do not end the process any more, but still wait until somebody [`take`]s them. Called within a runtime.
     ///
     /// # Errors
     /// Where the system does not let us.
@@ -61,7 +67,6 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
         };
         CAUGHT.store(true, Relaxed);
-        let _ = ours().thread_unblock();
         Ok(signals)
     }
 

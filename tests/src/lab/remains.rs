@@ -1,7 +1,7 @@
 //! A lab's folder, and the removal of what labs leave behind that died without cleaning up.
 //!
 //! Everything of a lab has its id in its name: the folder `/run/heartbeat-lab/ID`, namespaces `/run/netns/ID-*`, pins below
-//! `/sys/fs/bpf/heartbeat/run-heartbeat-lab-ID-*`, and its agents have the folder on their command lines. A lab is alive
+//! `/sys/fs/bpf/heartbeat/run%2fheartbeat-lab%2fID%2f*`, and its agents have the folder on their command lines. A lab is alive
 //! while the process named in its `lab.pid` is, which is one with that pid *and* that start time: pids come back.
 
 use std::fs::{self, File};
@@ -155,8 +155,9 @@ fn kill_orphans(id: &str) {
 
 /// What a lab's agent left in bpffs below its runtime directory's name.
 pub(super) fn remove_pins(runtime_dir: &Path) {
-    let name = runtime_dir.display().to_string().replace('/', "-");
-    let _never_pinned = fs::remove_dir_all(Path::new(PINS).join(name.trim_start_matches('-')));
+    let name = runtime_dir.display().to_string();
+    // As the agent writes it, for what a lab's folder is called.
+    let _never_pinned = fs::remove_dir_all(Path::new(PINS).join(name.trim_start_matches('/').replace('/', "%2f")));
 }
 
 fn remove(id: &str) {
