@@ -203,7 +203,10 @@ fn a_request_over_ipv4_comes_back_as_its_reply() {
             assert_eq!((ip.get_ttl(), ip.get_dscp(), ip.get_identification()), (255, 0x30, 0xfffe));
             assert_eq!(ip.get_checksum(), ipv4::checksum(&ip), "IPv4 checksum");
             let udp = UdpPacket::new(ip.payload()).unwrap();
-            assert_eq!((udp.get_source(), udp.get_destination(), udp.get_length()), (wire::PORT, 4_000, 8 + wire::LEN as u16));
+            assert_eq!(
+                (udp.get_source(), udp.get_destination(), udp.get_length()),
+                (wire::PORT, 4_000, 8 + wire::LEN as u16)
+            );
             assert_eq!(udp.get_checksum(), 0);
             check_message(udp.payload(), asked, AGE);
             assert_eq!(got[got.len() - 3..], [0xee; 3], "padding stays");

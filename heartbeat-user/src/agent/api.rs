@@ -1,30 +1,38 @@
 //! Where the API is served: what the configuration asks for, as far as it is to be had.
 
-use super::Options;
-use crate::{
-    config::Api,
-    status::{server::Listeners, socket_path},
-};
+use super::{Options, runtime_dir::RuntimeDir};
+use crate::{config::Api, status::server::Listeners};
 use anyhow::{Context, Result, bail, ensure};
-use nix::unistd::{Group, chown};
+use nix::{
+    sys::stat::{Mode, fchmod},
+    unistd::{Group, chown},
+};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::{
     fs::{self, File, Permissions},
-    io::{ErrorKind, Read as _},
+    io::{self, ErrorKind, Read as _},
     net::TcpListener,
-    os::unix::{
-        fs::{MetadataExt as _, PermissionsExt as _},
-        net::UnixListener,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{MetadataExt as _, PermissionsExt as _},
+            net::UnixListener,
+        },
     },
     path::Path,
 };
 
+/// Of the socket's file.
+const MODE: u32 = 0o660;
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 128;
 /// Lengths of a token.
 const TOKEN: std::ops::RangeInclusive<usize> = 16..=1_024;
 
 /// The sockets. Guarding goes on without what concerns only who may ask: that is logged.
-pub(super) fn listeners(options: &Options) -> Result<Listeners> {
+pub(super) fn listeners(options: &Options, folder: &RuntimeDir) -> Result<Listeners> {
     let Api { group, http, token_file } = &options.config.api;
-    let path = socket_path(&options.runtime_dir);
+    let path = folder.socket();
     // Ours by the lock: an earlier life's.
     match fs::remove_file(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -32,8 +40,7 @@ pub(super) fn listeners(options: &Options) -> Result<Listeners> {
         }
         _ => {}
     }
-    let unix = UnixListener::bind(&path).with_context(|| format!("{}: cannot listen", path.display()))?;
-    fs::set_permissions(&path, Permissions::from_mode(0o660))?;
+    let unix = bind(&path).with_context(|| format!("{}: cannot listen", path.display()))?;
     if let Some(group) = group
         && let Err(error) = give(&path, group)
     {
@@ -46,6 +53,16 @@ pub(super) fn listeners(options: &Options) -> Result<Listeners> {
         token(file).map_err(|error| log::error!("api.token_file: {error:#}; there are no orders over HTTP")).ok()
     });
     Ok(Listeners { unix, tcp, token })
+}
+
+/// With the right mode from the start: that of the socket's file is the socket's own, less what umask says.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    fchmod(&socket, Mode::from_bits_truncate(MODE))?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    socket.listen(BACKLOG)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 fn give(path: &Path, group: &str) -> Result<()> {
@@ -66,4 +83,20 @@ fn token(path: &Path) -> Result<String> {
     let usable = TOKEN.contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
     ensure!(usable, "{shown} holds {} characters; right would be one line of 16 to 1024 printable ones", token.len());
     Ok(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn the_socket_is_its_groups_and_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("api.sock");
+        let listener = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
+        UnixStream::connect(&path).unwrap();
+        listener.accept().unwrap();
+    }
 }

@@ -1,34 +1,36 @@
 //! The control side: everything that may take its time.
 
 use super::{
-    Ended, Options, api, hooks,
-    setup::{Parts, attach, group_of, maintenance_file, plans, sweep},
-    shared::{Command, Report},
+    Ended, Options, hooks,
+    reload::Candidate,
+    restart::Restart,
+    shared::{Command, Report, group_of},
+    start::Parts,
+    upkeep::Upkeep,
 };
 use crate::{
-    command::{self, CheckPlan, Outcome},
-    config::{Config, PairKeys, check_host},
+    command::{
+        self, CheckPlan, Outcome,
+        signals::{self, Signals},
+    },
     core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, is_quick},
-    dataplane::{Kernel, XdpMode, bell, index_of},
+    dataplane::bell,
     probe::{self, Network, Plan},
     status::{
         ControlEvent, Journal,
         server::{Answer, Ordered, Request, Server},
-        socket_path,
     },
-    takeover::{Done, Order},
+    takeover::Done,
 };
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     io::unix::AsyncFd,
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::{AbortHandle, JoinSet},
     time::sleep,
 };
@@ -40,39 +42,44 @@ const LOOK_ATTACHING: Duration = Duration::from_millis(20);
 /// The same where they are about to end.
 const LOOK_ENDING: Duration = Duration::from_millis(1);
 
-/// Who has not taken what was told before a restart by then gets it from the next life.
-const SLOW: Duration = Duration::from_millis(200);
-
 /// Runs until the pulse thread has ended.
-pub(super) async fn run(options: &Options, journal: Journal, parts: Parts) -> Result<Ended> {
+pub(super) async fn run(options: &Options, journal: Journal, parts: Parts, signals: &mut Signals) -> Result<Ended> {
+    let (ordered, orders) = mpsc::channel(1);
+    let (unattached, attach_pending) = (parts.unattached, parts.attach_pending);
     let mut control = Control {
         options,
         journal,
         parts,
         watchers: JoinSet::new(),
         jobs: JoinSet::new(),
-        fencing: None,
         verdict: "null".to_owned(),
         asking: HashMap::new(),
         asked: 0,
-        attach_pending: 0,
-        seeking: HashSet::new(),
+        fencing: None,
         ended: Ended::Stopped,
         ending: false,
         restart: None,
+        again: false,
+        one_reader: Arc::new(Semaphore::new(1)),
+        api: None,
+        ordered,
+        upkeep: Upkeep::new(),
+        unattached,
+        attach_pending,
+        seeking: HashSet::new(),
     };
-    let result = control.serve().await;
+    let result = control.serve(signals, orders).await;
     control.end(result)
 }
 
-struct Control<'a> {
-    options: &'a Options,
-    journal: Journal,
-    parts: Parts,
+pub(super) struct Control<'a> {
+    pub(super) options: &'a Options,
+    pub(super) journal: Journal,
+    pub(super) parts: Parts,
     /// Health checks, for ever.
     watchers: JoinSet<()>,
     /// What takes its time, and what follows from it.
-    jobs: JoinSet<Job>,
+    pub(super) jobs: JoinSet<Job>,
     /// The fencing that runs, by its number.
     fencing: Option<(u32, AbortHandle)>,
     /// The last verdict, with its evidence, as JSON.
@@ -80,43 +87,42 @@ struct Control<'a> {
     /// Who waits for an answer to which order.
     asking: HashMap<u64, (OperatorOrder, oneshot::Sender<Answer>)>,
     asked: u64,
-    /// Channels whose interfaces are to be attached to, a bit each.
-    attach_pending: u64,
-    /// Channels whose interfaces are being looked for.
-    seeking: HashSet<u8>,
-    ended: Ended,
+    pub(super) ended: Ended,
     /// Threads are about to end.
-    ending: bool,
-    restart: Option<Restart>,
+    pub(super) ending: bool,
+    pub(super) restart: Option<Restart>,
+    /// Another reload was asked for meanwhile.
+    pub(super) again: bool,
+    /// Files are read by one at a time.
+    pub(super) one_reader: Arc<Semaphore>,
+    pub(super) api: Option<Server>,
+    /// Where the API leaves orders.
+    pub(super) ordered: mpsc::Sender<Ordered>,
+    pub(super) upkeep: Upkeep,
+    /// Channels that could not be attached to as configured, a bit each.
+    pub(super) unattached: u64,
+    /// Channels whose interfaces are to be attached to, a bit each.
+    pub(super) attach_pending: u64,
+    /// Channels whose interfaces are being looked for.
+    pub(super) seeking: HashSet<u8>,
 }
 
 /// The end of something that took its time.
-enum Job {
+pub(super) enum Job {
     Found(Command),
+    Read(Box<Result<Candidate>>),
     /// The index of a channel's interface, if that is there.
     Sought(ChannelIndex, Option<u32>),
     Hook(GroupIndex, Hook, Outcome),
     Fence(u32, Outcome),
 }
 
-/// How far a restart is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Restart {
-    /// The operator's command for events ends, and what was told gets where it belongs; nothing else has changed yet.
-    RecordsHold(Instant),
-    TakeoverEnds,
-    PulseEnds,
-}
-
 impl Control<'_> {
-    async fn serve(&mut self) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
-        let (orders, mut ordered) = mpsc::channel(1);
-        let _api = Server::start(Arc::clone(&self.parts.facts), api::listeners(self.options)?, orders)?;
+    async fn serve(&mut self, signals: &mut Signals, mut ordered: mpsc::Receiver<Ordered>) -> Result<()> {
+        self.serve_api()?;
         let (checked, mut checks) = mpsc::unbounded_channel();
         self.watch_checks(&checked);
+        signals::take();
         let control_bell = bell::watch(self.parts.control_bell.clone())?;
         let mut logger = match &mut self.parts.kernel {
             Some(kernel) => Some(bell::watch(kernel.logger()?)?),
@@ -125,18 +131,15 @@ impl Control<'_> {
         while !self.parts.pulse.is_finished() {
             let pause = self.pause();
             tokio::select! {
-                _ = terminate.recv() => self.stop()?,
-                _ = interrupt.recv() => self.stop()?,
-                // One that is being stopped is not started again.
-                _ = hangup.recv(), if !self.ending => self.reload()?,
+                told = signals.next(), if self.takes_signals() => self.told(told),
                 rung = control_bell.readable() => {
                     rung?.clear_ready();
                     self.parts.control_bell.silence();
                     self.take_reports()?;
                 }
-                Some(order) = ordered.recv() => self.order(order)?,
-                Some((check, healthy, outcome)) = checks.recv() => self.checked(check, healthy, &outcome)?,
-                Some(Ok(job)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.end_job(job)?,
+                Some(order) = ordered.recv() => self.order(order),
+                Some((check, healthy, outcome)) = checks.recv() => self.checked(check, healthy, &outcome),
+                Some(Ok(job)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.end_job(job),
                 Ok(mut guard) = readable(&mut logger) => {
                     guard.get_inner_mut().flush();
                     guard.clear_ready();
@@ -144,8 +147,9 @@ impl Control<'_> {
                 // A thread that rang at its end may not have been quite at its end.
                 () = sleep(pause) => {}
             }
-            self.go_on_restarting()?;
+            self.go_on_restarting();
             self.go_on_attaching();
+            self.look_after();
             if self.parts.takeover.is_finished() && self.restart.is_none() {
                 bail!("the takeover thread died");
             }
@@ -161,80 +165,10 @@ impl Control<'_> {
         }
     }
 
-    fn stop(&mut self) -> Result<()> {
-        self.ending = true;
-        if matches!(self.restart, Some(Restart::RecordsHold(_))) {
-            self.restart = None;
-            self.ended = Ended::Stopped;
-            self.journal.records.go_on();
-        }
-        if self.restart.is_some() {
-            // There may be nobody any more to release in order: this life ends as planned, and no other follows.
-            self.ended = Ended::Stopped;
-            return Ok(());
-        }
-        self.command(Command::Stop)
-    }
-
-    fn command(&self, command: Command) -> Result<()> {
-        self.parts.commands.send(command).context("the pulse thread is gone")?;
+    /// To the pulse thread. One that has ended needs no command, and that it has is noticed.
+    pub(super) fn command(&self, command: Command) {
+        let _ = self.parts.commands.send(command);
         self.parts.pulse_bell.ring();
-        Ok(())
-    }
-
-    /// A new life of the agent, with the configuration as it is now, if that is one that could start.
-    fn reload(&mut self) -> Result<()> {
-        let Options { config_file, node, .. } = self.options;
-        let usable = Config::load(config_file).map_err(anyhow::Error::from).and_then(|config| {
-            PairKeys::load(&config.pair.key_file)?;
-            match check_host(&config, *node).first() {
-                Some(problem) => Err(anyhow!("{problem}")),
-                None => Ok(()),
-            }
-        });
-        let busy = self.busy().map(|group| self.options.config.groups[group.usize()].name.clone());
-        let usable = usable.and_then(|()| match busy {
-            Some(group) => Err(anyhow!("a hook of group \"{group}\" runs; try again when it has ended")),
-            None => Ok(()),
-        });
-        match usable {
-            Ok(()) => {
-                self.ended = Ended::Restart;
-                self.journal.control(&ControlEvent::Restarting);
-                self.journal.records.hold();
-                (self.ending, self.restart) = (true, Some(Restart::RecordsHold(Instant::now())));
-                Ok(())
-            }
-            Err(error) => {
-                self.journal.control(&ControlEvent::ReloadRefused { why: format!("{error:#}") });
-                Ok(())
-            }
-        }
-    }
-
-    /// A group with hooks of which something runs, or is about to.
-    fn busy(&self) -> Option<GroupIndex> {
-        let busy = self.parts.facts.view().map_or(0, |view| view.busy);
-        (busy != 0).then(|| GroupIndex(busy.trailing_zeros() as u8))
-    }
-
-    /// The takeover thread ends first: the kernel takes some 10 ms to close packet sockets, and the peer is to hear us
-    /// meanwhile. What the pulse thread orders in that time, the next life finds in the agent's cell.
-    fn go_on_restarting(&mut self) -> Result<()> {
-        let records = &self.journal.records;
-        if let Some(Restart::RecordsHold(since)) = self.restart
-            && records.is_held()
-            && (records.is_done() || since.elapsed() > SLOW)
-            && self.busy().is_none()
-        {
-            self.restart = Some(Restart::TakeoverEnds);
-            let _ = self.parts.orders.try_send(Order::Stop);
-        }
-        if self.restart == Some(Restart::TakeoverEnds) && self.parts.takeover.is_finished() {
-            self.restart = Some(Restart::PulseEnds);
-            self.command(Command::Restart)?;
-        }
-        Ok(())
     }
 
     fn take_reports(&mut self) -> Result<()> {
@@ -271,20 +205,23 @@ impl Control<'_> {
         self.jobs.spawn(async move { Job::Hook(group, hook, command::run(&words, &environment, patience).await) });
     }
 
-    fn end_job(&mut self, job: Job) -> Result<()> {
+    fn end_job(&mut self, job: Job) {
         match job {
             Job::Found(command) => self.command(command),
+            Job::Read(candidate) => self.was_read(*candidate),
             Job::Sought(channel, index) => {
                 self.seeking.remove(&channel.0);
-                index.map_or(Ok(()), |index| self.command(Command::Found { channel, index }))
+                if let Some(index) = index {
+                    self.command(Command::Found { channel, index });
+                }
             }
             Job::Fence(number, outcome) => {
                 self.journal.control(&hooks::told("fence", None, &outcome));
-                self.command(Command::Fenced { number, succeeded: outcome.succeeded() })
+                self.command(Command::Fenced { number, succeeded: outcome.succeeded() });
             }
             Job::Hook(group, hook, outcome) => {
                 self.journal.control(&hooks::told(hook.name(), Some(group), &outcome));
-                self.command(Command::HookEnded { group, hook, succeeded: outcome.succeeded() })
+                self.command(Command::HookEnded { group, hook, succeeded: outcome.succeeded() });
             }
         }
     }
@@ -329,22 +266,22 @@ impl Control<'_> {
         }
     }
 
-    fn checked(&self, check: usize, healthy: bool, outcome: &Outcome) -> Result<()> {
+    fn checked(&self, check: usize, healthy: bool, outcome: &Outcome) {
         self.journal.control(&ControlEvent::CheckChanged {
             check: self.options.config.checks[check].name.clone(),
             healthy,
             how: outcome.ended.to_string(),
             output: outcome.output.clone(),
         });
-        self.command(Command::Check { check, healthy })
+        self.command(Command::Check { check, healthy });
     }
 
     /// An operator's order, on its way to the core.
-    fn order(&mut self, (request, sender): Ordered) -> Result<()> {
+    fn order(&mut self, (request, sender): Ordered) {
         let groups = &self.options.config.groups;
         let group = |name: String| {
             let known = || groups.iter().map(|g| g.name.as_str()).collect::<Vec<_>>().join(", ");
-            let found = groups.iter().find(|g| g.name == name).map(|g| g.index);
+            let found = groups.iter().find(|g| g.name == name && !g.departed).map(|g| g.index);
             found.ok_or_else(|| {
                 Answer::Unknown(format!("there is no group \"{name}\"; right would be one of: {}", known()))
             })
@@ -362,12 +299,11 @@ impl Control<'_> {
                 self.asking.retain(|_, (_, sender)| !sender.is_closed());
                 self.asked += 1;
                 self.asking.insert(self.asked, (order, sender));
-                self.command(Command::Order { id: self.asked, order })
+                self.command(Command::Order { id: self.asked, order });
             }
             Err(refusal) => {
                 // Who does not wait any more need not know.
                 let _ = sender.send(refusal);
-                Ok(())
             }
         }
     }
@@ -376,10 +312,10 @@ impl Control<'_> {
     fn answered(&mut self, id: u64, answer: Answer) {
         let Some((order, sender)) = self.asking.remove(&id) else { return };
         if let (OperatorOrder::Maintenance(on), Answer::Accepted) = (order, &answer) {
-            let path = maintenance_file(&self.options.runtime_dir);
-            let kept = if on { std::fs::write(&path, "") } else { remove(&path) };
-            if let Err(error) = kept {
-                log::warn!("{}: {error}: the next life of the agent will not know of the maintenance", path.display());
+            let folder = &self.parts.folder;
+            if let Err(error) = folder.note_maintenance(on) {
+                let path = folder.maintenance().display().to_string();
+                log::warn!("{path}: {error}: the next life of the agent will not know of the maintenance");
             }
         }
         let _ = sender.send(answer);
@@ -414,69 +350,6 @@ impl Control<'_> {
         let Options { config, node, .. } = self.options;
         let pause = Duration::from_nanos(config.judging.probe_pause.0);
         (probe::networks(config, *node), Plan { rounds: config.judging.probe_rounds, pause })
-    }
-
-    /// Interfaces that are others than before are attached to one after the other, as fast as their links come back.
-    fn go_on_attaching(&mut self) {
-        while self.attach_pending != 0 && !self.parts.kernel.as_mut().is_some_and(Kernel::is_resting) {
-            let channel = ChannelIndex(self.attach_pending.trailing_zeros() as u8);
-            self.attach_pending &= !channel.bit();
-            let config = &self.options.config;
-            let Some(end) = config.channels[channel.usize()].end(self.options.node) else { continue };
-            let attached = attach(self.parts.kernel.as_mut(), config.dataplane.xdp, channel, end, &self.journal);
-            let mode = attached.unwrap_or_else(|error| {
-                // At the start this is refused; now, hearing by the socket is better than not at all.
-                log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
-                XdpMode::Socket
-            });
-            self.attached(channel, mode);
-        }
-    }
-
-    /// The interface of a channel has members that it did not have; or (`unseen`) heartbeats come by the socket, as if it had.
-    fn attach_quietly(&mut self, channel: ChannelIndex, unseen: bool) {
-        let config = &self.options.config;
-        let Some(end) = config.channels[channel.usize()].end(self.options.node) else { return };
-        let Some(kernel) = self.parts.kernel.as_mut() else { return };
-        let attached = match kernel.attach(channel, &end.interface, end.address, config.dataplane.xdp) {
-            Ok(attached) => attached,
-            Err(error) => {
-                log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
-                return;
-            }
-        };
-        let (mode, why) = if unseen && !attached.new_end {
-            (XdpMode::Socket, Some(format!("{}: heartbeats come past the XDP program to the socket", attached.mode)))
-        } else {
-            (attached.mode, attached.why)
-        };
-        let before = self.parts.facts.modes.lock().ok().and_then(|modes| modes[channel.usize()]);
-        if before != Some(mode) {
-            self.journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode: mode, why });
-        }
-        self.attached(channel, mode);
-    }
-
-    fn attached(&self, channel: ChannelIndex, mode: XdpMode) {
-        if let Ok(mut modes) = self.parts.facts.modes.lock() {
-            modes[channel.usize()] = Some(mode);
-        }
-        if let Err(error) = self.command(Command::Attached { channel, by_socket: mode == XdpMode::Socket }) {
-            log::warn!("{error:#}");
-        }
-    }
-
-    /// An absent interface is looked for by its name, which may wait for the kernel.
-    fn seek(&mut self, channel: ChannelIndex) {
-        let Some(end) = self.options.config.channels[channel.usize()].end(self.options.node) else { return };
-        if !self.seeking.insert(channel.0) {
-            return;
-        }
-        let name = end.interface.clone();
-        self.jobs.spawn(async move {
-            let found = tokio::task::spawn_blocking(move || index_of(&name)).await;
-            Job::Sought(channel, found.ok().and_then(Result::ok).flatten())
-        });
     }
 
     fn tell_takeover(&self, done: Done) {
@@ -536,53 +409,11 @@ impl Control<'_> {
             self.journal.control(&event);
         }
     }
-
-    /// Ends the takeover thread, and takes everything away unless a new life follows.
-    fn end(self, served: Result<()>) -> Result<Ended> {
-        let Self { options, journal, parts, ended, restart, .. } = self;
-        let Parts { kernel, orders, reports, pulse, takeover, facts, lock, .. } = parts;
-        // Where something else failed, the pulse thread goes on until the process ends, which is at once.
-        let pulse_died = pulse.is_finished().then(|| pulse.join()).and_then(|joined| match joined {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(anyhow!("the pulse thread failed: {error}")),
-            Err(_) => Some(anyhow!("the pulse thread panicked")),
-        });
-        let _ = orders.send(Order::Stop);
-        drop(reports);
-        let takeover_died = takeover.join().is_err().then(|| anyhow!("the takeover thread panicked"));
-        let failed = pulse_died.or(takeover_died).or(served.err());
-        let _ = std::fs::remove_file(socket_path(&options.runtime_dir));
-        if failed.is_some() || (ended == Ended::Stopped && restart.is_some()) {
-            // Nobody guards any more what we hold, and soon nobody says that we are alive: it is the peer's.
-            sweep(&plans(&options.config, options.node), 0, &journal)?;
-            facts.tables.agent().owned.set(0);
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        if ended == Ended::Stopped {
-            if let Some(kernel) = kernel {
-                kernel.remove().context("taking the XDP program away")?;
-            }
-            journal.control(&ControlEvent::Stopped);
-        }
-        journal.records.end(ended == Ended::Restart);
-        drop(lock);
-        Ok(ended)
-    }
 }
 
 /// An Ethernet address, as it is usually written.
 fn written(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// Also where there is nothing to remove.
-fn remove(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 async fn readable<T: std::os::fd::AsRawFd>(

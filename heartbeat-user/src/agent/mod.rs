@@ -5,20 +5,37 @@
 //! - *records* (tokio): brings events to where they go, and waits there for whoever is slow.
 
 mod api;
+mod attaching;
+mod channels;
 mod control;
 mod hooks;
+mod inherit;
+mod left;
+mod let_go;
+mod life;
 mod pulse;
-mod setup;
+mod reload;
+mod restart;
+mod runtime_dir;
 mod shared;
+mod start;
+mod threads;
 pub mod turn;
+mod upkeep;
+
+pub use let_go::let_go;
 
 use crate::{
+    command::signals::{self, Signals, Told},
     config::Config,
     core::Node,
     status::{Journal, Names, Output, feed::Feed, records::Records},
 };
 use anyhow::Result;
+use left::Left;
+use runtime_dir::RuntimeDir;
 use std::{path::PathBuf, sync::Arc};
+use tokio::runtime::{Builder, Runtime};
 
 /// What the agent is started with.
 #[derive(Clone, Debug)]
@@ -29,8 +46,12 @@ pub struct Options {
     pub config_file: PathBuf,
     /// Which controller this is.
     pub node: Node,
+    /// Which one it was said to be; else the host's name says it.
+    pub node_said: Option<Node>,
     /// Where the lock and the sockets are.
     pub runtime_dir: PathBuf,
+    /// The binary that the next life is.
+    pub program: PathBuf,
 }
 
 /// How a life of the agent ended.
@@ -42,22 +63,48 @@ pub enum Ended {
     Restart,
 }
 
-/// Runs the agent until it is stopped (SIGTERM, SIGINT) or is to be replaced (SIGHUP).
+/// Runs the agent until it is stopped (SIGTERM, SIGINT) or is to be replaced (SIGHUP). The signals are blocked
+/// ([`crate::command::signals::hold`]) when this is called, and after it returned.
 ///
 /// # Errors
-/// What keeps it from starting, with what would be right; or that a thread of it died, after everything was released.
+/// What keeps it from starting, with what would be right; or that a thread of it died. What this life or one before holds is
+/// still to be let go of then ([`let_go`]).
 pub fn run(options: &Options) -> Result<Ended> {
-    let Options { config, node, runtime_dir, .. } = options;
-    let (output, feed) = (Output::new(), Arc::<Feed>::default());
-    let records = Records::start(config, *node, runtime_dir, output, &feed)?;
-    let journal = Journal { names: Names::new(config, *node), output, records: records.clone(), feed };
-    let ended = live(options, journal);
-    records.end(matches!(ended, Ok(Ended::Restart)));
+    let folder = RuntimeDir::open(&options.runtime_dir)?;
+    let claim = folder.claim()?;
+    let runtime = Builder::new_current_thread().enable_io().enable_time().on_thread_start(signals::hold).build()?;
+    let mut signals = runtime.block_on(async { Signals::catch() })?;
+    let ended = live(&runtime, options, folder, claim, &mut signals);
+    runtime.block_on(signals.give_back());
+    // A file that is still being read is waited for by nobody.
+    runtime.shutdown_background();
     ended
 }
 
-fn live(options: &Options, journal: Journal) -> Result<Ended> {
-    let parts = setup::prepare(options, &journal)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(control::run(options, journal, parts))
+fn live(
+    runtime: &Runtime,
+    options: &Options,
+    folder: RuntimeDir,
+    claim: runtime_dir::Claim,
+    signals: &mut Signals,
+) -> Result<Ended> {
+    let Options { config, node, .. } = options;
+    let (output, feed) = (Output::new(), Arc::<Feed>::default());
+    let records = Records::start(config, *node, folder.path(), output, &feed)?;
+    let mut journal = Journal { names: Names::new(config, *node), output, records: records.clone(), feed };
+    let begun = runtime.block_on(channels::until_ports_are_free(options, &journal, signals));
+    let ended = match begun {
+        Err(error) => Err(error),
+        Ok(Some(Told::Stop)) => Ok(Ended::Stopped),
+        Ok(Some(Told::Reload)) => Ok(Ended::Restart),
+        Ok(None) => {
+            let left = Left::find(&folder, config, *node);
+            let options = Options { config: left.with_departed(config, *node), ..options.clone() };
+            journal.names = Names::new(&options.config, *node);
+            let parts = start::prepare(&options, &journal, folder, claim, &left);
+            parts.and_then(|parts| runtime.block_on(control::run(&options, journal, parts, signals)))
+        }
+    };
+    records.end(matches!(ended, Ok(Ended::Restart)));
+    ended
 }

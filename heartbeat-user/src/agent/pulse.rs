@@ -40,6 +40,8 @@ pub struct PulseChannel {
     /// Since when they are to come by XDP: those that come by the socket after that prove that it does not see them.
     xdp_since: Nanos,
     opened: Option<Opened>,
+    /// Nobody has attached to its interface yet: only once its port is ours.
+    unattached: bool,
     drain: Drain,
     /// The last heartbeat's incarnation, and its arrival on our clock less its departure on the peer's.
     delay: Option<(u64, u64)>,
@@ -51,6 +53,13 @@ impl PulseChannel {
         Self::of(Port::Interface(ends), by_socket, tables, channel)
     }
 
+    /// The same; its interface is attached to once a socket is open there: then it is ours.
+    #[must_use]
+    pub const fn to_be_attached(mut self) -> Self {
+        self.unattached = true;
+        self
+    }
+
     /// The same over a serial line.
     pub fn line(tables: &Tables, channel: ChannelIndex) -> Self {
         Self::of(Port::Line, true, tables, channel)
@@ -58,7 +67,7 @@ impl PulseChannel {
 
     fn of(port: Port, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
         let drain = Drain::new(tables.slot(channel));
-        Self { port, by_socket, xdp_since: clock::monotonic(), opened: None, drain, delay: None }
+        Self { port, by_socket, xdp_since: clock::monotonic(), opened: None, unattached: false, drain, delay: None }
     }
 }
 
@@ -296,6 +305,7 @@ impl Pulse {
             view.owned = self.core.owned();
             view.held = self.core.held();
             view.busy = self.core.busy();
+            view.peer_keys = self.core.peer_key_prints();
             view.term = self.core.term();
             view.withheld = self.core.withheld();
             view.differences = self.core.differences();

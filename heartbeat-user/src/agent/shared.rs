@@ -159,3 +159,20 @@ pub enum Report {
     /// What the takeover thread did.
     Takeover(Done),
 }
+
+/// The group that something was done with.
+#[must_use]
+pub const fn group_of(done: &Done) -> GroupIndex {
+    match *done {
+        Done::Acquired { group, .. }
+        | Done::AcquireFailed { group, .. }
+        | Done::Isolated { group, .. }
+        | Done::Released { group, .. }
+        | Done::Restored { group, .. }
+        | Done::StillAnswered { group, .. }
+        | Done::Rival { group, .. }
+        | Done::RivalGone { group, .. }
+        | Done::Swept { group, .. }
+        | Done::Failed { group, .. } => group,
+    }
+}

@@ -4,7 +4,8 @@
 
 use crate::config::host::hostname;
 use crate::config::{
-    Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, check_folders, parse_node, show,
+    Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, check_folders, check_owners,
+    parse_node, show,
 };
 use crate::core::{Nanos, Node};
 use crate::probe::{Prospect, prospects};
@@ -43,6 +44,9 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     print!("{text}");
     if let Some(node) = known {
         print!("{}", judged(&config, &prospects(&config, node)));
+    }
+    for warning in check_owners(&config, &args.config) {
+        eprintln!("warning: {warning}");
     }
     match problems.len() {
         0 => Ok(()),

@@ -2,6 +2,7 @@
 
 use crate::{
     agent::{self, Ended, Options},
+    command::signals,
     config::{Config, host::hostname, parse_node},
     core::Node,
 };
@@ -31,8 +32,14 @@ pub struct RunArgs {
 /// Runs the agent until it is stopped.
 ///
 /// # Errors
-/// What keeps it from starting, or that it died.
+/// What keeps it from starting, or that it died. What it or an earlier life of it held is let go of by then.
 pub fn run(args: &RunArgs) -> Result<()> {
+    // What comes from now on waits until the agent takes it.
+    signals::hold();
+    live(args).inspect_err(|_| agent::let_go(&args.runtime_dir))
+}
+
+fn live(args: &RunArgs) -> Result<()> {
     // Before anything can move the binary away.
     let program = std::env::current_exe().context("the path of this program")?;
     let config = Config::load(&args.config)?;
@@ -40,12 +47,19 @@ pub fn run(args: &RunArgs) -> Result<()> {
         Some(node) => node,
         None => config.node_for(None, &hostname()?)?,
     };
-    let options = Options { config, config_file: args.config.clone(), node, runtime_dir: args.runtime_dir.clone() };
+    let options = Options {
+        config,
+        config_file: args.config.clone(),
+        node,
+        node_said: args.node,
+        runtime_dir: args.runtime_dir.clone(),
+        program,
+    };
     match agent::run(&options)? {
         Ended::Stopped => Ok(()),
         Ended::Restart => {
-            let error = Command::new(&program).args(std::env::args_os().skip(1)).exec();
-            Err(error).with_context(|| format!("{}: cannot be started again", program.display()))
+            let error = Command::new(&options.program).args(std::env::args_os().skip(1)).exec();
+            Err(error).with_context(|| format!("{}: cannot be started again", options.program.display()))
         }
     }
 }

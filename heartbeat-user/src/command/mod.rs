@@ -4,6 +4,7 @@
 //! environment. It is ended, with all that it started, when its time is over or nobody waits for it any more.
 
 mod health;
+pub mod signals;
 #[cfg(test)]
 mod tests;
 
@@ -155,6 +156,7 @@ fn start(words: &[String], environment: &[(&str, String)]) -> io::Result<(Child,
     let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let (sender, receiver) = pipe::pipe()?;
     let out = sender.into_blocking_fd()?;
+    let _unblocked = signals::Unblocked::new();
     let child = Command::new(program)
         .args(arguments)
         .env_clear()

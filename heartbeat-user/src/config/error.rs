@@ -2,10 +2,11 @@
 //! right.
 
 use super::profiles::show;
+use super::read::ReadFault;
 use crate::core::Nanos;
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The most problems that one report lists; more are counted only.
 const MAX_PROBLEMS: usize = 100;
@@ -22,6 +23,18 @@ pub enum ConfigError {
         path: PathBuf,
         /// What the system says.
         reason: std::io::Error,
+    },
+    /// A folder, device or pipe.
+    #[error("{}: not a regular file; right would be a file such as /etc/heartbeat/heartbeat.toml", path.display())]
+    NotRegular {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It was written to each time that it was read.
+    #[error("{}: is being written to at this moment; try again when that is done", path.display())]
+    Changing {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is too large to be a configuration.
     #[error("{}: larger than {} KiB; this is hardly a configuration file", path.display(), limit / 1024)]
@@ -72,6 +85,19 @@ pub enum ConfigError {
         /// Controller b's configured name.
         b: String,
     },
+}
+
+impl ConfigError {
+    pub(super) fn of_file(path: &Path, fault: ReadFault) -> Self {
+        let path = path.to_owned();
+        match fault {
+            ReadFault::System(reason) => Self::Read { path, reason },
+            // No mode is forbidden; who may write it is told by `heartbeat check`.
+            ReadFault::NotRegular | ReadFault::Exposed(_) => Self::NotRegular { path },
+            ReadFault::TooLarge => Self::TooLarge { path, limit: super::MAX_FILE },
+            ReadFault::Changing => Self::Changing { path },
+        }
+    }
 }
 
 fn named(name: &Option<String>) -> String {

@@ -5,10 +5,10 @@ use super::{Channel, Config};
 use crate::core::Node;
 use anyhow::{Context, anyhow};
 use nix::ifaddrs::getifaddrs;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// A way in which a host does not fit its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -142,6 +142,18 @@ pub enum HostProblem {
         /// Its mode.
         mode: u32,
     },
+    /// Others than root can change what the agent, as root, runs or believes.
+    #[error("{what} {path:?}: {how}: others than root can change it; right would be `{remedy}`")]
+    Writable {
+        /// What it is to us.
+        what: String,
+        /// Its path, or its folder's.
+        path: PathBuf,
+        /// Its owner or mode.
+        how: String,
+        /// A command that puts it right.
+        remedy: String,
+    },
     /// The folder of a file that is to be written is not there.
     #[error("{key} = {path:?}: its folder: {reason}; right would be `mkdir -p {}`", path.parent().unwrap_or(path).display())]
     FolderMissing {
@@ -220,6 +232,41 @@ pub fn check_folders(config: &Config) -> Vec<HostProblem> {
     files.into_iter().filter_map(|(key, file)| problem((key, file.as_ref()?.path.clone()))).collect()
 }
 
+/// The files that the agent reads or runs, `config_file` among them, that others than root (and who runs this) could change, or
+/// put others in the place of.
+#[must_use]
+pub fn check_owners(config: &Config, config_file: &Path) -> Vec<HostProblem> {
+    let mut files = vec![("the configuration".to_owned(), config_file.to_owned())];
+    files.push(("pair.key_file".to_owned(), config.pair.key_file.clone()));
+    files.extend(config.api.token_file.iter().map(|file| ("api.token_file".to_owned(), file.clone())));
+    files.extend(config.commands().filter_map(|(key, words, _)| Some((key, PathBuf::from(words.first()?)))));
+    let mut seen = BTreeSet::new();
+    let places = files.into_iter().flat_map(|(what, path)| {
+        let folder = path.parent().map(Path::to_owned).filter(|folder| folder.is_absolute());
+        let folder = folder.map(|folder| (format!("{what}: its folder"), folder));
+        [Some((what, path)), folder].into_iter().flatten()
+    });
+    places.filter(|(_, path)| seen.insert(path.clone())).filter_map(|(what, path)| writable(what, path)).collect()
+}
+
+fn writable(what: String, path: PathBuf) -> Option<HostProblem> {
+    // What is not there is somebody else's to say.
+    let found = std::fs::metadata(&path).ok()?;
+    let (owner, mode) = (found.uid(), found.mode());
+    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+        let remedy = format!("chown root {}", path.display());
+        return Some(HostProblem::Writable { what, path, how: format!("belongs to user {owner}"), remedy });
+    }
+    let others = if found.gid() == 0 { 0o002 } else { 0o022 };
+    // In a folder such as /tmp nobody can replace what is another's.
+    let guarded = found.is_dir() && mode & 0o1000 != 0;
+    if mode & others == 0 || guarded {
+        return None;
+    }
+    let remedy = format!("chmod go-w {}", path.display());
+    Some(HostProblem::Writable { what, path, how: format!("mode {:04o}", mode & 0o7777), remedy })
+}
+
 /// A host's interfaces, each with its addresses and their prefix lengths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
@@ -281,6 +328,16 @@ impl Host {
             })
         });
         channels.chain(services).flatten().collect()
+    }
+
+    /// Whether this is the other controller's host: it has addresses of that one's channels, and none of `node`'s.
+    #[must_use]
+    pub fn is_the_others(&self, config: &Config, node: Node) -> bool {
+        let here = |node: Node| {
+            let mut ends = config.channels.iter().filter_map(|channel| channel.end(node));
+            ends.any(|end| self.interfaces.values().any(|present| has(present, end.address)))
+        };
+        here(node.other()) && !here(node)
     }
 
     fn own_end(&self, config: &Config, channel: &Channel, interface: &str, address: IpAddr) -> Option<HostProblem> {

@@ -4,10 +4,9 @@
 //! line. So a key is replaced without a gap: bring the new key to both controllers as the second line, then make it the
 //! first line on both, then delete the old one on both.
 
+use super::read::{ReadFault, read};
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The largest key file that is read, in bytes.
@@ -40,6 +39,12 @@ pub enum KeyError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// It was written to each time that it was read.
+    #[error("{}: is being written to at this moment; try again when that is done", path.display())]
+    Changing {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is too large to hold keys.
     #[error("{}: larger than {} KiB; this is hardly a key file", path.display(), MAX_FILE / 1024)]
@@ -118,17 +123,18 @@ impl PairKeys {
     /// [`KeyError`]: missing, not a regular file, accessible to others (mode & 0o077), larger than 64 KiB, or wrong in a
     /// line.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let read = |reason| KeyError::Read { path: path.to_owned(), reason };
-        // Not to wait for the other end of a pipe; a regular file does not care.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(read)?;
-        let metadata = file.metadata().map_err(read)?;
-        if !metadata.is_file() {
-            return Err(KeyError::NotRegular { path: path.to_owned() });
-        }
-        if metadata.mode() & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
-        }
-        Self::parse(&read_text(file, path)?, &path.display().to_string())
+        let contents = read(path, MAX_FILE, 0o077).map_err(|fault| {
+            let path = path.to_owned();
+            match fault {
+                ReadFault::System(reason) => KeyError::Read { path, reason },
+                ReadFault::NotRegular => KeyError::NotRegular { path },
+                ReadFault::Exposed(mode) => KeyError::Exposed { path, mode },
+                ReadFault::TooLarge => KeyError::TooLarge { path },
+                ReadFault::Changing => KeyError::Changing { path },
+            }
+        })?;
+        let text = String::from_utf8(contents.bytes).map_err(|_| KeyError::NotText { path: path.to_owned() })?;
+        Self::parse(&text, &path.display().to_string())
     }
 
     /// Reads `text`, which messages call `name`.
@@ -180,16 +186,6 @@ fn remedy(error: &io::Error, path: &Path) -> String {
         io::ErrorKind::PermissionDenied => "; only its owner may, so run as that user or as root".into(),
         _ => String::new(),
     }
-}
-
-fn read_text(file: File, path: &Path) -> Result<String, KeyError> {
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
-    read.map_err(|reason| KeyError::Read { path: path.to_owned(), reason })?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(KeyError::TooLarge { path: path.to_owned() });
-    }
-    String::from_utf8(bytes).map_err(|_| KeyError::NotText { path: path.to_owned() })
 }
 
 fn parse_line(line: &str) -> Result<(u8, [u8; 16]), KeyFault> {

@@ -10,6 +10,7 @@ mod error;
 pub mod host;
 pub mod key;
 mod profiles;
+mod read;
 mod records;
 mod sections;
 mod table;
@@ -18,7 +19,7 @@ mod tests;
 mod topology;
 
 pub use error::{ConfigError, Fault, Problem, Problems};
-pub use host::{Host, HostProblem, check_commands, check_folders, check_host};
+pub use host::{Host, HostProblem, check_commands, check_folders, check_host, check_owners};
 pub use key::{KeyError, PairKeys};
 pub use profiles::{Overrides, Profile, show};
 pub use records::{Events, Histograms, OnEvent, Rotated, SystemLog};
@@ -30,12 +31,9 @@ use crate::dataplane::least_interval;
 use error::Report;
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
-use std::fs::File;
 use std::hash::Hasher;
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 use table::Table;
 use toml::de::DeTable;
 
@@ -241,6 +239,9 @@ pub struct Group {
     pub hooks: Hooks,
     /// How long both must have been well before it goes home by itself; by default it never does.
     pub failback: Option<Nanos>,
+    /// The file has none of that name: an earlier life left it, and it is only there to be let go of.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub departed: bool,
 }
 
 /// A group's hooks.
@@ -341,25 +342,18 @@ impl Config {
     /// Reads the file at `path`. A relative `key_file` is taken from the file's folder.
     ///
     /// # Errors
-    /// [`ConfigError::Read`], [`TooLarge`](ConfigError::TooLarge) (more than 1 MiB),
-    /// [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
+    /// [`ConfigError::Read`], [`NotRegular`](ConfigError::NotRegular), [`TooLarge`](ConfigError::TooLarge) (more than 1 MiB),
+    /// [`Changing`](ConfigError::Changing), [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let read = |reason| ConfigError::Read { path: path.to_owned(), reason };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(read)?;
-        let changed = file.metadata().and_then(|metadata| metadata.modified()).map_err(read)?;
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(read)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE });
-        }
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let before = &bytes[..error.valid_up_to()];
+        let contents = read::read(path, MAX_FILE, 0).map_err(|fault| ConfigError::of_file(path, fault))?;
+        let text = std::str::from_utf8(&contents.bytes).map_err(|error| {
+            let before = &contents.bytes[..error.valid_up_to()];
             let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
             let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
             ConfigError::NotUtf8 { path: path.to_owned(), line, column }
         })?;
         let mut config = Self::parse(text, &path.display().to_string())?;
-        config.file_time = changed.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() as u32);
+        config.file_time = contents.modified();
         if let Some(folder) = path.parent() {
             config.pair.key_file = folder.join(&config.pair.key_file);
             config.api.token_file = config.api.token_file.map(|file| folder.join(file));
@@ -545,7 +539,9 @@ impl Config {
             write_name(&mut digest, &check.name);
             digest.write(&check.weight.to_be_bytes());
         }
-        for group in by_name(self.groups.iter(), |group| &group.name) {
+        // What is only there to be let go of, the file does not have.
+        let groups = self.groups.iter().filter(|group| !group.departed);
+        for group in by_name(groups, |group| &group.name) {
             write_name(&mut digest, &group.name);
             digest.write(&[group.home.wire()]);
             digest.write(&group.needs.to_be_bytes());

@@ -317,6 +317,7 @@ fn group<'t>(
         needs,
         hooks,
         failback,
+        departed: false,
         index: GroupIndex(u8::try_from(i).ok()?),
         name: name?.value.to_owned(),
         home: home?,

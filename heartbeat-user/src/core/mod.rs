@@ -118,6 +118,8 @@ pub struct Setup {
     pub homes: Vec<Node>,
     /// Of each group: how long both controllers must have been well before it goes home by itself.
     pub failback: Vec<Option<Nanos>>,
+    /// The groups that the file has no more, a bit each: they are let go of, and never claimed.
+    pub departed: u64,
     /// The guards of a claim from a silent peer.
     pub guards: Guards,
     /// Which groups have which hooks.
@@ -274,6 +276,7 @@ impl Core {
             .holding(setup.judging.hold, detection);
         let leftovers = resumed.release & !resumed.owned;
         ownership.letting_go_of(leftovers);
+        ownership.departed(setup.departed);
         let channels = setup
             .links
             .iter()

@@ -107,6 +107,8 @@ enum Holding {
 #[derive(Clone, Debug)]
 struct Group {
     home: Node,
+    /// The file has it no more: it is never claimed.
+    departed: bool,
     holding: Holding,
     /// Both hold it, and that was said.
     dual: bool,
@@ -187,6 +189,7 @@ impl Ownership {
             .enumerate()
             .map(|(i, &home)| Group {
                 home,
+                departed: false,
                 holding: holding(i),
                 dual: false,
                 dual_since: None,
@@ -225,6 +228,16 @@ impl Ownership {
         self.detection = detection;
         (self.hold, self.unheld) = (hold, UNHELD.after(detection.times(2)));
         self
+    }
+
+    /// The file has these groups no more: once they are let go of, they rest for good.
+    pub fn departed(&mut self, departed: u64) {
+        for (_, g) in self.groups.iter_mut().enumerate().filter(|(i, _)| departed >> i & 1 == 1) {
+            g.departed = true;
+            if g.holding == Holding::Standby {
+                g.holding = Holding::Resting { until: Nanos::NEVER };
+            }
+        }
     }
 
     /// A life before left these groups: they are being let go of.

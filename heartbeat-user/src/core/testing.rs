@@ -1,8 +1,8 @@
 //! A core alone, with a peer whose messages a test writes: for the tests of its parts.
 
 use super::{
-    Action, ChannelIndex, Core, Event, Guards, HookedGroups, Judging, Link, Names, Nanos, Node, Resumed, Setup,
-    SocketResult, Timing,
+    Action, ChannelIndex, Core, Event, Guards, HookedGroups, Judging, Link, Names, Nanos, Needs, Node, Probed, Resumed,
+    Setup, SocketResult, Timing,
 };
 use crate::config::Profile;
 use heartbeat_ebpf::wire::Message;
@@ -32,6 +32,7 @@ fn names() -> Names {
 impl Bench {
     pub(super) fn new(owned: u64, guards: Guards) -> Self {
         let setup = Setup {
+            departed: 0,
             node: Node::A,
             pair_id: 7,
             key_id: 0,
@@ -52,7 +53,7 @@ impl Bench {
             judging: Judging {
                 networks: 0b11,
                 weights: vec![100; 2],
-                needs: vec![0; 2],
+                needs: vec![Needs::default(); 2],
                 bound: Nanos::from_millis(500),
                 ..Judging::default()
             },
@@ -132,7 +133,9 @@ impl Bench {
                     self.core.handle_socket(self.now, channel, SocketResult::Sent);
                 }
                 // No network has a fault.
-                Action::Probe(analysis) => self.core.handle_probed(self.now, analysis, 0b11),
+                Action::Probe(analysis) => {
+                    self.core.handle_probed(self.now, analysis, Probed { answered: 0b11, ..Probed::default() })
+                }
                 Action::Echo(_) | Action::CloseSocket(_) => {}
                 other => self.actions.push(other),
             }

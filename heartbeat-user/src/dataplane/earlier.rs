@@ -106,6 +106,24 @@ impl PinnedCell {
         self.words[4]
     }
 
+    /// The groups whose hooks may have left something in use; of a version before, none is known.
+    #[must_use]
+    pub const fn hooked(&self) -> u64 {
+        self.words[5]
+    }
+
+    /// The flags that the peer said last.
+    #[must_use]
+    pub const fn peer_flags(&self) -> u64 {
+        self.words[6]
+    }
+
+    /// The groups that the peer could not let go of when it left.
+    #[must_use]
+    pub const fn peer_kept(&self) -> u64 {
+        self.words[7]
+    }
+
     /// Puts it into another cell, as where the life that follows reads its channels another way: what its version did not
     /// have is 0.
     pub fn restore(&self, cell: &Agent) {

@@ -23,6 +23,6 @@ pub use earlier::{PinnedCell, release};
 pub use interface::{XdpMode, XdpPreference, index_of};
 pub use kernel::{Adopted, Attached, Kernel, Settings, Yardstick};
 pub use opener::Opener;
-pub use pins::pin_folder;
+pub use pins::{pin_folder, remove_pins};
 pub use serial::{Serial, SerialLine, is_speed, least_interval};
 pub use tables::{IN_FILE_ORDER, Order, Tables};

@@ -132,6 +132,21 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     list().with_context(|| format!("listing {}", folder.display()))
 }
 
+/// Takes away what agents with this folder of pins have left, of whatever version; nothing where there is no such folder.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub fn remove_pins(folder: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for version in entries(folder)? {
+        empty(&version)?;
+        fs::remove_dir(&version).with_context(|| format!("removing {}", version.display()))?;
+    }
+    fs::remove_dir(folder).with_context(|| format!("removing {}", folder.display()))
+}
+
 /// Removes all pins in a folder, and programs from interfaces with their links.
 pub(super) fn empty(folder: &Path) -> Result<()> {
     for path in entries(folder)? {

@@ -33,6 +33,8 @@ pub struct View {
     pub held: u64,
     /// Those with hooks of which something runs, or is about to.
     pub busy: u64,
+    /// The prints of the keys that the peer said it has.
+    pub peer_keys: Option<[u16; 2]>,
     /// Our term.
     pub term: u64,
     /// Why nothing is acquired, where something would be.

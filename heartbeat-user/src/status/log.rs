@@ -146,8 +146,18 @@ pub enum ControlEvent {
     },
     /// A health check succeeds from now on, or fails.
     CheckChanged { check: String, healthy: bool, how: String, output: String },
+    /// Something of this host is not as the configuration has it: the agent goes on without, and looks again.
+    HostProblem { what: String },
+    /// An address that an earlier life had, and that nothing is to have any more, was removed.
+    AddressForgotten { address: String },
+    /// It could not be: the host goes on answering for it. Tried again.
+    AddressStays { address: String, why: String },
+    /// A reload was asked for and waits.
+    ReloadWaits { why: String },
     /// A reload was asked for and cannot be done: everything stays as it is.
     ReloadRefused { why: String },
+    /// The runtime directory was emptied; what belongs there is there again.
+    RuntimeDirRestored { path: String },
     /// The agent ends; everything is released.
     Stopped,
     /// The agent is replaced by a new life of itself.

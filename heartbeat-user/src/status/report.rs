@@ -249,6 +249,8 @@ impl Status {
         let lateness = &facts.shared.latencies.lateness;
         let names = ["channels", "groups", "interval"];
         let differs = names.iter().zip(view.differences).filter(|(_, d)| *d).map(|(n, _)| (*n).to_owned()).collect();
+        // What the file has no more is shown until it is let go of.
+        let shown = config.groups.iter().filter(|g| !g.departed || view.owned & g.index.bit() != 0);
         let status = Self {
             node: node.to_string(),
             hostnames: config.hostnames.clone(),
@@ -283,7 +285,7 @@ impl Status {
                 maintenance: view.maintenance[1],
             },
             verdict: verdict(config, view, &channels, now),
-            groups: config.groups.iter().map(|g| group(config, node, view, g)).collect(),
+            groups: shown.map(|g| group(config, node, view, g)).collect(),
             lateness: Distribution::new(&lateness.to_hdr(), Some(lateness.max())),
             events_lost: facts.events_lost(),
             sinks: facts.records.sinks(),

@@ -229,10 +229,11 @@ impl Tell for ControlEvent {
     fn severity(&self) -> Severity {
         use Severity::{Critical, Info, Notice, Warning};
         match self {
-            Self::AddressFailed { .. } | Self::Rival { .. } => Critical,
+            Self::AddressFailed { .. } | Self::AddressStays { .. } | Self::Rival { .. } => Critical,
             Self::CommandRan { succeeded: false, .. } | Self::CheckChanged { healthy: false, .. } => Critical,
             Self::StillAnswered { .. } | Self::AddressRestored { .. } | Self::ReloadRefused { .. } => Warning,
-            Self::AddressSwept { .. } => Warning,
+            Self::AddressSwept { .. } | Self::HostProblem { .. } | Self::RuntimeDirRestored { .. } => Warning,
+            Self::AddressForgotten { .. } | Self::ReloadWaits { .. } => Notice,
             Self::RivalGone { .. } | Self::CheckChanged { .. } | Self::Stopped | Self::Restarting => Notice,
             Self::ChannelAttached { .. } | Self::TakeoverMeasured { .. } | Self::CommandRan { .. } => Info,
         }
@@ -269,6 +270,13 @@ impl Tell for ControlEvent {
             Self::CommandRan { what, how, took_ns, .. } => format!("{subject}: {what}: {how} after {took_ns}"),
             Self::CheckChanged { check, healthy: true, .. } => format!("check {check} succeeds"),
             Self::CheckChanged { check, how, .. } => format!("check {check} fails: {how}"),
+            Self::HostProblem { what } => format!("{what}; the agent goes on without, and looks again"),
+            Self::AddressForgotten { address } => format!("{address} belongs to nothing any more: removed"),
+            Self::AddressStays { address, why } => {
+                format!("{address} belongs to nothing any more and could not be removed: {why}; tried again")
+            }
+            Self::ReloadWaits { why } => format!("the reload waits: {why}"),
+            Self::RuntimeDirRestored { path } => format!("{path} had been emptied; what belongs there is there again"),
             Self::ReloadRefused { why } => format!("not reloaded, everything stays as it is: {why}"),
             Self::Stopped => "the agent ended; everything is released".into(),
             Self::Restarting => "the agent is replaced by a new life of itself".into(),

@@ -264,6 +264,7 @@ impl Side {
                     ..self.judging.clone()
                 },
                 failback: file.groups.iter().map(|group| self.failback[*group]).collect(),
+                departed: 0,
                 guards: self.guards,
                 hooks,
                 patience: PATIENCE,

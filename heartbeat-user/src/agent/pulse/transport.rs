@@ -208,6 +208,9 @@ impl Pulse {
         let result = match opened {
             Ok(opened) => {
                 c.opened = Some(Opened::Socket(opened));
+                if std::mem::take(&mut c.unattached) {
+                    self.attach_pending |= channel.bit();
+                }
                 SocketResult::Opened
             }
             Err(e) => failed(&e),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::{
-    ChannelIndex, GroupIndex, Link, OperatorOrder, Reason,
+    ChannelIndex, GroupIndex, Link, OperatorOrder, Probed, Reason,
     testing::{Bench, SECOND},
 };
 
@@ -95,9 +95,9 @@ fn a_look_decides_and_only_the_one_that_was_asked_for_last() {
         let mut bench = died(PROBE);
         // It was asked for when the peer began to be silent.
         let Some(Action::Look(number)) = bench.done().pop() else { panic!("no look") };
-        bench.core.handle_looked(bench.now, number.wrapping_sub(1), true);
+        bench.core.handle_looked(bench.now, number.wrapping_sub(1), Probed { answered: 1, ..Probed::default() });
         assert!(!claimed(&mut bench));
-        bench.core.handle_looked(bench.now, number, any);
+        bench.core.handle_looked(bench.now, number, Probed { answered: u64::from(any), ..Probed::default() });
         assert_eq!(claimed(&mut bench), any);
         assert_eq!(bench.core.withheld(), (!any).then_some(Withheld::Isolated));
     }

@@ -51,7 +51,9 @@ impl Ownership {
 
     /// Nothing of it is left here.
     pub fn released(&mut self, group: GroupIndex) -> bool {
-        let changed = self.change(group, Holding::Releasing, Holding::Standby);
+        let departed = self.groups.get(group.usize()).is_some_and(|g| g.departed);
+        let after = if departed { Holding::Resting { until: Nanos::NEVER } } else { Holding::Standby };
+        let changed = self.change(group, Holding::Releasing, after);
         if changed {
             let g = &mut self.groups[group.usize()];
             (g.kept_for, g.stuck) = (Nanos(0), false);

@@ -1,7 +1,7 @@
 //! Both hold a group, after a partition: one of them yields, and both come to the same one (rule 3).
 
-use super::{Facts, Holding, Ownership, Step};
-use crate::core::{GroupIndex, Nanos, Reason};
+use super::{Facts, Group, Holding, Ownership, Step};
+use crate::core::{GroupIndex, Nanos, Node, Reason};
 use std::cmp::Ordering;
 
 impl Ownership {

@@ -359,3 +359,18 @@ fn answers_that_nobody_asked_for_change_nothing() {
     assert!(!o.acquired(G0) && !o.released(G0) && !o.acquire_failed(NOW, GroupIndex(63)));
     assert_eq!(o.owned(), 0);
 }
+
+#[test]
+fn a_group_that_the_file_has_no_more_is_let_go_of_and_never_claimed_again() {
+    let mut o = a(0, 0);
+    o.letting_go_of(0b01);
+    o.departed(0b11);
+    let wished = Facts { wants: 0b11, heeded: true, ..GOOD };
+    for (owned, facts) in [(0b01, GOOD), (0b01, DEAD), (0b01, wished)] {
+        assert_eq!((steps(&mut o, facts), o.owned()), (vec![], owned));
+    }
+    assert!(o.released(G0));
+    for facts in [GOOD, DEAD, wished] {
+        assert_eq!((steps(&mut o, facts), o.owned()), (vec![], 0));
+    }
+}

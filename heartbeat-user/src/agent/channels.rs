@@ -1,0 +1,174 @@
+//! The channels at the start: whether their ports are ours, and how each is read. What is missing is said, and comes later.
+
+use super::{Options, pulse::PulseChannel};
+use crate::{
+    command::signals::{self, Signals, Told},
+    config::{Channel, Config, End, XdpPreference},
+    core::{ChannelIndex, Link, Node},
+    dataplane::{
+        Kernel, Tables, XdpMode, index_of,
+        link::Links,
+        release,
+        socket::{Ends, HeartbeatSocket},
+    },
+    status::{ControlEvent, Journal},
+};
+use anyhow::{Context, Result, bail};
+use std::time::Duration;
+
+/// How often it is looked whether our ports are free.
+const PORTS_AGAIN: Duration = Duration::from_secs(1);
+
+/// Waits until nobody else speaks for this controller, or until it is told something else. Where another program has the port
+/// on every channel that we could open, it is another agent, perhaps with another runtime directory: it hears all heartbeats and
+/// holds what is to be held, so we do not even look at what is there.
+pub(super) async fn until_ports_are_free(
+    options: &Options,
+    journal: &Journal,
+    signals: &mut Signals,
+) -> Result<Option<Told>> {
+    let mut said = false;
+    loop {
+        let (free, taken) = ports(&options.config, options.node);
+        if free != 0 || taken == 0 {
+            // What is started now is not to take any.
+            signals::hold();
+            return Ok(None);
+        }
+        signals::take();
+        if !std::mem::replace(&mut said, true) {
+            for channel in options.config.channels.iter().filter(|channel| taken & channel.index.bit() != 0) {
+                tell_taken(&options.config, options.node, channel, journal);
+            }
+        }
+        tokio::select! {
+            told = signals.next() => return Ok(Some(told)),
+            () = tokio::time::sleep(PORTS_AGAIN) => {}
+        }
+    }
+}
+
+/// The channels whose port is ours to have, and those whose port another program has. Whatever else is wrong with one may
+/// pass, and the generator tries again.
+fn ports(config: &Config, node: Node) -> (u64, u64) {
+    let (mut free, mut taken) = (0, 0);
+    for channel in &config.channels {
+        let Some((own, peer)) = channel.end(node).zip(channel.end(node.other())) else { continue };
+        let Ok(Some(index)) = index_of(&own.interface) else { continue };
+        match HeartbeatSocket::open(&ends(config, own, peer), index) {
+            Ok(_) => free |= channel.index.bit(),
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => taken |= channel.index.bit(),
+            Err(_) => {}
+        }
+    }
+    (free, taken)
+}
+
+fn tell_taken(config: &Config, node: Node, channel: &Channel, journal: &Journal) {
+    let (port, name) = (config.pair.port, &channel.name);
+    let own = channel.end(node).map_or_else(String::new, |end| end.address.to_string());
+    let what = format!(
+        "channel \"{name}\": another program, perhaps another agent, has UDP port {port} of {own}: `ss -lunp 'sport = \
+         :{port}'` names it; stop it, or set another pair.port on both controllers"
+    );
+    journal.control(&ControlEvent::HostProblem { what });
+}
+
+fn ends(config: &Config, own: &End, peer: &End) -> Ends {
+    let (port, pair_id) = (config.pair.port, config.pair.id);
+    Ends { interface: own.interface.clone(), own: own.address, peer: peer.address, port, pair_id }
+}
+
+/// The channels, as they are attached to.
+#[derive(Default)]
+pub(super) struct AttachedAll {
+    pub(super) links: Vec<Link>,
+    pub(super) channels: Vec<PulseChannel>,
+    pub(super) modes: Vec<Option<XdpMode>>,
+    /// Channels that could not be attached to as configured, a bit each: to be tried again.
+    pub(super) unattached: u64,
+    /// Channels that are to be attached to when those before them have a carrier again.
+    pub(super) attach_pending: u64,
+}
+
+pub(super) fn attach_all(
+    config: &Config,
+    node: Node,
+    mut kernel: Option<&mut Kernel>,
+    tables: &Tables,
+    interfaces: &mut Links,
+    journal: &Journal,
+) -> Result<AttachedAll> {
+    let mut all = AttachedAll::default();
+    let (_, taken) = ports(config, node);
+    for channel in &config.channels {
+        if channel.line(node).is_some() {
+            // It is open, or not, when the generator has tried.
+            all.links.push(Link::Present { index: 0, carrier: true, address: true });
+            all.channels.push(PulseChannel::line(tables, channel.index));
+            all.modes.push(None);
+            continue;
+        }
+        let Some((own, peer)) = channel.end(node).zip(channel.end(node.other())) else { continue };
+        let ends = ends(config, own, peer);
+        let link = interfaces.look(channel.index, true).unwrap_or(Link::Absent);
+        // What is not ours is not touched, until it is.
+        let taken = taken & channel.index.bit() != 0;
+        if taken {
+            tell_taken(config, node, channel, journal);
+        }
+        let ours = link != Link::Absent && !taken;
+        // One after the other, as fast as their links come back.
+        let rests = kernel.as_deref_mut().is_some_and(Kernel::is_resting);
+        let mode = match ours {
+            false => None,
+            true if rests => {
+                all.attach_pending |= channel.index.bit();
+                Some(XdpMode::Socket)
+            }
+            true => match attach(kernel.as_deref_mut(), config.dataplane.xdp, channel.index, own, journal) {
+                Ok(mode) => Some(mode),
+                Err(error) => {
+                    all.unattached |= channel.index.bit();
+                    let what = format!("channel \"{}\": {error:#}", channel.name);
+                    journal.control(&ControlEvent::HostProblem { what });
+                    None
+                }
+            },
+        };
+        let by_socket = mode == Some(XdpMode::Socket);
+        let pulse = PulseChannel::new(ends, by_socket, tables, channel.index);
+        all.channels.push(if ours { pulse } else { pulse.to_be_attached() });
+        all.links.push(link);
+        all.modes.push(mode);
+    }
+    if let Some(kernel) = kernel {
+        kernel.settle()?;
+    }
+    Ok(all)
+}
+
+/// How the channel's heartbeats are received from now on.
+pub(super) fn attach(
+    kernel: Option<&mut Kernel>,
+    preference: XdpPreference,
+    channel: ChannelIndex,
+    end: &End,
+    journal: &Journal,
+) -> Result<XdpMode> {
+    let (xdp_mode, why) = match kernel {
+        Some(kernel) => {
+            let attached = kernel
+                .attach(channel, &end.interface, end.address, preference)
+                .with_context(|| format!("attaching to {}", end.interface))?;
+            (attached.mode, attached.why)
+        }
+        // Whatever an earlier life has left there would consume what the socket is to read.
+        None if preference.allows(XdpMode::Socket) => {
+            (XdpMode::Socket, release(&end.interface).with_context(|| format!("interface {}", end.interface))?)
+        }
+        None => bail!("dataplane.xdp = \"{}\" is not to be had", preference.name()),
+    };
+    journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode, why });
+    Ok(xdp_mode)
+}

@@ -1,0 +1,280 @@
+//! What a life takes over from the one before it: of two lists of names and the bits of a cell, what is held on, what is let go
+//! of, and what is gone from the file. Pure: nothing is looked at or done here.
+
+use super::life::{Life, LivedAddress, LivedChannel, LivedGroup};
+use crate::{
+    core::{MAX_CHANNELS, MAX_GROUPS},
+    dataplane::Order,
+};
+use std::collections::HashSet;
+
+/// What an earlier life left in its cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cell {
+    pub(super) incarnation: u64,
+    /// It gave a sign of life so lately that the peer cannot have found it dead.
+    pub(super) in_time: bool,
+    /// The groups that it held.
+    pub(super) owned: u64,
+    /// The groups of which a hook may have left something.
+    pub(super) hooked: u64,
+    /// The groups that the peer could not let go of.
+    pub(super) peer_kept: u64,
+}
+
+/// What is to become of it. The bits are of the new life's groups: those of its file, then `departed`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Inheritance {
+    /// They are held on.
+    pub(super) held: u64,
+    /// They are let go of, hooks included, before anything is claimed.
+    pub(super) release: u64,
+    /// Of those, the ones whose addresses stay until it is their turn: the peer knows that they are ours.
+    pub(super) in_place: u64,
+    /// The peer could not let go of them.
+    pub(super) peer_kept: u64,
+    /// Groups that the file has no more.
+    pub(super) departed: Vec<LivedGroup>,
+    /// The same, for which there is no room: to be let go of at once.
+    pub(super) surplus: Vec<LivedGroup>,
+    /// Addresses that nothing has any more, or that are not ours by now: to be removed at once.
+    pub(super) stale: Vec<LivedAddress>,
+}
+
+/// What a life takes over whose file has `groups`, in this order; of each, the name and its addresses as (interface, address,
+/// prefix). `life` and `cell` are what was found of the one before.
+pub(super) fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<LivedAddress>)]) -> Inheritance {
+    let none: &[LivedGroup] = &[];
+    let recorded = life.map_or(none, |life| &life.groups);
+    let matching = cell.filter(|cell| life.is_some_and(|life| life.is_of(cell.incarnation)));
+    let strange = cell.is_some() && matching.is_none();
+    // Without a cell that says which, all that is on record may be here; without a record, all that the file has.
+    let bits = |which: fn(&Cell) -> u64| matching.as_ref().map_or(u64::MAX, which);
+    let (owned, hooked) = (bits(|cell| cell.owned), bits(|cell| cell.hooked));
+    let in_time = matching.is_some_and(|cell| cell.in_time);
+    let has = |bits: u64, place: usize| place < MAX_GROUPS && bits >> place & 1 == 1;
+    // Where there is nothing to be run, its addresses are all that there is to it.
+    let must_be_released = |place: usize| has(hooked, place) || has(owned, place) && recorded[place].has_hooks();
+    let own = groups.len().min(MAX_GROUPS);
+    let bit = |i: usize| 1_u64 << i;
+
+    let mut to = Inheritance::default();
+    for (i, (name, _)) in groups.iter().enumerate().take(own) {
+        match recorded.iter().position(|group| group.name == *name) {
+            Some(place) if in_time && has(owned, place) && !recorded[place].departed => to.held |= bit(i),
+            Some(place) if must_be_released(place) => to.release |= bit(i),
+            Some(_) => {}
+            None if strange => to.release |= bit(i),
+            None => {}
+        }
+        let kept = |place| matching.is_some_and(|cell| has(cell.peer_kept, place));
+        if recorded.iter().position(|group| group.name == *name).is_some_and(kept) {
+            to.peer_kept |= bit(i);
+        }
+    }
+    for (place, group) in recorded.iter().enumerate() {
+        let in_file = groups.iter().any(|(name, _)| *name == group.name);
+        if in_file || !must_be_released(place) {
+            continue;
+        }
+        let i = own + to.departed.len();
+        if i >= MAX_GROUPS {
+            to.surplus.push(LivedGroup { departed: true, ..group.clone() });
+            continue;
+        }
+        to.release |= bit(i);
+        if in_time && has(owned, place) {
+            to.in_place |= bit(i);
+        }
+        to.departed.push(LivedGroup { departed: true, ..group.clone() });
+    }
+
+    // Another prefix of a held one is exchanged without a gap when its group is resumed.
+    let same = |a: &LivedAddress, b: &LivedAddress| (a.ip, &a.interface) == (b.ip, &b.interface);
+    let held =
+        groups.iter().enumerate().filter(|(i, _)| to.held >> i & 1 == 1).flat_map(|(_, (_, addresses))| addresses);
+    let in_place = to.departed.iter().enumerate().filter(|(i, _)| to.in_place >> (own + i) & 1 == 1);
+    let wanted: Vec<_> = held.chain(in_place.flat_map(|(_, group)| &group.addresses)).collect();
+    let active = recorded.iter().enumerate().filter(|(place, _)| has(owned | hooked, *place));
+    let left = life.map(|life| &life.left).into_iter().flatten();
+    let candidates = active.flat_map(|(_, group)| &group.addresses).chain(left);
+    let mut seen = HashSet::new();
+    to.stale = candidates
+        .filter(|address| !wanted.iter().any(|wanted| same(wanted, address)))
+        .filter(|address| seen.insert((*address).clone()))
+        .cloned()
+        .collect();
+    to
+}
+
+/// Where the channels of `names` are counted: where a life before counted them, else where nobody was, else in the place of one
+/// that is gone. The bits say which of them have a place that is new to them.
+pub(super) fn slots(before: &[LivedChannel], names: &[&str]) -> (Order, u64) {
+    let all = 0..MAX_CHANNELS as u8;
+    let mut given = HashSet::new();
+    // Two of one place can only come from a record that somebody wrote by hand.
+    let kept: Vec<Option<u8>> = names
+        .iter()
+        .map(|name| before.iter().find(|channel| channel.name == *name).map(|channel| channel.slot))
+        .map(|slot| slot.filter(|slot| all.contains(slot) && given.insert(*slot)))
+        .collect();
+    let used = |slot: &u8| before.iter().any(|channel| channel.slot == *slot);
+    let clean = all.clone().filter(|slot| !used(slot));
+    let free: Vec<u8> = clean.chain(all.filter(used)).filter(|slot| !given.contains(slot)).collect();
+    let fresh = kept.iter().enumerate().filter(|(_, slot)| slot.is_none()).fold(0, |bits, (i, _)| bits | 1 << i);
+    // All 64 are in order; whoever comes after the channels has what is left.
+    let mut free = free.into_iter();
+    let mut order = kept.into_iter().chain(std::iter::repeat(None)).map(|slot| slot.or_else(|| free.next()));
+    (std::array::from_fn(|_| order.next().flatten().unwrap_or_default()), fresh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Node;
+
+    fn address(host: u8) -> LivedAddress {
+        LivedAddress { interface: "eth0".into(), index: 2, ip: [192, 0, 2, host].into(), prefix: 24 }
+    }
+
+    fn group(name: &str, hosts: &[u8]) -> LivedGroup {
+        LivedGroup {
+            name: name.into(),
+            departed: false,
+            home: Node::A,
+            addresses: hosts.iter().map(|host| address(*host)).collect(),
+            on_releasing: None,
+            on_release: Some(vec!["/bin/true".into()]),
+            timeout_ns: 1,
+            force: false,
+        }
+    }
+
+    fn life(groups: &[LivedGroup]) -> Life {
+        Life { incarnation: "5".into(), groups: groups.to_vec(), ..Life::default() }
+    }
+
+    fn file<'a>(groups: &[(&'a str, &[u8])]) -> Vec<(&'a str, Vec<LivedAddress>)> {
+        groups.iter().map(|(name, hosts)| (*name, hosts.iter().map(|host| address(*host)).collect())).collect()
+    }
+
+    const CELL: Cell = Cell { incarnation: 5, in_time: true, owned: 0b01, hooked: 0, peer_kept: 0 };
+
+    #[test]
+    fn what_was_held_is_held_on_by_name_whatever_the_order() {
+        let life = life(&[group("x", &[10]), group("y", &[11])]);
+        let taken = inherit(Some(&life), Some(CELL), &file(&[("new", &[12]), ("y", &[11]), ("x", &[10])]));
+        assert_eq!(taken, Inheritance { held: 0b100, ..Inheritance::default() });
+        let kept = Cell { owned: 0, peer_kept: 0b10, ..CELL };
+        let taken = inherit(Some(&life), Some(kept), &file(&[("new", &[12]), ("y", &[11]), ("x", &[10])]));
+        assert_eq!(taken, Inheritance { peer_kept: 0b010, ..Inheritance::default() });
+    }
+
+    #[test]
+    fn too_late_what_was_held_is_let_go_of_and_its_addresses_are_gone_at_once() {
+        let life = life(&[group("x", &[10]), group("y", &[11])]);
+        let late = Cell { in_time: false, ..CELL };
+        let taken = inherit(Some(&life), Some(late), &file(&[("y", &[11]), ("x", &[10])]));
+        assert_eq!(taken, Inheritance { release: 0b10, stale: vec![address(10)], ..Inheritance::default() });
+    }
+
+    #[test]
+    fn a_group_with_a_hook_half_way_is_let_go_of_also_in_time() {
+        let life = life(&[group("x", &[10])]);
+        let half = Cell { owned: 0, hooked: 1, ..CELL };
+        let taken = inherit(Some(&life), Some(half), &file(&[("x", &[10])]));
+        assert_eq!((taken.held, taken.release), (0, 1));
+    }
+
+    #[test]
+    fn a_group_that_the_file_has_no_more_follows_the_files_own_and_goes_in_order() {
+        let life = life(&[group("x", &[10]), group("y", &[11]), group("z", &[12])]);
+        let cell = Cell { owned: 0b011, hooked: 0b100, ..CELL };
+        let taken = inherit(Some(&life), Some(cell), &file(&[("y", &[11])]));
+        assert_eq!((taken.held, taken.release, taken.in_place), (0b001, 0b110, 0b010));
+        assert_eq!(taken.departed.iter().map(|g| g.name.as_str()).collect::<Vec<_>>(), ["x", "z"]);
+        assert!(taken.departed.iter().all(|group| group.departed));
+        assert_eq!(taken.stale, [address(12)], "x's stays until its turn, and z's should not be there");
+
+        // It is back in the file before it was let go of: it is not what the peer knows to be held.
+        let again = Life { groups: [vec![group("y", &[11])], taken.departed].concat(), ..life };
+        let taken = inherit(Some(&again), Some(Cell { owned: 0b011, ..CELL }), &file(&[("x", &[10]), ("y", &[11])]));
+        assert_eq!((taken.held, taken.release, taken.departed.len()), (0b10, 0b01, 0));
+    }
+
+    #[test]
+    fn of_a_group_without_hooks_only_the_addresses_are_to_go() {
+        let plain = LivedGroup { on_release: None, ..group("x", &[10]) };
+        for groups in [file(&[]), file(&[("y", &[11])])] {
+            let taken = inherit(Some(&life(std::slice::from_ref(&plain))), Some(CELL), &groups);
+            assert_eq!(taken, Inheritance { stale: vec![address(10)], ..Inheritance::default() });
+        }
+        let late = Cell { in_time: false, ..CELL };
+        let taken = inherit(Some(&life(&[plain])), Some(late), &file(&[("x", &[10])]));
+        assert_eq!(taken, Inheritance { stale: vec![address(10)], ..Inheritance::default() });
+    }
+
+    #[test]
+    fn an_address_taken_out_or_moved_is_stale() {
+        let life = life(&[group("x", &[10, 11, 12, 13])]);
+        let mut new = file(&[("x", &[10, 12, 13])]);
+        new[0].1[1].prefix = 25;
+        new[0].1[2].interface = "eth1".into();
+        let taken = inherit(Some(&life), Some(CELL), &new);
+        assert_eq!(
+            (taken.held, taken.stale),
+            (1, vec![address(11), address(13)]),
+            "the one with another prefix is exchanged"
+        );
+    }
+
+    #[test]
+    fn a_cell_and_a_record_that_do_not_belong_together_are_let_go_of_altogether() {
+        let life = life(&[group("x", &[10]), group("old", &[11])]);
+        let groups = file(&[("x", &[10]), ("new", &[12])]);
+        let other = Cell { incarnation: 6, ..CELL };
+        let all = inherit(Some(&life), Some(other), &groups);
+        assert_eq!((all.held, all.release, all.departed.len()), (0, 0b111, 1));
+        // Without a record, what the file has may be here; without a cell, what was on record.
+        let without = inherit(None, Some(CELL), &groups);
+        assert_eq!((without.held, without.release, without.departed.len()), (0, 0b11, 0));
+        let no_cell = inherit(Some(&life), None, &groups);
+        assert_eq!((no_cell.held, no_cell.release, no_cell.departed.len()), (0, 0b101, 1));
+        assert_eq!(no_cell.stale, [address(10), address(11)]);
+        assert_eq!(inherit(None, None, &groups), Inheritance::default());
+    }
+
+    #[test]
+    fn groups_for_which_there_is_no_room_are_let_go_of_at_once() {
+        let names: Vec<String> = (0..64).map(|i| format!("g{i}")).collect();
+        let groups: Vec<(&str, Vec<LivedAddress>)> = names.iter().map(|name| (name.as_str(), vec![])).collect();
+        let taken = inherit(Some(&life(&[group("x", &[10])])), Some(CELL), &groups);
+        assert_eq!((taken.release, taken.departed.len(), taken.surplus.len()), (0, 0, 1));
+        assert_eq!(taken.stale, [address(10)]);
+    }
+
+    #[test]
+    fn channels_keep_their_slots_by_name_and_new_ones_get_clean_ones() {
+        let before = |list: &[(&str, u8)]| {
+            list.iter()
+                .map(|(name, slot)| LivedChannel { name: (*name).into(), interface: None, slot: *slot })
+                .collect::<Vec<_>>()
+        };
+        let given = |before: &[LivedChannel], names: &[&str]| {
+            let (order, fresh) = slots(before, names);
+            let all = order.iter().fold(0_u64, |bits, slot| bits | 1 << slot);
+            assert_eq!(all, u64::MAX, "each slot once");
+            (order[..names.len()].to_vec(), fresh)
+        };
+        assert_eq!(given(&[], &["a", "b"]), (vec![0, 1], 0b11));
+        let three = before(&[("a", 0), ("b", 1), ("c", 2)]);
+        assert_eq!(given(&three, &["c", "new", "a"]), (vec![2, 3, 0], 0b010));
+        let full: Vec<_> = (0..64).map(|i| LivedChannel { name: format!("c{i}"), interface: None, slot: i }).collect();
+        let names: Vec<String> = (1..64).rev().map(|i| format!("c{i}")).chain(["new".into()]).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (order, fresh) = given(&full, &names);
+        assert_eq!((order[0], order[63], fresh), (63, 0, 1 << 63));
+        assert_eq!(given(&before(&[("a", 7), ("b", 7)]), &["a", "b"]), (vec![7, 0], 0b10));
+        assert_eq!(given(&before(&[("a", 70)]), &["a"]), (vec![0], 1));
+    }
+}

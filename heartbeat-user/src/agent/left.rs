@@ -1,0 +1,158 @@
+//! What earlier lives left: found before anything is done, then taken over or taken away before anything is claimed.
+
+use super::{
+    Options,
+    inherit::{Inheritance, inherit},
+    let_go::{self, as_cell, interface_now},
+    life::{self, Life, LivedAddress},
+    runtime_dir::RuntimeDir,
+};
+use crate::{
+    config::{Config, Group, Hooks},
+    core::{GroupIndex, MAX_GROUPS, Nanos, Node, Resumed},
+    dataplane::{PinnedCell, Tables, clock, index_of},
+    status::{ControlEvent, Journal},
+    takeover::{self, GroupPlan, Netlink, PlannedAddress},
+};
+use anyhow::Result;
+
+/// What earlier lives left, as it was found.
+pub(super) struct Left {
+    pub(super) life: Option<Life>,
+    pub(super) cell: Option<PinnedCell>,
+    pub(super) inheritance: Inheritance,
+    /// Why the record of the last one says nothing.
+    trouble: Option<String>,
+}
+
+impl Left {
+    /// Looks; changes nothing.
+    pub(super) fn find(folder: &RuntimeDir, config: &Config, node: Node) -> Self {
+        let (life, trouble) = match Life::read(folder) {
+            Ok(life) => (life, None),
+            Err(error) => (None, Some(format!("{error:#}: what is configured is let go of"))),
+        };
+        let cell = folder.cell(life.as_ref());
+        // Its groups are ours still only if it ended so recently that the peer cannot have found it dead: else the peer may
+        // hold them by now. Its last heartbeat may be an interval older than its last sign of life.
+        let bound = config.detection().since(config.timing.interval);
+        let in_time = |cell: &PinnedCell| clock::monotonic().since(Nanos(cell.alive_ns())) < bound;
+        let groups: Vec<(&str, Vec<LivedAddress>)> = config
+            .groups
+            .iter()
+            .map(|group| (group.name.as_str(), life::addresses(config, node, group, |_| 0)))
+            .collect();
+        let inheritance = inherit(life.as_ref(), cell.map(|cell| as_cell(&cell, in_time(&cell))), &groups);
+        Self { life, cell, inheritance, trouble }
+    }
+
+    /// The configuration with those groups that it has no more, after its own: only to be let go of.
+    pub(super) fn with_departed(&self, config: &Config, node: Node) -> Config {
+        let mut config = config.clone();
+        for group in &self.inheritance.departed {
+            config.groups.push(Group {
+                index: GroupIndex(config.groups.len() as u8),
+                name: group.name.clone(),
+                home: node.other(),
+                addresses: Vec::new(),
+                needs: 0,
+                hooks: Hooks {
+                    on_releasing: group.on_releasing.clone(),
+                    on_release: group.on_release.clone(),
+                    timeout: Nanos(group.timeout_ns),
+                    force: group.force,
+                    ..Hooks::default()
+                },
+                failback: None,
+                departed: true,
+            });
+        }
+        config
+    }
+}
+
+/// Takes over what earlier lives left, and takes away what nothing has any more. From here on, the record is this life's.
+#[expect(clippy::too_many_arguments, reason = "each is what another step found")]
+pub(super) fn take_over(
+    options: &Options,
+    folder: &RuntimeDir,
+    left: &Left,
+    tables: &Tables,
+    plans: &[GroupPlan],
+    incarnation: u64,
+    journal: &Journal,
+) -> Result<(Life, Option<Resumed>)> {
+    let Options { config, node, .. } = options;
+    if let Some(trouble) = &left.trouble {
+        log::warn!("{trouble}");
+    }
+    let Inheritance { held, release, in_place, peer_kept, departed, surplus, stale } = &left.inheritance;
+    let slots: Vec<u8> = config.channels.iter().map(|channel| tables.number(channel.index)).collect();
+    let index_of = |name: &str| index_of(name).ok().flatten().unwrap_or(0);
+    let mut life = Life::new(config, *node, incarnation, &slots, departed, index_of)?;
+
+    let own: Vec<_> = config.channels.iter().filter_map(|channel| Some(channel.end(*node)?.address)).collect();
+    let stale: Vec<_> = stale.iter().filter(|address| !own.contains(&address.ip)).cloned().collect();
+    life.left = let_go::remove_and_tell(&stale, journal);
+    sweep(plans, held | in_place, journal);
+    for group in surplus {
+        let Some(words) = &group.on_release else { continue };
+        if let Err(error) = let_go::run_hook(left.life.as_ref(), group, words) {
+            log::error!("group {}: on_release: {error:#}", group.name);
+        }
+    }
+
+    // Whoever comes between the two lines finds a record and a cell that do not belong together, and lets go of everything.
+    if let Err(error) = life.write(folder) {
+        log::error!("{error:#}: the next life will let go of everything");
+    }
+    let agent = tables.agent();
+    let cell = left.cell.as_ref();
+    agent.owned.set(held | in_place);
+    agent.hooked.set(*release);
+    agent.peer_kept.set(*peer_kept);
+    let resumed = cell.map(|cell| Resumed {
+        peer_incarnation: cell.peer_incarnation(),
+        owned: *held,
+        release: *release,
+        term: cell.term(),
+        peer_flags: cell.peer_flags() as u8,
+        peer_kept: *peer_kept,
+    });
+    let resumed = resumed.or_else(|| {
+        // A record whose cell is gone.
+        let nothing =
+            Resumed { peer_incarnation: 0, owned: 0, release: *release, term: 0, peer_flags: 0, peer_kept: 0 };
+        (*release != 0).then_some(nothing)
+    });
+    Ok((life, resumed))
+}
+
+/// The addresses of each group on this controller; of those that the file has no more, as they were on record.
+pub(super) fn plans(config: &Config, node: Node, left: &Left) -> Vec<GroupPlan> {
+    let address = |address: &LivedAddress| PlannedAddress { interface: interface_now(address), ..address.planned() };
+    let own = config.groups.iter().filter(|group| !group.departed);
+    let own = own.map(|group| (&group.name, life::addresses(config, node, group, |_| 0)));
+    let departed = left.inheritance.departed.iter().map(|group| (&group.name, group.addresses.clone()));
+    own.chain(departed)
+        .map(|(name, addresses)| GroupPlan { name: name.clone(), addresses: addresses.iter().map(address).collect() })
+        .take(MAX_GROUPS)
+        .collect()
+}
+
+/// Group addresses that are here without being ours: of a life that ended too long ago, or put here by hand.
+fn sweep(plans: &[GroupPlan], owned: u64, journal: &Journal) {
+    let swept = Netlink::open().and_then(|mut netlink| takeover::remove_unowned(plans, owned, &mut netlink));
+    match swept {
+        Ok(swept) => {
+            for (group, address) in swept.removed {
+                journal.control(&ControlEvent::AddressSwept { group, address: address.to_string(), times: 1 });
+            }
+            for failure in swept.failures {
+                let (address, why) = (failure.address.to_string(), failure.reason);
+                journal.control(&ControlEvent::AddressStays { address, why });
+            }
+        }
+        Err(error) => log::error!("group addresses that are not ours may stay on this host: {error}"),
+    }
+}

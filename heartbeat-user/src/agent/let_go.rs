@@ -1,0 +1,185 @@
+//! What a start, a reload or an exec that fails leaves to be done: whatever an earlier life held is let go of, in order, for
+//! nobody guards it any more, and the peer is about to find us dead.
+
+use super::{
+    inherit::{Cell, inherit},
+    life::{Life, LivedAddress, LivedGroup},
+    runtime_dir::{Claim, RuntimeDir},
+};
+use crate::{
+    command::{self, signals::Signals},
+    dataplane::{self, PinnedCell},
+    status::{ControlEvent, Journal},
+    takeover::{self, Failure, LetGo, Netlink, Recorded},
+};
+use anyhow::{Result, ensure};
+use nix::net::if_::if_indextoname;
+use std::{path::Path, time::Duration};
+
+/// So often is a hook run that fails.
+const TRIES: u32 = 3;
+/// The pause between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Lets go of everything that earlier lives in this runtime directory have left, unless another agent runs on it. Says on
+/// standard error what it does; where there is nothing to do, it says and does nothing.
+pub fn let_go(runtime_dir: &Path) {
+    // An agent that runs guards what it holds; and who cannot even open the folder has never held anything in it.
+    let Some(folder) = RuntimeDir::find(runtime_dir) else { return };
+    let Ok(claim) = folder.claim() else { return };
+    let stays = let_go_of_all(&folder, &claim);
+    for what in stays {
+        eprintln!("not let go of: {what}");
+    }
+}
+
+fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
+    let life = Life::read(folder).unwrap_or_else(|error| {
+        eprintln!("{error:#}: what it held is not known");
+        None
+    });
+    let cell = folder.cell(life.as_ref());
+    if life.is_none() && cell.is_none() {
+        return Vec::new();
+    }
+    let inheritance = inherit(life.as_ref(), cell.map(|cell| as_cell(&cell, false)), &[]);
+    let groups = [inheritance.departed, inheritance.surplus].concat();
+    let mut stays = Vec::new();
+    let mut addresses: Vec<LivedAddress> = groups.iter().flat_map(|group| group.addresses.clone()).collect();
+    addresses.extend(inheritance.stale);
+    addresses.dedup();
+    if !groups.is_empty() || !addresses.is_empty() {
+        eprintln!("letting go of what an earlier life held: {}", listed(&groups));
+    }
+    // Its failing changes nothing.
+    run_hooks(life.as_ref(), &groups, |group| group.on_releasing.as_deref(), "on_releasing");
+    let left = remove(&addresses).stays;
+    stays.extend(left.iter().map(|(address, why)| format!("{address}: {why}")));
+    let unreleased = run_hooks(life.as_ref(), &groups, |group| group.on_release.as_deref(), "on_release");
+    stays.extend(unreleased.iter().map(|name| format!("group {name}: its on_release failed")));
+
+    for interface in life.iter().flat_map(Life::interfaces) {
+        if let Err(error) = dataplane::release(interface) {
+            eprintln!("{interface}: {error:#}");
+        }
+    }
+    folder.forget_pins();
+    folder.forget_tables();
+    let groups: Vec<_> = groups.into_iter().filter(|group| unreleased.contains(&group.name)).collect();
+    let left: Vec<_> = left.into_iter().map(|(address, _)| address).collect();
+    match life {
+        Some(life) if !groups.is_empty() || !left.is_empty() => {
+            // Whoever starts next goes on with it.
+            if let Err(error) = (Life { groups, left, ..life }).write(folder) {
+                eprintln!("{error:#}");
+            }
+        }
+        _ => Life::forget(folder),
+    }
+    stays
+}
+
+/// What a cell says; `in_time`: whether its groups may still be ours.
+pub(super) fn as_cell(cell: &PinnedCell, in_time: bool) -> Cell {
+    Cell {
+        incarnation: cell.incarnation(),
+        in_time,
+        owned: cell.owned(),
+        hooked: cell.hooked(),
+        peer_kept: cell.peer_kept(),
+    }
+}
+
+fn listed(groups: &[LivedGroup]) -> String {
+    let names: Vec<_> = groups.iter().map(|group| group.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// What became of addresses that nothing has any more.
+#[derive(Default)]
+pub(super) struct Gone {
+    /// They were there, and are not.
+    pub(super) removed: Vec<String>,
+    /// The host goes on answering for them, and why.
+    pub(super) stays: Vec<(LivedAddress, String)>,
+}
+
+/// Removes addresses from the interfaces that they were put on, whatever those are called now.
+pub(super) fn remove(addresses: &[LivedAddress]) -> Gone {
+    if addresses.is_empty() {
+        return Gone::default();
+    }
+    let recorded: Vec<_> = addresses.iter().map(|a| Recorded { planned: a.planned(), index: a.index }).collect();
+    match Netlink::open().and_then(|mut netlink| takeover::let_go(&recorded, &mut netlink)) {
+        Ok(LetGo { removed, failures }) => {
+            let of = |failure: &Failure| addresses.iter().find(|address| address.planned() == failure.address).cloned();
+            let stays = failures.into_iter().filter_map(|failure| Some((of(&failure)?, failure.reason)));
+            Gone { removed: removed.iter().map(ToString::to_string).collect(), stays: stays.collect() }
+        }
+        Err(error) => {
+            Gone { removed: Vec::new(), stays: addresses.iter().map(|a| (a.clone(), error.to_string())).collect() }
+        }
+    }
+}
+
+/// The interface that has an index now, else the one of that name.
+pub(super) fn interface_now(address: &LivedAddress) -> String {
+    let renamed = (address.index != 0).then(|| if_indextoname(address.index).ok()).flatten();
+    renamed.and_then(|name| name.into_string().ok()).unwrap_or_else(|| address.interface.clone())
+}
+
+/// The same, and says so. What stays.
+pub(super) fn remove_and_tell(addresses: &[LivedAddress], journal: &Journal) -> Vec<LivedAddress> {
+    let Gone { removed, stays } = remove(addresses);
+    for address in removed {
+        journal.control(&ControlEvent::AddressForgotten { address });
+    }
+    for (address, why) in &stays {
+        journal.control(&ControlEvent::AddressStays { address: address.to_string(), why: why.clone() });
+    }
+    stays.into_iter().map(|(address, _)| address).collect()
+}
+
+/// Runs a hook of each group, one after the other; the groups whose hook failed, unless that counts as released.
+fn run_hooks(
+    life: Option<&Life>,
+    groups: &[LivedGroup],
+    hook: impl Fn(&LivedGroup) -> Option<&[String]>,
+    what: &str,
+) -> Vec<String> {
+    let mut failed = Vec::new();
+    for group in groups {
+        let Some(words) = hook(group) else { continue };
+        match run_hook(life, group, words) {
+            Ok(()) => eprintln!("group {}: {what} ended with 0", group.name),
+            Err(error) if group.force => {
+                eprintln!("group {}: {what} failed, and that counts as released: {error:#}", group.name);
+            }
+            Err(error) => {
+                eprintln!("group {}: {what} failed: {error:#}", group.name);
+                failed.push(group.name.clone());
+            }
+        }
+    }
+    failed
+}
+
+/// Runs a hook of a group to its end, here and now; more than once where it fails.
+pub(super) fn run_hook(life: Option<&Life>, group: &LivedGroup, words: &[String]) -> Result<()> {
+    let environment = [
+        ("HEARTBEAT_NODE", life.and_then(|life| life.node).map_or_else(String::new, |node| node.to_string())),
+        ("HEARTBEAT_PEER", life.map_or_else(String::new, |life| life.peer.clone())),
+        ("HEARTBEAT_GROUP", group.name.clone()),
+        ("HEARTBEAT_REASON", "leftover".to_owned()),
+        ("HEARTBEAT_VERDICT", "null".to_owned()),
+    ];
+    let patience = Duration::from_nanos(group.timeout_ns);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let outcome = runtime.block_on(async {
+        // So that it begins with no signal blocked; those that come change nothing any more.
+        let _signals = Signals::catch()?;
+        anyhow::Ok(command::insist(words, &environment, patience, TRIES - 1, PAUSE).await)
+    })?;
+    ensure!(outcome.succeeded(), "{}: {}", outcome.ended, outcome.output);
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! What SIGHUP asks for: the configuration as it is now, read where it may take its time, and judged before anything changes.
+//!
+//! A change is brought to the two controllers one after the other, so meanwhile their files differ. Whatever the new file says,
+//! the two must go on hearing each other: what would keep them from that is refused, with the order in which it works.
+
+use super::Options;
+use crate::{
+    config::{Channel, Config, PairKeys, XdpPreference, host::hostname},
+    core::Node,
+    dataplane::XdpMode,
+};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use heartbeat_ebpf::siphash::Key;
+use nix::unistd::{AccessFlags, access};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+
+/// So long may a file take to be read: beyond that, its file system hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a new life would begin with.
+pub(super) struct Candidate {
+    pub(super) config: Config,
+    pub(super) node: Node,
+    pub(super) keys: PairKeys,
+}
+
+/// Reads what a new life would begin with. `one_at_a_time`: of readers that hang, there is one at most.
+///
+/// # Errors
+/// What keeps a new life from beginning, or that reading takes too long.
+pub(super) async fn read(options: Options, one_at_a_time: Arc<Semaphore>) -> Result<Candidate> {
+    let path = options.config_file.display().to_string();
+    let Ok(permit) = one_at_a_time.try_acquire_owned() else {
+        bail!("{path} is still being read for the reload before: its file system does not answer");
+    };
+    let reading = spawn_blocking(move || {
+        let _permit = permit;
+        let Options { config_file, node_said, program, .. } = options;
+        let config = Config::load(&config_file)?;
+        let keys = PairKeys::load(&config.pair.key_file)?;
+        let node = match node_said {
+            Some(node) => node,
+            None => config.node_for(None, &hostname()?)?,
+        };
+        access(&program, AccessFlags::X_OK)
+            .with_context(|| format!("{}: cannot be started again; put the binary there", program.display()))?;
+        Ok(Candidate { config, node, keys })
+    });
+    match timeout(PATIENCE, reading).await {
+        Ok(read) => read.unwrap_or_else(|error| Err(anyhow!("reading {path}: {error}"))),
+        Err(_) => bail!(
+            "{path}, or a file that it names, was not read within {PATIENCE:?}: its file system does not answer; put it \
+             where it does"
+        ),
+    }
+}
+
+/// How things stand between the two.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing<'a> {
+    /// The peer was met at least once.
+    pub(super) met: bool,
+    /// It said that it leaves.
+    pub(super) left: bool,
+    /// Both are in maintenance.
+    pub(super) maintenance: bool,
+    /// The channels on which it is heard, a bit each.
+    pub(super) heard: u64,
+    /// The prints of its keys, once it was heard.
+    pub(super) peer_keys: Option<[u16; 2]>,
+    /// How each channel is read.
+    pub(super) modes: &'a [Option<XdpMode>],
+}
+
+/// Whether a new life with that file would go on hearing the peer, which has the old one.
+///
+/// # Errors
+/// Why not, and in which order the change works.
+pub(super) fn judge(now: &Config, node: Node, candidate: &Candidate, standing: Standing<'_>) -> Result<()> {
+    let Candidate { config: new, node: new_node, keys } = candidate;
+    ensure!(
+        *new_node == node,
+        "the file makes this host controller {new_node}, and it is {node}: stop both agents, bring the file to both, start them"
+    );
+    xdp_is_to_be_had(now, new, standing.modes)?;
+    // Who has never met it, or was told that it leaves, or is told to keep still, loses nothing.
+    if !standing.met || standing.left || standing.maintenance {
+        return Ok(());
+    }
+    let order = "`heartbeat maintenance on` here and there, bring the file to both and reload both, `heartbeat maintenance off` \
+                 here and there";
+    ensure!(
+        new.pair.port == now.pair.port,
+        "pair.port is {} and cannot become {} while the peer listens on the old one; the order that works: {order}",
+        now.pair.port,
+        new.pair.port
+    );
+    ensure!(
+        new.pair.id == now.pair.id,
+        "pair.id is {} and cannot become {} while the peer knows the old one; the order that works: {order}",
+        now.pair.id,
+        new.pair.id
+    );
+    if let Some(theirs) = standing.peer_keys {
+        let ours = keys.keys.map(|key| key.map_or(0, |key| Key::new(key).print()));
+        ensure!(
+            ours.iter().any(|print| *print != 0 && theirs.contains(print)),
+            "{}: the peer has none of these keys; the order that works: bring the new key to both as the second line and \
+             reload both, then make it the first one, then delete the old one",
+            new.pair.key_file.display()
+        );
+    }
+    let heard = now.channels.iter().filter(|channel| standing.heard & channel.index.bit() != 0);
+    let (mut any, mut goes_on) = (false, false);
+    for channel in heard {
+        any = true;
+        goes_on |= new.channels.iter().any(|other| is_same_path(channel, other));
+    }
+    ensure!(
+        goes_on || !any,
+        "of the channels on which the peer is heard now the file has none: keep one until both have loaded the others, or \
+         the order that works: {order}"
+    );
+    Ok(())
+}
+
+/// Whether what one sends by it, the other goes on hearing: the same name, and the same addresses or a serial line both times.
+fn is_same_path(one: &Channel, other: &Channel) -> bool {
+    let ends = |channel: &Channel| [Node::A, Node::B].map(|node| channel.end(node).map(|end| end.address));
+    one.name == other.name && ends(one) == ends(other)
+}
+
+/// Where the best mode was tried before, what was refused then would be refused again.
+fn xdp_is_to_be_had(now: &Config, new: &Config, modes: &[Option<XdpMode>]) -> Result<()> {
+    let wanted = new.dataplane.xdp;
+    if now.dataplane.xdp != XdpPreference::Auto {
+        return Ok(());
+    }
+    for (channel, mode) in now.channels.iter().zip(modes) {
+        let (Some(mode), stays) = (mode, new.channels.iter().any(|other| is_same_path(channel, other))) else {
+            continue;
+        };
+        ensure!(
+            !stays || wanted.allows(*mode) || wanted == XdpPreference::Socket || better(wanted, *mode),
+            "dataplane.xdp = \"{}\" is not to be had for channel \"{}\", where \"auto\" came to {mode}; right would be \"auto\"",
+            wanted.name(),
+            channel.name
+        );
+    }
+    Ok(())
+}
+
+/// Whether the mode that was come to is a better one than that which is wanted now.
+fn better(wanted: XdpPreference, mode: XdpMode) -> bool {
+    wanted == XdpPreference::Generic && mode == XdpMode::Native
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EXAMPLE;
+
+    const KEYS: &str = "0 000102030405060708090a0b0c0d0e0f\n";
+    const OTHER: &str = "1 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff\n";
+
+    fn config(change: impl Fn(&str) -> String) -> Config {
+        Config::parse(&change(EXAMPLE), "example.toml").unwrap()
+    }
+
+    fn candidate(config: Config, keys: &str) -> Candidate {
+        Candidate { config, node: Node::A, keys: PairKeys::parse(keys, "pair.key").unwrap() }
+    }
+
+    fn prints(keys: &str) -> [u16; 2] {
+        PairKeys::parse(keys, "").unwrap().keys.map(|key| key.map_or(0, |key| Key::new(key).print()))
+    }
+
+    fn judged(change: impl Fn(&str) -> String, standing: Standing<'_>) -> Result<(), String> {
+        let now = config(str::to_owned);
+        judge(&now, Node::A, &candidate(config(change), KEYS), standing).map_err(|error| error.to_string())
+    }
+
+    fn met() -> Standing<'static> {
+        Standing { met: true, heard: 0b111, peer_keys: Some(prints(KEYS)), ..Standing::default() }
+    }
+
+    #[test]
+    fn what_both_must_have_at_once_is_refused_while_they_hear_each_other_with_the_order_that_works() {
+        let port = |text: &str| text.replace("# port = 694", "port = 695").replace("\nport = 694", "\nport = 695");
+        let id = |text: &str| text.replacen("id = 7", "id = 8", 1);
+        for (change, key) in [(&port as &dyn Fn(&str) -> String, "pair.port"), (&id, "pair.id")] {
+            let said = judged(change, met()).unwrap_err();
+            assert!(said.starts_with(key) && said.contains("maintenance on"), "{said}");
+            for allowed in [
+                Standing { maintenance: true, ..met() },
+                Standing { left: true, ..met() },
+                Standing { met: false, ..met() },
+            ] {
+                assert_eq!(judged(change, allowed), Ok(()), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_the_peer_has_is_enough() {
+        let now = config(str::to_owned);
+        let with = |keys: &str, theirs: &str| {
+            let standing = Standing { peer_keys: Some(prints(theirs)), ..met() };
+            judge(&now, Node::A, &candidate(config(str::to_owned), keys), standing).map_err(|error| error.to_string())
+        };
+        let both = format!("{OTHER}{KEYS}");
+        for (ours, theirs) in [(KEYS, KEYS), (&both, KEYS), (KEYS, &both), (OTHER, &both)] {
+            assert_eq!(with(ours, theirs), Ok(()), "{ours:?} {theirs:?}");
+        }
+        let said = with(OTHER, KEYS).unwrap_err();
+        assert!(said.contains("the peer has none of these keys") && said.contains("second line"), "{said}");
+    }
+
+    #[test]
+    fn one_channel_on_which_the_peer_is_heard_must_stay() {
+        let renamed = |text: &str| text.replace("\"net1\"", "\"lan1\"").replace("\"net2\"", "\"lan2\"");
+        assert_eq!(judged(renamed, met()), Ok(()), "the third one stays");
+        let said = judged(renamed, Standing { heard: 0b011, ..met() }).unwrap_err();
+        assert!(said.contains("the file has none") && said.contains("keep one"), "{said}");
+        assert_eq!(judged(renamed, Standing { heard: 0, ..met() }), Ok(()), "there is nothing to lose");
+    }
+
+    #[test]
+    fn another_letter_is_refused() {
+        let now = config(str::to_owned);
+        let other = Candidate { node: Node::B, ..candidate(config(str::to_owned), KEYS) };
+        let said = judge(&now, Node::A, &other, Standing::default()).unwrap_err().to_string();
+        assert!(said.contains("makes this host controller b, and it is a"), "{said}");
+    }
+
+    #[test]
+    fn a_mode_that_was_not_to_be_had_before_is_refused() {
+        let native = |text: &str| text.replace("# xdp = \"auto\"", "xdp = \"native\"");
+        let modes = [Some(XdpMode::Native), Some(XdpMode::Generic), None];
+        let said = judged(native, Standing { modes: &modes, ..met() }).unwrap_err();
+        assert!(said.contains("\"native\" is not to be had for channel \"net2\""), "{said}");
+        let modes = [Some(XdpMode::Native); 3];
+        assert_eq!(judged(native, Standing { modes: &modes, ..met() }), Ok(()));
+    }
+}

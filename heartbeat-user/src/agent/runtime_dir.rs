@@ -1,0 +1,337 @@
+//! The runtime directory: what is in it, whose it is, and that one agent only has it.
+//!
+//! | file | what | outlives |
+//! |---|---|---|
+//! | `lock` | the process that has it | nothing |
+//! | `api.sock` | the API | nothing |
+//! | `maintenance` | there while an operator wants nothing to move | the agent |
+//! | `life.json` | what this life holds by which name ([`super::life`]) | the agent, until it is released |
+//! | `tables` | what was counted, where there is no XDP | the agent, likewise |
+//! | `records.left` | events that a life left for the next one | a restart |
+//!
+//! All of it is made anew where somebody empties the folder under a running agent. That no second agent begins in that moment
+//! is what the name in the kernel is for: an abstract Unix socket with the folder's path in its name.
+
+use super::life::Life;
+use crate::{
+    dataplane::{self, PinnedCell},
+    status::socket_path,
+};
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    sys::socket::{getsockopt, sockopt::PeerCredentials},
+    unistd::geteuid,
+};
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+            net::{SocketAddr, UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+/// The folder, checked.
+#[derive(Clone, Debug)]
+pub(super) struct RuntimeDir {
+    path: PathBuf,
+}
+
+/// That the folder is ours, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Claim {
+    lock: Flock<File>,
+    /// Where the name in the kernel is to be had.
+    _name: Option<UnixListener>,
+}
+
+impl RuntimeDir {
+    /// The folder at `path`, made where it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made, is no folder, or others than its owner and root may put files there.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+        made.with_context(|| format!("--runtime-dir {shown}: cannot be made"))?;
+        let found = fs::metadata(path).with_context(|| format!("--runtime-dir {shown}"))?;
+        let owner = found.uid();
+        ensure!(
+            owner == 0 || owner == geteuid().as_raw(),
+            "--runtime-dir {shown} belongs to user {owner}; right would be one that belongs to root: `chown root {shown}`"
+        );
+        let group_is_roots = found.gid() == 0;
+        let others = if group_is_roots { 0o002 } else { 0o022 };
+        ensure!(
+            found.mode() & others == 0,
+            "--runtime-dir {shown} has mode {:04o}: others can put files there; right would be `chmod 755 {shown}`",
+            found.mode() & 0o7777
+        );
+        Ok(Self { path: path.canonicalize().with_context(|| format!("--runtime-dir {shown}"))? })
+    }
+
+    /// The same, where an earlier life has left something in it; none where there is no such folder.
+    pub(super) fn find(path: &Path) -> Option<Self> {
+        path.exists().then(|| Self::open(path).ok()).flatten()
+    }
+
+    /// Its path, without links.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// There while an operator wants nothing to move; it outlives the agent, not the host's boot.
+    pub(super) fn maintenance(&self) -> PathBuf {
+        self.path.join("maintenance")
+    }
+
+    /// The record of this life.
+    pub(super) fn life(&self) -> PathBuf {
+        self.path.join("life.json")
+    }
+
+    /// The records of what was counted, where there is no XDP.
+    pub(super) fn tables(&self) -> PathBuf {
+        self.path.join("tables")
+    }
+
+    /// Where the API is served.
+    pub(super) fn socket(&self) -> PathBuf {
+        socket_path(&self.path)
+    }
+
+    /// Where the kernel keeps what is shared with it.
+    pub(super) fn pin_folder(&self) -> Result<PathBuf> {
+        Ok(dataplane::pin_folder(&self.path)?)
+    }
+
+    /// The same, as versions before the third of the records had it.
+    fn pin_folder_before(&self) -> PathBuf {
+        let name = self.path.to_string_lossy();
+        Path::new("/sys/fs/bpf/heartbeat").join(name.trim_start_matches('/').replace('/', "-").replace('.', "_"))
+    }
+
+    /// The cell of the life before, wherever it was: that of the record, else the one that lived last.
+    pub(super) fn cell(&self, life: Option<&Life>) -> Option<PinnedCell> {
+        let pins = [self.pin_folder().ok(), Some(self.pin_folder_before())];
+        let cells = pins.into_iter().flatten().filter_map(|folder| PinnedCell::read(&folder));
+        let cells: Vec<_> = cells.chain(PinnedCell::read_file(&self.tables())).collect();
+        let of_record = cells.iter().find(|cell| life.is_some_and(|life| life.is_of(cell.incarnation())));
+        of_record.or_else(|| cells.iter().max_by_key(|cell| cell.alive_ns())).copied()
+    }
+
+    /// Takes the pins away: whoever runs without XDP has no use for them.
+    pub(super) fn forget_pins(&self) {
+        for folder in [self.pin_folder().ok(), Some(self.pin_folder_before())].into_iter().flatten() {
+            if let Err(error) = dataplane::remove_pins(&folder) {
+                log::warn!("{error:#}");
+            }
+        }
+    }
+
+    /// Takes the file of tables away: whoever runs with XDP has no use for it.
+    pub(super) fn forget_tables(&self) {
+        if let Err(error) = remove(&self.tables()) {
+            log::warn!("{}: {error}", self.tables().display());
+        }
+    }
+
+    /// Whether an operator wants nothing to move.
+    pub(super) fn is_in_maintenance(&self) -> bool {
+        fs::symlink_metadata(self.maintenance()).is_ok()
+    }
+
+    /// Notes that, or that it is over.
+    ///
+    /// # Errors
+    /// What the system says: the next life will not know.
+    pub(super) fn note_maintenance(&self, on: bool) -> io::Result<()> {
+        let path = self.maintenance();
+        if on { own_file().open(&path).map(drop) } else { remove(&path) }
+    }
+
+    /// Whether what a running agent has in it is still there.
+    pub(super) fn is_intact(&self, claim: &Claim) -> bool {
+        let inode = |file: &File| file.metadata().map(|file| (file.dev(), file.ino()));
+        let there = fs::symlink_metadata(self.path.join("lock")).map(|file| (file.dev(), file.ino()));
+        let same = matches!((inode(&claim.lock), there), (Ok(ours), Ok(there)) if ours == there);
+        same && fs::symlink_metadata(self.socket()).is_ok()
+    }
+
+    /// Makes it ours.
+    ///
+    /// # Errors
+    /// Another agent has it.
+    pub(super) fn claim(&self) -> Result<Claim> {
+        let name = self.name_in_the_kernel()?;
+        Ok(Claim { lock: self.lock()?, _name: name })
+    }
+
+    /// The same again, after somebody has emptied the folder.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim).
+    pub(super) fn claim_again(&self, claim: &mut Claim) -> Result<()> {
+        Self::open(&self.path)?;
+        claim.lock = self.lock()?;
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<Flock<File>> {
+        let path = self.path.join("lock");
+        let mut file = own_file()
+            .read(true)
+            .mode(0o644)
+            .open(&path)
+            .with_context(|| format!("{}: cannot be opened", path.display()))?;
+        let mut holder = String::new();
+        let _ = (&mut file).take(32).read_to_string(&mut holder);
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                lock.set_len(0)?;
+                lock.rewind()?;
+                writeln!(lock, "{}", std::process::id())?;
+                Ok(lock)
+            }
+            Err((_, Errno::EWOULDBLOCK)) => bail!(self.taken(&format!("process {}", holder.trim()))),
+            Err((_, error)) => Err(error).with_context(|| format!("{}: cannot be locked", path.display())),
+        }
+    }
+
+    fn taken(&self, by: &str) -> String {
+        format!(
+            "--runtime-dir {}: an agent ({by}) runs on it already; stop that one, or give each its own directory",
+            self.path.display()
+        )
+    }
+
+    /// A name that nobody can have at the same time in this network namespace, and that goes with the process.
+    fn name_in_the_kernel(&self) -> Result<Option<UnixListener>> {
+        let name = format!("heartbeat:{}", self.path.display());
+        // sun_path has room for 107 bytes; a folder so deep has the lock alone.
+        let Ok(address) = SocketAddr::from_abstract_name(name.as_bytes()) else { return Ok(None) };
+        match UnixListener::bind_addr(&address) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let holder = UnixStream::connect_addr(&address).ok();
+                let holder = holder.and_then(|stream| getsockopt(&stream, PeerCredentials).ok());
+                match holder {
+                    Some(holder) if holder.uid() == geteuid().as_raw() => {
+                        bail!(self.taken(&format!("process {}", holder.pid())))
+                    }
+                    // Anybody can take a name; that must not keep us from starting.
+                    other => {
+                        log::warn!(
+                            "somebody else ({other:?}) has the name {name:?}; the lock alone keeps agents apart"
+                        );
+                        Ok(None)
+                    }
+                }
+            }
+            Err(error) => {
+                log::warn!("no name {name:?} ({error}); the lock alone keeps agents apart");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A file of ours, to be written: what a link leads to is none.
+fn own_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    options
+}
+
+/// Writes a file anew, so that whoever reads it finds all of the old one or all of the new one, also after a crash.
+///
+/// # Errors
+/// What the system says; then the old one is still there.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    remove(&new)?;
+    let mut file = own_file().open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+/// Also where there is nothing to remove.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn below(folder: &tempfile::TempDir) -> RuntimeDir {
+        RuntimeDir::open(&folder.path().join("run")).unwrap()
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_agent_also_after_it_was_emptied() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = below(&folder);
+        let mut claim = dir.claim().unwrap();
+        let refused = format!("{:#}", dir.claim().unwrap_err());
+        let pid = std::process::id();
+        assert!(refused.contains(&format!("an agent (process {pid}) runs on it already")), "{refused}");
+
+        fs::write(dir.socket(), "").unwrap();
+        assert!(dir.is_intact(&claim));
+        fs::remove_dir_all(dir.path()).unwrap();
+        assert!(!dir.is_intact(&claim));
+        // Nobody else begins in it meanwhile.
+        RuntimeDir::open(dir.path()).unwrap();
+        assert!(dir.claim().is_err());
+        dir.claim_again(&mut claim).unwrap();
+        fs::write(dir.socket(), "").unwrap();
+        assert!(dir.is_intact(&claim));
+        // Somebody who put another lock there is not us.
+        fs::remove_file(dir.path().join("lock")).unwrap();
+        fs::write(dir.path().join("lock"), "1").unwrap();
+        assert!(!dir.is_intact(&claim));
+        drop(claim);
+        drop(dir.claim().unwrap());
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused_with_what_would_be_right() {
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [0o777, 0o1777, 0o757] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let said = format!("{:#}", RuntimeDir::open(folder.path()).unwrap_err());
+            assert!(said.contains(&format!("mode {mode:04o}")) && said.contains("chmod 755"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = below(&folder);
+        let other = folder.path().join("other");
+        fs::write(&other, "theirs").unwrap();
+        for name in ["lock", "maintenance"] {
+            symlink(&other, dir.path().join(name)).unwrap();
+        }
+        assert!(dir.claim().is_err() && dir.note_maintenance(true).is_err());
+        dir.note_maintenance(false).unwrap();
+        assert!(!dir.is_in_maintenance());
+        dir.note_maintenance(true).unwrap();
+        assert!(dir.is_in_maintenance());
+        symlink(&other, dir.path().join("life.new")).unwrap();
+        replace(&dir.life(), b"ours").unwrap();
+        assert_eq!((fs::read(&other).unwrap(), fs::read(dir.life()).unwrap()), (b"theirs".to_vec(), b"ours".to_vec()));
+    }
+}

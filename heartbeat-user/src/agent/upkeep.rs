@@ -1,0 +1,98 @@
+//! What the control side looks after, every second: that the runtime directory is as it should be, that what could not be
+//! attached to or removed is tried again, and that the record of this life says where its addresses are.
+
+use super::{api, control::Control, let_go};
+use crate::{
+    command::signals,
+    status::{ControlEvent, server::Server},
+};
+use anyhow::Result;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it is tried to attach to what could not be attached to as configured.
+const ATTACH_AGAIN: Duration = Duration::from_secs(5);
+
+/// When what was done last.
+pub(super) struct Upkeep {
+    looked: Instant,
+    attached: Instant,
+    /// That the folder cannot be made good again was said.
+    folder_said: bool,
+}
+
+impl Upkeep {
+    /// That begins now.
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { looked: now, attached: now, folder_said: false }
+    }
+}
+
+impl Control<'_> {
+    pub(super) fn look_after(&mut self) {
+        if self.ending || self.upkeep.looked.elapsed() < LOOK {
+            return;
+        }
+        self.upkeep.looked = Instant::now();
+        if !self.parts.folder.is_intact(&self.parts.claim) {
+            match self.restore_folder() {
+                Ok(()) => {
+                    self.upkeep.folder_said = false;
+                    let path = self.parts.folder.path().display().to_string();
+                    self.journal.control(&ControlEvent::RuntimeDirRestored { path });
+                }
+                Err(error) if std::mem::replace(&mut self.upkeep.folder_said, true) => log::debug!("{error:#}"),
+                Err(error) => log::error!(
+                    "what belongs in the runtime directory is not there, and cannot be put there: {error:#}"
+                ),
+            }
+        }
+        if !self.parts.life.left.is_empty() {
+            let gone = let_go::remove(&self.parts.life.left);
+            for address in gone.removed {
+                self.journal.control(&ControlEvent::AddressForgotten { address });
+            }
+            if gone.stays.len() < self.parts.life.left.len() {
+                self.parts.life.left = gone.stays.into_iter().map(|(address, _)| address).collect();
+                self.note_life();
+            }
+        }
+        if self.unattached != 0 && self.upkeep.attached.elapsed() >= ATTACH_AGAIN {
+            self.upkeep.attached = Instant::now();
+            self.attach_pending |= self.unattached;
+        }
+    }
+
+    /// The folder was emptied, or replaced by another: nobody else may have it, and whoever asks finds us there again.
+    fn restore_folder(&mut self) -> Result<()> {
+        self.parts.folder.claim_again(&mut self.parts.claim)?;
+        if self.parts.facts.view().is_some_and(|view| view.maintenance[0]) {
+            self.parts.folder.note_maintenance(true)?;
+        }
+        self.parts.life.write(&self.parts.folder)?;
+        // The one before ends first: what it listens on beside the socket is to be had once.
+        self.api = None;
+        signals::hold();
+        let served = self.serve_api();
+        signals::take();
+        served
+    }
+
+    /// Begins to serve the API.
+    pub(super) fn serve_api(&mut self) -> Result<()> {
+        let listeners = api::listeners(self.options, &self.parts.folder)?;
+        self.api = Some(Server::start(Arc::clone(&self.parts.facts), listeners, self.ordered.clone())?);
+        Ok(())
+    }
+
+    pub(super) fn note_life(&self) {
+        if let Err(error) = self.parts.life.write(&self.parts.folder) {
+            log::warn!("{error:#}: the next life will not know all that this one held");
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! The lives of an agent: files that change under it, signals at any moment, starts and restarts that fail. Nothing is left
+//! behind unguarded, nothing that runs is cut short, and the peer never has what is still here.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::topology::ipv4;
+use heartbeat_tests::lab::{Config, Family, Lab, LogLine, Mark, Node, Options, binary};
+use heartbeat_tests::pair::{SOON, channel, owners, running, settled, until};
+use heartbeat_tests::trials::story;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const A: Node = Node::A;
+const B: Node = Node::B;
+
+fn config() -> Config {
+    Config::pair(2, Family::V4).profile("lan")
+}
+
+fn wait(lab: &Lab, node: Node, mark: Mark, event: &str) -> LogLine {
+    lab.wait_event_since(node, mark, |line| line.is(event), SOON)
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", story(lab)))
+}
+
+fn write(lab: &Lab, node: Node, config: &Config) {
+    lab.configure_text(node, &config.to_toml(&lab.key_file())).unwrap();
+}
+
+fn has(lab: &Lab, node: Node, address: IpAddr) -> bool {
+    lab.controller(node).unwrap().netlink().addresses().unwrap().iter().any(|(_, found)| *found == address)
+}
+
+fn pid(lab: &Lab, node: Node) -> Pid {
+    Pid::from_raw(i32::try_from(lab.pid(node).unwrap()).unwrap())
+}
+
+/// The lines that say that a group moves, or that a peer or a channel is not well.
+fn moves(lab: &Lab, node: Node, mark: Mark) -> Vec<LogLine> {
+    let what = ["group_acquiring", "group_releasing", "dual_ownership", "peer_dead", "channel_bad"];
+    lab.events_since(node, mark).into_iter().filter(|line| what.iter().any(|event| line.is(event))).collect()
+}
+
+/// Reloads an agent and waits for its new life.
+fn reload(lab: &Lab, node: Node) {
+    let mark = lab.mark(node);
+    lab.reload(node).unwrap();
+    wait(lab, node, mark, "restarting");
+    wait(lab, node, mark, "ready");
+}
+
+/// Hooks of storage-a that write down what they do, for each controller.
+fn hooked(folder: &Path) -> (Config, impl Fn(Node) -> String + use<>) {
+    let script = |name: &str| {
+        let path = folder.join(name);
+        let folder = folder.display();
+        let text = format!(
+            "#!/bin/sh\necho {name} >> {folder}/$HEARTBEAT_NODE.hooks\ngrep SigBlk /proc/self/status >> {folder}/masks\n"
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    };
+    let mut config = config();
+    config.groups[0].extra =
+        format!("on_acquire = [\"{}\"]\non_release = [\"{}\"]\n", script("acquire"), script("release"));
+    let folder = folder.to_owned();
+    (config, move |node| fs::read_to_string(folder.join(format!("{node}.hooks"))).unwrap_or_default())
+}
+
+/// Commands are not to know that the agent has signals blocked.
+fn expect_no_signal_blocked_in_hooks(lab: &Lab) {
+    let masks = fs::read_to_string(lab.folder().join("masks")).unwrap();
+    assert!(!masks.is_empty() && masks.lines().all(|line| line.ends_with("\t0000000000000000")), "{masks}");
+}
+
+/// A running pair with those hooks.
+fn hooked_pair() -> (Lab, Config, impl Fn(Node) -> String) {
+    let lab = Lab::new(Options::default()).unwrap();
+    let (config, ran) = hooked(lab.folder());
+    lab.configure(&config).unwrap();
+    for node in Node::BOTH {
+        lab.start(node).unwrap();
+    }
+    settled(&lab, &config).unwrap();
+    (lab, config, ran)
+}
+
+#[test]
+fn groups_in_another_order_and_new_ones_move_nothing_when_the_file_is_reloaded_node_by_node() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let marks = [lab.mark(A), lab.mark(B)];
+        let mut other = config();
+        other.groups.reverse();
+        let mut new = other.groups[0].clone();
+        new.name = "storage-new".to_owned();
+        new.addresses = vec![("net1".to_owned(), "192.0.2.40/24".to_owned())];
+        other.groups.insert(0, new);
+        other.channels.rotate_left(1);
+        for node in Node::BOTH {
+            write(&lab, node, &other);
+            reload(&lab, node);
+            for (holder, address) in [(A, ipv4(1, 10)), (B, ipv4(2, 10))] {
+                assert_eq!([has(&lab, A, address.into()), has(&lab, B, address.into())], [holder == A, holder == B]);
+            }
+        }
+        let new_home = other.groups[0].home;
+        lab.wait_event_since(new_home, marks[0], |line| line.is_of("group_acquired", "storage-new"), SOON).unwrap();
+        for (node, mark) in Node::BOTH.into_iter().zip(marks) {
+            let others =
+                moves(&lab, node, mark).into_iter().filter(|line| !line.is_of("group_acquiring", "storage-new"));
+            assert_eq!(others.collect::<Vec<_>>(), [], "{}", story(&lab));
+        }
+    });
+}
+
+#[test]
+fn what_the_file_has_no_more_is_gone_after_the_reload_with_its_hooks() {
+    undisturbed(|| {
+        let (lab, config, ran) = hooked_pair();
+        assert_eq!(ran(A), "acquire\n");
+        // An address of a group that stays.
+        let mut fewer = config.clone();
+        fewer.groups[0].addresses.push(("net1".to_owned(), "192.0.2.50/24".to_owned()));
+        write(&lab, A, &fewer);
+        reload(&lab, A);
+        until("the new address", || Ok(has(&lab, A, [192, 0, 2, 50].into()).then_some(()))).unwrap();
+        write(&lab, A, &config);
+        reload(&lab, A);
+        assert!(!has(&lab, A, [192, 0, 2, 50].into()) && has(&lab, A, ipv4(1, 10).into()), "{}", story(&lab));
+        assert_eq!(ran(A), "acquire\n", "it was held on all the time");
+
+        // The whole group.
+        let mark = lab.mark(A);
+        fewer = config.clone();
+        fewer.groups.remove(0);
+        write(&lab, A, &fewer);
+        reload(&lab, A);
+        lab.wait_event_since(A, mark, |line| line.is_of("group_released", "storage-a"), SOON).unwrap();
+        assert!(!has(&lab, A, ipv4(1, 10).into()), "{}", story(&lab));
+        assert_eq!(ran(A), "acquire\nrelease\n");
+        write(&lab, B, &fewer);
+        reload(&lab, B);
+        assert!(!has(&lab, B, ipv4(1, 10).into()), "{}", story(&lab));
+        // And it is not there for good.
+        reload(&lab, A);
+        let groups = lab.status(A).unwrap().json["groups"].as_array().unwrap().len();
+        assert_eq!((groups, ran(A).as_str()), (1, "acquire\nrelease\n"));
+        expect_no_signal_blocked_in_hooks(&lab);
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_and_the_agent_goes_on_meanwhile() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let path = lab.config_file(A);
+        let good = fs::read(&path).unwrap();
+        let pipe = |path: &Path| {
+            nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+        };
+        let large = |path: &Path| fs::write(path, vec![b'#'; 2 << 20]).unwrap();
+        let device = |path: &Path| std::os::unix::fs::symlink("/dev/zero", path).unwrap();
+        let cases: [(&dyn Fn(&Path), &str); 3] =
+            [(&pipe, "not a regular file"), (&large, "larger than 1024 KiB"), (&device, "not a regular file")];
+        for (make, said) in cases {
+            fs::remove_file(&path).unwrap();
+            make(&path);
+            let mark = lab.mark(A);
+            lab.reload(A).unwrap();
+            let refused = wait(&lab, A, mark, "reload_refused");
+            assert!(refused.raw["why"].as_str().unwrap().contains(said), "{refused:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, good).unwrap();
+        reload(&lab, A);
+        assert_eq!(owners(&lab.status(A).unwrap().json), ["a", "b"]);
+    });
+}
+
+#[test]
+fn a_file_that_is_edited_while_it_is_read_is_read_again_or_refused() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let path = lab.config_file(A);
+        let text = fs::read_to_string(&path).unwrap();
+        let mark = lab.mark(A);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut lines = 0;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    lines = (lines + 1) % 1_000;
+                    fs::write(&path, format!("{text}{}", "# edited\n".repeat(lines))).unwrap();
+                }
+            });
+            lab.reload(A).unwrap();
+            let ended = |line: &LogLine| line.is("reload_refused") || line.is("restarting");
+            lab.wait_event_since(A, mark, ended, SOON).unwrap();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        // Whatever became of that, what is there now is taken.
+        reload(&lab, A);
+        assert_eq!(moves(&lab, B, lab.mark(B)), []);
+        assert_eq!(owners(&lab.status(A).unwrap().json), ["a", "b"]);
+    });
+}
+
+#[test]
+fn what_both_must_change_at_once_is_refused_and_works_in_the_order_that_is_named() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let other = Config { port: Some(6_940), ..config() };
+        write(&lab, A, &other);
+        let mark = lab.mark(A);
+        lab.reload(A).unwrap();
+        let refused = wait(&lab, A, mark, "reload_refused");
+        let why = refused.raw["why"].as_str().unwrap();
+        assert!(why.contains("pair.port is 694") && why.contains("maintenance on"), "{why}");
+
+        let marks = [lab.mark(A), lab.mark(B)];
+        for node in Node::BOTH {
+            assert_eq!(lab.order(node, &["maintenance", "on"]).unwrap().0, Some(0));
+        }
+        until("each knows of the other's", || {
+            let both = |node| -> anyhow::Result<bool> {
+                let json = lab.status(node)?.json;
+                Ok(json["maintenance"] == true && json["peer"]["maintenance"] == true)
+            };
+            Ok((both(A)? && both(B)?).then_some(()))
+        })
+        .unwrap();
+        for node in Node::BOTH {
+            write(&lab, node, &other);
+            reload(&lab, node);
+        }
+        for node in Node::BOTH {
+            until("they hear each other", || Ok((lab.status(node)?.json["peer"]["state"] == "good").then_some(())))
+                .unwrap();
+        }
+        for node in Node::BOTH {
+            assert_eq!(lab.order(node, &["maintenance", "off"]).unwrap().0, Some(0));
+        }
+        let what = |line: &LogLine| line.is("group_acquiring") || line.is("group_releasing");
+        for (node, mark) in Node::BOTH.into_iter().zip(marks) {
+            let moved: Vec<_> = lab.events_since(node, mark).into_iter().filter(what).collect();
+            assert_eq!(moved, [], "{}", story(&lab));
+        }
+    });
+}
+
+#[test]
+fn five_reloads_in_a_row_are_neither_deadly_nor_lost() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let (pid, marks) = (pid(&lab, A), [lab.mark(A), lab.mark(B)]);
+        let mut last = 0;
+        for _ in 0..5 {
+            last = heartbeat_tests::lab::realtime_ns();
+            kill(pid, Signal::SIGHUP).unwrap();
+            sleep(Duration::from_millis(10));
+        }
+        lab.wait_event_since(A, marks[0], |line| line.is("restarting") && line.time_ns > last, SOON)
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        // The last life is there to stay.
+        sleep(Duration::from_millis(500));
+        let ready = lab.events_since(A, marks[0]).into_iter().filter(|line| line.is("ready")).count();
+        let restarting = lab.events_since(A, marks[0]).into_iter().filter(|line| line.is("restarting")).count();
+        assert_eq!((lab.pid(A).map(|pid| pid as i32), ready), (Some(pid.as_raw()), restarting), "{}", story(&lab));
+        assert_eq!(owners(&lab.status(A).unwrap().json), ["a", "b"]);
+        assert_eq!(moves(&lab, B, marks[1]), [], "{}", story(&lab));
+    });
+}
+
+#[test]
+fn a_stop_at_any_moment_of_a_reload_releases_everything_in_order() {
+    undisturbed(|| {
+        let (lab, config, ran) = hooked_pair();
+        for delay in [0, 3, 10, 20, 40, 80, 160] {
+            let before = ran(A);
+            let mark = lab.mark(B);
+            let pid = pid(&lab, A);
+            kill(pid, Signal::SIGHUP).unwrap();
+            sleep(Duration::from_millis(delay));
+            kill(pid, Signal::SIGTERM).unwrap();
+            let status = lab.wait_exit(A, SOON).unwrap();
+            assert!(status.success(), "after {delay} ms: {status}: {}", story(&lab));
+            assert!(!has(&lab, A, ipv4(1, 10).into()), "after {delay} ms: {}", story(&lab));
+            assert_eq!(ran(A), format!("{before}release\n"), "after {delay} ms");
+            lab.wait_event_since(B, mark, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
+            // And back again.
+            lab.start(A).unwrap();
+            lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
+            assert_eq!(lab.order(A, &["takeover", "storage-a"]).unwrap(), (Some(0), String::new()), "{config:?}");
+        }
+    });
+}
+
+#[test]
+fn a_stop_at_any_moment_of_a_start_is_neither_lost_nor_deadly() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        lab.stop(A).unwrap();
+        for delay in [0, 1, 3, 10, 30, 100] {
+            lab.start(A).unwrap();
+            sleep(Duration::from_millis(delay));
+            kill(pid(&lab, A), Signal::SIGTERM).unwrap();
+            let status = lab.wait_exit(A, SOON).unwrap();
+            // Before its first line it is any program's end.
+            let before_its_first_line = delay <= 3 && status.code().is_none();
+            assert!(status.success() || before_its_first_line, "after {delay} ms: {status}: {}", story(&lab));
+            assert!(!has(&lab, A, ipv4(1, 10).into()));
+        }
+    });
+}
+
+#[test]
+fn a_start_that_fails_lets_go_of_what_the_life_before_held() {
+    undisturbed(|| {
+        let (lab, _config, ran) = hooked_pair();
+        lab.kill(A).unwrap();
+        assert!(has(&lab, A, ipv4(1, 10).into()));
+        lab.configure_text(A, "[pair]\nid = \"seven\"\n").unwrap();
+        lab.start(A).unwrap();
+        let status = lab.wait_exit(A, SOON).unwrap();
+        assert_eq!(status.code(), Some(1), "{}", story(&lab));
+        assert!(!has(&lab, A, ipv4(1, 10).into()), "{}", story(&lab));
+        assert_eq!(ran(A), "acquire\nrelease\n");
+        // What is let go of is not let go of again.
+        lab.start(A).unwrap();
+        assert_eq!(lab.wait_exit(A, SOON).unwrap().code(), Some(1));
+        assert_eq!(ran(A), "acquire\nrelease\n");
+        lab.wait_event(B, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
+        expect_no_signal_blocked_in_hooks(&lab);
+    });
+}
+
+/// An agent of a binary of its own, started by hand.
+struct Copied {
+    child: Child,
+    binary: PathBuf,
+}
+
+impl Copied {
+    fn start(lab: &Lab, node: Node) -> Self {
+        let own = lab.folder().join("heartbeat-copy");
+        fs::copy(binary().unwrap(), &own).unwrap();
+        let mut command = Command::new(&own);
+        command.arg("run").arg("--config").arg(lab.config_file(node)).args(["--node", node.name(), "--runtime-dir"]);
+        command.arg(lab.runtime_dir(node)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: lab.controller(node).unwrap().spawn(command).unwrap(), binary: own }
+    }
+
+    fn wait_end(&mut self) -> i32 {
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap();
+            }
+            assert!(Instant::now() < deadline, "it goes on");
+            sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_binary_that_is_gone_refuses_the_reload_and_one_that_cannot_run_lets_go_of_everything() {
+    undisturbed(|| {
+        let lab = Lab::new(Options::default()).unwrap();
+        let (config, ran) = hooked(lab.folder());
+        lab.configure(&config).unwrap();
+        let mut copied = Copied::start(&lab, A);
+        let service = ipv4(1, 10).into();
+        until("a holds its group", || Ok((ran(A) == "acquire\n" && has(&lab, A, service)).then_some(()))).unwrap();
+        let pid = Pid::from_raw(copied.child.id() as i32);
+
+        let aside = copied.binary.with_extension("aside");
+        fs::rename(&copied.binary, &aside).unwrap();
+        kill(pid, Signal::SIGHUP).unwrap();
+        sleep(Duration::from_millis(500));
+        assert!(copied.child.try_wait().unwrap().is_none() && has(&lab, A, service), "it goes on with what it is");
+
+        // Executable, and nothing that the kernel knows how to run.
+        fs::write(&copied.binary, [0; 64]).unwrap();
+        fs::set_permissions(&copied.binary, fs::Permissions::from_mode(0o755)).unwrap();
+        kill(pid, Signal::SIGHUP).unwrap();
+        assert_eq!(copied.wait_end(), 1);
+        assert!(!has(&lab, A, service));
+        assert_eq!(ran(A), "acquire\nrelease\n");
+    });
+}
+
+#[test]
+fn an_agent_whose_runtime_directory_is_emptied_is_found_there_again_and_stays_the_only_one() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        assert_eq!(lab.order(A, &["maintenance", "on"]).unwrap().0, Some(0));
+        let folder = lab.runtime_dir(A).to_owned();
+        let mark = lab.mark(A);
+        fs::remove_dir_all(&folder).unwrap();
+        let mut second = Command::new("timeout");
+        second.arg("5").arg(binary().unwrap()).arg("run").arg("--config").arg(lab.config_file(A));
+        second.args(["--node", "a", "--runtime-dir"]).arg(&folder).stdin(Stdio::null());
+        second.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let second = lab.controller(A).unwrap().spawn(second).unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&second.stderr).into_owned();
+        assert!(second.status.code() == Some(1) && said.contains("runs on it already"), "{said}");
+
+        wait(&lab, A, mark, "runtime_dir_restored");
+        assert_eq!(lab.status(A).unwrap().json["maintenance"], true);
+        for file in ["lock", "life.json", "maintenance", "api.sock"] {
+            assert!(folder.join(file).exists(), "{file}");
+        }
+        reload(&lab, A);
+        let json = lab.status(A).unwrap().json;
+        assert_eq!((&json["maintenance"], owners(&json)), (&true.into(), vec!["a".to_owned(), "b".to_owned()]));
+    });
+}
+
+#[test]
+fn an_agent_starts_with_a_nic_missing_and_uses_it_when_it_is_there() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let marks = [lab.mark(A), lab.mark(B)];
+        lab.remove_nic(A, "net2").unwrap();
+        lab.wait_event_since(A, marks[0], |line| line.is_of("channel_bad", "net2"), SOON).unwrap();
+        lab.kill(A).unwrap();
+        lab.start(A).unwrap();
+        let begin = lab.run_begin(A);
+        let told = lab.wait_event_since(A, begin, |line| line.is("host_problem"), SOON).unwrap();
+        assert!(told.raw["what"].as_str().unwrap().contains("no interface \"eth1\""), "{told:?}");
+        lab.wait_event_since(A, begin, |line| line.is_of("channel_good", "net1"), SOON).unwrap();
+        assert_eq!(channel(&lab.status(A).unwrap().json, "net2")["state"], "bad");
+        assert_eq!(owners(&lab.status(A).unwrap().json), ["a", "b"]);
+        lab.insert_nic(A, "net2").unwrap();
+        lab.wait_event_since(A, begin, |line| line.is_of("channel_good", "net2"), SOON)
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        assert_eq!(channel(&lab.status(A).unwrap().json, "net2")["xdp_mode"], "native");
+    });
+}
+
+#[test]
+fn another_way_of_receiving_keeps_everything_there_and_back() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let marks = [lab.mark(A), lab.mark(B)];
+        for mode in ["socket", "auto"] {
+            write(&lab, A, &config().xdp(mode));
+            let mark = lab.mark(A);
+            reload(&lab, A);
+            let ready = wait(&lab, A, mark, "ready");
+            assert_eq!(ready.raw["resumed"], true, "{ready:?}");
+            sleep(Duration::from_secs(1));
+            let json = lab.status(A).unwrap().json;
+            assert_eq!(channel(&json, "net1")["state"], "good", "{mode}: {}", story(&lab));
+            assert_eq!(channel(&json, "net1")["xdp_mode"], if mode == "socket" { "socket" } else { "native" });
+            // The same again keeps it, too.
+            reload(&lab, A);
+        }
+        for (node, mark) in Node::BOTH.into_iter().zip(marks) {
+            assert_eq!(moves(&lab, node, mark), [], "{node}: {}", story(&lab));
+        }
+    });
+}
