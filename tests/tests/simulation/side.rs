@@ -23,6 +23,9 @@ const LOOK_EVERY: Nanos = Nanos::from_millis(50);
 /// An order to hand over is given up after this.
 pub const PATIENCE: Nanos = Nanos::from_millis(10_000);
 
+/// A hook that takes longer is ended.
+pub const HOOK_TIMEOUT: Nanos = Nanos::from_millis(2_000);
+
 /// Something that the takeover does, and when it is done. All on the controller's own clock.
 #[derive(Clone, Copy)]
 pub struct Order {
@@ -93,6 +96,8 @@ pub struct Side {
     pub hook_takes: Nanos,
     /// By hook, in the order of `Hook::ALL`.
     pub hook_fails: [bool; 4],
+    /// The same: it does nothing, and is ended after `HOOK_TIMEOUT`.
+    pub hook_hangs: [bool; 4],
     /// Hooks that run: when each ends, on the controller's own clock.
     pub hooks_run: Vec<(Nanos, GroupIndex, Hook)>,
     /// Every hook that began, in order; groups are the world's.
@@ -161,6 +166,7 @@ impl Side {
             hooks: HookedGroups::default(),
             hook_takes: Nanos::from_millis(1),
             hook_fails: [false; 4],
+            hook_hangs: [false; 4],
             hooks_run: Vec::new(),
             hooks_began: Vec::new(),
             external: 0,
@@ -319,7 +325,7 @@ impl Side {
     pub fn power_off(&mut self, world: Nanos) {
         self.kill();
         self.host.power_off(world);
-        self.addresses = 0;
+        (self.addresses, self.external) = (0, 0);
         self.orders.clear();
     }
 
@@ -406,7 +412,7 @@ impl Side {
     fn end_hooks(&mut self, now: Nanos, core: &mut Core) {
         while let Some(i) = self.hooks_run.iter().position(|(due, ..)| *due <= now) {
             let (_, group, hook) = self.hooks_run.remove(i);
-            let succeeded = !self.hook_fails[hook as usize];
+            let succeeded = !self.hook_fails[hook as usize] && !self.hook_hangs[hook as usize];
             if hook == Hook::OnRelease && succeeded {
                 self.external &= !self.running.bit(group);
             }
@@ -474,7 +480,8 @@ impl Side {
                         self.external |= bit;
                     }
                     self.hooks_began.push((self.running.groups[group.usize()], hook, reason));
-                    self.hooks_run.push((now.after(self.hook_takes), group, hook));
+                    let takes = if self.hook_hangs[hook as usize] { HOOK_TIMEOUT } else { self.hook_takes };
+                    self.hooks_run.push((now.after(takes), group, hook));
                 }
                 Action::Tell(at, event) => self.events.push((at.after(self.host.booted), event)),
                 Action::Exit => exit = true,
