@@ -108,6 +108,8 @@ impl World {
             return;
         }
         let linked = self.watch.linked_since.iter().map(|since| self.now.since(*since)).max().expect("a cable");
+        // A side that slept until now knows that before anybody else does.
+        let linked = self.sides.iter().map(|s| self.now.since(s.steady_since)).fold(linked, Nanos::min);
         let timing = &self.sides[1 - side].timing;
         let bound = self.detection().times(2).after(timing.interval.times(2)).after(timing.retry);
         for (_, event) in &self.sides[side].events[from..] {
