@@ -155,7 +155,10 @@ impl World {
 
     fn note_willing(&mut self) {
         let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.release_fails && !s.maintains() && !s.leaving());
-        let hooks_work = |s: &Side| s.hook_fails == [false; 4] && s.hook_hangs == [false; 4] && !s.control_hangs;
+        let hooks_work = |s: &Side| {
+            let hangs = s.hooks_run.iter().any(|(due, ..)| due.since(s.clock(self.now)) > s.hook_takes);
+            s.hook_fails == [false; 4] && s.hook_hangs == [false; 4] && !hangs && !s.control_hangs
+        };
         let willing = willing && self.sides.iter().all(hooks_work);
         let willing = willing && self.sides.iter().all(|s| !s.errno.contains(&Some(98)));
         let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.kept() != 0));
