@@ -536,9 +536,12 @@ impl Ownership {
     /// Rule 3. Whether there is a conflict: nothing new is claimed meanwhile.
     fn settle_conflicts(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) -> bool {
         let peers = facts.peer_owned & !facts.peer_unknown;
-        let both = if facts.peer_good && facts.same_groups { self.owned() & peers } else { 0 };
+        // A group of one name is one group, however else the two files may define it.
+        let both = if facts.peer_good { self.owned() & peers } else { 0 };
         self.both = both;
         let (node, term) = (self.node, self.term);
+        // Both must come to the same, also where the files name different homes.
+        let at_home = |g: &Group| if facts.same_groups { g.home } else { Node::A };
         for (i, g) in self.groups.iter_mut().enumerate() {
             let group = GroupIndex(i as u8);
             if both & group.bit() == 0 {
@@ -555,11 +558,11 @@ impl Ownership {
                 (Ordering::Equal, Some(taken)) => match (g.taken, taken & group.bit() != 0) {
                     (true, false) => node.other(),
                     (false, true) => node,
-                    _ => g.home,
+                    _ => at_home(g),
                 },
                 // It says so as soon as it hears us.
                 (Ordering::Equal, None) if now.since(since) < self.detection => continue,
-                (Ordering::Equal, None) => g.home,
+                (Ordering::Equal, None) => at_home(g),
             };
             if !g.dual {
                 g.dual = true;

@@ -304,8 +304,22 @@ fn nothing_new_is_claimed_while_both_hold_something() {
 fn with_other_groups_on_the_other_side_nothing_moves_until_it_is_dead() {
     let differ = Facts { same_groups: false, peer_owned: 3, peer_term: 99, ..GOOD };
     assert_eq!(steps(&mut a(0, 0), differ), []);
-    assert_eq!(steps(&mut a(1, 0), differ), [], "and nothing is given up");
+    assert_eq!(steps(&mut a(1, 0), Facts { peer_owned: 2, ..differ }), [], "and nothing is given up");
     assert_eq!(steps(&mut a(0, 0), Facts { same_groups: false, ..DEAD }).len(), 2);
+}
+
+#[test]
+fn what_both_hold_is_settled_also_while_the_files_differ_and_the_same_way_on_both_sides() {
+    let differ = Facts { same_groups: false, peer_owned: 1, peer_taken: Some(0), ..GOOD };
+    for (term, peer_term, keeper) in [(5, 6, Node::B), (6, 5, Node::A), (5, 5, Node::A)] {
+        // The two files name different homes: that must not make both keep it, nor both let go of it.
+        for (node, term, peer_term) in [(Node::A, term, peer_term), (Node::B, peer_term, term)] {
+            let mut o = Ownership::new(node, &[node.other()], 1, term, Nanos(0));
+            let all = steps(&mut o, Facts { peer_term, ..differ });
+            assert_eq!(all[0], Step::Dual(G0, keeper), "{node}");
+            assert_eq!(all.len(), if keeper == node { 1 } else { 2 });
+        }
+    }
 }
 
 #[test]
