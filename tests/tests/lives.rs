@@ -115,7 +115,8 @@ fn groups_in_another_order_and_new_ones_move_nothing_when_the_file_is_reloaded_n
         let new_home = other.groups[0].home;
         lab.wait_event_since(new_home, marks[0], |line| line.is_of("group_acquired", "storage-new"), SOON).unwrap();
         for (node, mark) in Node::BOTH.into_iter().zip(marks) {
-            let others = moves(&lab, node, mark).into_iter().filter(|line| !line.is_of("group_acquiring", "storage-new"));
+            let others =
+                moves(&lab, node, mark).into_iter().filter(|line| !line.is_of("group_acquiring", "storage-new"));
             assert_eq!(others.collect::<Vec<_>>(), [], "{}", story(&lab));
         }
     });
@@ -242,10 +243,8 @@ fn what_both_must_change_at_once_is_refused_and_works_in_the_order_that_is_named
             reload(&lab, node);
         }
         for node in Node::BOTH {
-            until("they hear each other", || {
-                Ok((lab.status(node)?.json["peer"]["state"] == "good").then_some(()))
-            })
-            .unwrap();
+            until("they hear each other", || Ok((lab.status(node)?.json["peer"]["state"] == "good").then_some(())))
+                .unwrap();
         }
         for node in Node::BOTH {
             assert_eq!(lab.order(node, &["maintenance", "off"]).unwrap().0, Some(0));

@@ -59,7 +59,7 @@ fn start_all(world: &mut World) {
         }
         if world.sides[side].core.is_none() {
             world.start(side);
-        } else if world.sides[side].running != world.sides[side].file {
+        } else if !world.sides[side].running.is_of(&world.sides[side].file) {
             world.sides[side].reload(world.now, Nanos(0));
         }
     }
@@ -163,11 +163,7 @@ fn edit(world: &mut World, random: &mut Random, side: usize) {
     let mut file = world.sides[side].file.clone();
     if random.below(2) == 0 {
         let known = world.sides[side].homes.len();
-        if world.sides[side].hooks.any() == 0 {
-            edit_list(&mut file.groups, known, random);
-        } else {
-            file.groups.reverse();
-        }
+        edit_list(&mut file.groups, known, random);
     } else {
         let known = world.paths[A].len();
         edit_list(&mut file.cables, known, random);
