@@ -10,40 +10,41 @@ use std::collections::HashSet;
 
 /// What an earlier life left in its cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cell {
-    pub(super) incarnation: u64,
+pub struct Cell {
+    /// Its number.
+    pub incarnation: u64,
     /// It gave a sign of life so lately that the peer cannot have found it dead.
-    pub(super) in_time: bool,
+    pub in_time: bool,
     /// The groups that it held.
-    pub(super) owned: u64,
+    pub owned: u64,
     /// The groups of which a hook may have left something.
-    pub(super) hooked: u64,
+    pub hooked: u64,
     /// The groups that the peer could not let go of.
-    pub(super) peer_kept: u64,
+    pub peer_kept: u64,
 }
 
 /// What is to become of it. The bits are of the new life's groups: those of its file, then `departed`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Inheritance {
+pub struct Inheritance {
     /// They are held on.
-    pub(super) held: u64,
+    pub held: u64,
     /// They are let go of, hooks included, before anything is claimed.
-    pub(super) release: u64,
+    pub release: u64,
     /// Of those, the ones whose addresses stay until it is their turn: the peer knows that they are ours.
-    pub(super) in_place: u64,
+    pub in_place: u64,
     /// The peer could not let go of them.
-    pub(super) peer_kept: u64,
+    pub peer_kept: u64,
     /// Groups that the file has no more.
-    pub(super) departed: Vec<LivedGroup>,
+    pub departed: Vec<LivedGroup>,
     /// The same, for which there is no room: to be let go of at once.
-    pub(super) surplus: Vec<LivedGroup>,
+    pub surplus: Vec<LivedGroup>,
     /// Addresses that nothing has any more, or that are not ours by now: to be removed at once.
-    pub(super) stale: Vec<LivedAddress>,
+    pub stale: Vec<LivedAddress>,
 }
 
 /// What a life takes over whose file has `groups`, in this order; of each, the name and its addresses as (interface, address,
 /// prefix). `life` and `cell` are what was found of the one before.
-pub(super) fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<LivedAddress>)]) -> Inheritance {
+pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<LivedAddress>)]) -> Inheritance {
     let none: &[LivedGroup] = &[];
     let recorded = life.map_or(none, |life| &life.groups);
     let matching = cell.filter(|cell| life.is_some_and(|life| life.is_of(cell.incarnation)));
@@ -109,7 +110,7 @@ pub(super) fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, 
 
 /// Where the channels of `names` are counted: where a life before counted them, else where nobody was, else in the place of one
 /// that is gone. The bits say which of them have a place that is new to them.
-pub(super) fn slots(before: &[LivedChannel], names: &[&str]) -> (Order, u64) {
+pub fn slots(before: &[LivedChannel], names: &[&str]) -> (Order, u64) {
     let all = 0..MAX_CHANNELS as u8;
     let mut given = HashSet::new();
     // Two of one place can only come from a record that somebody wrote by hand.

@@ -22,67 +22,78 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 /// A life.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Life {
-    pub(super) version: u32,
+pub struct Life {
+    /// The version of the record.
+    pub version: u32,
     /// Its incarnation, in decimal digits: the cell that has the same is its own.
-    pub(super) incarnation: String,
+    pub incarnation: String,
     /// The boot that it was in: nothing outlives that.
-    pub(super) boot: String,
+    pub boot: String,
     /// What its hooks were told: which controller it was, and the other one's host name.
-    pub(super) node: Option<Node>,
-    pub(super) peer: String,
+    pub node: Option<Node>,
+    /// See `node`.
+    pub peer: String,
     /// Its channels, in the order of its file.
-    pub(super) channels: Vec<LivedChannel>,
+    pub channels: Vec<LivedChannel>,
     /// Its groups, in the order of the bits in its cell.
-    pub(super) groups: Vec<LivedGroup>,
+    pub groups: Vec<LivedGroup>,
     /// Addresses that it could not remove, of groups that it had no place for.
     #[serde(default)]
-    pub(super) left: Vec<LivedAddress>,
+    pub left: Vec<LivedAddress>,
 }
 
 /// A channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct LivedChannel {
-    pub(super) name: String,
+pub struct LivedChannel {
+    /// Its name.
+    pub name: String,
     /// Its interface; none of a serial line.
-    pub(super) interface: Option<String>,
+    pub interface: Option<String>,
     /// Where it was counted.
-    pub(super) slot: u8,
+    pub slot: u8,
 }
 
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct LivedGroup {
-    pub(super) name: String,
+pub struct LivedGroup {
+    /// Its name.
+    pub name: String,
     /// Its file had none of that name: it was left by a life before, and is only there to be let go of.
     #[serde(default)]
-    pub(super) departed: bool,
-    pub(super) home: Node,
-    pub(super) addresses: Vec<LivedAddress>,
+    pub departed: bool,
+    /// Where it is at home.
+    pub home: Node,
+    /// Its addresses.
+    pub addresses: Vec<LivedAddress>,
+    /// The command, if it has one.
     #[serde(default)]
-    pub(super) on_releasing: Option<Vec<String>>,
+    pub on_releasing: Option<Vec<String>>,
+    /// The same.
     #[serde(default)]
-    pub(super) on_release: Option<Vec<String>>,
+    pub on_release: Option<Vec<String>>,
     /// How long each of the two may take, in ns.
-    pub(super) timeout_ns: u64,
+    pub timeout_ns: u64,
     /// Where `on_release` fails, it counts as released all the same.
     #[serde(default)]
-    pub(super) force: bool,
+    pub force: bool,
 }
 
 /// An address of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct LivedAddress {
-    pub(super) interface: String,
+pub struct LivedAddress {
+    /// The interface's name.
+    pub interface: String,
     /// The interface's index; 0 while there was none of that name.
-    pub(super) index: u32,
-    pub(super) ip: IpAddr,
-    pub(super) prefix: u8,
+    pub index: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// The length of its prefix.
+    pub prefix: u8,
 }
 
 impl LivedGroup {
     /// Whether anything is run when it is let go of.
-    pub(super) const fn has_hooks(&self) -> bool {
+    pub const fn has_hooks(&self) -> bool {
         self.on_releasing.is_some() || self.on_release.is_some()
     }
 }

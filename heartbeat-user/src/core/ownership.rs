@@ -406,7 +406,8 @@ impl Ownership {
             let lies = facts.peer_good && facts.same_groups && !ours && facts.peer_owned & bit == 0;
             g.unheld_since = if lies { g.unheld_since.or(Some(now)) } else { None };
             let peers = facts.peer_good && facts.peer_owned & bit != 0;
-            let since = if peers { g.peers_since.or(Some(now)) } else { None };
+            let known = facts.peer_unknown & bit == 0;
+            let since = if peers { g.peers_since.or(known.then_some(now)) } else { None };
             match std::mem::replace(&mut g.peers_since, since) {
                 Some(began) if !peers && now.since(began) < TRY => g.let_go = g.let_go.saturating_add(1),
                 Some(began) if now.since(began) >= TRY => g.let_go = 0,

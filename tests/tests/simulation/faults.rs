@@ -2,6 +2,7 @@
 
 use crate::{
     host::{Datagram, KEY, PAIR},
+    side::HOOK_TIMEOUT,
     world::{A, B, Random, World},
 };
 use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder, name_id};
@@ -46,15 +47,19 @@ pub fn mend_partly(world: &mut World, random: &mut Random) {
 fn heal(world: &mut World, side: usize) {
     let s = &mut world.sides[side];
     (s.acquire_fails, s.release_fails, s.fence_fails) = (false, false, false);
+    (s.hook_fails, s.hook_hangs, s.control_hangs) = ([false; 4], [false; 4], false);
     (s.stalled_until, s.dies_after) = (world.now, None);
 }
 
 fn start_all(world: &mut World) {
     for side in [A, B] {
         world.run(world.sides[side].acquire_takes.times(6));
+        while world.sides[side].leaving() {
+            world.run(HOOK_TIMEOUT);
+        }
         if world.sides[side].core.is_none() {
             world.start(side);
-        } else if world.sides[side].running != world.sides[side].file {
+        } else if !world.sides[side].running.is_of(&world.sides[side].file) {
             world.sides[side].reload(world.now, Nanos(0));
         }
     }
@@ -83,7 +88,7 @@ pub fn random(world: &mut World, random: &mut Random) {
     let interval = world.sides[A].timing.interval;
     let group = GroupIndex(random.below(world.sides[side].running.groups.len() as u64) as u8);
     let path = &mut world.paths[side][channel];
-    let fault = random.below(40);
+    let fault = random.below(44);
     if world.trace {
         eprintln!("{} fault {fault} on {side}, channel {channel}", world.now);
     }
@@ -143,6 +148,12 @@ pub fn random(world: &mut World, random: &mut Random) {
             }
         }
         35 | 36 => edit(world, random, side),
+        37 | 38 => world.sides[side].hook_fails[random.below(4) as usize] = random.below(2) == 0,
+        39 => world.sides[side].hook_hangs[random.below(4) as usize] = random.below(2) == 0,
+        40 => {
+            let longest = if random.below(2) == 0 { interval.0 / 2 } else { interval.0 * 15 };
+            world.sides[side].hook_takes = Nanos(random.below(longest));
+        }
         _ => world.sides[side].reload(world.now, Nanos(random.below(interval.0 / 2))),
     }
 }

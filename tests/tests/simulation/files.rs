@@ -12,7 +12,7 @@ use heartbeat::{
 const SECOND: Nanos = Nanos::from_millis(1_000);
 
 fn file(cables: &[usize], groups: &[usize]) -> File {
-    File { cables: cables.to_vec(), groups: groups.to_vec() }
+    File { cables: cables.to_vec(), groups: groups.to_vec(), departed: 0 }
 }
 
 fn load(world: &mut World, side: usize, file: &File) {

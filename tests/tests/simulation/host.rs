@@ -4,12 +4,12 @@
 use crate::file::File;
 use heartbeat::{
     core::{ChannelIndex, Nanos, Node},
-    dataplane::Tables,
+    dataplane::{Order, Tables},
 };
 use heartbeat_ebpf::{
     admit::{self, Expected, News},
     echo::{self, Echo},
-    layout::{CHANNELS, Outcome},
+    layout::Outcome,
     siphash::Key,
     wire::{LEN, Message, View},
 };
@@ -76,17 +76,14 @@ impl Host {
         self.booted = world.since(Nanos::from_millis(1));
     }
 
-    /// An agent attaches the program to the cables of its file. A channel keeps its slot by its name; those that the life
-    /// before did not have begin with a clean one.
-    pub fn attach(&mut self, file: &File, before: &File) -> Tables {
-        let others = (0..CHANNELS as usize).filter(|slot| !file.cables.contains(slot));
-        let mut slots = file.cables.iter().copied().chain(others);
-        let order = std::array::from_fn(|_| slots.next().expect("64") as u8);
+    /// An agent attaches the program to the cables of its file, to be counted in the slots of this order; `fresh`: channels
+    /// whose slots were another's, or nobody's.
+    pub fn attach(&mut self, file: &File, order: Order, fresh: u64) -> Tables {
         let tables = self.tables.arranged(order);
         self.ends.fill(None);
         for ((channel, cable), id) in file.channels().zip(file.names().channels()) {
             self.ends[cable] = Some(tables.number(channel));
-            if !before.cables.contains(&cable) {
+            if fresh & channel.bit() != 0 {
                 tables.clear(channel);
             }
             tables.slot(channel).channel_id.set((*id).into());

@@ -4,7 +4,7 @@ use crate::{
     side::{PATIENCE, Side},
     world::{A, B, World},
 };
-use heartbeat::core::{Event, Nanos, PeerState};
+use heartbeat::core::{Event, Hook, Nanos, PeerState};
 
 /// A group that its home does not take within this time is the other's to wish for.
 const UNHELD: Nanos = Nanos::from_millis(5_000);
@@ -24,6 +24,8 @@ pub struct Watch {
     /// By group, when both last held it.
     dual_at: Vec<Nanos>,
     dual: u64,
+    /// What the hooks of both have in use.
+    in_use: u64,
     /// How often both began to hold a group.
     pub duals: u32,
 }
@@ -38,6 +40,7 @@ impl Watch {
             owned_at: vec![Nanos(0); groups],
             dual_at: vec![Nanos(0); groups],
             dual: 0,
+            in_use: 0,
             duals: 0,
         }
     }
@@ -63,11 +66,18 @@ impl World {
         self.watch.dual = both;
         let now = self.now;
         self.watch.dual_at.iter_mut().enumerate().filter(|(i, _)| both >> i & 1 == 1).for_each(|(_, at)| *at = now);
+        let in_use = self.sides[A].external & self.sides[B].external & self.exclusive();
+        assert!(
+            in_use & !self.watch.in_use == 0 || self.working_for() <= slack,
+            "both began to use what only one may, although a channel works"
+        );
+        self.watch.in_use = in_use;
         self.note_willing();
         let settles = self.working_for().min(self.now.since(self.watch.willing_since));
         let takes = self.takes();
         let moved = slack.after(takes.times(6));
         assert!(both == 0 || settles <= moved.after(self.detection()), "both hold a group for too long");
+        assert!(in_use == 0 || settles <= moved.after(self.detection()), "both use what only one may for too long");
         self.check_unheld(settles);
         if self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.wished() != 0)) {
             self.watch.wished_at = self.now;
@@ -98,6 +108,8 @@ impl World {
             return;
         }
         let linked = self.watch.linked_since.iter().map(|since| self.now.since(*since)).max().expect("a cable");
+        // A side that slept until now knows that before anybody else does.
+        let linked = self.sides.iter().map(|s| self.now.since(s.steady_since)).fold(linked, Nanos::min);
         let timing = &self.sides[1 - side].timing;
         let bound = self.detection().times(2).after(timing.interval.times(2)).after(timing.retry);
         for (_, event) in &self.sides[side].events[from..] {
@@ -143,6 +155,11 @@ impl World {
 
     fn note_willing(&mut self) {
         let willing = self.sides.iter().all(|s| !s.acquire_fails && !s.release_fails && !s.maintains() && !s.leaving());
+        let hooks_work = |s: &Side| {
+            let hangs = s.hooks_run.iter().any(|(due, ..)| due.since(s.clock(self.now)) > s.hook_takes);
+            s.hook_fails == [false; 4] && s.hook_hangs == [false; 4] && !hangs && !s.control_hangs
+        };
+        let willing = willing && self.sides.iter().all(hooks_work);
         let willing = willing && self.sides.iter().all(|s| !s.errno.contains(&Some(98)));
         let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.kept() != 0));
         if !willing || kept || self.sides[A].groups_digest() != self.sides[B].groups_digest() {
@@ -150,6 +167,13 @@ impl World {
         } else if self.watch.willing_since == Nanos::NEVER {
             self.watch.willing_since = self.now;
         }
+    }
+
+    /// Groups whose hooks see to it that only one has in use what only one may.
+    fn exclusive(&self) -> u64 {
+        let of =
+            |s: &Side| s.hooks.has[Hook::OnAcquire as usize] & s.hooks.has[Hook::OnRelease as usize] & !s.hooks.force;
+        of(&self.sides[A]) & of(&self.sides[B])
     }
 
     /// No group is unheld for longer than this while a channel works both ways and both are willing.

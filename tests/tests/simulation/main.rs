@@ -12,6 +12,7 @@ mod host;
 mod invariants;
 mod judging;
 mod life;
+mod lives;
 mod network;
 mod orders;
 mod partition;

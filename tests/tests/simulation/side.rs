@@ -3,12 +3,13 @@
 use crate::{
     file::File,
     host::{Datagram, Heard, Host, PAIR},
+    lives::Begun,
 };
 use heartbeat::{
-    agent::turn,
+    agent::{life::Life, turn},
     core::{
         Action, ChannelIndex, Core, Event, GroupIndex, Guards, Hook, HookedGroups, Judging, Link, Nanos, Needs, Node,
-        Probed, Reason, Resumed, Setup, SocketResult, Timing, is_quick,
+        Probed, Reason, Setup, SocketResult, Timing, is_quick,
     },
     dataplane::{
         Tables,
@@ -22,6 +23,9 @@ const LOOK_EVERY: Nanos = Nanos::from_millis(50);
 
 /// An order to hand over is given up after this.
 pub const PATIENCE: Nanos = Nanos::from_millis(10_000);
+
+/// A hook that takes longer is ended.
+pub const HOOK_TIMEOUT: Nanos = Nanos::from_millis(2_000);
 
 /// Something that the takeover does, and when it is done. All on the controller's own clock.
 #[derive(Clone, Copy)]
@@ -47,8 +51,8 @@ pub struct Side {
     pub homes: Vec<Node>,
     /// The groups are defined otherwise than this says, in some other way.
     pub digest: u64,
-    /// The file of the last life: what the bits of its cell stand for.
-    life: File,
+    /// The record of the last life.
+    pub life: Option<Life>,
     pub core: Option<Core>,
     /// By cable, as all lists of links and networks here.
     pub links: Vec<Link>,
@@ -93,6 +97,8 @@ pub struct Side {
     pub hook_takes: Nanos,
     /// By hook, in the order of `Hook::ALL`.
     pub hook_fails: [bool; 4],
+    /// The same: it does nothing, and is ended after `HOOK_TIMEOUT`.
+    pub hook_hangs: [bool; 4],
     /// Hooks that run: when each ends, on the controller's own clock.
     pub hooks_run: Vec<(Nanos, GroupIndex, Hook)>,
     /// Every hook that began, in order; groups are the world's.
@@ -113,7 +119,7 @@ pub struct Side {
     pub starts_at: Option<Nanos>,
     reloaded_at: Nanos,
     /// The host's, in the order of the running file.
-    tables: Tables,
+    pub tables: Tables,
     drains: Vec<Drain>,
     looked_at: Nanos,
     room: usize,
@@ -128,7 +134,7 @@ impl Side {
             host,
             timing,
             running: file.clone(),
-            life: file.clone(),
+            life: None,
             file,
             homes: homes.to_vec(),
             digest: 0,
@@ -161,6 +167,7 @@ impl Side {
             hooks: HookedGroups::default(),
             hook_takes: Nanos::from_millis(1),
             hook_fails: [false; 4],
+            hook_hangs: [false; 4],
             hooks_run: Vec::new(),
             hooks_began: Vec::new(),
             external: 0,
@@ -201,40 +208,22 @@ impl Side {
         self.core.as_ref().map_or(0, |core| self.running.to_world(core.held()))
     }
 
-    /// The agent starts; it resumes what an earlier life left behind as `agent::setup` does.
+    /// The agent starts.
     pub fn start(&mut self, world: Nanos, incarnation: u64) {
         let now = self.clock(world);
-        self.running = self.file.clone();
-        let file = &self.running;
-        let cell = self.host.tables.agent();
-        let in_time = now.since(Nanos(cell.alive_ns.get())) < self.timing.detection();
-        let hooks =
-            HookedGroups { has: self.hooks.has.map(|of| file.groups_of(of)), force: file.groups_of(self.hooks.force) };
-        let before = std::mem::replace(&mut self.life, file.clone());
-        let resumed = (cell.incarnation.get() != 0).then(|| {
-            let ours = |bits| file.groups_of(before.to_world(bits));
-            let owned = if in_time { ours(cell.owned.get()) } else { 0 };
-            Resumed {
-                peer_incarnation: cell.peer_incarnation.get(),
-                owned,
-                release: ours(cell.owned.get() | cell.hooked.get()) & hooks.any() & !owned,
-                term: cell.term.get(),
-                peer_flags: cell.peer_flags.get() as u8,
-                peer_kept: cell.peer_kept.get(),
-            }
-        });
-        let owned = resumed.map_or(0, |r| r.owned);
-        self.addresses &= file.to_world(owned);
+        let Begun { resumed, hooks, departed } = self.take_over(now, incarnation);
         self.orders.clear();
         self.hooks_run.clear();
         self.probes.clear();
         self.looks.clear();
         self.fences.clear();
-        for group in (0..file.groups.len()).map(|i| GroupIndex(i as u8)).filter(|g| owned & g.bit() != 0) {
+        let file = &self.running;
+        let agent = self.host.tables.agent();
+        let in_place = agent.owned.get();
+        for group in (0..file.groups.len()).map(|i| GroupIndex(i as u8)).filter(|g| in_place & g.bit() != 0) {
             self.orders.push(Order { due: now, group, acquire: Some(Reason::Resumed) });
         }
-        Mark::begin(cell, incarnation, resumed.map_or(0, |r| r.peer_incarnation));
-        self.tables = self.host.attach(file, &before);
+        Mark::begin(agent, incarnation, resumed.map_or(0, |r| r.peer_incarnation));
         self.drains = file.channels().map(|(channel, _)| Drain::new(self.tables.slot(channel))).collect();
         self.sockets.fill(false);
         let core = Core::new(
@@ -249,7 +238,7 @@ impl Side {
                 links: file.cables.iter().map(|cable| self.links[*cable]).collect(),
                 paces: file.cables.iter().map(|cable| self.paces[*cable]).collect(),
                 lines: 0,
-                homes: file.groups.iter().map(|group| self.homes[*group]).collect(),
+                homes: file.homes(&self.homes, self.host.node),
                 groups_digest: file.digest(&self.homes) ^ self.digest,
                 judging: Judging {
                     networks: file.cables_of(self.judging.networks),
@@ -264,7 +253,7 @@ impl Side {
                     ..self.judging.clone()
                 },
                 failback: file.groups.iter().map(|group| self.failback[*group]).collect(),
-                departed: 0,
+                departed,
                 guards: self.guards,
                 hooks,
                 patience: PATIENCE,
@@ -325,7 +314,7 @@ impl Side {
     pub fn power_off(&mut self, world: Nanos) {
         self.kill();
         self.host.power_off(world);
-        self.addresses = 0;
+        (self.addresses, self.external, self.life) = (0, 0, None);
         self.orders.clear();
     }
 
@@ -425,7 +414,7 @@ impl Side {
     fn end_hooks(&mut self, now: Nanos, core: &mut Core) {
         while let Some(i) = self.hooks_run.iter().position(|(due, ..)| *due <= now) {
             let (_, group, hook) = self.hooks_run.remove(i);
-            let succeeded = !self.hook_fails[hook as usize];
+            let succeeded = !self.hook_fails[hook as usize] && !self.hook_hangs[hook as usize];
             if hook == Hook::OnRelease && succeeded {
                 self.external &= !self.running.bit(group);
             }
@@ -496,7 +485,8 @@ impl Side {
                         self.external |= bit;
                     }
                     self.hooks_began.push((self.running.groups[group.usize()], hook, reason));
-                    self.hooks_run.push((now.after(self.hook_takes), group, hook));
+                    let takes = if self.hook_hangs[hook as usize] { HOOK_TIMEOUT } else { self.hook_takes };
+                    self.hooks_run.push((now.after(takes), group, hook));
                 }
                 Action::Tell(at, event) => self.events.push((at.after(self.host.booted), event)),
                 Action::Exit => exit = true,

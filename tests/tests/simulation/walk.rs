@@ -6,7 +6,7 @@ use crate::{
 };
 use heartbeat::{
     config::Profile,
-    core::{BothFaulted, Guards, Judging, Nanos, Needs, OperatorOrder},
+    core::{BothFaulted, Guards, HookedGroups, Judging, Nanos, Needs, OperatorOrder},
 };
 use heartbeat_tests::trials::show;
 use std::{
@@ -98,6 +98,7 @@ fn walk(seed: u64, trace: bool) {
     world.jitter = Nanos(random.below(most));
     world.lateness = Nanos(random.below(most));
     random_judging(&mut world, &mut random);
+    random_hooks(&mut world, &mut random);
     for side in [A, B] {
         if side == A || random.below(2) == 0 {
             faults::start(&mut world, &mut random, side);
@@ -118,9 +119,30 @@ fn walk(seed: u64, trace: bool) {
         (0..2).for_each(|check| world.check_health(side, check, true));
     }
     world.run(Nanos::from_millis(20_000).after(world.patience()).times(2).after(timing.interval.times(40)));
+    // What could not be let go of is tried again, less and less often.
+    for _ in 0..40 {
+        if [A, B].iter().all(|&s| world.sides[s].owned() == world.held()[s]) {
+            break;
+        }
+        world.run(Nanos::from_millis(10_000));
+    }
     world.assert_settled();
     world.assert_all_channels_good();
     std::mem::forget(named);
+}
+
+/// Hooks of some groups, or of none.
+fn random_hooks(world: &mut World, random: &mut Random) {
+    if random.below(2) == 0 {
+        return;
+    }
+    let all = random.below(2) == 0;
+    let mut some = || if all { 7 } else { random.below(8) };
+    let hooks = HookedGroups { has: [some(), some(), some(), some()], force: some() & if all { 0 } else { 7 } };
+    let takes = Nanos(random.below(world.sides[A].timing.interval.0 * 3));
+    for side in &mut world.sides {
+        (side.hooks, side.hook_takes) = (hooks, takes);
+    }
 }
 
 /// Networks, checks, guards and failback, or none of them.

@@ -275,11 +275,15 @@ impl World {
         let mut sent = std::mem::take(&mut self.sent);
         let told = self.sides[side].events.len();
         self.sides[side].drive(self.now, |message| sent.push(message));
-        self.check_told(side, told);
         if self.trace {
             let node = self.sides[side].host.node;
             self.sides[side].events[told..].iter().for_each(|(at, event)| eprintln!("{at} {node}: {event:?}"));
+            if told < self.sides[side].events.len() {
+                let [a, b] = [A, B].map(|s| (self.sides[s].owned(), self.sides[s].held(), self.sides[s].external));
+                eprintln!("    owned, held, in use: a {a:?} b {b:?}");
+            }
         }
+        self.check_told(side, told);
         if self.lateness.0 > 0 && self.sides[side].wake != Nanos::NEVER {
             let late = Nanos(self.random.below(self.lateness.0));
             self.sides[side].wake = self.sides[side].wake.after(late);
