@@ -83,7 +83,7 @@ enum Port {
 #[derive(Debug)]
 enum Opened {
     Socket(HeartbeatSocket),
-    Line(Serial),
+    Line(Box<Serial>),
 }
 
 /// The pulse thread's world.

@@ -10,13 +10,13 @@ const REQUESTS: usize = 4;
 
 enum Request {
     Open,
-    Close(Serial),
+    Close(Box<Serial>),
 }
 
 /// A thread a line.
 pub struct Opener {
     lines: Vec<(u8, Sender<Request>)>,
-    opened: Receiver<(u8, io::Result<Serial>)>,
+    opened: Receiver<(u8, io::Result<Box<Serial>>)>,
     bell: Bell,
 }
 
@@ -36,7 +36,7 @@ impl Opener {
                 for request in requests {
                     match request {
                         Request::Open => {
-                            let _ = results.send((number, Serial::open(&line.device, line.speed)));
+                            let _ = results.send((number, Serial::open(&line.device, line.speed).map(Box::new)));
                             bell.ring();
                         }
                         Request::Close(line) => drop(line),
@@ -65,14 +65,14 @@ impl Opener {
     }
 
     /// Has a line closed.
-    pub fn close(&self, number: u8, line: Serial) {
+    pub fn close(&self, number: u8, line: Box<Serial>) {
         // One that finds no room is closed here, which may wait.
         drop(self.request(number, Request::Close(line)));
     }
 
     /// The next line that was opened, or could not be.
     #[must_use]
-    pub fn take(&self) -> Option<(u8, io::Result<Serial>)> {
+    pub fn take(&self) -> Option<(u8, io::Result<Box<Serial>>)> {
         self.opened.try_recv().ok()
     }
 
