@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::{Guards, testing::Bench};
 
 const STAGES: [Stage; 18] = [
     Stage::Free,
@@ -114,6 +115,36 @@ fn only_groups_with_hooks_are_busy_or_leave_something() {
     c.step(GroupIndex(0), Input::InPlace);
     c.step(GroupIndex(0), Input::HookSucceeded);
     assert_eq!((c.busy(), c.left()), (0, 1));
+}
+
+#[test]
+fn what_an_undo_that_fails_left_is_on_record_until_it_succeeds() {
+    let group = GroupIndex(0);
+    let mut c = courses(0);
+    for (input, left) in [
+        (Input::Acquire, 1),
+        (Input::HookFailed, 1),
+        (Input::HookFailed, 1),
+        (Input::Retry, 1),
+        (Input::Gone, 1),
+        (Input::HookSucceeded, 0),
+    ] {
+        c.step(group, input);
+        assert_eq!(c.left(), left, "{input:?}");
+    }
+}
+
+#[test]
+fn the_end_of_another_hook_than_the_one_that_runs_counts_for_nothing() {
+    for stage in STAGES {
+        for hook in Hook::ALL {
+            let mut bench = Bench::new(0, Guards::default());
+            bench.core.courses.groups[1].stage = stage;
+            bench.core.handle_hook_ended(bench.now, GroupIndex(1), hook, true);
+            let counted = bench.core.courses.groups[1].stage != stage;
+            assert_eq!(counted, stage.runs() == Some(hook), "{stage:?}, {hook:?}");
+        }
+    }
 }
 
 #[test]
