@@ -93,8 +93,9 @@ pub(super) fn take_over(
 
     let own: Vec<_> = config.channels.iter().filter_map(|channel| Some(channel.end(*node)?.address)).collect();
     let stale: Vec<_> = stale.iter().filter(|address| !own.contains(&address.ip)).cloned().collect();
-    life.left = let_go::remove_and_tell(&stale, journal);
+    // What is configured is told as such; the rest is removed by where it was put.
     sweep(plans, held | in_place, journal);
+    life.left = let_go::remove_and_tell(&stale, journal);
     for group in surplus {
         let Some(words) = &group.on_release else { continue };
         if let Err(error) = let_go::run_hook(left.life.as_ref(), group, words) {
