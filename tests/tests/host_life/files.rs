@@ -136,7 +136,12 @@ fn a_reload_beside_a_file_that_differs_says_in_what_on_both_sides() {
             let told = lab.wait_event_since(node, mark, |line| line.is("configuration_differs"), SOON);
             let told = told.unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
             let text = told.raw["text"].as_str().unwrap();
-            assert!(text.contains("storage-b") && text.contains("groups"), "{node}: {text}");
+            assert!(text.contains("groups") && text.contains("a's file is the newer one"), "{node}: {text}");
+            // Only b's file has its name.
+            assert!(
+                node == A || text.contains("storage-b") || told.raw["groups_only_here"][0] == "storage-b",
+                "{told:?}"
+            );
         }
     });
 }

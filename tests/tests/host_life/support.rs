@@ -111,8 +111,8 @@ pub fn marks(lab: &Lab) -> [Mark; 2] {
 /// Between the controllers heartbeats get lost from now on, and nothing else; or no longer.
 pub fn lose_heartbeats(lab: &Lab, lose: bool) {
     let rules = "add table bridge lose\n\
-                 add chain bridge lose all { type filter hook forward priority 0; }\n\
-                 add rule bridge lose all meta l4proto udp udp dport 694 drop\n";
+                 add chain bridge lose heartbeats { type filter hook forward priority 0; }\n\
+                 add rule bridge lose heartbeats meta l4proto udp udp dport 694 drop\n";
     let rules = if lose { rules } else { "delete table bridge lose\n" };
     for number in 0..=lab.options().networks {
         let run = move || Command::new("nft").arg(rules).output().expect("nft is needed: apt-get install nftables");
