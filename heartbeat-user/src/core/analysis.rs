@@ -14,8 +14,8 @@
 
 use super::evidence::{Circumstances, Local, Memory, weigh_silence};
 use super::{
-    Action, Channel, ChannelIndex, Core, Event, Evidence, Nanos, Needs, Node, PathFacts, PeerState, Probed, Side,
-    Verdict, Why, judge, judge_groups,
+    Action, Channel, ChannelIndex, Core, Event, Evidence, GroupIndex, Nanos, Needs, Node, PathFacts, PeerState, Probed,
+    Side, Verdict, Why, judge, judge_groups,
 };
 use super::{BothFaulted, MAX_CHANNELS, place, weigh};
 use heartbeat_ebpf::wire::{self, Message};
@@ -496,7 +496,7 @@ impl Core {
     fn place_faults(&mut self, now: Nanos, peer: PeerFound, operational: [u64; 2]) -> bool {
         let networks = self.setup.judging.networks;
         let (heard, found) = (self.heard(), self.analysis.found);
-        let mut bad = false;
+        let (mut bad, mut gone) = (false, 0);
         for i in (0..self.channels.len()).filter(|i| networks >> i & 1 == 1) {
             let channel = ChannelIndex(i as u8);
             let is = |bits: u64| bits & channel.bit() != 0;
@@ -514,10 +514,22 @@ impl Core {
             if std::mem::replace(&mut self.analysis.places[i], placed) != placed {
                 match placed {
                     Some(place) => self.tell(now, Event::FaultPlaced { channel, place, facts }),
-                    None => self.tell(now, Event::FaultGone { channel }),
+                    None => {
+                        gone |= channel.bit();
+                        self.tell(now, Event::FaultGone { channel });
+                    }
                 }
             }
         }
+        self.announce_on(gone);
         bad
+    }
+
+    /// These networks work again: what was announced there meanwhile, nobody may have heard.
+    fn announce_on(&mut self, networks: u64) {
+        let held = self.held();
+        let needs = self.setup.judging.needs.iter().enumerate();
+        let there = needs.filter(|(i, needs)| held >> i & 1 == 1 && needs.networks & networks != 0);
+        self.actions.extend(there.map(|(i, _)| Action::Announce(GroupIndex(i as u8))));
     }
 }
