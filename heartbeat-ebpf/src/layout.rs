@@ -162,7 +162,7 @@ pub struct Slot {
     /// Of those that name us as we are now, the one that answers to the latest that we said: no recording outdoes the peer.
     pub answering: Record,
     /// Always 0: what follows begins a line of the cache.
-    pub gap: [u64; 2],
+    pub gap: [u64; 5],
     /// Messages that the peer sent and we never accepted, by their sequence numbers (P2).
     pub missing: Word,
     /// The incarnation that the window is of.
@@ -178,7 +178,7 @@ pub struct Slot {
     /// The last echo reply accepted.
     pub echo: Record,
     /// Always 0: keeps slots apart in the cache.
-    pub zero: [u64; 2],
+    pub zero: [u64; 3],
 }
 
 /// The echo request that was answered last: what no request may repeat, nor follow too soon.
@@ -234,7 +234,7 @@ pub struct Histogram {
 
 const _: () = {
     assert!(size_of::<End>() == 24);
-    assert!(size_of::<Record>() == 184);
+    assert!(size_of::<Record>() == 176);
     assert!(size_of::<Answered>() == 24);
     assert!(size_of::<Slot>() == 960 && size_of::<Slot>().is_multiple_of(64));
     assert!(size_of::<Agent>() == 64);

@@ -1,4 +1,4 @@
-//! The heartbeat message: UDP payload of 168 bytes, network byte order. State, not events: each one carries its sender's
+//! The heartbeat message: UDP payload of 160 bytes, network byte order. State, not events: each one carries its sender's
 //! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7). Echoes ([`crate::echo`]) have the same
 //! shape.
 //!
@@ -15,22 +15,22 @@
 //! |                            sent_ns                            |  40
 //! |                         echo_sent_ns                          |  48
 //! |         echo_held_ns          |           file_time           |  56
-//! |                          configured                           |  64
+//! |                            certain                            |  64
 //! |                             heard                             |  72
 //! |                          operational                          |  80
 //! |        analysis_wanted        |        analysis_done          |  88
-//! |              qos              |          duties_qos           |  96
+//! |r|  channels   |      qos      |          duties_qos           |  96
 //! |                             owned                             | 104
 //! |                             wanted                            | 112
 //! |                             term                              | 120
 //! |                        groups_digest                          | 128
 //! |          channel_id           |         names_digest          | 136
 //! |           entry_id            |  key_prints[0] | key_prints[1]| 144
-//! |                            certain                            | 152
-//! |                 tag: SipHash-2-4 of 0..160                    | 160
+//! |                 tag: SipHash-2-4 of 0..152                    | 152
 //! +---------------+---------------+---------------+---------------+
 //! ```
-//! (From `incarnation` on, a row is 8 bytes.)
+//! (From `incarnation` on, a row is 8 bytes. `r` is [`RECOVERING`], `channels` the number of bits of `configured`, which are the
+//! lowest.)
 
 use crate::{
     machine::load_u64,
@@ -39,7 +39,7 @@ use crate::{
 use core::marker::PhantomData;
 
 /// Length of a message in bytes.
-pub const LEN: usize = 168;
+pub const LEN: usize = 160;
 /// Length of a message in words of eight bytes.
 pub const WORDS: usize = LEN / 8;
 /// Words that the tag covers: all but itself.
@@ -72,6 +72,16 @@ pub const fn opening(kind: u8) -> u32 {
 
 /// Bit of `qos`: everything answers and works, and some of it does not count yet since it failed shortly before.
 pub const RECOVERING: u32 = 1 << 31;
+
+/// The bits of `qos` that are a number.
+pub const QOS: u32 = (1 << 24) - 1;
+/// Seven bits say how many channels there are.
+const MOST_CHANNELS: u8 = 0x7f;
+
+/// The `n` lowest bits.
+const fn lowest(n: u8) -> u64 {
+    if n >= 64 { u64::MAX } else { (1 << n) - 1 }
+}
 
 /// Bits of `flags`.
 pub mod flags {
@@ -292,12 +302,13 @@ impl Message {
             echo_sent_ns: w[6],
             echo_held_ns: (w[7] >> 32) as u32,
             file_time: w[7] as u32,
-            configured: w[8],
+            certain: w[8],
+            configured: lowest((w[12] >> 56) as u8 & MOST_CHANNELS),
             heard: w[9],
             operational: w[10],
             analysis_wanted: (w[11] >> 32) as u32,
             analysis_done: w[11] as u32,
-            qos: (w[12] >> 32) as u32,
+            qos: (w[12] >> 32) as u32 & (RECOVERING | QOS),
             duties_qos: w[12] as u32,
             owned: w[13],
             wanted: w[14],
@@ -307,7 +318,6 @@ impl Message {
             names_digest: w[CHANNEL_WORD] as u32,
             entry_id: (w[18] >> 32) as u32,
             key_prints: [(w[18] >> 16) as u16, w[18] as u16],
-            certain: w[19],
         }
     }
 
@@ -325,18 +335,17 @@ impl Message {
             self.sent_ns,
             self.echo_sent_ns,
             pair(self.echo_held_ns, self.file_time),
-            self.configured,
+            self.certain,
             self.heard,
             self.operational,
             pair(self.analysis_wanted, self.analysis_done),
-            pair(self.qos, self.duties_qos),
+            pair(self.qos & (RECOVERING | QOS) | self.configured.count_ones() << 24, self.duties_qos),
             self.owned,
             self.wanted,
             self.term,
             self.groups_digest,
             pair(self.channel_id, self.names_digest),
             pair(self.entry_id, print_0 << 16 | print_1),
-            self.certain,
         ];
         sign(&words, key, buffer);
     }
@@ -362,7 +371,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_message() -> impl Strategy<Value = Message> {
-        (any::<[u8; 5]>(), any::<[u32; 11]>(), any::<[u64; 13]>()).prop_map(|(b, h, w)| Message {
+        (any::<[u8; 6]>(), any::<[u32; 11]>(), any::<[u64; 12]>()).prop_map(|(b, h, w)| Message {
             pair_id: h[0],
             node: b[0],
             entry: b[1],
@@ -377,12 +386,12 @@ mod tests {
             echo_sent_ns: w[4],
             echo_held_ns: h[6],
             file_time: h[7],
-            configured: w[5],
+            configured: lowest(b[5] % 65),
             heard: w[6],
             operational: w[7],
             analysis_wanted: h[2],
             analysis_done: h[3],
-            qos: h[4],
+            qos: h[4] & (RECOVERING | QOS),
             duties_qos: h[5],
             owned: w[8],
             wanted: w[9],
@@ -392,7 +401,7 @@ mod tests {
             names_digest: h[9],
             entry_id: h[10],
             key_prints: [h[10] as u16, h[9] as u16],
-            certain: w[12],
+            certain: w[5],
         })
     }
 
@@ -448,7 +457,7 @@ mod tests {
         };
         m.emit(Key::new([1; 16]), &mut buffer);
         assert_eq!(&buffer[..16], &[0x48, 0x42, 2, 1, 0, 0, 0, 7, 1, 2, 8, 1, 5, 1, 2, 3]);
-        let last = [59, 63, 127, 135, 139, 143, 147, 149, 151, 159].map(|at| buffer[at]);
+        let last = [59, 63, 127, 135, 139, 143, 147, 149, 151, 71].map(|at| buffer[at]);
         assert_eq!(last, [11, 12, 9, 10, 13, 14, 15, 16, 17, 18]);
     }
 }

@@ -64,6 +64,9 @@ fn one_fault(
     measured: &mut Measured,
 ) -> [(Node, Duration); 2] {
     let lab = &healthy_pair(profile).unwrap();
+    // What a fault moves is another test's: here it is in maintenance, and nothing moves.
+    assert_eq!(lab.order(Node::A, &["maintenance", "on"]).unwrap().0, Some(0));
+    lab.wait_event(Node::B, |line| line.is("peer_maintenance"), SOON).unwrap();
     let probes = &Node::BOTH.map(|node| {
         let number = network_of(node);
         let probe = lab.probe(number, ipv4(number, 10).into(), ProbeOptions::default()).unwrap();

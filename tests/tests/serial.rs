@@ -19,7 +19,7 @@ fn config(profile: &str, cable: &SerialCable, speed: u32) -> Config {
 
 #[test]
 fn heartbeats_come_at_the_interval_that_the_line_can_carry() {
-    // 2 x 171 bytes x 10 bits: 29.7 ms at 115200 baud, 356 ms at 9600; the next multiple of the pair's own.
+    // 2 x 163 bytes x 10 bits: 28.3 ms at 115200 baud, 340 ms at 9600; the next multiple of the pair's own.
     for (profile, speed, interval_ms) in [("lan", 115_200, 100.0), ("lan", 9_600, 400.0), ("fast", 115_200, 30.0)] {
         undisturbed(|| {
             let cable = SerialCable::new().unwrap();

@@ -47,9 +47,9 @@ pub fn is_speed(baud: u32) -> bool {
     SPEEDS.contains(&baud)
 }
 
-/// The shortest interval of heartbeats that uses at most half of a line's capacity, in each direction: 2 × 171 bytes ×
-/// 10 bits / `baud`. A heartbeat is half of that on its way; the other half lets a backlog go away. 29.7 ms at 115200
-/// baud, 2.85 s at 1200; [`Nanos::NEVER`] at 0.
+/// The shortest interval of heartbeats that uses at most half of a line's capacity, in each direction: 2 × 163 bytes ×
+/// 10 bits / `baud`. A heartbeat is half of that on its way; the other half lets a backlog go away. 28.3 ms at 115200
+/// baud, 2.72 s at 1200; [`Nanos::NEVER`] at 0.
 #[must_use]
 pub const fn least_interval(baud: u32) -> Nanos {
     match baud {
@@ -284,10 +284,10 @@ mod tests {
     #[test]
     fn a_heartbeat_uses_half_of_the_line_at_most() {
         // 147 bytes of 10 bits, twice: 2940 bit times.
-        assert_eq!(least_interval(1_200), Nanos(2_850_000_000));
-        assert_eq!(least_interval(9_600), Nanos(356_250_000));
-        assert_eq!(least_interval(115_200), Nanos(29_687_500));
-        assert_eq!(least_interval(4_000_000), Nanos(855_000));
+        assert_eq!(least_interval(1_200), Nanos(2_716_666_667));
+        assert_eq!(least_interval(9_600), Nanos(339_583_334));
+        assert_eq!(least_interval(115_200), Nanos(28_298_612));
+        assert_eq!(least_interval(4_000_000), Nanos(815_000));
         assert_eq!(least_interval(0), Nanos::NEVER);
     }
 
