@@ -5,14 +5,14 @@
 
 use super::Options;
 use crate::{
-    config::{Channel, Config, PairKeys, XdpPreference, host::hostname},
+    config::{Channel, Config, Pair, PairKeys, XdpPreference, host::hostname},
     core::Node,
-    dataplane::XdpMode,
+    dataplane::{Kernel, Settings, XdpMode},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use heartbeat_ebpf::siphash::Key;
 use nix::unistd::{AccessFlags, access};
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 /// So long may a file take to be read: beyond that, its file system hangs.
@@ -25,11 +25,13 @@ pub(super) struct Candidate {
     pub(super) keys: PairKeys,
 }
 
-/// Reads what a new life would begin with. `one_at_a_time`: of readers that hang, there is one at most.
+/// Reads what a new life would begin with. `one_at_a_time`: of readers that hang, there is one at most. `pins`: where the kernel
+/// keeps what is shared with it, in a life without XDP: loading the program takes longer than the peer waits, so the new life is to
+/// find it there.
 ///
 /// # Errors
 /// What keeps a new life from beginning, or that reading takes too long.
-pub(super) async fn read(options: Options, one_at_a_time: Arc<Semaphore>) -> Result<Candidate> {
+pub(super) async fn read(options: Options, one_at_a_time: Arc<Semaphore>, pins: Option<PathBuf>) -> Result<Candidate> {
     let path = options.config_file.display().to_string();
     let Ok(permit) = one_at_a_time.try_acquire_owned() else {
         bail!("{path} is still being read for the reload before: its file system does not answer");
@@ -45,6 +47,12 @@ pub(super) async fn read(options: Options, one_at_a_time: Arc<Semaphore>) -> Res
         };
         access(&program, AccessFlags::X_OK)
             .with_context(|| format!("{}: cannot be started again; put the binary there", program.display()))?;
+        if let Some(pins) = pins.filter(|_| config.dataplane.xdp != XdpPreference::Socket) {
+            let Pair { port, id, .. } = config.pair;
+            let settings = Settings { port, pair_id: id, node, keys: keys.keys.map(|key| key.map(Key::new)) };
+            // Where that cannot be, the new life says why.
+            let _ = Kernel::open(&settings, &pins);
+        }
         Ok(Candidate { config, node, keys })
     });
     match timeout(PATIENCE, reading).await {

@@ -71,7 +71,8 @@ impl Control<'_> {
 
     fn read_file(&mut self) {
         self.restart = Some(Restart::Reading);
-        let reading = reload::read(self.options.clone(), Arc::clone(&self.one_reader));
+        let pins = self.parts.kernel.is_none().then(|| self.parts.folder.pin_folder().ok()).flatten();
+        let reading = reload::read(self.options.clone(), Arc::clone(&self.one_reader), pins);
         self.jobs.spawn(async move { Job::Read(Box::new(reading.await)) });
     }
 
@@ -195,8 +196,9 @@ impl Control<'_> {
                 } else {
                     Life::forget(&folder);
                 }
-                if let Some(kernel) = kernel {
-                    kernel.remove().context("taking the XDP program away")?;
+                match kernel {
+                    Some(kernel) => kernel.remove().context("taking the XDP program away")?,
+                    None => folder.forget_pins(),
                 }
                 folder.forget_tables();
                 journal.control(&ControlEvent::Stopped);

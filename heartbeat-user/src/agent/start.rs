@@ -229,7 +229,8 @@ fn open(config: &Config, settings: &Settings, folder: &RuntimeDir, left: &Left, 
     if let Some((mut kernel, adopted)) = kernel {
         kernel.arrange(order, if adopted.maps { fresh } else { 0 })?;
         let tables = kernel.tables();
-        if !adopted.maps
+        // Made anew, or by a life without XDP for this one.
+        if tables.agent().incarnation.get() == 0
             && let Some(cell) = &left.cell
         {
             cell.restore(tables.agent());

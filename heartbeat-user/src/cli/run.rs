@@ -6,8 +6,13 @@ use crate::{
     config::{Config, host::hostname, parse_node},
     core::Node,
 };
-use anyhow::{Context, Result};
-use std::{os::unix::process::CommandExt, path::PathBuf, process::Command};
+use anyhow::{Context, Result, bail};
+use nix::unistd::execv;
+use std::{
+    ffi::CString,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::PathBuf,
+};
 
 /// Run the agent: watch the peer, hold or take over groups
 ///
@@ -58,8 +63,15 @@ fn live(args: &RunArgs) -> Result<()> {
     match agent::run(&options)? {
         Ended::Stopped => Ok(()),
         Ended::Restart => {
-            let error = Command::new(&options.program).args(std::env::args_os().skip(1)).exec();
-            Err(error).with_context(|| format!("{}: cannot be started again", options.program.display()))
+            // Not by a search path, nor by a shell: a binary that was copied half-way is no script.
+            let words = std::env::args_os().map(|word| CString::new(word.into_vec())).collect::<Result<Vec<_>, _>>()?;
+            let program = CString::new(options.program.as_os_str().as_bytes())?;
+            let error = execv(&program, &words).err();
+            bail!(
+                "{}: cannot be started again: {}",
+                options.program.display(),
+                error.map_or("unknown error", |error| error.desc())
+            )
         }
     }
 }

@@ -83,14 +83,17 @@ impl Signals {
     /// Lets them wait for the next life of this process: also what was taken and nobody has asked for yet.
     pub async fn give_back(mut self) {
         hold();
+        let mut taken = Vec::new();
         loop {
-            let told = tokio::select! {
+            tokio::select! {
                 biased;
-                told = self.next() => told,
-                () = sleep(SETTLED) => return,
-            };
-            raise(told);
+                told = self.next() => taken.push(told),
+                () = sleep(SETTLED) => break,
+            }
         }
+        // Only now: it would come back as long as anybody takes it.
+        taken.dedup();
+        taken.into_iter().for_each(raise);
     }
 }
 
