@@ -148,6 +148,22 @@ fn the_end_of_another_hook_than_the_one_that_runs_counts_for_nothing() {
 }
 
 #[test]
+fn a_next_life_goes_on_only_with_what_is_not_half_way() {
+    let mut bench = Bench::new(1, Guards::default());
+    bench.core.setup.hooks.has = [0b11; 4];
+    for stage in STAGES {
+        bench.core.courses.groups[0].stage = stage;
+        bench.core.courses.hooked = bench.core.setup.hooks;
+        let state = bench.core.cell_state();
+        assert_eq!(state.hooked & 1 == 1, stage != Stage::Free, "{stage:?}");
+    }
+    bench.core.courses.groups[0].stage = Stage::Held;
+    assert_eq!(bench.core.cell_state().owned, 1);
+    bench.core.ownership.lost(GroupIndex(0));
+    assert_eq!((bench.core.owned(), bench.core.cell_state().owned), (1, 0), "its hooks undo it");
+}
+
+#[test]
 fn an_unknown_group_is_nothing() {
     assert_eq!(courses(0).step(GroupIndex(9), Input::Acquire), []);
 }

@@ -72,6 +72,19 @@ fn the_survivor_claims_everything_beyond_the_highest_term_seen() {
 }
 
 #[test]
+fn while_somebody_else_speaks_for_us_nothing_is_claimed_but_what_is_asked_for_is_let_go_of() {
+    for facts in [GOOD, DEAD] {
+        let mut o = a(0, 0);
+        let occupied = Facts { occupied: true, ..facts };
+        assert_eq!(steps(&mut o, occupied), [Step::Withhold(Withheld::Occupied)]);
+        assert_eq!((steps(&mut o, occupied), o.withheld()), (vec![], Some(Withheld::Occupied)), "said once");
+        assert!(!steps(&mut o, facts).is_empty());
+    }
+    let granted = Facts { occupied: true, granted: 1, peer_wants: 1, ..GOOD };
+    assert!(steps(&mut a(1, 1), granted).contains(&Step::Release(G0, Reason::WeFailed)));
+}
+
+#[test]
 fn an_isolated_controller_claims_nothing_and_says_so_once() {
     let mut o = a(0, 0);
     let facts = Facts { guard: Guard::Objects(Withheld::Isolated), ..DEAD };
