@@ -170,10 +170,12 @@ pub fn receive_heartbeat(
 }
 
 /// Whether what is on record was made for us as we are now, too, and answers to something later: times are on our clock, so
-/// that whatever was recorded before, in whatever numbers it is played back, stands behind what the peer says now.
+/// that whatever was recorded before, in whatever numbers it is played back, stands behind what the peer says now. What
+/// claims to answer to something that we had not said yet when it came, outdoes nothing: our clock begins anew with a boot.
 #[inline(always)]
 fn is_outdone(record: &Record, message: View<'_>) -> bool {
-    record.word(3) == message.word(3) && u64::from_be(record.word(6)) > message.echo_sent_ns()
+    let answered_ns = u64::from_be(record.word(6));
+    record.word(3) == message.word(3) && answered_ns > message.echo_sent_ns() && answered_ns <= record.stamp_ns()
 }
 
 /// Whether the window already has this sequence number, or is beyond it. Without the writer's place, a window that moves

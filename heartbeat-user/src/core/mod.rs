@@ -44,7 +44,7 @@ use counter::Change;
 use flaps::Flaps;
 use generator::Generator;
 use guard::Watch;
-use heartbeat_ebpf::wire::flags;
+use heartbeat_ebpf::wire::{Message, flags};
 use hooks::{Courses, Input};
 use names::PeerNames;
 use ownership::{Facts, Ownership, Step};
@@ -196,6 +196,20 @@ pub enum SocketResult {
     Failed(i32),
 }
 
+/// Of a message heard: who sent it, when it was sent there, when it arrived here.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    incarnation: u64,
+    sent_ns: u64,
+    arrived: Nanos,
+}
+
+impl Heard {
+    const fn of(message: &Message, arrived: Nanos) -> Self {
+        Self { incarnation: message.incarnation, sent_ns: message.sent_ns, arrived }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Channel {
     /// At its own pace.
@@ -206,8 +220,8 @@ struct Channel {
     link: Link,
     errno: Option<i32>,
     flaps: Flaps,
-    /// Of the last message heard: when it was sent there, when it arrived here.
-    echo: Option<(u64, Nanos)>,
+    /// The last message heard.
+    echo: Option<Heard>,
     stranger_at: Option<Nanos>,
     /// The newest of our own messages that came back on it: until then it passed heartbeats both ways.
     returned: Nanos,

@@ -1,7 +1,7 @@
 //! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
 
 use super::analysis::PeerFound;
-use super::{Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Nanos, Resumed, Timing};
+use super::{Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Heard, Nanos, Resumed, Timing};
 use heartbeat_ebpf::wire::{Message, flags};
 
 /// Where the peer stands.
@@ -48,7 +48,7 @@ impl Core {
     pub fn handle_heartbeat(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
         self.learn(now, message);
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
-        c.echo = Some((message.sent_ns, arrived));
+        c.echo = Some(Heard::of(message, arrived));
         c.returned = c.returned.max(Nanos(message.echo_sent_ns).min(now));
         self.watch.answered = None;
         if c.counter.heard(&c.timing, message.sequence, arrived) == Some(Change::Opened) {
@@ -65,7 +65,7 @@ impl Core {
                 && let Some(c) = self.channels.get_mut(channel.usize())
             {
                 // What we send next proves that it is new.
-                c.echo = Some((message.sent_ns, arrived));
+                c.echo = Some(Heard::of(message, arrived));
             }
             // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
             self.handle_stranger(now, channel);

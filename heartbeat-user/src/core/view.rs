@@ -52,7 +52,10 @@ impl Core {
         if !c.generator.is_open() {
             return None;
         }
-        let (echo_sent_ns, arrived) = c.echo.unwrap_or((0, now));
+        let peer_incarnation = self.pairing.named(channel, working);
+        // Nobody is told of what another life of its host said, perhaps on another clock.
+        let last = c.echo.filter(|last| last.incarnation == peer_incarnation);
+        let (echo_sent_ns, arrived) = last.map_or((0, now), |last| (last.sent_ns, last.arrived));
         let sequence = c.generator.next_sequence();
         let (entry, entries, entry_id) = self.setup.names.entry(sequence, channel);
         Some(Message {
@@ -69,7 +72,7 @@ impl Core {
             key_id,
             interval_us: u32::try_from(self.setup.timing.interval.0 / 1_000).unwrap_or(u32::MAX),
             incarnation: self.pairing.own(),
-            peer_incarnation: self.pairing.named(channel, working),
+            peer_incarnation,
             sequence,
             sent_ns: now.0,
             echo_sent_ns,

@@ -237,3 +237,22 @@ fn a_stall_shorter_than_the_bound_during_a_long_wait_for_sockets_moves_nothing()
     }
     assert_eq!((world.held(), world.watch.duals), ([1, 2], 0));
 }
+
+/// The host's clock begins anew with a boot: what its earlier life said, on the clock of then, must not outdo what is said now.
+#[test]
+fn after_a_boot_of_its_host_a_peer_still_follows_our_restarts() {
+    let mut world = World::lan();
+    // It is back before it is missed: it is heard as a stranger first.
+    world.sides[B].power_off(world.now);
+    world.start(B);
+    world.run(SECOND.times(5));
+    world.assert_settled();
+    let moment = Nanos::from_millis(20);
+    for _ in 0..5 {
+        let (now, before) = (world.now, world.told(B, |e| matches!(e, Event::PeerPaired { .. })).1);
+        world.sides[A].reload(now, moment);
+        world.run(SECOND);
+        let paired = |e: &Event| matches!(e, Event::PeerPaired { .. });
+        assert_eq!((world.told(B, dead).1, world.told(B, paired).1), (0, before + 1));
+    }
+}
