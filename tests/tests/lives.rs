@@ -174,7 +174,8 @@ fn a_file_that_cannot_be_read_is_refused_and_the_agent_goes_on_meanwhile() {
         };
         let large = |path: &Path| fs::write(path, vec![b'#'; 2 << 20]).unwrap();
         let device = |path: &Path| std::os::unix::fs::symlink("/dev/zero", path).unwrap();
-        let cases: [(&dyn Fn(&Path), &str); 3] =
+        type Spoil<'a> = &'a dyn Fn(&Path);
+        let cases: [(Spoil<'_>, &str); 3] =
             [(&pipe, "not a regular file"), (&large, "larger than 1024 KiB"), (&device, "not a regular file")];
         for (make, said) in cases {
             fs::remove_file(&path).unwrap();

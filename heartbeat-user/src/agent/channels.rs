@@ -138,7 +138,7 @@ pub(super) fn attach_all(
         };
         let by_socket = mode == Some(XdpMode::Socket);
         let pulse = PulseChannel::new(ends, by_socket, tables, channel.index);
-        all.channels.push(if ours { pulse } else { pulse.to_be_attached() });
+        all.channels.push(if ours { pulse } else { pulse.unattached_yet() });
         all.links.push(link);
         all.modes.push(mode);
     }

@@ -72,7 +72,6 @@ impl Left {
 }
 
 /// Takes over what earlier lives left, and takes away what nothing has any more. From here on, the record is this life's.
-#[expect(clippy::too_many_arguments, reason = "each is what another step found")]
 pub(super) fn take_over(
     options: &Options,
     folder: &RuntimeDir,

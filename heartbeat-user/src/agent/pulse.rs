@@ -55,7 +55,7 @@ impl PulseChannel {
 
     /// The same; its interface is attached to once a socket is open there: then it is ours.
     #[must_use]
-    pub const fn to_be_attached(mut self) -> Self {
+    pub const fn unattached_yet(mut self) -> Self {
         self.unattached = true;
         self
     }

@@ -249,9 +249,11 @@ pub fn provoke(netlink: &mut Netlink, index: u32, addresses: &[IpAddr], can_soli
     for ip in addresses {
         let visible = match known.iter().find(|n| n.ip == *ip) {
             Some(n) if matches!(n.state, NeighbourState::Permanent | NeighbourState::Noarp) => false,
-            Some(Neighbour { mac: Some(mac), state, .. })
-                if matches!(state, NeighbourState::Reachable | NeighbourState::Stale | NeighbourState::Delay) =>
-            {
+            Some(Neighbour {
+                mac: Some(mac),
+                state: NeighbourState::Reachable | NeighbourState::Stale | NeighbourState::Delay,
+                ..
+            }) => {
                 let mut request = message(index, *ip);
                 request.header.state = NeighbourState::Probe;
                 request.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.clone()));

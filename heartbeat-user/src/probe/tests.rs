@@ -244,11 +244,9 @@ fn all_hosts_are_asked_where_nobody_is_known_and_the_peer_is_told_from_them() {
     in_namespace(2, || {
         // Of network 0, whoever is there is the peer; of network 1, it is somebody else.
         let within = format!("probe-test-{}-2", std::process::id());
-        for echo in ["ipv4/icmp_echo_ignore_broadcasts"] {
-            let script = format!("echo 0 > /proc/sys/net/{echo}");
-            let set = Command::new("ip").args(["netns", "exec", &within, "sh", "-c", &script]).output().unwrap();
-            assert!(set.status.success(), "{set:?}");
-        }
+        let answers = "echo 0 > /proc/sys/net/ipv4/icmp_echo_ignore_broadcasts";
+        let set = Command::new("ip").args(["netns", "exec", &within, "sh", "-c", answers]).output().unwrap();
+        assert!(set.status.success(), "{set:?}");
         far("2 addr add 10.1.0.7/24 dev q0");
         far("2 addr add 10.1.1.3/24 dev q1");
         ip("neigh add 10.1.1.7 dev p1 lladdr 02:00:00:00:00:07 nud stale");

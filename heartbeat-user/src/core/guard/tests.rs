@@ -51,7 +51,8 @@ fn a_fencing_that_failed_is_said_and_tried_again_by_another_number() {
 
 #[test]
 fn a_fencing_that_runs_is_called_off_whatever_ends_the_need_for_it() {
-    let ends: [(&str, fn(&mut Bench)); 3] = [
+    type End = fn(&mut Bench);
+    let ends: [(&str, End); 3] = [
         ("heard", |bench| bench.hear(|_| {})),
         ("maintenance", |bench| {
             assert_eq!(bench.core.handle_order(bench.now, OperatorOrder::Maintenance(true)), Ok(()))
