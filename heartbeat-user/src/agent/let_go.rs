@@ -124,8 +124,14 @@ pub(super) fn remove(addresses: &[LivedAddress]) -> Gone {
 
 /// The interface that has an index now, else the one of that name.
 pub(super) fn interface_now(address: &LivedAddress) -> String {
-    let renamed = (address.index != 0).then(|| if_indextoname(address.index).ok()).flatten();
-    renamed.and_then(|name| name.into_string().ok()).unwrap_or_else(|| address.interface.clone())
+    name_of(address.index).unwrap_or_else(|| address.interface.clone())
+}
+
+/// The name of the interface that has this index now, if there is one.
+pub(super) fn name_of(index: u32) -> Option<String> {
+    // To nix 0.31, an index that nobody has is an interface without a name.
+    let name = if_indextoname(index).ok()?.into_string().ok()?;
+    (!name.is_empty()).then_some(name)
 }
 
 /// The same, and says so. What stays.

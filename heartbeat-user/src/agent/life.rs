@@ -4,14 +4,16 @@
 //! It is written before anything is claimed, and again when an interface is another one than before. The cell changes all the
 //! time and costs nothing; this does not, and costs a write.
 
-use super::runtime_dir::{RuntimeDir, remove, replace};
+use super::{
+    let_go::name_of,
+    runtime_dir::{RuntimeDir, remove, replace},
+};
 use crate::{
     config::{Config, Group, ServiceAddress},
     core::Node,
     takeover::PlannedAddress,
 };
 use anyhow::{Context, Result, ensure};
-use nix::net::if_::if_indextoname;
 use serde::{Deserialize, Serialize};
 use std::{fmt, fs::OpenOptions, io::Read as _, net::IpAddr, os::unix::fs::OpenOptionsExt as _};
 
@@ -149,7 +151,7 @@ impl Life {
         let mut changed = false;
         let own = self.groups.iter_mut().filter(|group| !group.departed).flat_map(|group| &mut group.addresses);
         for address in own.filter(|address| address.interface == interface && address.index != index) {
-            if address.index != 0 && if_indextoname(address.index).is_ok() {
+            if name_of(address.index).is_some() {
                 self.left.push(address.clone());
             }
             address.index = index;

@@ -198,7 +198,7 @@ fn recordings_do_not_hide_the_one_who_names_us_however_many_there_are() {
         };
         let mut bytes = [0; LEN];
         message.emit(Key::new([1; 16]), &mut bytes);
-        channel.receive(&bytes, 5);
+        channel.receive(&bytes, 5_000);
     };
     say(&channel, PEER, OWN, 1_000);
     for recorded in 1..50 {
@@ -206,9 +206,31 @@ fn recordings_do_not_hide_the_one_who_names_us_however_many_there_are() {
         say(&channel, recorded, OWN - 1, 2_000);
         say(&channel, recorded, OWN, 999);
     }
-    assert_eq!(channel.told(), [Told::Handshake(49, 5), Told::Handshake(PEER, 5)]);
+    assert_eq!(channel.told(), [Told::Handshake(49, 5_000), Told::Handshake(PEER, 5_000)]);
     assert_eq!(channel.agent.peer_incarnation.get(), PEER);
     // The peer's next life answers to something later.
     say(&channel, PEER + 1, OWN, 1_001);
-    assert_eq!(channel.told(), [Told::Handshake(PEER + 1, 5)]);
+    assert_eq!(channel.told(), [Told::Handshake(PEER + 1, 5_000)]);
+}
+
+/// A host's clock begins anew with a boot: what was answered on the clock of then is of no time that was yet.
+#[test]
+fn what_answers_to_something_that_was_not_said_yet_hides_nobody() {
+    let mut channel = Channel::new(0);
+    for (incarnation, echo_sent_ns) in [(PEER, 501_000_000), (PEER + 1, 600), (PEER + 2, 4_000), (PEER + 3, 3_000)] {
+        let message = Message {
+            pair_id: 7,
+            node: 1,
+            incarnation,
+            peer_incarnation: OWN,
+            sequence: 1,
+            echo_sent_ns,
+            ..Message::default()
+        };
+        let mut bytes = [0; LEN];
+        message.emit(Key::new([1; 16]), &mut bytes);
+        channel.receive(&bytes, 5_000);
+        let told = if incarnation == PEER + 3 { vec![] } else { vec![Told::Handshake(incarnation, 5_000)] };
+        assert_eq!(channel.told(), told);
+    }
 }
