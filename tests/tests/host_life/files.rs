@@ -9,7 +9,9 @@ use heartbeat_tests::lab::{GroupConfig, realtime_ns};
 use heartbeat_tests::pair::{SOON, until};
 use heartbeat_tests::trials::story;
 
-use crate::support::{A, B, NOTICED, config, holders, marks, pair, reload, service, stays, wait, wait_holders};
+use crate::support::{
+    A, B, NOTICED, config, holders, marks, pair, reload, service, stays, takes_over, wait, wait_holders,
+};
 
 #[test]
 fn groups_swapped_in_the_file_stay_where_they_are() {
@@ -113,7 +115,7 @@ fn an_address_taken_out_of_the_file_goes_and_a_changed_prefix_is_changed() {
         .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
         assert_eq!(holders(&lab, kept), [A]);
         client.noticed_less_than(&lab, "an address taken out", began, NOTICED);
-        assert_eq!(lab.order(B, &["takeover", "storage-a"]).unwrap().0, Some(0), "{}", story(&lab));
+        takes_over(&lab, B);
         for address in [kept, changed] {
             wait_holders(&lab, address, &[B]);
         }

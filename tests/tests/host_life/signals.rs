@@ -10,7 +10,7 @@ use heartbeat_tests::pair::{SOON, until};
 use heartbeat_tests::trials::story;
 use nix::sys::signal::Signal;
 
-use crate::support::{A, B, NOTICED, config, holders, marks, pair, service, stays, wait_holders};
+use crate::support::{A, B, NOTICED, config, holders, marks, pair, service, stays, takes_over, wait_holders};
 
 /// Moments within a start or a reload, which take 10 to 150 ms.
 const PHASES_MS: [u64; 8] = [0, 2, 5, 10, 20, 40, 80, 160];
@@ -100,9 +100,7 @@ fn a_stop_in_any_phase_of_a_start_after_a_crash_leaves_nothing_behind() {
 /// The agent on a is there again, and has its group.
 fn back(lab: &Lab) {
     lab.start(A).unwrap();
-    lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
-    until("a has its group again", || Ok((lab.order(A, &["takeover", "storage-a"])?.0 == Some(0)).then_some(())))
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", story(lab)));
+    takes_over(lab, A);
 }
 
 #[test]
@@ -119,7 +117,7 @@ fn a_reload_during_a_start_is_not_lost() {
                 .unwrap_or_else(|error| panic!("after {phase} ms: {error:#}\n{}", story(&lab)));
             until("it answers", || Ok((lab.status(A)?.code < 2).then_some(()))).unwrap();
             assert!(lab.exit_status(A).is_none(), "{}", story(&lab));
-            back(&lab);
+            takes_over(&lab, A);
         }
     });
 }

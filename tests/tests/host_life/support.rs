@@ -159,3 +159,9 @@ impl Client {
         assert!(gap < bound, "{what}: client {} was not served for {gap:?}\n{}", self.number, story(lab));
     }
 }
+
+/// The group of net1 is ordered to be held by `node`, as soon as both agree about their files and hear each other.
+pub fn takes_over(lab: &Lab, node: Node) {
+    until("storage-a is taken over", || Ok((lab.order(node, &["takeover", "storage-a"])?.0 == Some(0)).then_some(())))
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", story(lab)));
+}
