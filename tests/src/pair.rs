@@ -111,11 +111,14 @@ pub fn increase(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -
     after.iter().map(more).filter(|(_, n)| *n > 0).collect()
 }
 
-/// The lines since `mark` that say that something changed: all but late wake-ups, which change nothing.
+/// The lines since `mark` that say that something changed: all but late wake-ups, which change nothing, and analyses that find
+/// that all is well.
 #[must_use]
 pub fn changes(lab: &Lab, node: Node, mark: Mark) -> Vec<LogLine> {
     let lines = lab.events_since(node, mark).into_iter();
-    lines.filter(|line| line.event.is_some() && !line.is("stalled")).collect()
+    let well = |line: &LogLine| line.is("judged") && line.raw["verdict"]["nothing"] == "all_well";
+    let same = |line: &LogLine| line.is("stalled") || line.is("networks_probed") || well(line);
+    lines.filter(|line| line.event.is_some() && !same(line)).collect()
 }
 
 /// `count` heartbeats that `from` sends on network `number`, as its switch hears them from now on.

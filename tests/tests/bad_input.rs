@@ -84,11 +84,47 @@ fn two_with_different_pair_ids_claim_nothing() {
 }
 
 #[test]
-fn two_with_the_same_channels_in_another_order_claim_nothing() {
+fn two_with_the_same_channels_and_groups_in_another_order_are_a_pair() {
     undisturbed(|| {
         let mut other = config();
         other.channels.rotate_left(1);
-        strangers(&start([&config(), &other]), "wrong_channel");
+        other.groups.reverse();
+        let lab = start([&config(), &other]);
+        for (node, group) in [(Node::A, "storage-a"), (Node::B, "storage-b")] {
+            lab.wait_event(node, |line| line.is_of("group_acquired", group), SOON).unwrap();
+        }
+        for node in Node::BOTH {
+            let status = lab.status(node).unwrap();
+            for name in ["net1", "net2", "xlink"] {
+                assert_eq!(channel(&status.json, name)["state"], "good", "{node}: {name}");
+                let rejected: u64 = rejected(&status.json, name).values().sum();
+                assert_eq!(rejected, 0, "{node}: {name}");
+            }
+            let said = lines(&lab, node).into_iter().find(|line| line.is("configuration_differs"));
+            assert_eq!(said, None, "{node}");
+        }
+    });
+}
+
+/// A cable between two networks: authentic, and for another channel.
+#[test]
+fn a_channel_whose_ends_are_called_otherwise_is_no_channel() {
+    undisturbed(|| {
+        let mut other = config();
+        for (channel, name) in other.channels.iter_mut().zip(["other1", "other2", "other3"]) {
+            channel.name = name.to_owned();
+        }
+        for group in &mut other.groups {
+            for (channel, _) in &mut group.addresses {
+                *channel = channel.replace("net", "other");
+            }
+        }
+        let lab = start([&config(), &other]);
+        for node in Node::BOTH {
+            let withheld = lab.wait_event(node, |line| line.is("takeover_withheld"), SOON).unwrap();
+            assert_eq!(withheld.raw["reason"], "stranger", "{node}");
+        }
+        assert!(rejected(&lab.status(Node::A).unwrap().json, "net1")["wrong_channel"] > 0);
     });
 }
 
@@ -147,7 +183,7 @@ fn a_controller_with_fewer_channels_is_a_peer_on_those_and_both_say_that_they_di
 fn with_different_groups_nothing_is_claimed_while_both_are_alive() {
     undisturbed(|| {
         let mut other = config();
-        other.groups.reverse();
+        other.groups[1].addresses[0].1 = "198.51.100.11/24".to_owned();
         let lab = start([&config(), &other]);
         for node in Node::BOTH {
             let differs = lab.wait_event(node, |line| line.is("configuration_differs"), SOON).unwrap();
