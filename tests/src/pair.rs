@@ -115,10 +115,14 @@ pub fn increase(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -
 /// that all is well.
 #[must_use]
 pub fn changes(lab: &Lab, node: Node, mark: Mark) -> Vec<LogLine> {
-    let lines = lab.events_since(node, mark).into_iter();
-    let well = |line: &LogLine| line.is("judged") && line.raw["verdict"]["nothing"] == "all_well";
-    let same = |line: &LogLine| line.is("stalled") || line.is("networks_probed") || well(line);
-    lines.filter(|line| line.event.is_some() && !same(line)).collect()
+    lab.events_since(node, mark).into_iter().filter(is_change).collect()
+}
+
+/// Whether a line is one of [`changes`].
+#[must_use]
+pub fn is_change(line: &LogLine) -> bool {
+    let well = line.is("judged") && line.raw["verdict"]["nothing"] == "all_well";
+    line.event.is_some() && !line.is("stalled") && !line.is("networks_probed") && !well
 }
 
 /// `count` heartbeats that `from` sends on network `number`, as its switch hears them from now on.

@@ -210,7 +210,7 @@ fn a_stream_begins_with_the_status_goes_on_after_the_last_id_and_tells_each_even
             let (name, data) = message(&mut stream);
             if name == "event" {
                 ids.push(data["id"].as_u64().unwrap());
-                if data["event"] == "fault_placed" || data["event"] == "channel_bad" {
+                if data["event"] == "channel_bad" {
                     break;
                 }
             }

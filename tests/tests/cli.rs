@@ -305,7 +305,7 @@ fn has_xdp(lab: &Lab, node: Node) -> bool {
 }
 
 fn pins(lab: &Lab, node: Node) -> Vec<String> {
-    let name = lab.runtime_dir(node).display().to_string().trim_start_matches('/').replace('/', "-");
+    let name = lab.runtime_dir(node).display().to_string().trim_start_matches('/').replace('/', "%2f");
     let Ok(folder) = fs::read_dir(Path::new("/sys/fs/bpf/heartbeat").join(name)) else { return Vec::new() };
     folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }

@@ -45,7 +45,7 @@ fn flipped(frame: &[u8], bit: usize) -> (Vec<u8>, &'static str) {
         // Node b is 1: without its last bit it is our own letter, with any other it is nobody's.
         8 if bit % 8 == 7 => "same_node",
         8 => "malformed",
-        9 => "wrong_channel",
+        136..=139 => "wrong_channel",
         _ => "wrong_tag",
     };
     (Path::channel(1, Node::B).frame(&bytes), reason)
