@@ -92,6 +92,22 @@ impl Frame {
         self.at(6, 8).map(|at| unsafe { load_u64(at) } & ADDRESS)
     }
 
+    /// Whether it went no further than from the switch's port to ours: spanning tree, LLDP and their like (IEEE 802.1Q, table
+    /// 8-1: 01-80-c2-00-00-00 to -0f), Cisco's too.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_link_control(&self) -> bool {
+        const BRIDGES: u64 = u64::from_ne_bytes([0x01, 0x80, 0xc2, 0, 0, 0, 0, 0]);
+        const OF_BRIDGES: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xf0, 0, 0]);
+        const CISCO: u64 = u64::from_ne_bytes([0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcc, 0, 0]);
+        const OF_CISCO: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0, 0]);
+        // SAFETY: eight bytes within the frame.
+        self.at(0, 8).is_some_and(|at| {
+            let to = unsafe { load_u64(at) };
+            to & OF_BRIDGES == BRIDGES || to & OF_CISCO == CISCO
+        })
+    }
+
     /// The UDP datagram to `port` in this frame; none where the frame is anything else.
     #[inline(always)]
     #[must_use]

@@ -142,6 +142,7 @@ fn pass(interface: u32, frame: Frame) -> u32 {
         && heard.others.get() == 0
         && let Some(source) = frame.source()
         && source != heard.peer.get()
+        && !frame.is_link_control()
     {
         heard.others.set(1);
     }

@@ -221,12 +221,12 @@ fn a_command_is_told_what_happened_and_damped_and_hears_of_the_end() {
     let read = || fs::read_to_string(&told).unwrap_or_default();
     for _ in 0..3 {
         let mark = lab.mark(Node::A);
-        lab.cut("a-net1").unwrap();
-        lab.wait_event_since(Node::A, mark, |line| line.is_of("channel_bad", "net1"), SOON).unwrap();
-        lab.mend("a-net1").unwrap();
-        lab.wait_event_since(Node::A, mark, |line| line.is_of("channel_good", "net1"), SOON).unwrap();
+        lab.cut("xlink").unwrap();
+        lab.wait_event_since(Node::A, mark, |line| line.is_of("channel_bad", "xlink"), SOON).unwrap();
+        lab.mend("xlink").unwrap();
+        lab.wait_event_since(Node::A, mark, |line| line.is_of("channel_good", "xlink"), SOON).unwrap();
     }
-    let bad = "oncall channel_bad warning a net1 +0\n";
+    let bad = "oncall channel_bad warning a xlink +0\n";
     until("the command was told", || Ok(read().contains(bad).then_some(()))).unwrap();
     // A new life knows what was told, and what was left out.
     let mark = lab.mark(Node::A);
@@ -237,7 +237,7 @@ fn a_command_is_told_what_happened_and_damped_and_hears_of_the_end() {
     assert_eq!(all.matches("channel_bad").count(), 2, "once, and once for those left out: {all}");
     assert!(all.ends_with("oncall stopped notice a  +0\n"), "{all}");
     let summary = all.lines().rev().nth(1).unwrap();
-    assert!(summary.starts_with("oncall channel_bad warning a net1 +"), "{all}");
+    assert!(summary.starts_with("oncall channel_bad warning a xlink +"), "{all}");
     let records = lines(&told.with_extension("json"));
     assert!(records.iter().all(|record| record["id"].is_u64() && record["text"].is_string()), "{records:?}");
 }
@@ -412,11 +412,11 @@ fn a_journal_that_hangs_holds_nobody_up_and_gets_everything_when_it_goes_on() {
     let hangs = until("it hangs", || {
         let number =
             |event: &str| lines(&agent.folder.join("events")).iter().filter(|line| line["event"] == event).count();
-        let (bad, good) = (number("channel_bad"), number("channel_good"));
-        lab.cut("a-net1")?;
-        until("channel_bad", || Ok((number("channel_bad") > bad).then_some(())))?;
-        lab.mend("a-net1")?;
-        until("channel_good", || Ok((number("channel_good") > good).then_some(())))?;
+        for word in ["on", "off"] {
+            let before = number("maintenance");
+            lab.order(Node::A, &["maintenance", word])?;
+            until("maintenance", || Ok((number("maintenance") > before).then_some(())))?;
+        }
         Ok((sink(&lab, "system_log")["works"] == false).then_some(()))
     });
     lab.power_off(Node::B).unwrap();

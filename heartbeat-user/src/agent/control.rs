@@ -327,7 +327,8 @@ impl Control<'_> {
         let facts = Arc::clone(&self.parts.facts);
         self.jobs.spawn(async move {
             let findings = if is_quick(analysis) {
-                probe::look(&networks, plan).await
+                let own = probe::look(&networks, plan).await;
+                probe::beside(own, probe::analyse(&networks, plan.at_once(), analysis).await)
             } else {
                 let findings = probe::analyse(&networks, plan, analysis).await;
                 facts.judge_by(&findings);

@@ -71,7 +71,7 @@ pub(super) struct Standing<'a> {
     pub(super) met: bool,
     /// It said that it leaves.
     pub(super) left: bool,
-    /// Both are in maintenance.
+    /// Both are in maintenance, or we are and the peer is silent.
     pub(super) maintenance: bool,
     /// The channels on which it is heard, a bit each.
     pub(super) heard: u64,

@@ -102,11 +102,13 @@ impl Control<'_> {
         let modes = facts.modes.lock().map(|modes| modes.clone()).unwrap_or_default();
         let view = facts.view().context("the judgement cannot be read")?;
         let open = |i: usize| view.channels.get(i).is_some_and(|c| c.state == crate::core::ChannelState::Open);
+        let heard = (0..view.channels.len()).filter(|i| open(*i)).fold(0, |bits, i| bits | 1 << i);
         let standing = Standing {
             met: view.peer_incarnation != 0,
             left: view.peer_left,
-            maintenance: view.maintenance == [true; 2],
-            heard: (0..view.channels.len()).filter(|i| open(*i)).fold(0, |bits, i| bits | 1 << i),
+            // One that is silent cannot be told to.
+            maintenance: view.maintenance == [true; 2] || view.maintenance[0] && heard == 0,
+            heard,
             peer_keys: view.peer_keys,
             modes: &modes,
         };

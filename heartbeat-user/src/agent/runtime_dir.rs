@@ -135,6 +135,16 @@ impl RuntimeDir {
         }
     }
 
+    /// Takes away what a version before the third of the records pinned, and no later one finds: its cell was read.
+    pub(super) fn forget_pins_before(&self) {
+        let (before, now) = (self.pin_folder_before(), self.pin_folder().ok());
+        if now.as_ref() != Some(&before)
+            && let Err(error) = dataplane::remove_pins(&before)
+        {
+            log::warn!("{error:#}");
+        }
+    }
+
     /// Takes the file of tables away: whoever runs with XDP has no use for it.
     pub(super) fn forget_tables(&self) {
         if let Err(error) = remove(&self.tables()) {

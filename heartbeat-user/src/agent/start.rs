@@ -73,6 +73,7 @@ pub(super) fn prepare(
     let mut opened = open(config, &settings, &folder, left, journal)?;
     let plans = left::plans(config, *node, left);
     let (life, resumed) = left::take_over(options, &folder, left, &opened.tables, &plans, incarnation, journal)?;
+    folder.forget_pins_before();
     Mark::begin(opened.tables.agent(), incarnation, resumed.map_or(0, |r| r.peer_incarnation));
     let names = config.names();
     for (channel, id) in opened.tables.channels().zip(names.channels()) {

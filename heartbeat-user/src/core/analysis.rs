@@ -243,15 +243,21 @@ impl Core {
             return;
         }
         let Some((_, since)) = self.analysis.running.filter(|(running, _)| *running == analysis) else { return };
+        let mut probed = probed;
+        if is_quick(analysis) {
+            // What is told is what it was asked for, even where a fresh look sees it otherwise.
+            probed.port |= self.own_faults() & !probed.broken();
+        }
         let circumstances = self.circumstances(since);
         let judging = &self.setup.judging;
         let networks = judging.networks;
-        let local = if is_quick(analysis) {
+        let (local, unsure) = if is_quick(analysis) {
             self.analysis.memory.quick(&probed, networks)
         } else {
-            self.analysis.memory.full(&probed, &circumstances)
+            (self.analysis.memory.full(&probed, &circumstances), 0)
         };
-        let operational = self.analysis.damp(now, networks, local.operational, judging.rise);
+        // One question that was not answered is no fault yet that has to be got over.
+        let operational = self.analysis.damp(now, networks, local.operational | unsure, judging.rise) & !unsure;
         let healthy = self.analysis.healthy;
         let qos = weigh(operational, &judging.weights).saturating_add(weigh(healthy, &judging.checks));
         let owned = self.ownership.owned();
@@ -268,14 +274,14 @@ impl Core {
         self.urgent = true;
     }
 
-    /// Somebody else than the peer was heard on a channel's interface.
-    pub fn handle_third_party(&mut self, now: Nanos, channel: ChannelIndex) {
-        self.analysis.memory.overhear(now, channel);
+    /// Somebody else than the peer was heard on a channel's interface, at `since` or later.
+    pub fn handle_third_party(&mut self, since: Nanos, channel: ChannelIndex) {
+        self.analysis.memory.overhear(since, channel);
         let Analysis { standing, found, give_up, .. } = self.analysis;
         let unproven = self.setup.judging.found & !found.local.certain & !self.heard() & channel.bit() != 0;
         if unproven && standing.is_some() && give_up.is_none() {
             // A silence that nobody could make anything of: now somebody can.
-            let soon = now.after(self.setup.timing.interval);
+            let soon = since.after(self.setup.timing.interval);
             self.analysis.due = self.analysis.due.map(|due| due.min(soon));
         }
     }

@@ -129,15 +129,18 @@ impl Memory {
         Local { operational: networks & !broken & !self.silent, certain: broken | answered | overheard }
     }
 
-    /// What own facts make of what the last full analysis found.
-    pub const fn quick(&self, probed: &Probed, networks: u64) -> Local {
+    /// What own facts make of what the last full analysis found; and the networks on which whoever used to answer did not
+    /// at once: the carriers of a switch that dies need not go at one time, so these are not offered in place of others.
+    pub const fn quick(&self, probed: &Probed, networks: u64) -> (Local, u64) {
         let broken = probed.broken() & networks;
-        let operational = networks & !broken & !self.silent;
-        Local { operational, certain: broken | self.certain & operational }
+        let unsure = self.answering & !probed.answered & networks & !broken;
+        let operational = networks & !broken & !self.silent & !unsure;
+        (Local { operational, certain: broken | self.certain & operational }, unsure)
     }
 
     /// Whether some network of ours works: else it is us who are cut off. One on which nobody but the peer was ever seen works
-    /// as far as own facts say; but not while a port that has just come up may not forward yet.
+    /// as far as own facts say; but not while a port that has just come up may not forward yet, unless others are heard. Where
+    /// somebody is expected to answer, to hear others is not enough: they may not hear us.
     pub fn is_connected(&self, now: Nanos, probed: &Probed, circumstances: &Circumstances) -> bool {
         let Circumstances { networks, found, overheard, .. } = *circumstances;
         let sound = networks & !probed.broken();
@@ -145,7 +148,7 @@ impl Memory {
         let learning = self.carrier_since.iter().enumerate().fold(0, |bits, (i, since)| {
             if since.is_some_and(|since| now.since(since) < LEARNING) { bits | 1 << i } else { bits }
         });
-        sound & (probed.answered | overheard & found | !expected & !learning) != 0
+        sound & (probed.answered | !expected & (overheard & found | !learning)) != 0
     }
 }
 
@@ -230,15 +233,17 @@ mod tests {
     fn a_quick_look_adds_own_facts_to_what_the_last_full_analysis_found() {
         let mut memory = Memory::new();
         assert_eq!(
-            memory.quick(&SILENT, 0b11),
+            memory.quick(&SILENT, 0b11).0,
             Local { operational: 0b11, certain: 0 },
             "nothing is known to be silent"
         );
         memory.full(&Probed { answered: 0b10, ..ANSWERED }, &PLAIN);
-        let quick = |own| memory.quick(&own, 0b11);
-        assert_eq!(quick(SILENT), Local { operational: 0b10, certain: 0b10 });
-        assert_eq!(quick(Probed { cable: 0b10, ..SILENT }), Local { operational: 0, certain: 0b10 });
-        assert_eq!(quick(Probed { port: 0b01, ..SILENT }), Local { operational: 0b10, certain: 0b11 });
+        let quick = |own| memory.quick(&Probed { answered: 0b10, ..own }, 0b11);
+        assert_eq!(quick(SILENT), (Local { operational: 0b10, certain: 0b10 }, 0));
+        assert_eq!(quick(Probed { cable: 0b10, ..SILENT }), (Local { operational: 0, certain: 0b10 }, 0));
+        assert_eq!(quick(Probed { port: 0b01, ..SILENT }), (Local { operational: 0b10, certain: 0b11 }, 0));
+        // The switch may have died already, though the carrier is still there.
+        assert_eq!(memory.quick(&SILENT, 0b11), (Local { operational: 0, certain: 0 }, 0b10));
     }
 
     #[test]

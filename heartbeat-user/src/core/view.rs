@@ -46,7 +46,8 @@ impl Core {
         let configured = self.configured();
         let heard = self.heard();
         let (analysis_wanted, analysis_done, operational, certain, qos, duties_qos) = self.analysis.said();
-        let key_id = self.signing();
+        // Of what is only being let go of, nothing is claimed: it outdoes nobody.
+        let holds = self.leftovers == 0 || self.ownership.held() != 0;
         let channel_id = self.setup.names.channels().get(channel.usize()).copied().unwrap_or_default();
         let c = self.channels.get_mut(channel.usize())?;
         if !c.generator.is_open() {
@@ -58,6 +59,7 @@ impl Core {
         let (echo_sent_ns, arrived) = last.map_or((0, now), |last| (last.sent_ns, last.arrived));
         let sequence = c.generator.next_sequence();
         let (entry, entries, entry_id) = self.setup.names.entry(sequence, channel);
+        let key_id = self.signing(sequence);
         Some(Message {
             pair_id: self.setup.pair_id,
             node: self.setup.node.wire(),
@@ -80,7 +82,7 @@ impl Core {
             configured,
             heard,
             owned: self.ownership.owned(),
-            term: self.ownership.term(),
+            term: if holds { self.ownership.term() } else { 0 },
             groups_digest: self.setup.groups_digest,
             operational,
             certain,
@@ -97,7 +99,7 @@ impl Core {
     pub fn echo_request(&self, now: Nanos, channel: ChannelIndex) -> Echo {
         let Setup { pair_id, node, ref names, .. } = self.setup;
         let channel_id = names.channels().get(channel.usize()).copied().unwrap_or_default();
-        Echo::request(pair_id, node.wire(), channel_id, self.signing(), self.pairing.own(), self.pairing.peer(), now.0)
+        Echo::request(pair_id, node.wire(), channel_id, self.signing(1), self.pairing.own(), self.pairing.peer(), now.0)
     }
 
     /// A channel.
@@ -216,15 +218,15 @@ impl Core {
         Some(self.said.key_prints).filter(|prints| *prints != [0; 2])
     }
 
-    /// The key to sign with: the one that is set to, if the peer has it. While nothing is heard, each of ours in turn: a peer
-    /// that is to be reached has one of them. So keys can be replaced in any order.
-    fn signing(&self) -> u8 {
+    /// The key to sign a channel's `n`-th message with, from 1: the one that is set to, if the peer has it. While nothing is
+    /// heard, each of ours in turn: a peer that is to be reached has one of them. So keys can be replaced in any order.
+    fn signing(&self, n: u64) -> u8 {
         let (own, set) = (self.setup.key_prints, self.setup.key_id);
         let other = 1 - set.min(1);
         let has = |id: u8| own[usize::from(id)] != 0 && own[usize::from(id)] == self.said.key_prints[usize::from(id)];
         let use_other = match self.peer {
             PeerState::Good => !has(set) && has(other),
-            _ => own[usize::from(other)] != 0 && self.ticks % 2 == 1,
+            _ => own[usize::from(other)] != 0 && n.is_multiple_of(2),
         };
         if use_other { other } else { set }
     }

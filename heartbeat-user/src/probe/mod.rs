@@ -65,6 +65,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// To ask once, and whoever is near: what is not answered at once says nothing.
+    #[must_use]
+    pub fn at_once(self) -> Self {
+        const NEAR: Duration = Duration::from_millis(20);
+        Self { rounds: 1, pause: self.pause.min(NEAR) }
+    }
+
     fn bound(self) -> Duration {
         self.pause * u32::from(self.rounds)
     }
@@ -209,6 +216,13 @@ pub async fn look(networks: &[Network], plan: Plan) -> Vec<Finding> {
         Finding { channel: network.channel, state, why }
     };
     networks.iter().zip(around).map(finding).collect()
+}
+
+/// Own facts, and beside them who answered.
+#[must_use]
+pub fn beside(own: Vec<Finding>, asked: Vec<Finding>) -> Vec<Finding> {
+    let answers = |own: &Finding, asked: &Finding| own.state == State::Nobody && asked.state == State::Answers;
+    own.into_iter().zip(asked).map(|(own, asked)| if answers(&own, &asked) { asked } else { own }).collect()
 }
 
 async fn all(networks: &[Network], plan: Plan, analysis: u32) -> JoinSet<(usize, Finding)> {

@@ -342,11 +342,11 @@ impl Side {
         self.end_hooks(now, &mut core);
         while let Some(i) = self.probes.iter().position(|(due, _)| *due <= now) {
             let (_, analysis) = self.probes.remove(i);
-            core.handle_probed(now, analysis, self.probed(is_quick(analysis)));
+            core.handle_probed(now, analysis, self.probed());
         }
         while let Some(i) = self.looks.iter().position(|(due, _)| *due <= now) {
             let (_, number) = self.looks.remove(i);
-            core.handle_looked(now, number, self.probed(false));
+            core.handle_looked(now, number, self.probed());
         }
         while let Some(i) = self.fences.iter().position(|(due, _)| *due <= now) {
             let (_, number) = self.fences.remove(i);
@@ -376,14 +376,14 @@ impl Side {
     }
 
     /// What a local analysis sees; a quick one asks nobody.
-    fn probed(&self, quick: bool) -> Probed {
+    fn probed(&self) -> Probed {
         let of = |which: fn(&Link) -> bool| {
             let links = self.links.iter().enumerate();
             links.filter(|(_, link)| which(link)).fold(0, |bits, (i, _)| bits | 1 << i)
         };
         let port = of(|link| matches!(link, Link::Absent | Link::Present { address: false, .. }));
         let cable = of(|link| matches!(link, Link::Present { carrier: false, .. }));
-        let answered = if quick { 0 } else { self.answers & !(port | cable) };
+        let answered = self.answers & !(port | cable);
         let of = |cables| self.running.cables_of(cables);
         Probed { port: of(port), cable: of(cable), answered: of(answered), nobody: 0 }
     }

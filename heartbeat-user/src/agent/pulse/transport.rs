@@ -157,6 +157,8 @@ impl Pulse {
         let (told, new_members) = transport.links.take_notices();
         let thorough = now.since(transport.looked_at) >= LOOK_EVERY;
         let all = thorough || self.core.silence_is_due(now);
+        // Whoever is on note was heard since then, and perhaps not later.
+        let noted_since = transport.looked_at;
         if thorough {
             transport.looked_at = now;
         }
@@ -177,7 +179,7 @@ impl Pulse {
         if thorough {
             let heard = self.tables.third_parties();
             for i in (0..self.channels.len()).filter(|i| heard >> i & 1 == 1) {
-                self.core.handle_third_party(now, ChannelIndex(i as u8));
+                self.core.handle_third_party(noted_since, ChannelIndex(i as u8));
             }
         }
         if rings {

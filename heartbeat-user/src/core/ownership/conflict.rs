@@ -4,6 +4,9 @@ use super::{Facts, Group, Holding, Ownership, Step};
 use crate::core::{GroupIndex, Nanos, Node, Reason};
 use std::cmp::Ordering;
 
+/// While both hold something, nothing else is claimed or handed over, for so long.
+const SETTLING: Nanos = Nanos::from_millis(10_000);
+
 impl Ownership {
     /// Whether both hold something; and what of that was taken from the peer, which had been found dead.
     #[must_use]
@@ -51,6 +54,7 @@ impl Ownership {
                 step(Step::Release(group, Reason::PeerHasPrecedence));
             }
         }
-        both != 0
+        // One that cannot let go of what it should must not keep all else from moving.
+        self.groups.iter().any(|g| g.dual_since.is_some_and(|since| now.since(since) < SETTLING))
     }
 }
