@@ -101,8 +101,8 @@ impl Frame {
         const OF_BRIDGES: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xf0, 0, 0]);
         const CISCO: u64 = u64::from_ne_bytes([0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcc, 0, 0]);
         const OF_CISCO: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0, 0]);
-        // SAFETY: eight bytes within the frame.
         self.at(0, 8).is_some_and(|at| {
+            // SAFETY: eight bytes within the frame.
             let to = unsafe { load_u64(at) };
             to & OF_BRIDGES == BRIDGES || to & OF_CISCO == CISCO
         })

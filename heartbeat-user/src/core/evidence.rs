@@ -62,6 +62,8 @@ pub(super) struct Circumstances {
 pub(super) struct Memory {
     /// The networks on which somebody who was found answered, and might be expected to.
     answering: u64,
+    /// The networks on which somebody answered, found or configured.
+    near: u64,
     /// Those that were silent when everybody was asked last.
     silent: u64,
     certain: u64,
@@ -79,6 +81,7 @@ impl Memory {
     pub const fn new() -> Self {
         Self {
             answering: 0,
+            near: 0,
             silent: 0,
             certain: 0,
             overheard: [None; MAX_CHANNELS],
@@ -110,7 +113,9 @@ impl Memory {
     pub fn learn(&mut self, probed: &Probed, circumstances: &Circumstances) {
         let Circumstances { found, passing, .. } = *circumstances;
         self.answering |= probed.answered & found;
-        self.answering &= !(passing & !probed.answered & !probed.broken());
+        let gone = passing & !probed.answered & !probed.broken();
+        self.answering &= !gone;
+        self.near = (self.near | probed.answered) & !gone;
     }
 
     /// What a full analysis comes to.
@@ -133,7 +138,7 @@ impl Memory {
     /// at once: the carriers of a switch that dies need not go at one time, so these are not offered in place of others.
     pub const fn quick(&self, probed: &Probed, networks: u64) -> (Local, u64) {
         let broken = probed.broken() & networks;
-        let unsure = self.answering & !probed.answered & networks & !broken;
+        let unsure = self.near & !probed.answered & networks & !broken;
         let operational = networks & !broken & !self.silent & !unsure;
         (Local { operational, certain: broken | self.certain & operational }, unsure)
     }

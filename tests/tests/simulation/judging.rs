@@ -258,6 +258,29 @@ fn a_switch_that_takes_both_carriers_moves_nothing_whoever_notices_first() {
     }
 }
 
+/// 1000BASE-T may take 350 ms to tell that a link is down, or 750: who answered before is asked once more.
+#[test]
+fn a_switch_that_dies_moves_nothing_though_one_side_sees_its_carrier_go_much_later() {
+    for apart in [100, 400, 750] {
+        for first in [A, B] {
+            let mut world = world();
+            world.run(SECOND.times(15));
+            world.sides.iter_mut().for_each(|s| s.answers &= !1);
+            for side in [A, B] {
+                world.cut(side, 0, true);
+            }
+            unplug(&mut world, first, 0, true);
+            world.run(Nanos::from_millis(apart));
+            unplug(&mut world, 1 - first, 0, true);
+            world.run(SECOND.times(30));
+            assert_eq!(world.held(), [1, 2], "{apart} ms apart");
+            let moved = |e: &Event| matches!(e, Event::GroupReleasing { .. });
+            assert_eq!(world.told(A, moved).1 + world.told(B, moved).1, 0, "{apart} ms apart");
+            assert_eq!(placed(&world, A, 0), Some(Place::Network));
+        }
+    }
+}
+
 #[test]
 fn an_own_address_or_an_interface_that_is_gone_is_a_fault_of_the_port_at_once() {
     for link in [Link::Absent, Link::Present { index: 1, carrier: true, address: false }] {
