@@ -35,6 +35,8 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 /// The folder, checked.
@@ -42,6 +44,10 @@ use std::{
 pub(super) struct RuntimeDir {
     path: PathBuf,
 }
+
+/// How long the kernel may take to give back what a killed process had, and how often that is looked for.
+const DYING: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// That the folder is ours, for as long as this lives.
 #[derive(Debug)]
@@ -179,8 +185,15 @@ impl RuntimeDir {
     /// # Errors
     /// Another agent has it.
     pub(super) fn claim(&self) -> Result<Claim> {
-        let name = self.name_in_the_kernel()?;
-        Ok(Claim { lock: self.lock()?, _name: name })
+        let claim = || Ok(Claim { _name: self.name_in_the_kernel()?, lock: self.lock()? });
+        let begun = Instant::now();
+        loop {
+            match claim() {
+                // One that was killed just now is not quite gone.
+                Err(_) if begun.elapsed() < DYING => sleep(AGAIN),
+                claimed => return claimed,
+            }
+        }
     }
 
     /// The same again, after somebody has emptied the folder.

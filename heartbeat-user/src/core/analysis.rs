@@ -310,6 +310,15 @@ impl Core {
         self.analysis.memory.is_connected(now, probed, &Circumstances { overheard, ..self.circumstances(now) })
     }
 
+    /// The groups of which some network has, for certain, a fault of the peer's own, and none of ours.
+    pub(super) fn out_of_reach_there(&self) -> u64 {
+        let broken = self.said.found.local.certain & !self.said.found.local.operational;
+        let here = self.analysis.found.local.operational & !self.own_faults();
+        let lost = |needs: &Needs| needs.networks & broken != 0 && needs.networks & !here == 0;
+        let needs = self.setup.judging.needs.iter().enumerate();
+        needs.filter(|(_, needs)| lost(needs)).fold(0, |bits, (i, _)| bits | 1 << i)
+    }
+
     /// The networks against which own facts speak.
     fn own_faults(&self) -> u64 {
         let well = |(_, c): &(usize, &Channel)| c.link.is_well();

@@ -192,7 +192,8 @@ impl Core {
         self.note_wellness(now);
         self.end_orders(now, free);
         let owned = self.ownership.owned();
-        let movable = self.ownership.movable(now);
+        // Who certainly cannot serve a group has no use for it, however short a time it has had it.
+        let movable = self.ownership.movable(now) | self.out_of_reach_there();
         let comes = self.analysis.standing.map_or(0, Verdict::comes);
         let causes = [
             (Reason::Ordered, self.wish.ordered),

@@ -228,16 +228,20 @@ fn an_analysis_that_the_other_side_never_finishes_is_given_up_and_asked_for_agai
 }
 
 #[test]
-fn within_the_hold_time_a_verdict_moves_no_group_again() {
-    let mut world = world_with(Judging { hold: SECOND.times(60), again: SECOND, ..judging() });
-    unplug(&mut world, A, 0, true);
-    world.run(SECOND.times(3));
-    assert_eq!(world.held(), [0, 3]);
-    unplug(&mut world, A, 0, false);
-    world.run(SECOND.times(3));
-    unplug(&mut world, B, 0, true);
-    world.run(SECOND.times(20));
-    assert_eq!(world.held(), [2, 1], "group 0 just moved, group 1 too: both stay until the hold time is over");
+fn within_the_hold_time_a_verdict_moves_no_group_again_that_can_be_served_where_it_is() {
+    let on = |networks| Needs { networks, ..Needs::default() };
+    for (needs, held) in [([on(0b10), on(0b10)], [2, 1]), ([on(0b01), on(0b10)], [3, 0])] {
+        let needs = needs.to_vec();
+        let mut world = world_with(Judging { hold: SECOND.times(60), again: SECOND, needs, ..judging() });
+        unplug(&mut world, A, 0, true);
+        world.run(SECOND.times(3));
+        assert_eq!(world.held(), [0, 3]);
+        unplug(&mut world, A, 0, false);
+        world.run(SECOND.times(10));
+        unplug(&mut world, B, 0, true);
+        world.run(SECOND.times(20));
+        assert_eq!(world.held(), held, "group 0 just moved: it stays unless its network has certainly gone there");
+    }
 }
 
 /// Own facts of both, a random moment apart: a switch that goes takes both controllers' carriers.
