@@ -25,12 +25,17 @@ const BE_THE_VIEW: &str = "LAB_TEST_LIVE";
 /// Only when started by the other tests: the live view itself, on this process's standard output.
 #[test]
 fn helper_that_is_the_live_view() {
-    if std::env::var_os(BE_THE_VIEW).is_some() {
-        live::run(&RunOptions { lab: true, ..RunOptions::default() }).unwrap();
+    if let Ok(seconds) = std::env::var(BE_THE_VIEW) {
+        let run_for = seconds.parse().ok().map(Duration::from_secs);
+        live::run(&RunOptions { lab: true, run_for, ..RunOptions::default() }).unwrap();
     }
 }
 
-/// The live view in a process of its own; ended as by Ctrl-C when this is dropped.
+/// How long the view lasts that ends by itself: what is waited for takes a quarter of it.
+const LASTS: &str = "12";
+
+/// The live view in a process of its own; ended as by Ctrl-C when this is dropped, which the test harness around it does not
+/// survive: whether it cleans up is seen where it ends by itself.
 struct View {
     child: Child,
     lines: Receiver<String>,
@@ -39,10 +44,10 @@ struct View {
 
 impl View {
     /// With its output in a pipe, or on a terminal of that size.
-    fn start(terminal: Option<Winsize>) -> Self {
+    fn start(terminal: Option<Winsize>, lasts: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["helper_that_is_the_live_view", "--exact", "--nocapture"]);
-        command.env(BE_THE_VIEW, "1").env("TERM", "xterm").stdin(Stdio::null());
+        command.env(BE_THE_VIEW, lasts).env("TERM", "xterm").stdin(Stdio::null());
         command.env("HEARTBEAT_BIN", binary().unwrap());
         let output = match terminal {
             Some(size) => {
@@ -115,7 +120,7 @@ fn get(address: &str) -> String {
 #[test]
 fn without_a_terminal_the_lab_says_where_to_look_and_tells_what_happens_as_lines() {
     undisturbed(|| {
-        let mut view = View::start(None);
+        let mut view = View::start(None, LASTS);
         let id = view.lab();
         // Both pages are here.
         let pages = view.wait(&["page of a http://127.0.0.1:", "of b http://127.0.0.1:"]);
@@ -142,7 +147,7 @@ fn without_a_terminal_the_lab_says_where_to_look_and_tells_what_happens_as_lines
         assert!(!view.seen.iter().any(|line| line.contains('\x1b') || line.contains('╭')), "{:#?}", view.seen);
         show(&gap);
         // And nothing is left of it.
-        drop(view);
+        assert!(view.child.wait().unwrap().success());
         let pins = fs::read_dir("/sys/fs/bpf/heartbeat").unwrap();
         let left: Vec<_> =
             pins.map(|entry| entry.unwrap().file_name()).filter(|name| name.to_string_lossy().contains(&id)).collect();
@@ -154,11 +159,11 @@ fn without_a_terminal_the_lab_says_where_to_look_and_tells_what_happens_as_lines
 fn a_terminal_without_columns_gets_lines_and_one_with_room_a_screen() {
     undisturbed(|| {
         let size = |ws_row, ws_col| Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
-        let mut view = View::start(Some(size(0, 0)));
+        let mut view = View::start(Some(size(0, 0)), "");
         view.wait(&["client2: storage-b (198.51.100.10/24) is served by b"]);
         assert!(!view.seen.iter().any(|line| line.contains('\x1b')), "{:#?}", view.seen);
         drop(view);
-        let mut view = View::start(Some(size(60, 160)));
+        let mut view = View::start(Some(size(60, 160)), "");
         view.wait(&["\x1b[H", "Heartbeat lab"]);
         view.wait(&["page of a http://127.0.0.1:"]);
         view.wait(&["heartbeat top --runtime-dir"]);
