@@ -243,11 +243,9 @@ impl Core {
             return;
         }
         let Some((_, since)) = self.analysis.running.filter(|(running, _)| *running == analysis) else { return };
-        let mut probed = probed;
-        if is_quick(analysis) {
-            // What is told is what it was asked for, even where a fresh look sees it otherwise.
-            probed.port |= self.own_faults() & !probed.broken();
-        }
+        // What speaks against a network here is told, even where the look at it saw it otherwise: else each analysis would
+        // take back what the one before said.
+        let probed = Probed { port: probed.port | self.own_faults() & !probed.broken(), ..probed };
         let circumstances = self.circumstances(since);
         let judging = &self.setup.judging;
         let networks = judging.networks;

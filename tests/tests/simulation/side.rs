@@ -212,6 +212,8 @@ impl Side {
     pub fn start(&mut self, world: Nanos, incarnation: u64) {
         let now = self.clock(world);
         let Begun { resumed, hooks, departed } = self.take_over(now, incarnation);
+        // It begins with the interfaces as they are; the host's clock may have begun anew.
+        self.looked_at = now;
         self.orders.clear();
         self.hooks_run.clear();
         self.probes.clear();
