@@ -25,7 +25,7 @@ use std::{
 
 const IPV4: &str = "192.0.2.10";
 const IPV6: &str = "2001:db8::10";
-const WAIT: Nanos = Nanos::from_millis(50);
+const WAIT: Nanos = Nanos::from_millis(300);
 
 struct Rival {
     netlink: Netlink,
