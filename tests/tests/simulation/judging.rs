@@ -250,16 +250,21 @@ fn a_switch_that_takes_both_carriers_moves_nothing_whoever_notices_first() {
     for apart in [0, 1, 20, 45] {
         for first in [A, B] {
             let mut world = world();
-            unplug(&mut world, first, 0, true);
-            world.run(Nanos::from_millis(apart));
-            unplug(&mut world, 1 - first, 0, true);
-            world.run(SECOND.times(30));
-            assert_eq!(world.held(), [1, 2], "{apart} ms apart");
-            let moved = |e: &Event| matches!(e, Event::GroupReleasing { .. });
-            assert_eq!(world.told(A, moved).1 + world.told(B, moved).1, 0, "{apart} ms apart");
-            assert_eq!(placed(&world, A, 0), Some(Place::Network));
+            carriers_go_apart_and_nothing_moves(&mut world, first, apart);
         }
     }
+}
+
+/// The carriers of network 0 go `apart` milliseconds apart, that of `first` first: its switch died, and nothing moves.
+fn carriers_go_apart_and_nothing_moves(world: &mut World, first: usize, apart: u64) {
+    unplug(world, first, 0, true);
+    world.run(Nanos::from_millis(apart));
+    unplug(world, 1 - first, 0, true);
+    world.run(SECOND.times(30));
+    assert_eq!(world.held(), [1, 2], "{apart} ms apart");
+    let moved = |e: &Event| matches!(e, Event::GroupReleasing { .. });
+    assert_eq!(world.told(A, moved).1 + world.told(B, moved).1, 0, "{apart} ms apart");
+    assert_eq!(placed(world, A, 0), Some(Place::Network));
 }
 
 /// 1000BASE-T may take 350 ms to tell that a link is down, or 750: who answered before is asked once more.
@@ -273,14 +278,7 @@ fn a_switch_that_dies_moves_nothing_though_one_side_sees_its_carrier_go_much_lat
             for side in [A, B] {
                 world.cut(side, 0, true);
             }
-            unplug(&mut world, first, 0, true);
-            world.run(Nanos::from_millis(apart));
-            unplug(&mut world, 1 - first, 0, true);
-            world.run(SECOND.times(30));
-            assert_eq!(world.held(), [1, 2], "{apart} ms apart");
-            let moved = |e: &Event| matches!(e, Event::GroupReleasing { .. });
-            assert_eq!(world.told(A, moved).1 + world.told(B, moved).1, 0, "{apart} ms apart");
-            assert_eq!(placed(&world, A, 0), Some(Place::Network));
+            carriers_go_apart_and_nothing_moves(&mut world, first, apart);
         }
     }
 }
