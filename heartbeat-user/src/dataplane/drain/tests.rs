@@ -182,24 +182,26 @@ fn a_mark_is_what_a_next_life_finds() {
     assert_eq!(found, [PEER, 5, 9, 1_000]);
 }
 
+/// A life of the peer's names one of ours, at 5,000, and answers to what we said at `echo_sent_ns`.
+fn say(channel: &Channel, incarnation: u64, names: u64, echo_sent_ns: u64) {
+    let message = Message {
+        pair_id: 7,
+        node: 1,
+        incarnation,
+        peer_incarnation: names,
+        sequence: 1,
+        echo_sent_ns,
+        ..Message::default()
+    };
+    let mut bytes = [0; LEN];
+    message.emit(Key::new([1; 16]), &mut bytes);
+    channel.receive(&bytes, 5_000);
+}
+
 /// Finding M7: whatever was recorded is authentic, too.
 #[test]
 fn recordings_do_not_hide_the_one_who_names_us_however_many_there_are() {
     let mut channel = Channel::new(0);
-    let say = |channel: &Channel, incarnation, names, echo_sent_ns| {
-        let message = Message {
-            pair_id: 7,
-            node: 1,
-            incarnation,
-            peer_incarnation: names,
-            sequence: 1,
-            echo_sent_ns,
-            ..Message::default()
-        };
-        let mut bytes = [0; LEN];
-        message.emit(Key::new([1; 16]), &mut bytes);
-        channel.receive(&bytes, 5_000);
-    };
     say(&channel, PEER, OWN, 1_000);
     for recorded in 1..50 {
         // Of lives that named an earlier life of ours, and of lives that named this one before the peer's last did.
@@ -218,18 +220,7 @@ fn recordings_do_not_hide_the_one_who_names_us_however_many_there_are() {
 fn what_answers_to_something_that_was_not_said_yet_hides_nobody() {
     let mut channel = Channel::new(0);
     for (incarnation, echo_sent_ns) in [(PEER, 501_000_000), (PEER + 1, 600), (PEER + 2, 4_000), (PEER + 3, 3_000)] {
-        let message = Message {
-            pair_id: 7,
-            node: 1,
-            incarnation,
-            peer_incarnation: OWN,
-            sequence: 1,
-            echo_sent_ns,
-            ..Message::default()
-        };
-        let mut bytes = [0; LEN];
-        message.emit(Key::new([1; 16]), &mut bytes);
-        channel.receive(&bytes, 5_000);
+        say(&channel, incarnation, OWN, echo_sent_ns);
         let told = if incarnation == PEER + 3 { vec![] } else { vec![Told::Handshake(incarnation, 5_000)] };
         assert_eq!(channel.told(), told);
     }
