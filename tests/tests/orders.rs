@@ -222,7 +222,7 @@ fn nothing_is_taken_from_a_silent_peer_before_the_fence_hook_succeeds() {
     let (lab, scripts) = with_scripts(|scripts| {
         let fence = scripts
             .write("fence", &format!("echo x >> {0}; test -e {1}", scripts.path("tries"), scripts.path("fenced")));
-        let mut config = judged();
+        let mut config = config();
         config.extra = format!("[fence]\ncommand = {fence}\nretries = 1\npause = \"10ms\"\n");
         config
     });
