@@ -1,7 +1,7 @@
 //! Requests by hand; and, in namespaces of their own, networks that answer and networks that do not (root).
 
 use super::{
-    Asks, Network, Plan, State, analyse,
+    Asks, Network, PeerMac, Plan, State, analyse,
     around::{self, Target},
     look,
     request::{Kind, LONGEST, Secret, build, is_reply},
@@ -106,6 +106,8 @@ fn network(i: usize, target: u8) -> Network {
         interface: format!("p{i}"),
         own: address(1),
         peer: address(7),
+        peer_heard: false,
+        peer_mac: PeerMac::default(),
         asks: Asks::Addresses(vec![address(target)]),
         avoid: Vec::new(),
         quorum: 1,
@@ -236,6 +238,42 @@ fn whoever_is_found_is_asked_routers_first_and_never_the_peer_or_one_of_us() {
         let mut rest: Vec<_> = around.targets[4..].iter().map(|target| target.ip).collect();
         rest.sort_unstable();
         assert_eq!(rest, [IpAddr::from([10, 1, 0, 2]), IpAddr::from([10, 1, 0, 11])]);
+    });
+}
+
+/// The kernel forgets the peer's Ethernet address soon after its death.
+#[test]
+fn the_peer_is_known_by_its_ethernet_address_of_when_it_was_heard_last_whatever_the_kernel_holds_of_it() {
+    in_namespace(1, || {
+        let entry = |host: u8, mac: u8| {
+            ip(&format!("neigh replace 10.1.0.{host} dev p0 lladdr 02:00:00:00:00:{mac:02x} nud stale"))
+        };
+        let mut netlink = Netlink::open().unwrap();
+        let mut asked = |network: &Network| {
+            let around = around::look_around(&mut netlink, network).unwrap();
+            let mut hosts: Vec<_> = around.targets.iter().map(|target| target.ip.to_string()).collect();
+            hosts.sort_unstable();
+            hosts
+        };
+        let silent = Network { asks: Asks::Found, ..network(0, 2) };
+        let heard = Network { peer_heard: true, ..silent.clone() };
+        // 7 is the peer's address that is configured, 8 another of the peer's, 9 somebody else's.
+        for (host, mac) in [(7, 0x77), (8, 0x77), (9, 0x99)] {
+            entry(host, mac);
+        }
+        assert_eq!(asked(&heard), ["10.1.0.9"]);
+        ip("neigh replace 10.1.0.7 dev p0 nud failed");
+        assert_eq!(asked(&silent), ["10.1.0.9"], "dead, and forgotten by the kernel");
+        entry(7, 0x99);
+        assert_eq!(asked(&silent), ["10.1.0.9"], "somebody else answers for it");
+        // It is back with another NIC; what it had before is another's.
+        entry(7, 0x88);
+        assert_eq!(asked(&heard), ["10.1.0.8", "10.1.0.9"]);
+        entry(8, 0x88);
+        ip("neigh replace 10.1.0.7 dev p0 nud failed");
+        assert_eq!(asked(&silent), ["10.1.0.9"]);
+        let unknown = Network { peer_mac: PeerMac::default(), ..silent };
+        assert_eq!(asked(&unknown), ["10.1.0.8", "10.1.0.9"], "never heard");
     });
 }
 
