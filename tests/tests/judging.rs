@@ -9,9 +9,9 @@ use comfy_table::{Table, presets::NOTHING};
 use heartbeat_tests::client::{Probe, ProbeOptions};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::serial::SerialCable;
-use heartbeat_tests::lab::topology::{Host, host_number, interface, interface_index, ipv4, link_local, mac};
+use heartbeat_tests::lab::topology::{Host, interface, interface_index, ipv4, link_local, mac};
 use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, Options, realtime_ns};
-use heartbeat_tests::pair::{SOON, held, settled, until};
+use heartbeat_tests::pair::{SOON, bring_up, held, settled, until};
 use heartbeat_tests::trials::show;
 use serde_json::json;
 
@@ -140,10 +140,7 @@ fn untouched(_: &Lab) -> Config {
 }
 
 fn config(lab: &Lab) -> Config {
-    let mut config = Config::pair(2, Family::V4).profile("lan");
-    for (i, channel) in config.channels.iter_mut().filter(|channel| channel.kind == "network").enumerate() {
-        channel.probe = vec![ipv4(i + 1, host_number(Host::Client)).to_string()];
-    }
+    let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
     let bad = lab.folder().join("bad");
     config.extra = format!(
         "[[check]]\nname = \"pool\"\ncommand = [\"/bin/sh\", \"-c\", \"! test -e {}-$HEARTBEAT_NODE\"]\ninterval = \"100ms\"\n\
@@ -230,9 +227,7 @@ fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 7] {
     if matches!(fault, Line) {
         config.channels.push(ChannelConfig::serial("tty", line.devices(), 115_200));
     }
-    lab.configure(&config).unwrap();
-    Node::BOTH.iter().for_each(|node| lab.start(*node).map(drop).unwrap());
-    settled(&lab, &config).unwrap();
+    bring_up(&lab, &config).unwrap();
     // The first analysis is over: nothing is left to be said about the start.
     for node in Node::BOTH {
         lab.wait_event(node, |line| line.is("judged"), SOON).unwrap();
@@ -311,9 +306,7 @@ fn switches_that_reboot_move_no_address_and_each_flap_is_told() {
         let lab = Lab::new(Options::default()).unwrap();
         let mut config = config(&lab);
         config.extra += "[judging]\nrise = \"2s\"\nagain = \"1s\"\n";
-        lab.configure(&config).unwrap();
-        Node::BOTH.iter().for_each(|node| lab.start(*node).map(drop).unwrap());
-        settled(&lab, &config).unwrap();
+        bring_up(&lab, &config).unwrap();
         let begin = Node::BOTH.map(|node| lab.mark(node));
         for _ in 0..5 {
             let marks = Node::BOTH.map(|node| lab.mark(node));

@@ -124,6 +124,15 @@ fn probe(networks: &[Network]) -> (Vec<(State, String)>, Duration) {
     (found.into_iter().map(|f| (f.state, f.why)).collect(), began.elapsed())
 }
 
+/// The same, where there is nothing to be waited for: it is over before a pause that no busy machine comes near.
+fn probe_at_once(networks: &[Network]) -> Vec<(State, String)> {
+    let plan = Plan { pause: Duration::from_secs(5), ..PLAN };
+    let began = Instant::now();
+    let found = run(analyse(networks, plan, 5));
+    assert!(began.elapsed() < plan.pause, "{found:?} after {:?}", began.elapsed());
+    found.into_iter().map(|f| (f.state, f.why)).collect()
+}
+
 fn far(arguments: &str) {
     ip(&format!("-n probe-test-{}-{arguments}", std::process::id()));
 }
@@ -145,10 +154,9 @@ fn a_network_that_answers_is_operational_and_one_that_does_not_is_not() {
         let gone = Network { interface: "none0".into(), ..network(0, 2) };
         let bare = Network { own: IpAddr::from([10, 1, 0, 3]), ..network(0, 2) };
         let networks = [alone, gone, bare];
-        let (found, took) = probe(&networks);
+        let found = probe_at_once(&networks);
         let states: Vec<_> = found.iter().map(|(state, _)| *state).collect();
         assert_eq!(states, [State::Nobody, State::Port, State::Port], "{found:?}");
-        assert!(took < PLAN.pause, "{took:?}");
         assert_eq!(run(look(&networks, PLAN)).iter().map(|f| f.state).collect::<Vec<_>>(), states);
     });
 }
@@ -176,9 +184,8 @@ fn with_a_quorum_so_many_must_answer_and_the_gateway_is_whoever_it_is_now() {
         ip("route add default via 10.1.0.99 dev p0 metric 200");
         ip("route add default via 10.1.0.2 dev p0 metric 100");
         ip("route add default via 10.1.1.2 dev p1 metric 50");
-        let (found, took) = probe(&[gateway(0), gateway(1)]);
+        let found = probe_at_once(&[gateway(0), gateway(1)]);
         assert_eq!(found.iter().map(|f| f.1.as_str()).collect::<Vec<_>>(), ["10.1.0.2 answered", "10.1.1.2 answered"]);
-        assert!(took < PLAN.pause, "{took:?}");
     });
 }
 
