@@ -19,6 +19,7 @@ use crate::{
     takeover::Netlink,
 };
 use around::{Around, OwnFault};
+use ask::Answer;
 use request::Secret;
 use std::{
     io,
@@ -45,6 +46,8 @@ pub struct Network {
     pub peer_mac: PeerMac,
     /// Whom to ask.
     pub asks: Asks,
+    /// Who answered last, of those who were found.
+    pub witnesses: Witnesses,
     /// Addresses that one of the two controllers holds.
     pub avoid: Vec<IpAddr>,
     /// So many of those who are asked must answer; at least one.
@@ -65,6 +68,23 @@ impl PeerMac {
             remembered.clone_from(&now);
         }
         remembered.clone().or(now)
+    }
+}
+
+/// Whoever was found on a network and answered when somebody last did: asked by name from then on, for an answer to all hosts comes
+/// later, and says first whose it is. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Witnesses(Arc<Mutex<Vec<IpAddr>>>);
+
+impl Witnesses {
+    fn list(&self) -> Vec<IpAddr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, answered: &[Answer]) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.clear();
+        list.extend(answered.iter().map(|answer| answer.ip));
     }
 }
 
@@ -143,6 +163,7 @@ pub fn networks(config: &Config, node: Node) -> Vec<Network> {
             peer: peer.address,
             peer_heard: false,
             peer_mac: PeerMac::default(),
+            witnesses: Witnesses::default(),
             asks: match &channel.probe {
                 Targets::Auto => Asks::Found,
                 Targets::Addresses(addresses) => Asks::Addresses(addresses.clone()),
@@ -308,6 +329,7 @@ async fn probe(network: &Network, around: io::Result<Around>, plan: Plan, analys
     let quorum = network.quorum.clamp(1, targets.len().max(1));
     match ask::ask(network, around, quorum, plan, analysis, secret).await {
         Ok(answered) if answered.len() >= quorum => {
+            network.witnesses.remember(&answered);
             let who: Vec<_> = answered.iter().map(ToString::to_string).collect();
             finding(State::Answers, format!("{} answered", who.join(", ")))
         }
