@@ -168,10 +168,20 @@ impl Namespace {
         self.run(move || command.spawn())?.with_context(|| format!("cannot start {}", program.display()))
     }
 
-    /// Ends whoever still runs inside, as a host does whose power goes: what an agent had started may outlive it. Removes the name
-    /// and ends the resident thread. The kernel frees the namespace with its last socket.
-    pub fn remove(&self) {
+    /// Ends whoever still runs inside, as a host does whose power goes: what an agent had started may outlive it.
+    pub(super) fn end_all_inside(&self) {
         end_all_inside(&self.path());
+    }
+
+    /// Removes the name: nobody enters by it any more.
+    pub(super) fn remove_name(&self) {
+        remove_file(&self.path());
+    }
+
+    /// Ends whoever still runs inside, removes the name and ends the resident thread. The kernel frees the namespace with its last
+    /// socket.
+    pub fn remove(&self) {
+        self.end_all_inside();
         let resident = self.resident.lock().ok().and_then(|mut resident| resident.take());
         if let Some(Resident { jobs, thread }) = resident {
             drop(jobs);
