@@ -10,7 +10,7 @@ use super::{
     turn,
 };
 use crate::{
-    core::{Action, ChannelIndex, Core, Event, Nanos, Reason},
+    core::{Action, Arbitrated, ChannelIndex, Core, Event, Nanos, Reason},
     dataplane::{
         Serial, Tables,
         bell::Bell,
@@ -179,6 +179,9 @@ impl Pulse {
                 Command::Fenced { number, succeeded } => {
                     self.core.handle_fenced(clock::monotonic(), number, succeeded);
                 }
+                Command::Arbitrated { number, outcome } => {
+                    self.core.handle_arbitrated(clock::monotonic(), number, outcome);
+                }
                 Command::Check { check, healthy } => self.core.handle_check(clock::monotonic(), check, healthy),
                 Command::Order { id, order } => {
                     let result = self.core.handle_order(clock::monotonic(), order);
@@ -257,6 +260,13 @@ impl Pulse {
                         told = true;
                     } else {
                         self.core.handle_fenced(now, number, false);
+                    }
+                }
+                Action::Arbitrate(number, question) => {
+                    if self.reports.try_send(Report::Arbitrate(number, question)).is_ok() {
+                        told = true;
+                    } else {
+                        self.core.handle_arbitrated(now, number, Arbitrated::Unreachable);
                     }
                 }
                 // Where there is no room now, there is at the next turn.

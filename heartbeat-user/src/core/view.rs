@@ -34,6 +34,19 @@ pub struct CellState {
     pub peer_flags: u8,
     /// The groups that it could not let go of when it left.
     pub peer_kept: u64,
+    /// The groups for which the kernel is to serve again, where it keeps silent for them: they are ours, and not known to be the
+    /// peer's.
+    pub open: u64,
+    /// The groups for which it is to keep silent from now on.
+    pub shut: u64,
+    /// The peer is there: the lease counts.
+    pub peer_good: bool,
+    /// Where neither the agent gives a sign of life nor the peer is heard for so long, the kernel keeps silent for all groups.
+    pub lease: Nanos,
+    /// The groups that are held on a grant, which runs out.
+    pub limited: u64,
+    /// When: from then on the kernel keeps silent for them. 0: never.
+    pub serve_until: Nanos,
 }
 
 /// What the status, and the kernel, are shown of the judgement.
@@ -161,6 +174,12 @@ impl Core {
             hooked: left,
             peer_flags: self.said.flags & (flags::MAINTENANCE | flags::LEAVING),
             peer_kept,
+            open: owned,
+            shut: 0,
+            peer_good: self.peer == PeerState::Good,
+            lease: super::promise::lease(&self.setup.timing),
+            limited: 0,
+            serve_until: Nanos(0),
         }
     }
 
