@@ -239,7 +239,7 @@ impl Pulse {
                 }
                 Action::Tell(at, event) => {
                     told = true;
-                    if matches!(event, Event::PeerDead { .. } | Event::Judged { .. }) {
+                    if matches!(event, Event::PeerDead { .. } | Event::PeerDied { .. } | Event::Judged { .. }) {
                         self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
                     }
                     let time_ns = realtime_now.wrapping_sub(now.0.wrapping_sub(at.0));
@@ -310,6 +310,7 @@ impl Pulse {
             view.peer = self.core.peer();
             view.peer_left = self.core.peer_left();
             view.peer_stalled = self.core.peer_stalled(now);
+            view.peer_died = self.core.peer_died(now);
             view.peer_incarnation = self.core.peer_incarnation();
             view.peer_owned = self.core.peer_owned();
             view.owned = self.core.owned();
@@ -318,6 +319,7 @@ impl Pulse {
             view.peer_keys = self.core.peer_key_prints();
             view.term = self.core.term();
             view.withheld = self.core.withheld();
+            view.withheld_until = self.core.withheld_until(now);
             view.differences = self.core.differences();
             view.maintenance = self.core.maintenance();
             view.verdict = self.core.verdict();

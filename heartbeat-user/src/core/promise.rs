@@ -47,6 +47,29 @@ pub const fn takeover_after(timing: &Timing) -> Nanos {
     if verdict.0 > needed.0 { verdict } else { needed }
 }
 
+/// Seconds up to here are said as such, longer promises in minutes beyond it.
+const SECONDS: u64 = 120;
+const SECOND: u64 = 1_000_000_000;
+
+/// A promise as a heartbeat says it, in `release_within`; rounded up, and none where it is too long to be said.
+#[must_use]
+pub const fn said(within: Nanos) -> u8 {
+    let seconds = within.0.div_ceil(SECOND);
+    let said = if seconds <= SECONDS { seconds } else { SECONDS + seconds.div_ceil(60) };
+    if said <= u8::MAX as u64 { said as u8 } else { 0 }
+}
+
+/// What was promised so; none where nothing was.
+#[must_use]
+pub const fn heard(said: u8) -> Option<Nanos> {
+    let seconds = match said as u64 {
+        0 => return None,
+        n if n <= SECONDS => n,
+        n => (n - SECONDS) * 60,
+    };
+    Some(Nanos(seconds * SECOND))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +112,16 @@ mod tests {
             assert_eq!(takeover_after(&timing), timing.detection());
             assert_eq!(lease(&timing).0, timing.interval.0 * 129 / 100);
         }
+    }
+
+    #[test]
+    fn a_promise_is_never_heard_as_a_shorter_one() {
+        for ms in [1, 999, 1_000, 1_001, 65_000, 120_000, 120_001, 179_000, 3_605_000, 8_100_000] {
+            let within = Nanos::from_millis(ms);
+            let heard = heard(said(within)).unwrap();
+            assert!(heard >= within && heard.0 <= within.0 + 60 * SECOND, "{within}: {heard}");
+        }
+        assert_eq!([Nanos(0), Nanos::from_millis(8_100_001)].map(said), [0; 2], "too long to be said");
+        assert_eq!(heard(0), None);
     }
 }

@@ -8,8 +8,8 @@ use crate::{
 use heartbeat::{
     agent::{life::Life, turn},
     core::{
-        Action, Arbitrated, ChannelIndex, Core, Event, GroupIndex, Guards, Hook, HookedGroups, Judging, Link, Nanos,
-        Needs, Node, Probed, Reason, Setup, SocketResult, Timing, is_quick,
+        Action, Arbitrated, ChannelIndex, Core, Event, Exclusivity, GroupIndex, Guards, Hook, HookedGroups, Judging,
+        Link, Nanos, Needs, Node, Probed, Reason, Setup, SocketResult, Timing, is_quick,
     },
     dataplane::{
         Tables,
@@ -257,6 +257,7 @@ impl Side {
                 failback: file.groups.iter().map(|group| self.failback[*group]).collect(),
                 departed,
                 guards: self.guards,
+                exclusivity: Exclusivity::default(),
                 hooks,
                 patience: PATIENCE,
                 maintenance: self.maintenance,
