@@ -98,7 +98,7 @@ pub mod flags {
     /// Both hold something. What the sender wants of that, it took from the receiver, which it had found dead.
     pub const CONTESTED: u8 = 32;
     /// A watchdog ends the sender's host where what `release_within` promises is not kept.
-    pub const WATCHED: u8 = 64;
+    pub const WATCHED: u8 = 128;
 }
 
 /// A message where it lies: in a packet, in a map, in a buffer. Nothing is copied until a field is asked for.
