@@ -294,6 +294,12 @@ impl Ownership {
         self.bits(|h| !matches!(h, Holding::Standby | Holding::Resting { .. }))
     }
 
+    /// The groups that we serve, or are about to.
+    #[must_use]
+    pub fn serving(&self) -> u64 {
+        self.bits(|h| matches!(h, Holding::Acquiring | Holding::Held))
+    }
+
     /// The groups whose addresses are in place.
     #[must_use]
     pub fn held(&self) -> u64 {

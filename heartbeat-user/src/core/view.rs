@@ -1,6 +1,8 @@
 //! What the judgement shows: to the peer in each message, to the kernel, to the status.
 
-use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Place, Setup, Withheld};
+use super::{
+    Channel, ChannelIndex, ChannelState, Core, Link, MAX_GROUPS, Nanos, Node, PeerState, Place, Setup, Withheld,
+};
 use heartbeat_ebpf::{
     echo::Echo,
     wire::{HELD_LONG, Message, flags},
@@ -24,7 +26,7 @@ pub struct ChannelView {
 }
 
 /// What outlives the agent, for its next life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CellState {
     /// The groups that it may go on with, if it comes soon: those of which nothing is half-way done.
     pub owned: u64,
@@ -34,6 +36,26 @@ pub struct CellState {
     pub peer_flags: u8,
     /// The groups that it could not let go of when it left.
     pub peer_kept: u64,
+    /// The groups of which something is in place here, or is about to be.
+    pub active: u64,
+    /// The groups that the kernel need not keep silent about any more, if it does: those that are ours and not the peer's, as far
+    /// as it can be heard, and those of which nothing is left here.
+    pub open: u64,
+    /// The groups that it is to keep silent about at once.
+    pub shut: u64,
+    /// The peer works, and takes over what it hears nothing of.
+    pub peer_good: bool,
+    /// Where neither the agent gives a sign of life nor the peer is heard for so long, the kernel keeps silent about all groups; 0:
+    /// never.
+    pub lease: Nanos,
+    /// The groups that may be served until `serve_until` only.
+    pub limited: u64,
+    /// On our own clock; 0: for ever.
+    pub serve_until: Nanos,
+    /// Tells the peer's list of names, once it is known whole.
+    pub peer_names: Option<u32>,
+    /// Where each of our groups stands in it; 255: nowhere.
+    pub places: [u8; MAX_GROUPS],
 }
 
 /// What the status, and the kernel, are shown of the judgement.
@@ -156,11 +178,27 @@ impl Core {
     pub fn cell_state(&self) -> CellState {
         let (owned, left) = (self.ownership.owned(), self.courses.left());
         let (.., peer_kept) = self.peer_wish();
+        let ours = match self.peer {
+            PeerState::Good => self.ownership.serving() & !self.said.owned,
+            PeerState::Bad => self.ownership.serving(),
+            // It will be heard, or found dead.
+            PeerState::Unknown => 0,
+        };
+        let (peer_names, places) = self.peer_names.group_places(&self.setup.names);
         CellState {
             owned: owned & !self.setup.hooks.any() | self.ownership.held(),
             hooked: left,
             peer_flags: self.said.flags & (flags::MAINTENANCE | flags::LEAVING),
             peer_kept,
+            active: owned,
+            open: !owned | ours,
+            shut: 0,
+            peer_good: self.peer == PeerState::Good,
+            lease: Nanos(0),
+            limited: 0,
+            serve_until: Nanos(0),
+            peer_names,
+            places,
         }
     }
 
