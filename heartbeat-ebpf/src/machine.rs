@@ -70,7 +70,8 @@ stores!(
 
 /// The same value, of which the compiler knows nothing: keeps a bounds check in the form in which the verifier follows it.
 #[inline(always)]
-pub(crate) fn opaque(value: usize) -> usize {
+#[must_use]
+pub fn opaque(value: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut value = value;
