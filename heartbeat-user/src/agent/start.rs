@@ -16,7 +16,15 @@ use super::{
 use crate::{
     config::{Config, Fence, PairKeys, XdpPreference, check_host, host::Host},
     core::{Core, Exclusivity, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
-    dataplane::{Kernel, Opener, Settings, Tables, bell::Bell, clock, drain::Mark, link::Links, realtime},
+    dataplane::{
+        Kernel, Opener, Settings, Tables,
+        bell::Bell,
+        clock,
+        drain::Mark,
+        guard::{self, Instructions},
+        link::Links,
+        realtime,
+    },
     status::{ControlEvent, Facts, Journal, Latencies, Shared, View},
     takeover::{self, Order},
 };
@@ -32,6 +40,9 @@ use std::{
 const REPORTS: usize = 4_096;
 /// Commands that may wait for the pulse thread, and orders for the takeover thread: two a group, and some.
 const COMMANDS: usize = 256;
+/// For so long the peer waits for an agent that died.
+const RESTART_GRACE: Nanos = Nanos::from_millis(2_000);
+
 /// Everything that the control side holds.
 pub(super) struct Parts {
     pub(super) kernel: Option<Kernel>,
@@ -74,8 +85,14 @@ pub(super) fn prepare(
     let plans = left::plans(config, *node, left);
     let (life, resumed) = left::take_over(options, &folder, left, &opened.tables, &plans, incarnation, journal)?;
     folder.forget_pins_before();
-    Mark::begin(opened.tables.agent(), incarnation, resumed.map_or(0, |r| r.peer_incarnation));
     let names = config.names();
+    let instructions =
+        Instructions { interval: config.timing.interval, grace: RESTART_GRACE, names_digest: names.digest() };
+    instructions.give(&opened.tables);
+    if let Err(error) = guard::watch_this_thread(&opened.tables) {
+        log::warn!("the kernel will not notice it if this agent dies: {error}");
+    }
+    Mark::begin(opened.tables.agent(), incarnation, resumed.map_or(0, |r| r.peer_incarnation));
     for (channel, id) in opened.tables.channels().zip(names.channels()) {
         opened.tables.slot(channel).channel_id.set((*id).into());
     }

@@ -22,6 +22,8 @@ pub struct NoticeSaid {
     pub owned: u64,
     /// Those for which its kernel keeps silent, in the peer's order.
     pub closed: u64,
+    /// Tells the peer's list of names that the bits are of.
+    pub names_digest: u32,
     /// Its term.
     pub term: u64,
     /// For so long after its death the agent may come back and go on.
@@ -105,7 +107,12 @@ impl Core {
         self.host.answered = Some((now, said.silent));
         self.host.noticed = Some(now);
         // Whose names are not known says nothing of ours.
-        self.host.closed = if paired { self.peer_names.groups(said.closed, &self.setup.names, false) } else { 0 };
+        let own = &self.setup.names;
+        self.host.closed = match said.names_digest {
+            digest if digest == own.digest() => said.closed,
+            digest if self.peer_names.is_of(digest) => self.peer_names.groups(said.closed, own, false),
+            _ => 0,
+        };
         if !said.died {
             return;
         }

@@ -29,6 +29,8 @@ const COMMON: usize = 5;
 /// The first version that had them.
 const SINCE: u32 = 2;
 const WORDS: usize = size_of::<Agent>() / 8;
+/// Closed groups, when the peer was heard, who died, and when.
+const KERNEL_WORDS: usize = 4;
 
 /// The agent's cell as an earlier life left it, in pinned maps or in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct PinnedCell {
     /// The version of the records that it is of.
     pub version: u32,
     words: [u64; WORDS],
+    /// The first of the kernel's cell beside it; of a version before, and in a file, 0.
+    kernel: [u64; KERNEL_WORDS],
 }
 
 impl PinnedCell {
@@ -48,8 +52,11 @@ impl PinnedCell {
             Some((path, version))
         };
         let folders = entries(folder).ok()?.into_iter().filter_map(version);
-        let cells =
-            folders.filter_map(|(path, version)| Self::of(version, &words_of_map(&path.join(map::AGENT)).ok()?));
+        let cells = folders.filter_map(|(path, version)| {
+            let cell = Self::of(version, &words_of_map(&path.join(map::AGENT)).ok()?)?;
+            let kernel = words_of_map(&path.join(map::KERNEL)).unwrap_or_default();
+            Some(Self { kernel: std::array::from_fn(|i| kernel.get(i).copied().unwrap_or(0)), ..cell })
+        });
         cells.max_by_key(Self::alive_ns)
     }
 
@@ -73,7 +80,7 @@ impl PinnedCell {
         };
         let mut words = [0; WORDS];
         words[..known].copy_from_slice(from.get(..known)?);
-        (words[0] != 0).then_some(Self { version, words })
+        (words[0] != 0).then_some(Self { version, words, kernel: [0; KERNEL_WORDS] })
     }
 
     /// Its incarnation.
@@ -122,6 +129,24 @@ impl PinnedCell {
     #[must_use]
     pub const fn peer_kept(&self) -> u64 {
         self.words[7]
+    }
+
+    /// The groups that the kernel keeps silent about, by the order of the file that it was of.
+    #[must_use]
+    pub const fn closed(&self) -> u64 {
+        self.kernel[0]
+    }
+
+    /// When the kernel last heard the peer, on CLOCK_MONOTONIC of this boot; 0: never.
+    #[must_use]
+    pub const fn heard_ns(&self) -> u64 {
+        self.kernel[1]
+    }
+
+    /// When the agent that it is of died, on CLOCK_MONOTONIC of this boot; none where that was not noted.
+    #[must_use]
+    pub const fn died_ns(&self) -> Option<u64> {
+        if self.kernel[2] == self.words[0] { Some(self.kernel[3]) } else { None }
     }
 
     /// Puts it into another cell, as where the life that follows reads its channels another way: what its version did not

@@ -4,7 +4,7 @@
 //! program, and the agent that comes back finds them. Only [`Kernel::remove`] takes everything away.
 //!
 //! ```text
-//! pin_folder/v<VERSION of the records>/AGENT CHANNEL_OF INTER_ARRIVAL SLOTS     maps
+//! pin_folder/v<VERSION of the records>/AGENT CHANNEL_OF GUARDED INTER_ARRIVAL KERNEL SLOTS     maps
 //!                                     /link-<interface>                         one bpf_link an interface
 //!                                     /program-<object>-<settings>              the program
 //! ```
@@ -13,6 +13,7 @@
 use super::{
     Order, Tables, XdpMode, XdpPreference, bpf_link,
     earlier::{self, held_by},
+    guard::Guarded,
     interface,
     pins::{
         BPFFS, LINK, ROOT, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape,
@@ -108,6 +109,7 @@ pub struct Kernel {
     folder: PathBuf,
     tables: Arc<Tables>,
     channel_of: HashMap<MapData, EndKey, u32>,
+    guarded: Guarded,
     keys: Array<MapData, KeyValue>,
     doorbell: Option<RingBuf<MapData>>,
     logger: Option<Logger>,
@@ -163,15 +165,16 @@ impl Kernel {
         }
 
         let loaded = Loaded::open(settings, &folder)?;
-        let [agent, slots, inter_arrival, heard] =
-            [&loaded.agent, &loaded.slots, &loaded.inter_arrival, &loaded.heard].map(array);
-        let tables = Tables::of_maps(agent?, slots?, inter_arrival?, heard?)?;
+        let [agent, kernel, slots, inter_arrival, heard] =
+            [&loaded.agent, &loaded.kernel, &loaded.slots, &loaded.inter_arrival, &loaded.heard].map(array);
+        let tables = Tables::of_maps(agent?, kernel?, slots?, inter_arrival?, heard?)?;
         let mut kernel = Self {
             program: loaded.program,
             yardstick: None,
             folder,
             tables: Arc::new(tables),
             channel_of: HashMap::try_from(loaded.channel_of)?,
+            guarded: Guarded::new(loaded.guarded)?,
             keys: Array::try_from(loaded.keys)?,
             doorbell: Some(RingBuf::try_from(loaded.doorbell)?),
             logger: Some(loaded.logger),
@@ -207,6 +210,14 @@ impl Kernel {
             self.keys.set(id, KeyValue(key.unwrap_or(Key::NONE)), 0).context("setting a key")?;
         }
         Ok(())
+    }
+
+    /// Makes these the addresses that silence is kept about, each with its groups, a bit each.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, as where there are more than [`layout::ADDRESSES`].
+    pub fn guard(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
+        self.guarded.set(addresses)
     }
 
     /// Reads `channel`, which ends at `address` of `interface`. May be called again at any time, as after the interface was
@@ -587,7 +598,7 @@ impl Kernel {
     }
 }
 
-fn words(address: IpAddr) -> Address {
+pub(super) fn words(address: IpAddr) -> Address {
     Address::new(match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),

@@ -6,6 +6,7 @@ mod bpf_link;
 pub mod clock;
 pub mod drain;
 mod earlier;
+pub mod guard;
 mod interface;
 mod kernel;
 pub mod link;

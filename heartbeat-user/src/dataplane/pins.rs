@@ -3,7 +3,10 @@
 use super::bpf_link;
 use anyhow::{Context as _, Result};
 use aya::maps::MapInfo;
-use heartbeat_ebpf::layout::{self, End, map};
+use heartbeat_ebpf::{
+    frame::Address,
+    layout::{self, End, map},
+};
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
@@ -19,7 +22,8 @@ use std::{
 /// Where the BPF file system belongs.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// The maps that an agent adopts from the one before it.
-pub(super) const PINNED: [&str; 4] = [map::AGENT, map::CHANNEL_OF, map::INTER_ARRIVAL, map::SLOTS];
+pub(super) const PINNED: [&str; 6] =
+    [map::AGENT, map::CHANNEL_OF, map::GUARDED, map::INTER_ARRIVAL, map::KERNEL, map::SLOTS];
 /// What the names of links' pins start with.
 pub(super) const LINK: &str = "link-";
 
@@ -118,7 +122,9 @@ pub(super) fn all_adoptable(folder: &Path) -> bool {
     let sizes = |name: &str| match name {
         map::AGENT => (4, size_of::<layout::Agent>(), 1),
         map::CHANNEL_OF => (size_of::<End>(), 4, layout::ENDS),
+        map::GUARDED => (size_of::<Address>(), 8, layout::ADDRESSES),
         map::INTER_ARRIVAL => (4, size_of::<layout::Histogram>(), layout::CHANNELS),
+        map::KERNEL => (4, size_of::<layout::Kernel>(), 1),
         _ => (4, size_of::<layout::Slot>(), layout::CHANNELS),
     };
     PINNED.iter().all(|name| {

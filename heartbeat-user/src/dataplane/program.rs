@@ -42,6 +42,8 @@ pub(super) type Logger = EbpfLogger<&'static dyn log::Log>;
 pub(super) struct Loaded {
     pub(super) program: Xdp,
     pub(super) agent: Map,
+    pub(super) kernel: Map,
+    pub(super) guarded: Map,
     pub(super) slots: Map,
     pub(super) inter_arrival: Map,
     pub(super) heard: Map,
@@ -110,6 +112,8 @@ impl Loaded {
         Ok(Self {
             program,
             agent: map(map::AGENT)?,
+            kernel: map(map::KERNEL)?,
+            guarded: map(map::GUARDED)?,
             slots: map(map::SLOTS)?,
             inter_arrival: map(map::INTER_ARRIVAL)?,
             heard: map(map::HEARD)?,

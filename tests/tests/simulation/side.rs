@@ -338,6 +338,7 @@ impl Side {
         if world.since(self.wake) > Nanos(self.timing.interval.0 / 2) {
             (self.sane_since, self.steady_since) = (world, world);
         }
+        let closed = turn::closed(&self.tables);
         for (i, drain) in self.drains.iter_mut().enumerate() {
             turn::drain(&mut core, &self.tables, drain, ChannelIndex(i as u8), now, |_, _| {});
         }
@@ -363,7 +364,7 @@ impl Side {
             }
         }
         core.handle_time(now);
-        turn::leave_mark(&core, &self.tables, now);
+        turn::leave_mark(&core, &self.tables, closed, now);
         let Some(exit) = self.perform(now, &mut core, &mut send) else {
             self.kill();
             return true;
