@@ -47,11 +47,11 @@ pub mod program {
     /// The one that passes everything, for measuring.
     pub const EMPTY: &str = "empty";
     /// The tc program for what leaves.
-    pub const OUTGOING: &str = "outgoing";
+    pub const OUTGOING: &str = "heartbeat_out";
     /// The tc program for what comes in where the XDP program is not.
-    pub const INCOMING: &str = "incoming";
+    pub const INCOMING: &str = "heartbeat_in";
     /// The one at the kernel's raw tracepoint `sched_process_exit`.
-    pub const DEATH: &str = "death";
+    pub const DEATH: &str = "heartbeat_death";
     /// `u16`: the UDP port.
     pub const PORT: &str = "PORT";
     /// `u32`: the pair.

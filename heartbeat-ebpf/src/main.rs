@@ -208,13 +208,13 @@ fn is_silenced(frame: Frame, way: Way) -> bool {
 
 /// What leaves.
 #[classifier]
-fn outgoing(context: TcContext) -> i32 {
+fn heartbeat_out(context: TcContext) -> i32 {
     silence(&context, Way::Out)
 }
 
 /// What comes in where the XDP program is not.
 #[classifier]
-fn incoming(context: TcContext) -> i32 {
+fn heartbeat_in(context: TcContext) -> i32 {
     silence(&context, Way::In)
 }
 
@@ -228,7 +228,7 @@ fn silence(context: &TcContext, way: Way) -> i32 {
 
 /// A thread ends: the agent's, perhaps.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-fn death(_: RawTracePointContext) -> i32 {
+fn heartbeat_death(_: RawTracePointContext) -> i32 {
     let Some(guard) = guard() else { return 0 };
     let [device, inode] = &guard.kernel.orders.namespace;
     let mut thread = bpf_pidns_info { pid: 0, tgid: 0 };

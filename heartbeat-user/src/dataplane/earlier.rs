@@ -6,7 +6,8 @@
 use super::{
     bpf_link,
     interface::{self, Holder},
-    pins::{LINK, ROOT, entries, unpin},
+    pins::{LINK, ROOT, below, entries, unpin},
+    silence,
     tables::{AGENT_AT, Header},
 };
 use anyhow::{Context as _, Result};
@@ -183,13 +184,14 @@ fn words_of_map(pin: &Path) -> Result<Vec<u64>> {
 /// Where the kernel cannot be asked.
 pub fn release(interface: &str) -> Result<Option<String>> {
     let Some(ifindex) = interface::index_of(interface)? else { return Ok(None) };
+    silence::release(interface, ifindex);
     Ok(release_below(Path::new(ROOT), ifindex)?.map(|holder| held_by(interface, &holder)))
 }
 
 /// The same of an index, for pins below `root`: who holds it now.
 pub(super) fn release_below(root: &Path, ifindex: u32) -> Result<Option<Holder>> {
     let Some(holder) = interface::holder(ifindex)? else { return Ok(None) };
-    for pin in links_below(root) {
+    for pin in below(root, LINK) {
         // Another namespace has an interface of the same index, perhaps with another agent: but not with this program.
         if bpf_link::joined(&pin).is_ok_and(|of| of.ifindex == ifindex && of.program == holder.program_id) {
             unpin(&pin);
@@ -197,19 +199,6 @@ pub(super) fn release_below(root: &Path, ifindex: u32) -> Result<Option<Holder>>
         }
     }
     Ok(Some(holder))
-}
-
-/// All pinned links below a folder, two levels deep: runtime directories and versions.
-fn links_below(root: &Path) -> Vec<PathBuf> {
-    let within = |path: &PathBuf| entries(path).unwrap_or_default();
-    let is_link =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LINK.as_bytes()));
-    within(&root.to_owned())
-        .iter()
-        .flat_map(within)
-        .flat_map(|path| if path.is_dir() { within(&path) } else { vec![path] })
-        .filter(is_link)
-        .collect()
 }
 
 pub(super) fn held_by(interface: &str, holder: &Holder) -> String {

@@ -1,48 +1,13 @@
-//! What keeps silent for a group when its agent cannot: what the kernel is told for that, and its programs where frames leave.
+//! What the kernel is told for the time when the agent cannot decide.
 
 use super::Tables;
 use crate::core::Nanos;
-use anyhow::{Context as _, Result};
-use aya::{
-    Pod,
-    maps::{HashMap, Map, MapData},
-};
-use heartbeat_ebpf::{frame::Address, guard::LATE};
+use heartbeat_ebpf::guard::LATE;
 use nix::{
     sys::stat::{major, minor, stat},
     unistd::gettid,
 };
-use std::{collections::BTreeMap, io, net::IpAddr};
-
-/// The service addresses, as the programs look them up.
-pub(super) struct Guarded(HashMap<MapData, AddressKey, u64>);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(transparent)]
-struct AddressKey(Address);
-// SAFETY: two words.
-unsafe impl Pod for AddressKey {}
-
-impl Guarded {
-    pub(super) fn new(map: Map) -> Result<Self> {
-        Ok(Self(HashMap::try_from(map)?))
-    }
-
-    /// Makes these the only ones, each with the groups that it is of, a bit each. New ones are added before old ones are removed:
-    /// what stays is never missing.
-    pub(super) fn set(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
-        let wanted: Vec<_> =
-            addresses.iter().map(|(ip, groups)| (AddressKey(super::kernel::words(*ip)), *groups)).collect();
-        for (address, groups) in &wanted {
-            self.0.insert(address, groups, 0).context("setting a service address")?;
-        }
-        let there: Vec<_> = self.0.keys().filter_map(Result::ok).collect();
-        for address in there.iter().filter(|address| !wanted.iter().any(|(wanted, _)| wanted == *address)) {
-            self.0.remove(address).context("removing a service address")?;
-        }
-        Ok(())
-    }
-}
+use std::io;
 
 /// What the kernel is told once a life; the rest is told at each turn ([`super::drain::Mark`]).
 #[derive(Clone, Copy, Debug)]

@@ -16,6 +16,7 @@ mod program;
 pub mod realtime;
 mod serial;
 mod serial_frame;
+mod silence;
 pub mod socket;
 mod tables;
 pub mod waiter;

@@ -1,6 +1,6 @@
 //! The folder of pins: what is in it, what of it can be adopted, and how it is emptied.
 
-use super::bpf_link;
+use super::{bpf_link, silence};
 use anyhow::{Context as _, Result};
 use aya::maps::MapInfo;
 use heartbeat_ebpf::{
@@ -26,6 +26,11 @@ pub(super) const PINNED: [&str; 6] =
     [map::AGENT, map::CHANNEL_OF, map::GUARDED, map::INTER_ARRIVAL, map::KERNEL, map::SLOTS];
 /// What the names of links' pins start with.
 pub(super) const LINK: &str = "link-";
+/// The same of the tc programs', by the way that the frames go.
+pub(super) const OUT: &str = "out-";
+pub(super) const IN: &str = "in-";
+/// The pin of the link of the program that notes a death.
+pub(super) const DEATH: &str = "death";
 
 /// What the name of the program's pin starts with.
 pub(super) const PROGRAM: &str = "program-";
@@ -86,7 +91,17 @@ pub(super) fn unescape(name: &str) -> String {
 
 /// The pin of an interface's link.
 pub(super) fn link_path(folder: &Path, interface: &str) -> PathBuf {
-    folder.join(format!("{LINK}{}", escape(interface.as_bytes())))
+    path_of(folder, LINK, interface)
+}
+
+/// The pin of an interface's link of one sort.
+pub(super) fn path_of(folder: &Path, sort: &str, interface: &str) -> PathBuf {
+    folder.join(format!("{sort}{}", escape(interface.as_bytes())))
+}
+
+/// The interface that a pin of one sort is for; none where it is of another.
+pub(super) fn interface_of(path: &Path, sort: &str) -> Option<String> {
+    path.file_name()?.to_str()?.strip_prefix(sort).map(unescape)
 }
 
 pub(super) fn mount_bpffs() -> Result<()> {
@@ -138,6 +153,17 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     list().with_context(|| format!("listing {}", folder.display()))
 }
 
+/// All pins of one sort below a folder, two levels deep: runtime directories and versions.
+pub(super) fn below(root: &Path, sort: &str) -> Vec<PathBuf> {
+    let within = |path: &PathBuf| entries(path).unwrap_or_default();
+    within(&root.to_owned())
+        .iter()
+        .flat_map(within)
+        .flat_map(|path| if path.is_dir() { within(&path) } else { vec![path] })
+        .filter(|path| interface_of(path, sort).is_some())
+        .collect()
+}
+
 /// Takes away what agents with this folder of pins have left, of whatever version; nothing where there is no such folder.
 ///
 /// # Errors
@@ -162,8 +188,10 @@ pub(super) fn empty(folder: &Path) -> Result<()> {
 }
 
 pub(super) fn remove_pin(path: &Path) -> Result<()> {
-    if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LINK.as_bytes()))
+    let of_interface = [LINK, OUT, IN].into_iter().find_map(|sort| Some((sort, interface_of(path, sort)?)));
+    if let Some((sort, interface)) = of_interface
         && let Err(error) = bpf_link::detach(path)
+        && !silence::detach_filter(sort, &interface)
     {
         // Its interface is gone, or it is no link at all: the pin has to go in any case.
         log::debug!("detaching {}: {error}", path.display());
