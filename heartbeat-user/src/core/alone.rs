@@ -96,11 +96,27 @@ impl Core {
             let patient = self.peer_left() || maintained || now.since(since) < ARBITRATION;
             to.not_granted = exclusive & !granted & if patient { lost } else { u64::MAX };
         }
-        let any = (to.cut_off | to.not_granted) & exclusive != 0;
-        // The peer counts from when it found us silent, unless what we lose now we had a right to until now.
-        let begins = || self.alone.since().filter(|since| now.since(*since) < setup.release_within).unwrap_or(now);
-        self.alone.letting_go_since = any.then(|| self.alone.letting_go_since.unwrap_or_else(begins));
+        let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
+        let any = (to.cut_off | to.not_granted) & exclusive | left != 0;
+        self.alone.letting_go_since =
+            any.then(|| self.alone.letting_go_since.unwrap_or_else(|| self.promised_since(now)));
         to
+    }
+
+    /// Since when, by the peer's count, what is to be let go of is to be: since it must find us silent or gone, or since our grant ran
+    /// out. If we stood still meanwhile, that was no longer than the watchdog bears.
+    fn promised_since(&self, now: Nanos) -> Nanos {
+        let setup = &self.setup.exclusivity;
+        let at_most = now.since(setup.watchdog);
+        let ran_out = self.arbiter.ran_out(now) & setup.groups != 0;
+        let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let silent = heard.unwrap_or(self.started).after(self.detection());
+        match self.alone.silent_since {
+            _ if ran_out => self.arbiter.until(),
+            Some(_) if now.since(silent) < setup.release_within => silent,
+            _ if self.leftovers != 0 => self.started.since(setup.watchdog),
+            _ => at_most,
+        }
     }
 
     /// Until when the kernel may serve exclusive groups if we give no sign of life, and which: on a grant, or until one must be there.

@@ -266,7 +266,8 @@ impl Core {
         let groups = self.setup.exclusivity.groups;
         let held = if self.alone.is_alone() { self.ownership.owned() } else { 0 };
         let bad = self.peer == PeerState::Bad && !self.host_answers(now);
-        let claims = if bad && guard == Guard::Clear && !self.in_maintenance() { self.ownership.standing_by() } else { 0 };
+        let claims =
+            if bad && guard == Guard::Clear && !self.in_maintenance() { self.ownership.standing_by() } else { 0 };
         groups & (held | claims)
     }
 }
