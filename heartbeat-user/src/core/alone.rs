@@ -110,7 +110,7 @@ impl Core {
         let at_most = now.since(setup.watchdog);
         let ran_out = self.arbiter.ran_out(now) & setup.groups != 0;
         let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
-        let silent = heard.unwrap_or(self.started).after(self.detection());
+        let silent = heard.unwrap_or(self.started).after(self.longest_silence());
         match self.alone.silent_since {
             _ if ran_out => self.arbiter.until(),
             Some(_) if now.since(silent) < setup.release_within => silent,

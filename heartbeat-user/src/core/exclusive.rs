@@ -233,9 +233,10 @@ impl Core {
             Some(heard) => (heard, self.said.release_within?),
             None => (self.started, own()?),
         };
-        // It finds us silent a detection time after it heard us, which may be that much later; an arbiter's grant may have been its
-        // own until now.
-        let alone = last.after(self.takeover_after()).after(self.detection());
+        // What we say since we found it dead tells it that; or it finds us silent after it heard us, which may be that much later.
+        // An arbiter's grant may have been its own until now.
+        let told = last.after(self.takeover_after()).max(self.watch.dead_since);
+        let alone = told.after(self.longest_silence());
         let from = if self.setup.exclusivity.arbiter { alone.max(self.arbiter.since()) } else { alone };
         Some(from.after(within).after(Nanos(within.0 / 50)))
     }

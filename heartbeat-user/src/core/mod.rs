@@ -356,6 +356,7 @@ impl Core {
             safety: self.safety,
             confirms: self.host_confirms(now),
             closed: self.host.closed(),
+            served: self.host.owned(),
             deaf: self.alone.is_deaf(),
             let_go,
             peer_dead: self.peer == PeerState::Bad,

@@ -69,6 +69,8 @@ pub struct Facts {
     pub confirms: bool,
     /// See `confirms`.
     pub closed: u64,
+    /// What its host may serve.
+    pub served: u64,
     /// The peer, which we hear, hears us nowhere.
     pub deaf: bool,
     /// What is to be let go of at once, because we are alone.

@@ -24,6 +24,7 @@ pub fn mend(world: &mut World) {
         (s.arbiter_reached, s.arbiter_takes) = ([true; 2], Nanos::from_millis(1));
         heal(world, side);
     }
+    world.revives = true;
     start_all(world);
 }
 

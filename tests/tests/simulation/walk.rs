@@ -176,7 +176,8 @@ fn random_exclusivity(world: &mut World, random: &mut Random) {
     world.arbiter_ttl = Nanos::from_millis(500 + random.below(5_000));
     let all = random.below(2) == 0;
     let groups = if all { 7 } else { random.below(8) };
-    let (within, watchdog) = (Nanos(random.below(HOOK_TIMEOUT.0 * 5)), Nanos(1 + random.below(SECOND.0 * 3)));
+    let within = Nanos(random.below(HOOK_TIMEOUT.0 * 5));
+    let watchdog = world.sides[A].timing.interval.times(4).after(Nanos(random.below(SECOND.0 * 3)));
     for side in &mut world.sides {
         side.exclusivity = Exclusivity {
             groups,

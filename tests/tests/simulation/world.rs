@@ -83,6 +83,8 @@ pub struct World {
     pub babbles: [bool; 2],
     /// A fencing that succeeds takes the peer's power away.
     pub fence_kills: bool,
+    /// A host whose power was taken away is up again soon, and its agent, too.
+    pub revives: bool,
     /// What makes sure that an exclusive group is held by one only.
     pub assured: Assured,
     /// What the arbiter has granted to whom, until when, by group.
@@ -127,6 +129,7 @@ impl World {
             record: false,
             babbles: [false; 2],
             fence_kills: false,
+            revives: false,
             assured: Assured::Not,
             arbiter: vec![None; homes.len()],
             arbiter_ttl: Nanos::from_millis(3_000),
@@ -268,7 +271,7 @@ impl World {
             let (bite, bitten) = bites.expect("two sides");
             if bite <= flight.min(due).min(until) {
                 self.now = self.now.max(bite);
-                self.sides[bitten].power_off(self.now);
+                self.power_off(bitten);
                 self.check();
                 continue;
             }
@@ -284,6 +287,15 @@ impl World {
             }
             self.check();
         }
+    }
+
+    /// By its fence or its watchdog.
+    fn power_off(&mut self, side: usize) {
+        if self.trace {
+            eprintln!("{} side {side} is powered off", self.now);
+        }
+        self.sides[side].power_off(self.now);
+        self.sides[side].starts_at = self.revives.then_some(self.now.after(self.detection()));
     }
 
     /// When a side's watchdog ends its host.
@@ -328,7 +340,7 @@ impl World {
         let fenced = self.sides[side].fenced;
         self.sides[side].drive(self.now, |message| sent.push(message));
         if self.fence_kills && self.sides[side].fenced != fenced {
-            self.sides[1 - side].power_off(self.now);
+            self.power_off(1 - side);
         }
         if self.trace {
             let node = self.sides[side].host.node;
