@@ -43,11 +43,6 @@ impl Alone {
         self.was_cut_off
     }
 
-    /// Whether the peer, which we hear, finds us dead.
-    pub(super) const fn is_deaf(&self) -> bool {
-        self.deaf
-    }
-
     fn since(&self) -> Option<Nanos> {
         self.silent_since.or(self.deaf_since.filter(|_| self.deaf))
     }

@@ -357,7 +357,7 @@ impl Core {
             confirms: self.host_confirms(now),
             closed: self.host.closed(),
             served: self.host.owned(),
-            deaf: self.alone.is_deaf(),
+            deaf: self.peer == PeerState::Good && self.said.deaf,
             let_go,
             peer_dead: self.peer == PeerState::Bad,
             peer_leaving: self.said.flags & flags::LEAVING != 0,

@@ -16,6 +16,8 @@ pub struct NoticeSaid {
     pub asked: Nanos,
     /// The agent is dead; else it only stands still.
     pub died: bool,
+    /// Once its kernel hears us no more, it keeps silent.
+    pub leased: bool,
     /// How long before it answered the agent had given its last sign of life.
     pub silent: Nanos,
     /// The groups that it held, in the peer's order.
@@ -40,6 +42,7 @@ pub(super) struct PeerHost {
     /// Our groups that it may serve, and those of them for which its kernel keeps silent.
     owned: u64,
     closed: u64,
+    leased: bool,
     died: Option<Died>,
 }
 
@@ -75,6 +78,11 @@ impl PeerHost {
     /// Our groups for which its kernel keeps silent.
     pub(super) const fn closed(&self) -> u64 {
         self.closed
+    }
+
+    /// Its kernel keeps silent once it hears us no more.
+    pub(super) const fn leased(&self) -> bool {
+        self.leased
     }
 
     /// Our groups that its kernel may serve.
@@ -122,6 +130,7 @@ impl Core {
             }
             _ => (if said.owned == 0 { 0 } else { u64::MAX }, 0),
         };
+        self.host.leased = said.leased;
         if !said.died {
             return;
         }
