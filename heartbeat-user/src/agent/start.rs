@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Config, Fence, PairKeys, XdpPreference, check_host, host::Host},
-    core::{Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
+    core::{Core, Exclusivity, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{
         Kernel, Opener, Settings, Tables,
         bell::Bell,
@@ -32,6 +32,7 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use heartbeat_ebpf::{admit::Expected, siphash::Key};
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, atomic::AtomicU64},
     thread::JoinHandle,
 };
@@ -61,6 +62,8 @@ pub(super) struct Parts {
     /// As in [`channels::AttachedAll`].
     pub(super) unattached: u64,
     pub(super) attach_pending: u64,
+    /// The interfaces on which the kernel is to keep silent where the agent cannot decide.
+    pub(super) silent_on: BTreeSet<String>,
 }
 
 /// Prepares everything and starts the threads.
@@ -97,6 +100,10 @@ pub(super) fn prepare(
         opened.tables.slot(channel).channel_id.set((*id).into());
     }
 
+    let (guarded, silent_on) = left::guarded(config, *node, &plans);
+    if let Some(kernel) = &mut opened.kernel {
+        kernel.guard(&guarded)?;
+    }
     let doorbell = opened.kernel.as_mut().and_then(Kernel::doorbell);
     let ends = config.channels.iter().filter_map(|c| c.end(*node).map(|end| (c.index, end)));
     let mut interfaces = Links::open(ends.map(|(channel, end)| (channel, end.interface.as_str(), end.address)))
@@ -197,6 +204,7 @@ pub(super) fn prepare(
         life,
         unattached: attached.unattached,
         attach_pending: attached.attach_pending,
+        silent_on,
     })
 }
 
@@ -304,6 +312,7 @@ fn setup(
             fence_within: config.fence.as_ref().map_or(Nanos::NEVER, Fence::within),
             stalled_grace: config.judging.stalled_grace,
         },
+        exclusivity: Exclusivity::default(),
         hooks: config.hooked(),
         patience: config.patience(),
         maintenance: folder.is_in_maintenance(),
@@ -321,6 +330,7 @@ fn shared(core: &Core, config: &Config, owned: u64, now: Nanos) -> Shared {
             peer: PeerState::Unknown,
             peer_left: false,
             peer_stalled: None,
+            peer_died: None,
             peer_incarnation: 0,
             peer_owned: 0,
             owned,
@@ -329,6 +339,7 @@ fn shared(core: &Core, config: &Config, owned: u64, now: Nanos) -> Shared {
             peer_keys: None,
             term: 0,
             withheld: None,
+            withheld_until: None,
             differences: [false; 3],
             maintenance: [false; 2],
             verdict: None,

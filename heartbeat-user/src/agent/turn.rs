@@ -2,7 +2,7 @@
 //! from the core's decisions to the agent's cell. Pure, so that the simulation takes its turns the same way.
 
 use crate::{
-    core::{CellState, ChannelIndex, Core, Nanos},
+    core::{CellState, ChannelIndex, Core, Nanos, NoticeSaid},
     dataplane::{
         Tables,
         drain::{Drain, KernelOrders, Mark, Sink},
@@ -49,7 +49,7 @@ pub fn leave_mark(core: &Core, tables: &Tables, closed: u64, now: Nanos) {
         serve_until,
         peer_names,
         places,
-    } = core.cell_state();
+    } = core.cell_state(now);
     let (peer_incarnation, term, alive_ns) = (core.peer_incarnation(), core.term(), now.0);
     let peer_flags = peer_flags.into();
     let (lease_ns, serve_until_ns) = (lease.0, serve_until.0);
@@ -82,7 +82,20 @@ impl<F: FnMut(&Message, Nanos)> Sink for Told<'_, F> {
         self.core.handle_echo(self.now, self.channel, Nanos(asked_ns), Nanos(silent_ns));
     }
 
-    fn notice(&mut self, _: &Notice, _: u64) {}
+    fn notice(&mut self, notice: &Notice, _: u64) {
+        let said = NoticeSaid {
+            incarnation: notice.incarnation,
+            asked: Nanos(notice.asked_ns),
+            died: notice.died,
+            silent: Nanos(notice.silent_ns),
+            owned: notice.owned,
+            closed: notice.closed,
+            names_digest: notice.names_digest,
+            term: notice.term,
+            grace: Nanos::from_millis(notice.grace_ms.into()),
+        };
+        self.core.handle_notice(self.now, self.channel, &said);
+    }
 
     fn stranger(&mut self) {
         self.core.handle_stranger(self.now, self.channel);

@@ -157,6 +157,11 @@ impl PeerNames {
         self.translated(&self.groups[..own.groups.len()], bits, unknown)
     }
 
+    /// Whether this list is the one of that digest, known whole.
+    pub(super) fn is_of(&self, digest: u32) -> bool {
+        self.is_complete() && self.digest == digest
+    }
+
     /// The list's digest once it is known whole, and where each of our groups stands in it, 255 where it does not.
     pub(super) fn group_places(&self, own: &Names) -> (Option<u32>, [u8; MAX_GROUPS]) {
         let mut places = [u8::MAX; MAX_GROUPS];

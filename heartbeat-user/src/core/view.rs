@@ -1,11 +1,9 @@
 //! What the judgement shows: to the peer in each message, to the kernel, to the status.
 
-use super::{
-    Channel, ChannelIndex, ChannelState, Core, Link, MAX_GROUPS, Nanos, Node, PeerState, Place, Setup, Withheld,
-};
+use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Place, Setup, Withheld};
 use heartbeat_ebpf::{
     echo::Echo,
-    wire::{HELD_LONG, Message, flags},
+    wire::{HELD_LONG, Message, QOS, flags},
 };
 
 /// What the status shows of a channel's judgement.
@@ -23,39 +21,6 @@ pub struct ChannelView {
     pub link: Link,
     /// Where its fault lies, where the last analysis found one.
     pub place: Option<Place>,
-}
-
-/// What outlives the agent, for its next life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CellState {
-    /// The groups that it may go on with, if it comes soon: those of which nothing is half-way done.
-    pub owned: u64,
-    /// The groups of which a hook may have left something: `on_acquire` began, `on_release` has not ended well.
-    pub hooked: u64,
-    /// What the peer said last of maintenance and of leaving.
-    pub peer_flags: u8,
-    /// The groups that it could not let go of when it left.
-    pub peer_kept: u64,
-    /// The groups of which something is in place here, or is about to be.
-    pub active: u64,
-    /// The groups that the kernel need not keep silent about any more, if it does: those that are ours and not the peer's, as far
-    /// as it can be heard, and those of which nothing is left here.
-    pub open: u64,
-    /// The groups that it is to keep silent about at once.
-    pub shut: u64,
-    /// The peer works, and takes over what it hears nothing of.
-    pub peer_good: bool,
-    /// Where neither the agent gives a sign of life nor the peer is heard for so long, the kernel keeps silent about all groups; 0:
-    /// never.
-    pub lease: Nanos,
-    /// The groups that may be served until `serve_until` only.
-    pub limited: u64,
-    /// On our own clock; 0: for ever.
-    pub serve_until: Nanos,
-    /// Tells the peer's list of names, once it is known whole.
-    pub peer_names: Option<u32>,
-    /// Where each of our groups stands in it; 255: nowhere.
-    pub places: [u8; MAX_GROUPS],
 }
 
 /// What the status, and the kernel, are shown of the judgement.
@@ -111,7 +76,8 @@ impl Core {
             analysis_wanted,
             analysis_done,
             qos,
-            duties_qos,
+            release_within: self.setup.exclusivity.promise(),
+            duties_qos: duties_qos & QOS,
             wanted,
         })
     }
@@ -171,35 +137,6 @@ impl Core {
     #[must_use]
     pub fn held(&self) -> u64 {
         self.ownership.held()
-    }
-
-    /// What a next life is to know of this one.
-    #[must_use]
-    pub fn cell_state(&self) -> CellState {
-        let (owned, left) = (self.ownership.owned(), self.courses.left());
-        let (.., peer_kept) = self.peer_wish();
-        let ours = match self.peer {
-            PeerState::Good => self.ownership.serving() & !self.said.owned,
-            PeerState::Bad => self.ownership.serving(),
-            // It will be heard, or found dead.
-            PeerState::Unknown => 0,
-        };
-        let (peer_names, places) = self.peer_names.group_places(&self.setup.names);
-        CellState {
-            owned: owned & !self.setup.hooks.any() | self.ownership.held(),
-            hooked: left,
-            peer_flags: self.said.flags & (flags::MAINTENANCE | flags::LEAVING),
-            peer_kept,
-            active: owned,
-            open: !owned | ours,
-            shut: 0,
-            peer_good: self.peer == PeerState::Good,
-            lease: Nanos(0),
-            limited: 0,
-            serve_until: Nanos(0),
-            peer_names,
-            places,
-        }
     }
 
     /// Groups that we wish to be handed.
@@ -280,7 +217,8 @@ impl Core {
         let master = if self.setup.node == Node::A { flags::MASTER } else { 0 };
         let asked = if self.wish.is_asked() { flags::ASKED } else { 0 };
         let contested = if self.ownership.contested().is_some() && !self.is_leaving() { flags::CONTESTED } else { 0 };
-        self.flags | master | asked | contested
+        let watched = if self.setup.exclusivity.watchdog == Nanos(0) { 0 } else { flags::WATCHED };
+        self.flags | master | asked | contested | watched
     }
 
     pub(super) fn configured(&self) -> u64 {

@@ -382,7 +382,7 @@ fn a_target_that_vanishes_with_the_peer_is_waited_for_35_s_where_others_are_hear
         world.sides[A].power_off(died_at);
         world.sides[B].answers = 0;
         world.run(SECOND.times(3_000));
-        let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Isolated });
+        let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Isolated, .. });
         assert_eq!(world.told(B, withheld).1, 1);
         let (claimed, _) = world.told(B, |e| matches!(e, Event::GroupAcquiring { reason: Reason::PeerDead, .. }));
         let waited = claimed.map(|at| at.since(died_at));

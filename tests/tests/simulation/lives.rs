@@ -43,6 +43,7 @@ impl Side {
             owned: agent.owned.get(),
             hooked: agent.hooked.get(),
             peer_kept: agent.peer_kept.get(),
+            closed: self.host.tables.kernel().closed.get(),
         });
         let life = self.life.take();
         let taken = inherit(life.as_ref(), cell, &groups);
@@ -65,9 +66,7 @@ impl Side {
         let stale = taken.stale.iter().fold(0, |bits, address| bits | 1 << group_of(address));
         self.addresses &= in_place & !stale;
         let agent = self.host.tables.agent();
-        agent.owned.set(taken.held | taken.in_place);
-        agent.hooked.set(taken.release);
-        agent.peer_kept.set(taken.peer_kept);
+        taken.leave(&self.host.tables);
         let resumed = cell.map(|_| Resumed {
             peer_incarnation: agent.peer_incarnation.get(),
             owned: taken.held,
