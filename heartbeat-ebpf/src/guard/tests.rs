@@ -256,7 +256,7 @@ fn a_notice_says_what_the_agent_left_and_since_when_it_cannot() {
         sent_ns: NOW,
         asked_ns: 41,
         died: true,
-        leased: HOLDING_LEASED,
+        leased: true,
         silent_ns: 5,
         grace_ms: 2_000,
         owned: 0b11,

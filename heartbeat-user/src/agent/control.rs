@@ -123,6 +123,7 @@ pub(super) enum Job {
 impl Control<'_> {
     async fn serve(&mut self, signals: &mut Signals, mut ordered: mpsc::Receiver<Ordered>) -> Result<()> {
         self.serve_api()?;
+        self.keep_silence();
         let (checked, mut checks) = mpsc::unbounded_channel();
         self.watch_checks(&checked);
         signals::take();

@@ -4,7 +4,7 @@
 use super::life::{Life, LivedAddress, LivedChannel, LivedGroup};
 use crate::{
     core::{MAX_CHANNELS, MAX_GROUPS, Nanos, Timing, promise},
-    dataplane::Order,
+    dataplane::{Order, Tables},
 };
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ pub struct Cell {
     pub hooked: u64,
     /// The groups that the peer could not let go of.
     pub peer_kept: u64,
-    /// The groups that the kernel keeps silent about: the peer claimed them.
+    /// The groups that the kernel keeps silent about: they are not ours any more.
     pub closed: u64,
 }
 
@@ -58,12 +58,28 @@ pub struct Inheritance {
     pub in_place: u64,
     /// The peer could not let go of them.
     pub peer_kept: u64,
+    /// The kernel goes on keeping silent about them.
+    pub closed: u64,
     /// Groups that the file has no more.
     pub departed: Vec<LivedGroup>,
     /// The same, for which there is no room: to be let go of at once.
     pub surplus: Vec<LivedGroup>,
     /// Addresses that nothing has any more, or that are not ours by now: to be removed at once.
     pub stale: Vec<LivedAddress>,
+}
+
+impl Inheritance {
+    /// Leaves it in the cells, which are in the order of this life's groups from then on. What the peer's bits stand for is not
+    /// known until its names are heard again.
+    pub fn leave(&self, tables: &Tables) {
+        let (agent, kernel) = (tables.agent(), tables.kernel());
+        agent.owned.set(self.held | self.in_place);
+        agent.hooked.set(self.release);
+        agent.peer_kept.set(self.peer_kept);
+        kernel.orders.peer_names.set(0);
+        kernel.closed.set(self.closed);
+        kernel.orders.active.set(self.held | self.in_place | self.release);
+    }
 }
 
 /// What a life takes over whose file has `groups`, in this order; of each, the name and its addresses as (interface, address,
@@ -76,26 +92,31 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
     // Without a cell that says which, all that is on record may be here; without a record, all that the file has.
     let bits = |which: fn(&Cell) -> u64| matching.as_ref().map_or(u64::MAX, which);
     let (owned, hooked) = (bits(|cell| cell.owned), bits(|cell| cell.hooked));
-    let closed = matching.map_or(0, |cell| cell.closed);
     let in_time = matching.is_some_and(|cell| cell.in_time);
     let has = |bits: u64, place: usize| place < MAX_GROUPS && bits >> place & 1 == 1;
     // Where there is nothing to be run, its addresses are all that there is to it.
     let must_be_released = |place: usize| has(hooked, place) || has(owned, place) && recorded[place].has_hooks();
+    let closed = matching.map_or(0, |cell| cell.closed);
+    let is_ours = |place: usize| in_time && has(owned & !closed, place);
     let own = groups.len().min(MAX_GROUPS);
     let bit = |i: usize| 1_u64 << i;
 
     let mut to = Inheritance::default();
     for (i, (name, _)) in groups.iter().enumerate().take(own) {
         match recorded.iter().position(|group| group.name == *name) {
-            Some(place) if in_time && has(owned & !closed, place) && !recorded[place].departed => to.held |= bit(i),
+            Some(place) if is_ours(place) && !recorded[place].departed => to.held |= bit(i),
             Some(place) if must_be_released(place) => to.release |= bit(i),
             Some(_) => {}
             None if strange => to.release |= bit(i),
             None => {}
         }
         let kept = |place| matching.is_some_and(|cell| has(cell.peer_kept, place));
-        if recorded.iter().position(|group| group.name == *name).is_some_and(kept) {
+        let place = recorded.iter().position(|group| group.name == *name);
+        if place.is_some_and(kept) {
             to.peer_kept |= bit(i);
+        }
+        if place.is_some_and(|place| has(closed, place)) {
+            to.closed |= bit(i);
         }
     }
     for (place, group) in recorded.iter().enumerate() {
@@ -109,8 +130,11 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
             continue;
         }
         to.release |= bit(i);
-        if in_time && has(owned & !closed, place) {
+        if is_ours(place) {
             to.in_place |= bit(i);
+        }
+        if has(closed, place) {
+            to.closed |= bit(i);
         }
         to.departed.push(LivedGroup { departed: true, ..group.clone() });
     }
@@ -194,6 +218,15 @@ mod tests {
         let kept = Cell { owned: 0, peer_kept: 0b10, ..CELL };
         let taken = inherit(Some(&life), Some(kept), &file(&[("new", &[12]), ("y", &[11]), ("x", &[10])]));
         assert_eq!(taken, Inheritance { peer_kept: 0b010, ..Inheritance::default() });
+    }
+
+    #[test]
+    fn what_the_kernel_keeps_silent_about_is_let_go_of_also_in_time_and_stays_silent_meanwhile() {
+        let life = life(&[group("x", &[10]), group("y", &[11]), group("gone", &[12])]);
+        let cell = Cell { owned: 0b111, closed: 0b101, ..CELL };
+        let taken = inherit(Some(&life), Some(cell), &file(&[("y", &[11]), ("x", &[10])]));
+        assert_eq!((taken.held, taken.release, taken.in_place, taken.closed), (0b001, 0b110, 0, 0b110));
+        assert_eq!(taken.stale, [address(10), address(12)]);
     }
 
     #[test]

@@ -15,6 +15,10 @@ use crate::{
     takeover::{self, GroupPlan, Netlink, PlannedAddress},
 };
 use anyhow::Result;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// What earlier lives left, as it was found.
 pub(super) struct Left {
@@ -91,7 +95,7 @@ pub(super) fn take_over(
     if let Some(trouble) = &left.trouble {
         log::warn!("{trouble}");
     }
-    let Inheritance { held, release, in_place, peer_kept, departed, surplus, stale } = &left.inheritance;
+    let Inheritance { held, release, in_place, peer_kept, departed, surplus, stale, .. } = &left.inheritance;
     let slots: Vec<u8> = config.channels.iter().map(|channel| tables.number(channel.index)).collect();
     let index_of = |name: &str| index_of(name).ok().flatten().unwrap_or(0);
     let mut life = Life::new(config, *node, incarnation, &slots, departed, index_of)?;
@@ -112,13 +116,8 @@ pub(super) fn take_over(
     if let Err(error) = life.write(folder) {
         log::error!("{error:#}: the next life will let go of everything");
     }
-    let agent = tables.agent();
+    left.inheritance.leave(tables);
     let cell = left.cell.as_ref();
-    // What it kept silent about is not here any more.
-    tables.kernel().closed.clear_bits(cell.map_or(0, PinnedCell::closed));
-    agent.owned.set(held | in_place);
-    agent.hooked.set(*release);
-    agent.peer_kept.set(*peer_kept);
     let resumed = cell.map(|cell| Resumed {
         peer_incarnation: cell.peer_incarnation(),
         owned: *held,
@@ -146,6 +145,22 @@ pub(super) fn plans(config: &Config, node: Node, left: &Left) -> Vec<GroupPlan> 
         .map(|(name, addresses)| GroupPlan { name: name.clone(), addresses: addresses.iter().map(address).collect() })
         .take(MAX_GROUPS)
         .collect()
+}
+
+/// The service addresses, each with the groups that it is of, a bit each; and the interfaces where they or heartbeats come and
+/// go. Where there are none, there is nothing to keep silent about.
+pub(super) fn guarded(config: &Config, node: Node, plans: &[GroupPlan]) -> (BTreeMap<IpAddr, u64>, BTreeSet<String>) {
+    let (mut addresses, mut interfaces) = (BTreeMap::new(), BTreeSet::new());
+    for (i, plan) in plans.iter().enumerate() {
+        for address in &plan.addresses {
+            *addresses.entry(address.ip).or_default() |= 1 << i;
+            interfaces.insert(address.interface.clone());
+        }
+    }
+    if !addresses.is_empty() {
+        interfaces.extend(config.channels.iter().filter_map(|channel| Some(channel.end(node)?.interface.clone())));
+    }
+    (addresses, interfaces)
 }
 
 /// Group addresses that are here without being ours: of a life that ended too long ago, or put here by hand.

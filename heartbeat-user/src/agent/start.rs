@@ -32,6 +32,7 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use heartbeat_ebpf::{admit::Expected, siphash::Key};
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, atomic::AtomicU64},
     thread::JoinHandle,
 };
@@ -59,6 +60,8 @@ pub(super) struct Parts {
     /// As in [`channels::AttachedAll`].
     pub(super) unattached: u64,
     pub(super) attach_pending: u64,
+    /// The interfaces on which the kernel is to keep silent where the agent cannot decide.
+    pub(super) silent_on: BTreeSet<String>,
 }
 
 /// Prepares everything and starts the threads.
@@ -95,6 +98,10 @@ pub(super) fn prepare(
         opened.tables.slot(channel).channel_id.set((*id).into());
     }
 
+    let (guarded, silent_on) = left::guarded(config, *node, &plans);
+    if let Some(kernel) = &mut opened.kernel {
+        kernel.guard(&guarded)?;
+    }
     let doorbell = opened.kernel.as_mut().and_then(Kernel::doorbell);
     let ends = config.channels.iter().filter_map(|c| c.end(*node).map(|end| (c.index, end)));
     let mut interfaces = Links::open(ends.map(|(channel, end)| (channel, end.interface.as_str(), end.address)))
@@ -195,6 +202,7 @@ pub(super) fn prepare(
         life,
         unattached: attached.unattached,
         attach_pending: attached.attach_pending,
+        silent_on,
     })
 }
 

@@ -56,6 +56,12 @@ impl Silence {
         self.tcx = false;
     }
 
+    /// The program for what leaves, or comes in.
+    pub(super) fn program(&mut self, outgoing: bool) -> Result<&mut SchedClassifier> {
+        let program = if outgoing { &mut self.beside.outgoing } else { &mut self.beside.incoming };
+        program.as_mut().map_err(|error| anyhow!("{error:#}"))
+    }
+
     /// See [`super::Kernel::guard`].
     pub(super) fn guard(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
         self.guarded.set(addresses)
@@ -101,13 +107,12 @@ impl Silence {
 
     /// Makes the program run on the interface: by the link that an agent before has pinned, or by a new one.
     fn hold(&mut self, folder: &Path, name: &str, ifindex: u32, way: Way) -> Result<()> {
-        let (sort, program) = match way {
-            Way::Out => (OUT, &mut self.beside.outgoing),
-            Way::In => (IN, &mut self.beside.incoming),
-        };
-        let program = program.as_mut().map_err(|error| anyhow!("{error:#}"))?;
+        let tcx = self.tcx;
+        let sort = if way == Way::Out { OUT } else { IN };
         let path = path_of(folder, sort, name);
         let key = (sort, name.to_owned());
+        let there = self.filters.get(&key) == Some(&ifindex);
+        let program = self.program(way == Way::Out)?;
         if let Ok(joined) = bpf_link::joined(&path) {
             if joined.ifindex == ifindex {
                 if joined.program != program.info()?.id() {
@@ -119,11 +124,11 @@ impl Silence {
                 return Ok(());
             }
             unpin(&path);
-        } else if path.exists() && self.filters.get(&key) == Some(&ifindex) {
+        } else if path.exists() && there {
             return Ok(());
         }
         release_others(Some(folder), name, ifindex, way);
-        let by_link = if self.tcx && !path.exists() { link(program, &path, name, way) } else { Err(anyhow!("no tcx")) };
+        let by_link = if tcx && !path.exists() { link(program, &path, name, way) } else { Err(anyhow!("no tcx")) };
         if let Err(why) = by_link {
             filter(program, name, way).with_context(|| format!("by a link: {why:#}; by a filter"))?;
             if !path.exists() {

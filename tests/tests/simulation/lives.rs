@@ -43,14 +43,13 @@ impl Side {
             died: (kernel.dead_of.get() == own).then(|| Nanos(kernel.dead_ns.get())),
             heard: Nanos(kernel.heard_ns.get()),
         };
-        let closed = kernel.closed.get();
         let cell = (agent.incarnation.get() != 0).then(|| Cell {
             incarnation: agent.incarnation.get(),
             in_time: last.is_in_time(now, self.timing.detection(), &self.timing, self.restart_grace),
-            closed,
             owned: agent.owned.get(),
             hooked: agent.hooked.get(),
             peer_kept: agent.peer_kept.get(),
+            closed: kernel.closed.get(),
         });
         let life = self.life.take();
         let taken = inherit(life.as_ref(), cell, &groups);
@@ -73,10 +72,7 @@ impl Side {
         let stale = taken.stale.iter().fold(0, |bits, address| bits | 1 << group_of(address));
         self.addresses &= in_place & !stale;
         let agent = self.host.tables.agent();
-        self.host.tables.kernel().closed.clear_bits(closed);
-        agent.owned.set(taken.held | taken.in_place);
-        agent.hooked.set(taken.release);
-        agent.peer_kept.set(taken.peer_kept);
+        taken.leave(&self.host.tables);
         let resumed = cell.map(|_| Resumed {
             peer_incarnation: agent.peer_incarnation.get(),
             owned: taken.held,
