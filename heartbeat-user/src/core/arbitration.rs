@@ -205,3 +205,6 @@ impl Core {
         self.actions.push_back(Action::Arbitrate(self.arbiter.number, what));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,8 +155,9 @@ impl Known {
         // What an agent that is not there has in use, nobody lets go of.
         let in_use = match (self.without_agent, self.leased) {
             (false, _) => 0,
-            (true, true) => self.hooked,
-            (true, false) => u64::MAX,
+            (true, true) if !self.answers => self.hooked,
+            // It hears us, so that no lease ends: its kernel must say that it keeps silent.
+            (true, _) => u64::MAX,
         };
         let of = |is: bool, groups: u64| if is { groups & self.groups } else { 0 };
         let mut safety = Safety {
@@ -165,7 +166,7 @@ impl Known {
             lease_over: of(self.dead_for_good && self.leased && !self.answers, plain),
             fenced: of(self.fenced, u64::MAX),
             granted: of(gone, self.granted & !in_use),
-            promised: of(gone && self.watched, in_use),
+            promised: of(gone && self.watched && !self.answers, in_use),
             closable: of(self.confirms, plain),
             ..Safety::default()
         };

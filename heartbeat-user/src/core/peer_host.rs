@@ -209,3 +209,6 @@ impl Core {
         [silent, self.host.died.map_or(Nanos::NEVER, |died| died.at.after(died.grace))]
     }
 }
+
+#[cfg(test)]
+mod tests;

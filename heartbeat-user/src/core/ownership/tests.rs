@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::Safety;
 
 const G0: GroupIndex = GroupIndex(0);
 const G1: GroupIndex = GroupIndex(1);
