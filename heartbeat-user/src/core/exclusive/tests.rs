@@ -162,6 +162,7 @@ fn the_product_of_all_that_is_known_is_as_on_file() {
     }
     if std::env::var_os("HEARTBEAT_WRITE").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/core/exclusive/product.txt"), &product).unwrap();
+        return;
     }
     for (now, before) in product.lines().zip(PRODUCT.lines()) {
         assert_eq!(now, before);
