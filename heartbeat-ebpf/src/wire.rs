@@ -1,6 +1,6 @@
 //! The heartbeat message: UDP payload of 160 bytes, network byte order. State, not events: each one carries its sender's
-//! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7). Echoes ([`crate::echo`]) have the same
-//! shape.
+//! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7). Echoes ([`crate::echo`]) and notices
+//! ([`crate::notice`]) have the same shape.
 //!
 //! ```text
 //!  0               8               16              24            31
@@ -19,7 +19,7 @@
 //! |                             heard                             |  72
 //! |                          operational                          |  80
 //! |        analysis_wanted        |        analysis_done          |  88
-//! |r|  channels   |      qos      |          duties_qos           |  96
+//! |r|  channels   |      qos      |release_within |  duties_qos   |  96
 //! |                             owned                             | 104
 //! |                             wanted                            | 112
 //! |                             term                              | 120
@@ -29,7 +29,7 @@
 //! |                 tag: SipHash-2-4 of 0..152                    | 152
 //! +---------------+---------------+---------------+---------------+
 //! ```
-//! (From `incarnation` on, a row is 8 bytes. `r` is [`RECOVERING`], `channels` the number of bits of `configured`, which are the
+//! (From `incarnation` on, a row is 8 bytes; `release_within` and `duties_qos` have 8 and 24 bits. `r` is [`RECOVERING`], `channels` the number of bits of `configured`, which are the
 //! lowest.)
 
 use crate::{
@@ -56,6 +56,8 @@ pub const HEARTBEAT: u8 = 1;
 pub const ECHO_REQUEST: u8 = 2;
 /// `kind` of its answer, which never causes a message.
 pub const ECHO_REPLY: u8 = 3;
+/// `kind` of what the peer's XDP program answers a heartbeat with while its agent cannot ([`crate::notice`]); never answered.
+pub const NOTICE: u8 = 4;
 
 /// The word that begins with `channel_id`.
 pub(crate) const CHANNEL_WORD: usize = 17;
@@ -97,6 +99,12 @@ pub mod flags {
     pub const ASKED: u8 = 16;
     /// Both hold something. What the sender wants of that, it took from the receiver, which it had found dead.
     pub const CONTESTED: u8 = 32;
+    /// Of a notice: the agent is dead. Without it, it stands still.
+    pub const DIED: u8 = 64;
+    /// Of a notice: once the kernel hears the receiver no more, it keeps silent about all groups.
+    pub const LEASED: u8 = 32;
+    /// A watchdog ends the sender's host where what `release_within` promises is not kept.
+    pub const WATCHED: u8 = 128;
 }
 
 /// A message where it lies: in a packet, in a map, in a buffer. Nothing is copied until a field is asked for.
@@ -156,6 +164,13 @@ impl<'a> View<'a> {
     pub fn is_echo(&self) -> bool {
         // The two kinds differ in the last bit.
         self.opening() | 1 == opening(ECHO_REPLY)
+    }
+
+    /// Whether it calls itself a notice of this version.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_notice(&self) -> bool {
+        self.opening() == opening(NOTICE)
     }
 
     /// The pair that the message is for.
@@ -228,6 +243,27 @@ impl<'a> View<'a> {
         self.field(6)
     }
 
+    /// How long before `sent_ns` that had come, in ns.
+    #[inline(always)]
+    #[must_use]
+    pub fn echo_held_ns(&self) -> u32 {
+        (self.field(7) >> 32) as u32
+    }
+
+    /// The term of what the sender holds.
+    #[inline(always)]
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.field(15)
+    }
+
+    /// Tells the sender's list of names from others.
+    #[inline(always)]
+    #[must_use]
+    pub fn names_digest(&self) -> u32 {
+        self.field(CHANNEL_WORD) as u32
+    }
+
     /// The groups that the sender holds.
     #[inline(always)]
     #[must_use]
@@ -267,6 +303,7 @@ pub struct Message {
     pub analysis_wanted: u32,
     pub analysis_done: u32,
     pub qos: u32,
+    pub release_within: u8,
     pub duties_qos: u32,
     pub owned: u64,
     pub wanted: u64,
@@ -309,7 +346,8 @@ impl Message {
             analysis_wanted: (w[11] >> 32) as u32,
             analysis_done: w[11] as u32,
             qos: (w[12] >> 32) as u32 & (RECOVERING | QOS),
-            duties_qos: w[12] as u32,
+            release_within: (w[12] >> 24) as u8,
+            duties_qos: w[12] as u32 & QOS,
             owned: w[13],
             wanted: w[14],
             term: w[15],
@@ -325,6 +363,7 @@ impl Message {
     pub fn emit(&self, key: Key, buffer: &mut [u8; LEN]) {
         let who = u32::from_be_bytes([self.node, self.entry, self.flags, self.key_id]);
         let interval = u32::from(self.entries) << 24 | self.interval_us.min(LONGEST_INTERVAL_US);
+        let duties = u32::from(self.release_within) << 24 | self.duties_qos & QOS;
         let [print_0, print_1] = self.key_prints.map(u32::from);
         let words: [u64; TAGGED_WORDS] = [
             pair(Self::OPENING, self.pair_id),
@@ -339,7 +378,7 @@ impl Message {
             self.heard,
             self.operational,
             pair(self.analysis_wanted, self.analysis_done),
-            pair(self.qos & (RECOVERING | QOS) | self.configured.count_ones() << 24, self.duties_qos),
+            pair(self.qos & (RECOVERING | QOS) | self.configured.count_ones() << 24, duties),
             self.owned,
             self.wanted,
             self.term,
@@ -392,7 +431,8 @@ mod tests {
             analysis_wanted: h[2],
             analysis_done: h[3],
             qos: h[4] & (RECOVERING | QOS),
-            duties_qos: h[5],
+            release_within: b[2],
+            duties_qos: h[5] & QOS,
             owned: w[8],
             wanted: w[9],
             term: w[10],
@@ -419,8 +459,12 @@ mod tests {
                 (m.pair_id, m.node, m.channel_id, m.flags, m.key_id)
             );
             prop_assert_eq!(
-                (view.incarnation(), view.peer_incarnation(), view.sequence(), view.owned()),
-                (m.incarnation, m.peer_incarnation, m.sequence, m.owned)
+                (view.incarnation(), view.peer_incarnation(), view.sequence(), view.owned(), view.term()),
+                (m.incarnation, m.peer_incarnation, m.sequence, m.owned, m.term)
+            );
+            prop_assert_eq!(
+                (view.sent_ns(), view.echo_sent_ns(), view.echo_held_ns(), view.names_digest()),
+                (m.sent_ns, m.echo_sent_ns, m.echo_held_ns, m.names_digest)
             );
         }
 

@@ -10,12 +10,13 @@ use super::{
     turn,
 };
 use crate::{
-    core::{Action, ChannelIndex, Core, Event, Nanos, Reason},
+    core::{Action, Arbitrated, ChannelIndex, Core, Event, Nanos, Reason},
     dataplane::{
         Serial, Tables,
         bell::Bell,
         clock,
         drain::Drain,
+        guard,
         socket::{Ends, HeartbeatSocket},
     },
     status::{ChannelLatencies, Shared},
@@ -129,6 +130,8 @@ impl Pulse {
     /// When waiting is impossible: a programming error.
     pub fn run(mut self) -> std::io::Result<()> {
         self.watch()?;
+        // Where it is not known who we are, that was said.
+        let _ = guard::watch_this_thread(&self.tables);
         loop {
             let deadline = self.core.deadline();
             let rung = self.wait(deadline)?;
@@ -136,11 +139,12 @@ impl Pulse {
             if !rung {
                 self.shared.latencies.lateness.record(now.since(deadline));
             }
+            let closed = turn::closed(&self.tables);
             self.drain(now);
             self.take_commands();
             self.look_at_links(now);
             self.core.handle_time(now);
-            let exit = self.perform(now);
+            let exit = self.perform(now, closed);
             self.publish(now);
             if exit {
                 return Ok(());
@@ -179,6 +183,9 @@ impl Pulse {
                 Command::Fenced { number, succeeded } => {
                     self.core.handle_fenced(clock::monotonic(), number, succeeded);
                 }
+                Command::Arbitrated { number, outcome } => {
+                    self.core.handle_arbitrated(clock::monotonic(), number, outcome);
+                }
                 Command::Check { check, healthy } => self.core.handle_check(clock::monotonic(), check, healthy),
                 Command::Order { id, order } => {
                     let result = self.core.handle_order(clock::monotonic(), order);
@@ -194,9 +201,9 @@ impl Pulse {
     }
 
     /// Does what the core wants done. Whether that was the end.
-    fn perform(&mut self, now: Nanos) -> bool {
+    fn perform(&mut self, now: Nanos, closed: u64) -> bool {
         // Before anything is said or done: what the kernel checks against, and what a next life of the agent would resume.
-        self.leave_mark(now);
+        turn::leave_mark(&self.core, &self.tables, closed, now);
         // One reading of both clocks, so that events of one moment have one time.
         let realtime_now = clock::realtime_of(now);
         let mut told = false;
@@ -236,7 +243,7 @@ impl Pulse {
                 }
                 Action::Tell(at, event) => {
                     told = true;
-                    if matches!(event, Event::PeerDead { .. } | Event::Judged { .. }) {
+                    if matches!(event, Event::PeerDead { .. } | Event::PeerDied { .. } | Event::Judged { .. }) {
                         self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
                     }
                     let time_ns = realtime_now.wrapping_sub(now.0.wrapping_sub(at.0));
@@ -257,6 +264,13 @@ impl Pulse {
                         told = true;
                     } else {
                         self.core.handle_fenced(now, number, false);
+                    }
+                }
+                Action::Arbitrate(number, question) => {
+                    if self.reports.try_send(Report::Arbitrate(number, question)).is_ok() {
+                        told = true;
+                    } else {
+                        self.core.handle_arbitrated(now, number, Arbitrated::Unreachable);
                     }
                 }
                 // Where there is no room now, there is at the next turn.
@@ -288,10 +302,6 @@ impl Pulse {
         exit
     }
 
-    fn leave_mark(&self, now: Nanos) {
-        turn::leave_mark(&self.core, &self.tables, now);
-    }
-
     /// The judgement, for the control side.
     fn publish(&self, now: Nanos) {
         // Never waits: where the control side is reading, it gets the next one.
@@ -300,6 +310,7 @@ impl Pulse {
             view.peer = self.core.peer();
             view.peer_left = self.core.peer_left();
             view.peer_stalled = self.core.peer_stalled(now);
+            view.peer_died = self.core.peer_died(now);
             view.peer_incarnation = self.core.peer_incarnation();
             view.peer_owned = self.core.peer_owned();
             view.owned = self.core.owned();
@@ -308,6 +319,7 @@ impl Pulse {
             view.peer_keys = self.core.peer_key_prints();
             view.term = self.core.term();
             view.withheld = self.core.withheld();
+            view.withheld_until = self.core.withheld_until(now);
             view.differences = self.core.differences();
             view.maintenance = self.core.maintenance();
             view.verdict = self.core.verdict();

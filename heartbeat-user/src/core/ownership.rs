@@ -1,7 +1,10 @@
 //! Who holds which group (DESIGN, ownership; WO 01/82077 S3: a resource belongs to one controller at a time).
 //!
 //! ```text
-//!             claim                addresses in place
+//!                    the peer's kernel keeps silent
+//!          Claiming --------+
+//!         ^                 v
+//!         |   claim                addresses in place
 //!  Standby ----------> Acquiring ---------------------> Held
 //!     ^                   | none could be added           | precedence, stopping
 //!     |  wait over        v                               v
@@ -11,87 +14,23 @@
 //! ```
 //! 1. While any channel works, a group changes hands only by release first, acquire after; and an unheld group is claimed
 //!    only by its home, or by the other where the home has left: so two never claim at once.
-//! 2. When all channels are dead, the survivor claims, unless a guard objects.
+//! 2. When all channels are dead, the survivor claims, unless a guard objects. Of a peer whose host answers, its kernel is
+//!    waited for; an exclusive group is claimed only where that is [safe](super::exclusive).
 //! 3. If both hold one after a partition, the higher term keeps it. A term goes up by one in each silence of the peer in which
 //!    anything is claimed: so of two that found each other dead, the terms tie, and each group stays with the one that had it
 //!    first, where one of them took it from the other; else it is kept at home.
 
+use super::alone::LetGo;
 use super::{GroupIndex, Nanos, Node, Reason, Withheld};
-
-/// What is known of the peer and of ourselves, as of now.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts {
-    /// Some channel works.
-    pub peer_good: bool,
-    /// All channels are dead.
-    pub peer_dead: bool,
-    /// It said that it leaves.
-    pub peer_leaving: bool,
-    /// The groups that it holds, or may hold.
-    pub peer_owned: u64,
-    /// Of those, the ones of which that is not known: they are not claimed, and no conflict either.
-    pub peer_unknown: u64,
-    /// Its term.
-    pub peer_term: u64,
-    /// It knows that both hold something, and of that it took these groups from us.
-    pub peer_taken: Option<u64>,
-    /// The groups that we wish to be handed.
-    pub wants: u64,
-    /// What the peer said last, it said knowing that.
-    pub heeded: bool,
-    /// The groups that the peer wishes to be handed.
-    pub peer_wants: u64,
-    /// Those of them that are the peer's to have, if we let go of them.
-    pub granted: u64,
-    /// Why they are: a verdict, or a wish of somebody's.
-    pub granted_for: Reason,
-    /// Why we wish for what we wish for.
-    pub wants_for: Reason,
-    /// An operator wants nothing to move, here or there.
-    pub maintenance: bool,
-    /// Groups that the peer kept when it left: it could not let go of them.
-    pub kept: u64,
-    /// What the guards say where the peer is silent.
-    pub guard: Guard,
-    /// It counts the same groups as we do.
-    pub same_groups: bool,
-    /// What an earlier life left is still being let go of.
-    pub leftovers: bool,
-    /// Somebody else speaks for this controller.
-    pub occupied: bool,
-}
-
-/// What the guards say of a claim from a silent peer (rule 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// Nothing speaks against it.
-    Clear,
-    /// One of them has yet to answer.
-    Asking,
-    /// One objects.
-    Objects(Withheld),
-}
-
-/// What to do about a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Add its addresses.
-    Acquire(GroupIndex, Reason),
-    /// Remove them.
-    Release(GroupIndex, Reason),
-    /// The same of one that could not be let go of before, and is not held.
-    Retry(GroupIndex),
-    /// Both held it, we keep it, and the other one holds it no more.
-    Settled(GroupIndex),
-    /// Both hold it; kept by this one. `Release` follows where that is not us.
-    Dual(GroupIndex, Node),
-    /// Something is not acquired, for this reason.
-    Withhold(Withheld),
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holding {
     Standby,
+    /// The peer's kernel is to keep silent for it before anything of it is here: we say that it is ours, and wait.
+    Claiming {
+        until: Nanos,
+        reason: Reason,
+    },
     Acquiring,
     Held,
     Releasing,
@@ -294,6 +233,24 @@ impl Ownership {
         self.bits(|h| !matches!(h, Holding::Standby | Holding::Resting { .. }))
     }
 
+    /// The groups that we say are ours, and of which nothing is here yet.
+    #[must_use]
+    pub fn claiming(&self) -> u64 {
+        self.bits(|h| matches!(h, Holding::Claiming { .. }))
+    }
+
+    /// The groups that we have or are getting, and do not let go of.
+    #[must_use]
+    pub fn serving(&self) -> u64 {
+        self.bits(|h| matches!(h, Holding::Acquiring | Holding::Held))
+    }
+
+    /// The groups that we might claim.
+    #[must_use]
+    pub fn standing_by(&self) -> u64 {
+        self.bits(|h| h == Holding::Standby)
+    }
+
     /// The groups whose addresses are in place.
     #[must_use]
     pub fn held(&self) -> u64 {
@@ -347,7 +304,11 @@ impl Ownership {
         let kept = self.groups.iter().filter_map(|g| g.kept_until);
         let dual = self.groups.iter().filter_map(|g| g.dual_since).map(|since| since.after(self.detection));
         let spoilt = self.groups.iter().filter_map(|g| g.failed_at).map(|at| at.after(SPOILT));
-        let later = lying.chain(kept).chain(spoilt).chain(dual).filter(|at| *at > now);
+        let claiming = self.groups.iter().filter_map(|g| match g.holding {
+            Holding::Claiming { until, .. } => Some([until, until.after(SETTLING)]),
+            _ => None,
+        });
+        let later = lying.chain(claiming.flatten()).chain(kept).chain(spoilt).chain(dual).filter(|at| *at > now);
         resting.chain(listening).chain(later).min().unwrap_or(Nanos::NEVER)
     }
 
@@ -368,6 +329,8 @@ impl Ownership {
             self.release_all(&mut step);
             return;
         }
+        self.let_go(now, facts, &mut step);
+        self.settle_claims(now, facts, &mut step);
         let conflict = self.settle_conflicts(now, facts, &mut step);
         if facts.peer_good {
             (self.forced, self.raised) = (0, false);
@@ -394,7 +357,26 @@ impl Ownership {
                 }
             }
         } else if facts.peer_dead && !occupied {
-            self.claim_from_the_dead(facts, &mut step);
+            self.claim_from_the_dead(now, facts, &mut step);
+        }
+    }
+
+    /// Of what is of no use here, or may be somebody else's by now.
+    fn let_go(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
+        let LetGo { cut_off, not_granted } = facts.let_go;
+        for (i, g) in self.groups.iter_mut().enumerate() {
+            let group = GroupIndex(i as u8);
+            let reason = if cut_off & group.bit() != 0 { Reason::CutOff } else { Reason::GrantLost };
+            if (cut_off | not_granted) & group.bit() == 0 {
+                continue;
+            }
+            if g.holding == Holding::Held && g.kept_until.is_none() {
+                g.holding = Holding::Releasing;
+                g.moved_at = Some(now);
+                step(Step::Release(group, reason));
+            } else if matches!(g.holding, Holding::Claiming { .. }) {
+                g.holding = Holding::Standby;
+            }
         }
     }
 
@@ -442,106 +424,24 @@ impl Ownership {
         }
     }
 
-    /// Rule 1. A group that the peer wishes to be handed is its to claim, and one that we wish for is ours only once the
-    /// peer has said, knowing of our wish, that it does not hold it: so two never claim at once.
-    fn claim_unheld(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
-        for i in 0..self.groups.len() {
-            let group = GroupIndex(i as u8);
-            if self.groups[i].holding != Holding::Standby || facts.peer_owned & group.bit() != 0 {
-                continue;
-            }
-            if facts.wants & group.bit() != 0 && facts.peer_wants & group.bit() == 0 {
-                if facts.heeded {
-                    self.groups[i].moved_at = Some(now);
-                    self.claim(group, facts.wants_for, step);
-                }
-            } else if self.groups[i].home == self.node {
-                if facts.peer_wants & group.bit() == 0 {
-                    self.claim(group, Reason::Home, step);
-                }
-            } else if facts.peer_leaving {
-                self.claim(group, Reason::PeerLeft, step);
-            }
-        }
-    }
-
-    fn claim_forced(&mut self, step: &mut impl FnMut(Step)) {
-        for group in (0..self.groups.len() as u8).map(GroupIndex) {
-            if self.forced & group.bit() != 0 && self.groups[group.usize()].holding == Holding::Standby {
-                self.forced &= !group.bit();
-                self.claim(group, Reason::Forced, step);
-            }
-        }
-    }
-
-    /// Rule 2. WO 01/82077, FIG. 6, steps 604, 606: all channels failed, the remote is deemed failed.
-    fn claim_from_the_dead(&mut self, facts: &Facts, step: &mut impl FnMut(Step)) {
-        if self.groups.iter().all(|g| g.holding != Holding::Standby) {
-            // Of one that rests, nothing is known that was not before.
-            if self.bits(|holding| matches!(holding, Holding::Resting { .. })) == 0 {
-                self.withheld = None;
-            }
-            return;
-        }
-        let objection = match facts.guard {
-            _ if facts.maintenance => Some(Withheld::Maintenance),
-            Guard::Clear => None,
-            Guard::Asking => return,
-            Guard::Objects(reason) => Some(reason),
-        };
-        if let Some(reason) = objection {
-            if self.withhold(reason) {
-                step(Step::Withhold(reason));
-            }
-            return;
-        }
-        // What the operator had us take is not the peer's any more.
-        let kept = facts.kept & self.bits(|holding| holding == Holding::Standby);
-        if kept == 0 {
-            self.withheld = None;
-        }
-        let reason = if facts.peer_leaving { Reason::PeerLeft } else { Reason::PeerDead };
-        for i in 0..self.groups.len() {
-            let group = GroupIndex(i as u8);
-            if self.groups[i].holding == Holding::Standby && kept & group.bit() == 0 {
-                self.groups[i].taken = facts.peer_owned & !facts.peer_unknown & group.bit() != 0;
-                self.claim(group, reason, step);
-            }
-        }
-        if kept != 0 && self.withhold(Withheld::Kept) {
-            step(Step::Withhold(Withheld::Kept));
-        }
-    }
-
-    /// Whether there is anything to claim from a silent peer.
-    #[must_use]
-    pub fn would_claim(&self) -> bool {
-        !self.stopping && self.groups.iter().any(|g| g.holding == Holding::Standby)
-    }
-
-    fn claim(&mut self, group: GroupIndex, reason: Reason, step: &mut impl FnMut(Step)) {
-        // Trying again is not another acquisition, nor is taking the next one from the same silent peer.
-        let from_silent = matches!(reason, Reason::PeerDead | Reason::PeerLeft | Reason::Forced);
-        let again = self.groups[group.usize()].failing || (from_silent && self.raised);
-        if !again || self.highest_seen >= self.term {
-            self.term = self.term.max(self.highest_seen).saturating_add(1);
-        }
-        self.raised |= from_silent;
-        self.groups[group.usize()].holding = Holding::Acquiring;
-        step(Step::Acquire(group, reason));
-    }
-
     fn release_all(&mut self, step: &mut impl FnMut(Step)) {
         for (i, g) in self.groups.iter_mut().enumerate() {
             if g.holding == Holding::Held && g.kept_until.is_none() {
                 g.holding = Holding::Releasing;
                 step(Step::Release(GroupIndex(i as u8), Reason::Stopping));
+            } else if matches!(g.holding, Holding::Claiming { .. }) {
+                g.holding = Holding::Standby;
             }
         }
     }
 }
 
+use conflict::SETTLING;
+pub use facts::{Facts, Guard, Step};
+
 mod answers;
+mod claims;
 mod conflict;
+mod facts;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! A core alone, with a peer whose messages a test writes: for the tests of its parts.
 
 use super::{
-    Action, ChannelIndex, Core, Event, Guards, HookedGroups, Judging, Link, Names, Nanos, Needs, Node, Probed, Resumed,
-    Setup, SocketResult, Timing,
+    Action, ChannelIndex, Core, Event, Exclusivity, Guards, HookedGroups, Judging, Link, Names, Nanos, Needs, Node,
+    Probed, Resumed, Setup, SocketResult, Timing,
 };
 use crate::config::Profile;
 use heartbeat_ebpf::wire::Message;
@@ -20,6 +20,8 @@ pub(super) struct Bench {
     pub(super) now: Nanos,
     pub(super) actions: Vec<Action>,
     sequence: u64,
+    names: Names,
+    groups: u64,
 }
 
 pub(super) fn timing() -> Timing {
@@ -32,7 +34,12 @@ fn names() -> Names {
 
 impl Bench {
     pub(super) fn new(owned: u64, guards: Guards) -> Self {
-        let setup = Setup {
+        Self::of(owned, |setup| setup.guards = guards)
+    }
+
+    /// The same, set up otherwise.
+    pub(super) fn of(owned: u64, change: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup {
             departed: 0,
             node: Node::A,
             pair_id: 7,
@@ -46,7 +53,8 @@ impl Bench {
             lines: 0,
             homes: vec![Node::A, Node::B],
             failback: vec![None; 2],
-            guards,
+            guards: Guards::default(),
+            exclusivity: Exclusivity::default(),
             hooks: HookedGroups::default(),
             patience: SECOND.times(10),
             maintenance: false,
@@ -61,8 +69,10 @@ impl Bench {
             incarnation: OWN,
             resumed: Some(Resumed { peer_incarnation: PEER, owned, term: 1, ..Resumed::default() }),
         };
+        change(&mut setup);
+        let (names, groups) = (setup.names.clone(), (1 << setup.homes.len()) - 1);
         let core = Core::new(setup, BEGIN);
-        let mut bench = Self { core, now: BEGIN, actions: Vec::new(), sequence: 0 };
+        let mut bench = Self { core, now: BEGIN, actions: Vec::new(), sequence: 0, names, groups };
         bench.hear(|_| {});
         bench.run(SECOND);
         bench.actions.clear();
@@ -83,12 +93,12 @@ impl Bench {
             echo_sent_ns: self.now.0,
             configured: 0b11,
             heard: 0b11,
-            owned: 0b11 & !self.core.owned(),
+            owned: self.groups & !self.core.owned(),
             term: 1,
             groups_digest: 5,
-            names_digest: names().digest(),
-            entries: 4,
-            entry_id: names().channels()[0],
+            names_digest: self.names.digest(),
+            entries: 2 + self.groups.count_ones() as u8,
+            entry_id: self.names.channels()[0],
             ..Message::default()
         };
         change(&mut message);

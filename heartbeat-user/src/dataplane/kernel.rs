@@ -4,9 +4,11 @@
 //! program, and the agent that comes back finds them. Only [`Kernel::remove`] takes everything away.
 //!
 //! ```text
-//! pin_folder/v<VERSION of the records>/AGENT CHANNEL_OF INTER_ARRIVAL SLOTS     maps
+//! pin_folder/v<VERSION of the records>/AGENT CHANNEL_OF GUARDED INTER_ARRIVAL KERNEL SLOTS     maps
 //!                                     /link-<interface>                         one bpf_link an interface
-//!                                     /program-<object>-<settings>              the program
+//!                                     /out-<interface> in-<interface>           those of the programs that keep silent
+//!                                     /death                                    that of the one that notes a death
+//!                                     /program-<object>-<settings>              the program, and with -out, -in, -death the others
 //! ```
 //! An agent that finds its own program there takes it as it is, with the maps that no pin names: keys, doorbell, log.
 
@@ -15,14 +17,16 @@ mod rest;
 mod test_run;
 
 pub use attaching::Attached;
+pub(super) use attaching::words;
 pub use test_run::Yardstick;
 
 use super::{
     Order, Tables, XdpMode, bpf_link, interface,
     pins::{
-        BPFFS, LINK, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape, unpin,
+        BPFFS, LINK, all_adoptable, empty, entries, interface_of, link_path, mount_bpffs, remove_other_versions, unpin,
     },
     program::{Loaded, Logger},
+    silence::Silence,
 };
 use crate::core::{ChannelIndex, Node};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -38,8 +42,9 @@ use heartbeat_ebpf::{
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use rest::Rest;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -78,6 +83,7 @@ pub struct Kernel {
     folder: PathBuf,
     tables: Arc<Tables>,
     channel_of: HashMap<MapData, EndKey, u32>,
+    silence: Silence,
     keys: Array<MapData, KeyValue>,
     doorbell: Option<RingBuf<MapData>>,
     logger: Option<Logger>,
@@ -133,15 +139,16 @@ impl Kernel {
         }
 
         let loaded = Loaded::open(settings, &folder)?;
-        let [agent, slots, inter_arrival, heard] =
-            [&loaded.agent, &loaded.slots, &loaded.inter_arrival, &loaded.heard].map(array);
-        let tables = Tables::of_maps(agent?, slots?, inter_arrival?, heard?)?;
+        let [agent, kernel, slots, inter_arrival, heard] =
+            [&loaded.agent, &loaded.kernel, &loaded.slots, &loaded.inter_arrival, &loaded.heard].map(array);
+        let tables = Tables::of_maps(agent?, kernel?, slots?, inter_arrival?, heard?)?;
         let mut kernel = Self {
             program: loaded.program,
             yardstick: None,
             folder,
             tables: Arc::new(tables),
             channel_of: HashMap::try_from(loaded.channel_of)?,
+            silence: Silence::new(loaded.guarded, loaded.beside)?,
             keys: Array::try_from(loaded.keys)?,
             doorbell: Some(RingBuf::try_from(loaded.doorbell)?),
             logger: Some(loaded.logger),
@@ -177,6 +184,27 @@ impl Kernel {
             self.keys.set(id, KeyValue(key.unwrap_or(Key::NONE)), 0).context("setting a key")?;
         }
         Ok(())
+    }
+
+    /// Makes these the addresses that silence is kept about, each with its groups, a bit each.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, as where there are more than [`layout::ADDRESSES`].
+    pub fn guard(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
+        self.silence.guard(addresses)
+    }
+
+    /// Has these interfaces keep silent about what is guarded, and no others, as they are now, and has the kernel note it when
+    /// the agent dies. To be called once all channels are attached, and at any time again: what is as it should be is not
+    /// touched. What is not to be had, each with its reason.
+    pub fn keep_silent_on(&mut self, interfaces: &BTreeSet<&str>) -> Vec<String> {
+        let by_xdp: BTreeSet<_> = self.interfaces.keys().map(String::as_str).collect();
+        self.silence.keep_on(&self.folder, interfaces, &by_xdp)
+    }
+
+    /// From now on, tc programs are attached as on kernels without tcx, before 6.6. For tests.
+    pub fn without_tcx(&mut self) {
+        self.silence.without_tcx();
     }
 
     /// Whether the interface that the program was attached to last is without the carrier that it had before: some drivers
@@ -276,10 +304,7 @@ impl Kernel {
 
     /// The interfaces that a link is pinned for.
     fn pinned_links(&self) -> Result<Vec<String>> {
-        let mut names: Vec<_> = entries(&self.folder)?
-            .iter()
-            .filter_map(|path| path.file_name()?.to_str()?.strip_prefix(LINK).map(unescape))
-            .collect();
+        let mut names: Vec<_> = entries(&self.folder)?.iter().filter_map(|path| interface_of(path, LINK)).collect();
         names.sort();
         Ok(names)
     }

@@ -9,12 +9,7 @@ use heartbeat_ebpf::{
     echo::Echo,
     layout::{Outcome, Slot},
 };
-use nix::{
-    ifaddrs::getifaddrs,
-    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket},
-};
 use std::{
-    os::fd::AsRawFd as _,
     thread,
     time::{Duration, Instant},
 };
@@ -41,7 +36,7 @@ fn over_a_cable_a_request_is_answered_by_the_program_and_its_reply_by_nothing() 
         let [slot_a, slot_b] = [&at_a, &at_b].map(|tables| tables.slot(ChannelIndex(V6)));
 
         let asked_ns = clock::monotonic().0;
-        send_frame("right", &over_ipv6(&sealed(request(V6, asked_ns))));
+        assert!(send_frame("right", &over_ipv6(&sealed(request(V6, asked_ns)))));
         let deadline = Instant::now() + Duration::from_secs(10);
         while slot_b.counted(Outcome::EchoReply) == 0 {
             assert!(Instant::now() < deadline, "no reply; requests at a: {}", slot_a.counted(Outcome::EchoRequest));
@@ -60,16 +55,4 @@ fn over_a_cable_a_request_is_answered_by_the_program_and_its_reply_by_nothing() 
         a.remove().unwrap();
         b.remove().unwrap();
     });
-}
-
-/// Sends a frame as it is out of an interface (packet(7)).
-fn send_frame(interface: &str, frame: &[u8]) {
-    let of_interface = getifaddrs()
-        .expect("the interfaces")
-        .filter(|entry| entry.interface_name == interface)
-        .find_map(|entry| entry.address?.as_link_addr().copied())
-        .expect("its link-level address");
-    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).expect("a packet socket");
-    let sent = sendto(socket.as_raw_fd(), frame, &of_interface, MsgFlags::empty()).expect("room");
-    assert_eq!(sent, frame.len());
 }

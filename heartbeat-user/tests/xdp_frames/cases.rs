@@ -185,9 +185,10 @@ pub(crate) fn table() -> Table {
     t.drops("wrong magic", with(good.clone(), |b| b[42] ^= 1), Outcome::Malformed);
     t.drops("wrong version", with(good.clone(), |b| b[44] = 1), Outcome::Malformed);
     t.drops("no kind", with(good.clone(), |b| b[45] = 0), Outcome::Malformed);
-    t.drops("unknown kind", with(good.clone(), |b| b[45] = 4), Outcome::Malformed);
+    t.drops("unknown kind", with(good.clone(), |b| b[45] = 5), Outcome::Malformed);
     t.drops("a heartbeat made an echo request", with(good.clone(), |b| b[45] = 2), Outcome::WrongTag);
     t.drops("a heartbeat made an echo reply", with(good.clone(), |b| b[45] = 3), Outcome::WrongTag);
+    t.drops("a heartbeat made a notice", with(good.clone(), |b| b[45] = 4), Outcome::WrongTag);
     t.drops("wrong pair", m(|m| m.pair_id = PAIR + 1), Outcome::WrongPair);
     t.drops("wrong channel", m(|m| m.channel_id = V6.into()), Outcome::WrongChannel);
     t.drops("channel beyond all", m(|m| m.channel_id = 255), Outcome::WrongChannel);

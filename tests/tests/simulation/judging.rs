@@ -382,7 +382,7 @@ fn a_target_that_vanishes_with_the_peer_is_waited_for_35_s_where_others_are_hear
         world.sides[A].power_off(died_at);
         world.sides[B].answers = 0;
         world.run(SECOND.times(3_000));
-        let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Isolated });
+        let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Isolated, .. });
         assert_eq!(world.told(B, withheld).1, 1);
         let (claimed, _) = world.told(B, |e| matches!(e, Event::GroupAcquiring { reason: Reason::PeerDead, .. }));
         let waited = claimed.map(|at| at.since(died_at));
@@ -421,7 +421,7 @@ fn whatever_fails_no_group_has_two_holders_while_a_channel_works() {
                     let span = Nanos::from_millis(world.random.below(900));
                     world.stall(side, span);
                 }
-                4 if world.sides[side].core.is_some() => world.sides[side].kill(),
+                4 if world.sides[side].core.is_some() => world.kill(side),
                 4 | 5 if world.sides[side].core.is_none() => world.start(side),
                 6 => world.paths[side][channel].lost = if on { 0 } else { world.random.below(1_000) },
                 _ => world.cut_all(false),

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test may panic")]
 
 mod adversity;
+mod death;
 mod faults;
 mod file;
 mod files;

@@ -83,7 +83,7 @@ fn a_stranger_at_the_start_withholds_the_claim_and_is_told_once() {
         world.forge(A, 0, &stranger, KEY);
         world.run(Nanos::from_millis(50));
     }
-    let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Stranger });
+    let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Stranger, .. });
     assert_eq!((world.held(), world.told(A, withheld).1), ([0, 0], 1));
     world.run(Nanos::from_millis(4_000));
     assert_eq!(world.held(), [3, 0], "it is gone");
@@ -124,7 +124,7 @@ fn with_one_channel_never_heard_the_peers_death_on_the_other_is_noticed_in_time(
 #[test]
 fn a_claim_says_why() {
     let mut world = World::lan();
-    world.sides[B].kill();
+    world.kill(B);
     world.run(Nanos::from_millis(1_000));
     let dead = |e: &Event| matches!(e, Event::GroupAcquiring { reason: Reason::PeerDead, .. });
     assert_eq!(world.told(A, dead).1, 1);

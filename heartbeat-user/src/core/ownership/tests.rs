@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::Safety;
 
 const G0: GroupIndex = GroupIndex(0);
 const G1: GroupIndex = GroupIndex(1);
@@ -22,6 +23,14 @@ const GOOD: Facts = Facts {
     kept: 0,
     same_groups: true,
     guard: Guard::Clear,
+    fence: Guard::Clear,
+    exclusive: 0,
+    safety: Safety::NONE,
+    confirms: false,
+    closed: 0,
+    served: 0,
+    deaf: false,
+    let_go: LetGo { cut_off: 0, not_granted: 0 },
     leftovers: false,
     occupied: false,
 };

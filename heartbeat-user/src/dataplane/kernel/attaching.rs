@@ -266,7 +266,7 @@ impl Kernel {
     }
 }
 
-fn words(address: IpAddr) -> Address {
+pub(in crate::dataplane) fn words(address: IpAddr) -> Address {
     Address::new(match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),

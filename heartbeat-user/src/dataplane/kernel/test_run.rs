@@ -12,6 +12,10 @@ use std::time::Duration;
 pub enum Yardstick {
     /// The program that counts heartbeats.
     Heartbeat,
+    /// The one that keeps silent where frames leave.
+    Outgoing,
+    /// The one that keeps silent where frames come in without XDP.
+    Incoming,
     /// One that passes everything: what a run costs without us.
     Empty,
 }
@@ -23,7 +27,12 @@ impl Kernel {
     /// # Errors
     /// Where the kernel refuses; it takes frames of 14 bytes to 3 KiB or so.
     pub fn test_run(&mut self, yardstick: Yardstick, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
         let program = match yardstick {
+            Yardstick::Outgoing | Yardstick::Incoming => {
+                let result = self.silence.program(yardstick == Yardstick::Outgoing)?.test_run(options)?;
+                return Ok((result.return_value, result.duration));
+            }
             Yardstick::Heartbeat => &mut self.program,
             Yardstick::Empty => {
                 let ebpf = match self.yardstick.take() {
@@ -33,7 +42,7 @@ impl Kernel {
                 program::xdp(self.yardstick.insert(ebpf), layout::program::EMPTY)?
             }
         };
-        let result = program.test_run(TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() })?;
+        let result = program.test_run(options)?;
         Ok((result.return_value, result.duration))
     }
 

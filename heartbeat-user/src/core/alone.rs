@@ -1,0 +1,154 @@
+//! A controller that its peer does not hear: what it has to let go of, and by when.
+//!
+//! Cut off, it hears the peer on no channel and none of its networks works for it: whatever it holds is of no use to anybody, and the
+//! peer counts on it. Deaf, the peer hears it on no channel, though it hears the peer: exclusive groups go, for the peer finds it dead.
+//! Without a grant, exclusive groups go: the arbiter may have granted them to the peer.
+
+use super::{Core, Nanos, PeerState};
+use heartbeat_ebpf::wire::flags;
+
+/// The arbiter is waited for so long before what it did not grant is let go of.
+const ARBITRATION: Nanos = Nanos::from_millis(2_000);
+
+/// What is known of our being alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alone {
+    /// Since when the peer has been silent, and its host, too.
+    silent_since: Option<Nanos>,
+    /// Since when it has said that it hears us nowhere.
+    deaf_since: Option<Nanos>,
+    /// It has said so for so long that it finds us dead.
+    deaf: bool,
+    cut_off: bool,
+    was_cut_off: bool,
+    /// A life of the peer's was seen that we are not paired with: it may live, and not hear us.
+    unmet: bool,
+    /// Since when something has had to be let go of.
+    letting_go_since: Option<Nanos>,
+}
+
+/// Groups that are to be let go of, and for which the kernel keeps silent at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LetGo {
+    pub(super) cut_off: u64,
+    pub(super) not_granted: u64,
+}
+
+impl Alone {
+    /// Whether the peer cannot know what we do.
+    pub(super) const fn is_alone(&self) -> bool {
+        self.silent_since.is_some() || self.deaf
+    }
+
+    /// Whether the peer may have taken over, or begun another life, since it was heard last: we were cut off, or somebody is there.
+    pub(super) const fn has_missed_something(&self) -> bool {
+        self.was_cut_off || self.unmet
+    }
+
+    /// A life of the peer's, perhaps recorded, does not name us.
+    pub(super) const fn see_unmet(&mut self) {
+        self.unmet = true;
+    }
+
+    fn since(&self) -> Option<Nanos> {
+        self.silent_since.or(self.deaf_since.filter(|_| self.deaf))
+    }
+}
+
+impl Core {
+    /// Whether the peer hears us and we it. `isolated`: as a finished look or the carriers say.
+    pub(super) fn note_alone(&mut self, now: Nanos, isolated: bool) {
+        let (good, bad) = (self.peer == PeerState::Good, self.peer == PeerState::Bad);
+        let silent = bad && !self.host_answers(now);
+        let detection = self.detection();
+        let alone = &mut self.alone;
+        alone.silent_since = if silent { alone.silent_since.or(Some(now)) } else { None };
+        alone.deaf_since = if good && self.said.deaf { alone.deaf_since.or(Some(now)) } else { None };
+        alone.deaf = alone.deaf_since.is_some_and(|since| now.since(since) >= detection);
+        // One that left, or whose agent died, counts on nothing.
+        let counts = self.said.flags & flags::LEAVING == 0 && !self.host.died();
+        alone.cut_off = self.setup.exclusivity.release_isolated && silent && isolated && counts;
+        alone.was_cut_off = !good && (alone.was_cut_off || (bad && isolated));
+        alone.unmet &= !good;
+    }
+
+    /// Whether the peer, when it was heard last, knew of a maintenance of ours: it takes nothing then.
+    fn peer_knows_of_maintenance(&self) -> bool {
+        self.flags & flags::MAINTENANCE != 0 && self.said.echo_sent_ns >= self.maintained_since.0
+    }
+
+    /// What is to be let go of. In maintenance nothing is; but what the peer, which does not know of it, may be taking.
+    pub(super) fn let_go(&mut self, now: Nanos) -> LetGo {
+        let setup = self.setup.exclusivity;
+        let owned = self.ownership.owned();
+        let exclusive = owned & setup.groups;
+        let promises = setup.release_isolated || setup.arbiter;
+        let mut to = LetGo::default();
+        let maintained = self.peer_knows_of_maintenance();
+        if self.alone.cut_off && !maintained {
+            to.cut_off = if self.in_maintenance() { exclusive } else { owned };
+        } else if self.alone.deaf && promises && !maintained {
+            to.cut_off = exclusive;
+        }
+        if setup.arbiter
+            && let Some(since) = self.alone.since()
+        {
+            let granted = self.arbiter.granted(now);
+            let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
+            // One that left holds nothing, and comes back to ask the arbiter first.
+            let patient = self.peer_left() || maintained || now.since(since) < ARBITRATION;
+            to.not_granted = exclusive & !granted & if patient { lost } else { u64::MAX };
+        }
+        let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
+        let any = (to.cut_off | to.not_granted) & exclusive | left != 0;
+        self.alone.letting_go_since =
+            any.then(|| self.alone.letting_go_since.unwrap_or_else(|| self.promised_since(now)));
+        to
+    }
+
+    /// Since when, by the peer's count, what is to be let go of is to be: since it must find us silent or gone, or since our grant ran
+    /// out. If we stood still meanwhile, that was no longer than the watchdog bears.
+    fn promised_since(&self, now: Nanos) -> Nanos {
+        let setup = &self.setup.exclusivity;
+        let at_most = now.since(setup.watchdog);
+        let ran_out = self.arbiter.ran_out(now) & setup.groups != 0;
+        let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let silent = heard.unwrap_or(self.started).after(self.longest_silence());
+        match self.alone.silent_since {
+            _ if ran_out => self.arbiter.until(),
+            Some(_) if now.since(silent) < setup.release_within => silent,
+            _ if self.leftovers != 0 => self.started.since(setup.watchdog),
+            _ => at_most,
+        }
+    }
+
+    /// Until when the kernel may serve exclusive groups if we give no sign of life, and which: on a grant, or until one must be there.
+    pub(super) fn limits(&self, now: Nanos) -> (u64, Nanos) {
+        let setup = &self.setup.exclusivity;
+        let held = self.ownership.held() & setup.groups;
+        let Some(since) = self.alone.since().filter(|_| setup.arbiter && held != 0) else { return (0, Nanos(0)) };
+        let granted = self.arbiter.granted(now);
+        if held & !granted == 0 {
+            (held, self.arbiter.until())
+        } else if self.peer_left() || self.peer_knows_of_maintenance() {
+            (0, Nanos(0))
+        } else {
+            (held, since.after(ARBITRATION))
+        }
+    }
+
+    /// Whether the host's watchdog may be fed: not while something that was promised to be let go of is still here after its time.
+    #[must_use]
+    pub fn may_feed(&self, now: Nanos) -> bool {
+        let due = |since: Nanos| since.after(self.setup.exclusivity.release_within);
+        self.alone.letting_go_since.is_none_or(|since| now < due(since))
+    }
+
+    /// When being alone may change something by time alone.
+    pub(super) fn alone_deadlines(&self) -> [Nanos; 2] {
+        let deaf = self.alone.deaf_since.filter(|_| !self.alone.deaf);
+        let deaf = deaf.map_or(Nanos::NEVER, |since| since.after(self.detection()));
+        let granted = self.alone.since().filter(|_| self.setup.exclusivity.arbiter);
+        [deaf, granted.map_or(Nanos::NEVER, |since| since.after(ARBITRATION))]
+    }
+}

@@ -1,0 +1,106 @@
+use super::*;
+use crate::core::{
+    Exclusivity, GroupIndex, Reason,
+    testing::{Bench, SECOND},
+};
+
+const FAR: Nanos = Nanos::from_millis(30_000);
+
+/// Controller a holds group 0, b group 1; both are exclusive, and there is an arbiter.
+fn bench() -> Bench {
+    let mut bench = Bench::of(1, |setup| {
+        setup.exclusivity =
+            Exclusivity { groups: 0b11, arbiter: true, release_within: SECOND.times(3), ..Exclusivity::default() };
+    });
+    bench.hear(|message| message.release_within = 3);
+    bench.done();
+    bench
+}
+
+fn asked(bench: &mut Bench) -> Vec<(u32, Arbitrate)> {
+    let question = |action| if let Action::Arbitrate(number, what) = action { Some((number, what)) } else { None };
+    bench.done().into_iter().filter_map(question).collect()
+}
+
+fn granted(bench: &Bench, groups: u64, span: Nanos) -> Arbitrated {
+    Arbitrated::Granted { groups, until: bench.now.after(span) }
+}
+
+#[test]
+fn while_both_hear_each_other_it_is_not_asked_and_afterwards_what_it_granted_is_given_back() {
+    let mut bench = bench();
+    bench.run(SECOND.times(10));
+    assert_eq!(asked(&mut bench), []);
+    bench.silence(SECOND);
+    let [(number, Arbitrate::Acquire(0b11))] = asked(&mut bench)[..] else { panic!("what is held, and what would be") };
+    let grant = granted(&bench, 0b11, FAR);
+    bench.core.handle_arbitrated(bench.now, number, grant);
+    bench.hear(|_| {});
+    assert_eq!(asked(&mut bench), [(number + 1, Arbitrate::Release(0b11))]);
+    bench.run(SECOND);
+    assert_eq!(asked(&mut bench), []);
+}
+
+#[test]
+fn what_is_granted_is_taken_once_the_peer_must_have_let_go_and_renewed_at_each_third() {
+    let mut bench = bench();
+    bench.silence(SECOND);
+    let number = asked(&mut bench)[0].0;
+    let grant = granted(&bench, 0b11, FAR);
+    bench.core.handle_arbitrated(bench.now, number, grant);
+    bench.silence(Nanos::from_millis(2_900));
+    assert!(!bench.done().contains(&Action::Acquire(GroupIndex(1), Reason::PeerDead)));
+    bench.silence(Nanos::from_millis(200));
+    assert!(bench.done().contains(&Action::Acquire(GroupIndex(1), Reason::PeerDead)));
+    bench.core.handle_acquired(bench.now, GroupIndex(1), true);
+    bench.silence(SECOND.times(8));
+    assert_eq!(asked(&mut bench), [(number + 1, Arbitrate::Renew(0b11))]);
+    let state = bench.core.cell_state(bench.now);
+    assert_eq!((state.limited, state.serve_until), (0b11, bench.core.arbiter.until));
+}
+
+#[test]
+fn what_runs_out_or_is_denied_or_never_granted_is_let_go_of() {
+    let lost = Action::Release(GroupIndex(0), Reason::GrantLost);
+    // It runs out.
+    let mut first = bench();
+    first.silence(SECOND);
+    let number = asked(&mut first)[0].0;
+    let grant = granted(&first, 0b01, SECOND);
+    first.core.handle_arbitrated(first.now, number, grant);
+    first.silence(Nanos::from_millis(900));
+    assert!(!first.done().contains(&lost));
+    first.silence(Nanos::from_millis(200));
+    assert!(first.done().contains(&lost));
+    // Denied: at once.
+    let mut second = bench();
+    second.silence(SECOND);
+    let number = asked(&mut second)[0].0;
+    second.core.handle_arbitrated(second.now, number, Arbitrated::Denied);
+    second.turn();
+    assert!(second.done().contains(&lost));
+    assert_eq!(second.core.cell_state(second.now).shut, 0b01, "and silent at once");
+    // Out of reach: after a while.
+    let mut third = bench();
+    third.silence(Nanos::from_millis(2_200));
+    assert!(!third.done().contains(&lost));
+    third.silence(Nanos::from_millis(300));
+    assert!(third.done().contains(&lost));
+}
+
+#[test]
+fn an_answer_that_comes_twice_late_or_from_a_clock_that_is_wrong_grants_nothing() {
+    let mut bench = bench();
+    bench.silence(SECOND);
+    let number = asked(&mut bench)[0].0;
+    let before = Arbitrated::Granted { groups: 0b11, until: Nanos(1) };
+    bench.core.handle_arbitrated(bench.now, number, before);
+    let grant = granted(&bench, 0b11, FAR);
+    bench.core.handle_arbitrated(bench.now, number, grant);
+    assert_eq!(bench.core.arbiter.granted(bench.now), 0, "it had answered");
+    bench.silence(SECOND.times(2));
+    let number = asked(&mut bench)[0].0;
+    bench.silence(PATIENCE);
+    bench.core.handle_arbitrated(bench.now, number, grant);
+    assert_eq!(bench.core.arbiter.granted(bench.now), 0, "too late");
+}
