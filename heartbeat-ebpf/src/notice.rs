@@ -4,7 +4,7 @@
 //! ```text
 //! kind               4
 //! node, incarnation  who tells: the incarnation of the agent that cannot
-//! flags              DIED, or nothing: it stands still
+//! flags              DIED, or nothing: it stands still; LEASED: once the kernel hears the peer no more, it keeps silent
 //! peer_incarnation   who is told
 //! sent_ns            the clock of who tells
 //! echo_sent_ns       sent_ns of the heartbeat that is answered
@@ -50,6 +50,8 @@ pub struct Notice {
     pub asked_ns: u64,
     /// The agent is dead; else it stands still.
     pub died: bool,
+    /// Once the kernel hears nothing of the peer for a lease, it keeps silent about everything.
+    pub leased: bool,
     /// For how long it has been, in ns.
     pub silent_ns: u64,
     /// For so long the peer is asked to wait for an agent that died, in ms.
@@ -84,6 +86,7 @@ impl Notice {
             sent_ns: w[5],
             asked_ns: w[6],
             died: flags & flags::DIED != 0,
+            leased: flags & flags::LEASED != 0,
             silent_ns: w[7],
             grace_ms: (w[11] >> 32) as u32,
             owned: w[13],
@@ -103,7 +106,7 @@ impl Notice {
     /// Gives each word that may be another than 0 to `set`, with its place.
     #[inline(always)]
     pub(crate) fn each_word(&self, mut set: impl FnMut(usize, u64)) {
-        let flags = if self.died { flags::DIED } else { 0 };
+        let flags = if self.died { flags::DIED } else { 0 } | if self.leased { flags::LEASED } else { 0 };
         let who = u32::from_be_bytes([self.node, 0, flags, self.key_id]);
         set(0, pair(opening(NOTICE), self.pair_id));
         set(1, pair(who, 0));
@@ -128,7 +131,9 @@ pub fn answer(heartbeat: View<'_>, expected: Expected, guard: Guard<'_>, now_ns:
     let Guard { agent, kernel } = guard;
     let died = guard.is_dead();
     let since_ns = if died { kernel.dead_ns.get() } else { agent.alive_ns.get() };
+    let orders = &kernel.orders;
     Notice {
+        leased: orders.peer_good.get() != 0 && orders.lease_ns.get() != 0,
         pair_id: expected.pair_id,
         node: expected.node,
         channel_id: expected.channel_id,

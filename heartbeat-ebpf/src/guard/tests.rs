@@ -256,6 +256,7 @@ fn a_notice_says_what_the_agent_left_and_since_when_it_cannot() {
         sent_ns: NOW,
         asked_ns: 41,
         died: true,
+        leased: true,
         silent_ns: 5,
         grace_ms: 2_000,
         owned: 0b11,
@@ -319,7 +320,7 @@ fn of_notices_only_those_that_answer_something_later_of_this_life_count() {
 proptest! {
     #[test]
     fn a_notice_that_is_emitted_into_a_dirty_buffer_parses_back(
-        b: [u8; 2], h: [u32; 4], w: [u64; 8], died: bool, key: [u8; 16], dirt: u8,
+        b: [u8; 2], h: [u32; 4], w: [u64; 8], died: bool, leased: bool, key: [u8; 16], dirt: u8,
     ) {
         let notice = Notice {
             pair_id: h[0],
@@ -331,6 +332,7 @@ proptest! {
             sent_ns: w[2],
             asked_ns: w[3],
             died,
+            leased,
             silent_ns: w[4],
             grace_ms: h[2],
             owned: w[5],

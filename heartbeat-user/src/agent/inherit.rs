@@ -3,7 +3,7 @@
 
 use super::life::{Life, LivedAddress, LivedChannel, LivedGroup};
 use crate::{
-    core::{MAX_CHANNELS, MAX_GROUPS},
+    core::{MAX_CHANNELS, MAX_GROUPS, Nanos, Timing, promise},
     dataplane::{Order, Tables},
 };
 use std::collections::HashSet;
@@ -23,6 +23,28 @@ pub struct Cell {
     pub peer_kept: u64,
     /// The groups that the kernel keeps silent about: they are not ours any more.
     pub closed: u64,
+}
+
+/// When an earlier life was seen last, on CLOCK_MONOTONIC.
+#[derive(Clone, Copy, Debug)]
+pub struct LastSign {
+    /// Its last sign of life.
+    pub alive: Nanos,
+    /// Its death, where the kernel noted that.
+    pub died: Option<Nanos>,
+    /// When the kernel, which went on listening, heard the peer last.
+    pub heard: Nanos,
+}
+
+impl LastSign {
+    /// Whether its groups may still be ours: it ended so recently that the peer cannot have found it dead, or the peer, which is
+    /// there, was told that it died and waits for it. Its last heartbeat may be an interval older than its last sign of life.
+    #[must_use]
+    pub fn is_in_time(&self, now: Nanos, detection: Nanos, timing: &Timing, grace: Nanos) -> bool {
+        let unnoticed = now.since(self.alive) < detection.since(timing.interval);
+        let waited_for = self.died.is_some_and(|at| now.since(at) < grace.since(detection));
+        unnoticed || waited_for && now.since(self.heard) < promise::lease(timing)
+    }
 }
 
 /// What is to become of it. The bits are of the new life's groups: those of its file, then `departed`.
@@ -213,6 +235,29 @@ mod tests {
         let late = Cell { in_time: false, ..CELL };
         let taken = inherit(Some(&life), Some(late), &file(&[("y", &[11]), ("x", &[10])]));
         assert_eq!(taken, Inheritance { release: 0b10, stale: vec![address(10)], ..Inheritance::default() });
+    }
+
+    #[test]
+    fn what_the_kernel_closed_for_the_peer_is_let_go_of_although_in_time() {
+        let life = life(&[group("x", &[10]), group("y", &[11])]);
+        let closed = Cell { owned: 0b11, closed: 0b01, ..CELL };
+        let taken = inherit(Some(&life), Some(closed), &file(&[("y", &[11]), ("x", &[10])]));
+        assert_eq!((taken.held, taken.release, taken.stale), (0b01, 0b10, vec![address(10)]));
+    }
+
+    #[test]
+    fn a_life_is_in_time_where_the_peer_cannot_have_noticed_or_waits_and_is_there() {
+        let timing = crate::config::Profile::Lan.timing();
+        let (ms, now, grace) = (Nanos::from_millis, Nanos::from_millis(100_000), Nanos::from_millis(2_000));
+        let is = |alive: u64, died: Option<u64>, heard: u64| {
+            let ago = |span: u64| now.since(ms(span));
+            let last = LastSign { alive: ago(alive), died: died.map(ago), heard: ago(heard) };
+            last.is_in_time(now, timing.detection(), &timing, grace)
+        };
+        assert!(is(199, None, 9_000) && !is(200, None, 0), "unnoticed");
+        assert!(is(1_699, Some(1_699), 128) && !is(1_700, Some(1_700), 0), "waited for");
+        assert!(!is(1_000, Some(1_000), 129), "by a peer that is there");
+        assert!(!is(1_000, None, 0), "that it died was not told");
     }
 
     #[test]

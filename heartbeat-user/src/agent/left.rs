@@ -2,7 +2,7 @@
 
 use super::{
     Options,
-    inherit::{Inheritance, inherit},
+    inherit::{Inheritance, LastSign, inherit},
     let_go::{self, as_cell, interface_now},
     life::{self, Life, LivedAddress},
     runtime_dir::RuntimeDir,
@@ -37,10 +37,15 @@ impl Left {
             Err(error) => (None, Some(format!("{error:#}: what is configured is let go of"))),
         };
         let cell = folder.cell(life.as_ref());
-        // Its groups are ours still only if it ended so recently that the peer cannot have found it dead: else the peer may
-        // hold them by now. Its last heartbeat may be an interval older than its last sign of life.
-        let bound = config.detection().since(config.timing.interval);
-        let in_time = |cell: &PinnedCell| clock::monotonic().since(Nanos(cell.alive_ns())) < bound;
+        let in_time = |cell: &PinnedCell| {
+            let last = LastSign {
+                alive: Nanos(cell.alive_ns()),
+                died: cell.died_ns().map(Nanos),
+                heard: Nanos(cell.heard_ns()),
+            };
+            let Config { timing, .. } = config;
+            last.is_in_time(clock::monotonic(), config.detection(), timing, config.restart_grace())
+        };
         let groups: Vec<(&str, Vec<LivedAddress>)> = config
             .groups
             .iter()
@@ -68,6 +73,7 @@ impl Left {
                     ..Hooks::default()
                 },
                 failback: None,
+                exclusive: false,
                 departed: true,
             });
         }

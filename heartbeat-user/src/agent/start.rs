@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Config, Fence, PairKeys, XdpPreference, check_host, host::Host},
-    core::{Core, Exclusivity, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
+    core::{Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{
         Kernel, Opener, Settings, Tables,
         bell::Bell,
@@ -41,8 +41,6 @@ use std::{
 const REPORTS: usize = 4_096;
 /// Commands that may wait for the pulse thread, and orders for the takeover thread: two a group, and some.
 const COMMANDS: usize = 256;
-/// For so long the peer waits for an agent that died.
-const RESTART_GRACE: Nanos = Nanos::from_millis(2_000);
 
 /// Everything that the control side holds.
 pub(super) struct Parts {
@@ -90,7 +88,7 @@ pub(super) fn prepare(
     folder.forget_pins_before();
     let names = config.names();
     let instructions =
-        Instructions { interval: config.timing.interval, grace: RESTART_GRACE, names_digest: names.digest() };
+        Instructions { interval: config.timing.interval, grace: config.restart_grace(), names_digest: names.digest() };
     instructions.give(&opened.tables);
     if let Err(error) = guard::watch_this_thread(&opened.tables) {
         log::warn!("the kernel will not notice it if this agent dies: {error}");
@@ -312,7 +310,7 @@ fn setup(
             fence_within: config.fence.as_ref().map_or(Nanos::NEVER, Fence::within),
             stalled_grace: config.judging.stalled_grace,
         },
-        exclusivity: Exclusivity::default(),
+        exclusivity: config.exclusivity(),
         hooks: config.hooked(),
         patience: config.patience(),
         maintenance: folder.is_in_maintenance(),

@@ -87,6 +87,7 @@ impl<F: FnMut(&Message, Nanos)> Sink for Told<'_, F> {
             incarnation: notice.incarnation,
             asked: Nanos(notice.asked_ns),
             died: notice.died,
+            leased: notice.leased,
             silent: Nanos(notice.silent_ns),
             owned: notice.owned,
             closed: notice.closed,

@@ -59,6 +59,34 @@ impl Config {
         longest.after(Nanos::from_millis(10_000))
     }
 
+    /// For so long after its death, the agent is waited for.
+    #[must_use]
+    pub fn restart_grace(&self) -> Nanos {
+        let default = if self.hooked().any() == 0 { 2_000 } else { 10_000 };
+        self.takeover.restart_grace.unwrap_or(Nanos::from_millis(default))
+    }
+
+    /// A controller that is cut off has let go of everything after this: of all hooks that may run on the way of one group, for
+    /// those of several run at once, and five seconds to find out and for the addresses.
+    #[must_use]
+    pub fn release_within(&self) -> Nanos {
+        let hooks = |g: &Group| Hook::ALL.into_iter().filter(|hook| g.hooks.words(*hook).is_some()).count();
+        let longest = self.groups.iter().map(|g| g.hooks.timeout.times(hooks(g) as u64)).max().unwrap_or_default();
+        self.judging.release_within.unwrap_or(longest.after(Nanos::from_millis(5_000)))
+    }
+
+    /// How it is made sure that exclusive groups are held by one only.
+    #[must_use]
+    pub fn exclusivity(&self) -> core::Exclusivity {
+        core::Exclusivity {
+            groups: self.groups.iter().filter(|g| g.exclusive).fold(0, |bits, g| bits | g.index.bit()),
+            arbiter: false,
+            release_isolated: self.judging.release_isolated,
+            release_within: self.release_within(),
+            watchdog: Nanos(0),
+        }
+    }
+
     /// Which groups have which hooks.
     #[must_use]
     pub fn hooked(&self) -> HookedGroups {

@@ -33,6 +33,9 @@ impl Config {
                 digest.write(b"failback");
                 digest.write(&after.0.to_be_bytes());
             }
+            if group.exclusive {
+                digest.write(b"exclusive");
+            }
             digest.write(&(group.addresses.len() as u32).to_be_bytes());
             let mut addresses: Vec<_> = group.addresses.iter().collect();
             addresses.sort_by_key(|a| (&self.channels[a.channel.usize()].name, a.address, a.prefix));

@@ -75,6 +75,8 @@ impl Default for Dataplane {
 pub struct Takeover {
     /// How often everything that is held is announced, beyond what happens. Default: not at all.
     pub announce_every: Option<Nanos>,
+    /// For so long after its agent died, the peer waits for it to come back. Default 2 s, 10 s where a group has hooks.
+    pub restart_grace: Option<Nanos>,
 }
 
 /// `[judging]`
@@ -97,6 +99,10 @@ pub struct Judging {
     pub rise: Nanos,
     /// A peer whose agent stands still while its host answers keeps its groups for so long. Default 0.
     pub stalled_grace: Nanos,
+    /// A controller that is cut off lets go of what it holds (`"release"`, the default), or does not (`"keep"`).
+    pub release_isolated: bool,
+    /// Within so long, hooks included. Default: the longest that a group's hooks may take, and 5 s.
+    pub release_within: Option<Nanos>,
     /// Where somebody still answers for an address that is to be taken over: wait (`true`), or take it (the default).
     pub wait_where_answered: bool,
     /// For how long at most; then it is taken all the same. Default 30 s.
@@ -248,6 +254,8 @@ pub struct Group {
     pub hooks: Hooks,
     /// How long both must have been well before it goes home by itself; by default it never does.
     pub failback: Option<Nanos>,
+    /// It must never be held twice. Default: where it has `on_acquire` or `on_release`.
+    pub exclusive: bool,
     /// The file has none of that name: an earlier life left it, and it is only there to be let go of.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub departed: bool,

@@ -421,7 +421,7 @@ fn whatever_fails_no_group_has_two_holders_while_a_channel_works() {
                     let span = Nanos::from_millis(world.random.below(900));
                     world.stall(side, span);
                 }
-                4 if world.sides[side].core.is_some() => world.sides[side].kill(),
+                4 if world.sides[side].core.is_some() => world.kill(side),
                 4 | 5 if world.sides[side].core.is_none() => world.start(side),
                 6 => world.paths[side][channel].lost = if on { 0 } else { world.random.below(1_000) },
                 _ => world.cut_all(false),

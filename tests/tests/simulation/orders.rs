@@ -103,7 +103,7 @@ fn what_the_peer_said_last_of_maintenance_and_of_what_it_kept_outlives_our_reloa
     for kill in [true, false] {
         let again = |world: &mut World| {
             if kill {
-                world.sides[B].kill();
+                world.kill(B);
                 world.run(SECOND);
                 world.start(B);
             } else {
@@ -291,7 +291,7 @@ fn a_fencing_that_runs_is_called_off_when_the_peer_is_heard_and_its_late_end_cou
 fn a_fencing_that_never_ends_is_said_and_tried_again() {
     let mut world = judged();
     world.sides[B].guards.fence_within = SECOND.times(3);
-    world.sides[B].kill();
+    world.kill(B);
     world.start(B);
     world.run(SECOND.times(5));
     world.sides[B].fence_takes = SECOND.times(3_600);
