@@ -46,6 +46,8 @@ pub mod program {
     pub const NAME: &str = "heartbeat";
     /// The one that passes everything, for measuring.
     pub const EMPTY: &str = "empty";
+    /// The same for tc.
+    pub const EMPTY_TC: &str = "empty_tc";
     /// The tc program for what leaves.
     pub const OUTGOING: &str = "heartbeat_out";
     /// The tc program for what comes in where the XDP program is not.

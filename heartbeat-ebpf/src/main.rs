@@ -319,6 +319,12 @@ fn empty(_: XdpContext) -> u32 {
     XDP_PASS
 }
 
+/// The same for tc.
+#[classifier]
+fn empty_tc(_: TcContext) -> i32 {
+    TC_ACT_UNSPEC
+}
+
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
