@@ -44,7 +44,7 @@ fn look_on(span: Duration) {
 
 /// From `since_ns` on, b has taken over from a, which has been silent from before that: never both, and the time in between.
 fn expect_handed_over(client: &Both, since_ns: u64, what: &str) {
-    let (both, nobody) = client.hand_over(A, B, since_ns).expect("b answers");
+    let (both, nobody) = until("b answers", || Ok(client.hand_over(A, B, since_ns))).unwrap();
     show(&format!("{what}: nobody answered for {nobody:?}, both for {both:?}"));
     assert_eq!(both, Duration::ZERO, "{what}: both answered");
 }
@@ -120,8 +120,8 @@ fn an_agent_that_is_started_again_in_time_goes_on_and_one_that_gets_its_group_ba
         assert_eq!(client.of(B, began, u64::MAX), Vec::<u64>::new());
 
         // Too late, and then handed back.
-        let killed = lab.kill(A).unwrap();
         let on_b = lab.mark(B);
+        let killed = lab.kill(A).unwrap();
         wait(&lab, B, on_b, "group_acquired", "storage-a");
         expect_handed_over(&client, killed, "killed");
         lab.start(A).unwrap();
