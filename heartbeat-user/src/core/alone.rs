@@ -21,6 +21,8 @@ pub(super) struct Alone {
     deaf: bool,
     cut_off: bool,
     was_cut_off: bool,
+    /// A life of the peer's was seen that we are not paired with: it may live, and not hear us.
+    unmet: bool,
     /// Since when something has had to be let go of.
     letting_go_since: Option<Nanos>,
 }
@@ -38,9 +40,14 @@ impl Alone {
         self.silent_since.is_some() || self.deaf
     }
 
-    /// Whether we were cut off since the peer was heard last.
-    pub(super) const fn was_cut_off(&self) -> bool {
-        self.was_cut_off
+    /// Whether the peer may have taken over, or begun another life, since it was heard last: we were cut off, or somebody is there.
+    pub(super) const fn has_missed_something(&self) -> bool {
+        self.was_cut_off || self.unmet
+    }
+
+    /// A life of the peer's, perhaps recorded, does not name us.
+    pub(super) const fn see_unmet(&mut self) {
+        self.unmet = true;
     }
 
     fn since(&self) -> Option<Nanos> {
@@ -62,6 +69,7 @@ impl Core {
         let counts = self.said.flags & flags::LEAVING == 0 && !self.host.died();
         alone.cut_off = self.setup.exclusivity.release_isolated && silent && isolated && counts;
         alone.was_cut_off = !good && (alone.was_cut_off || (bad && isolated));
+        alone.unmet &= !good;
     }
 
     /// Whether the peer, when it was heard last, knew of a maintenance of ours: it takes nothing then.

@@ -78,7 +78,8 @@ pub(super) struct Known {
     pub confirms: bool,
     /// Its agent died or stands still.
     pub without_agent: bool,
-    pub died: bool,
+    /// Its agent died, and could not go on any more when its host answered last.
+    pub dead_for_good: bool,
     /// Its kernel keeps silent once it hears us no more.
     pub leased: bool,
     /// Its host has answered lately.
@@ -87,8 +88,8 @@ pub(super) struct Known {
     pub watched: bool,
     /// When it must have let go of everything, if it is cut off or was not granted it.
     pub gone_at: Option<Nanos>,
-    /// We were cut off ourselves since it was heard.
-    pub was_cut_off: bool,
+    /// We were cut off ourselves since it was heard, or somebody is there whom we did not meet.
+    pub missed: bool,
 }
 
 /// What follows from it for exclusive groups.
@@ -161,14 +162,14 @@ impl Known {
         let mut safety = Safety {
             at_once: of(true, self.left),
             closed: of(true, self.closed & plain),
-            lease_over: of(self.died && self.leased && !self.answers, plain),
+            lease_over: of(self.dead_for_good && self.leased && !self.answers, plain),
             fenced: of(self.fenced, u64::MAX),
             granted: of(gone, self.granted & !in_use),
             promised: of(gone && self.watched, in_use),
             closable: of(self.confirms, plain),
             ..Safety::default()
         };
-        if !self.has_fence && !self.has_arbiter && !self.was_cut_off {
+        if !self.has_fence && !self.has_arbiter && !self.missed {
             safety.promised |= of(gone, !in_use);
         }
         let unsafe_groups = self.groups & !safety.safe() & !safety.closable;
@@ -198,7 +199,7 @@ impl Known {
             return (fence, None);
         }
         match until {
-            Some(_) if self.has_arbiter || !self.was_cut_off => (Some(Withheld::Promised), until),
+            Some(_) if self.has_arbiter || !self.missed => (Some(Withheld::Promised), until),
             _ => (Some(Withheld::Exclusive), None),
         }
     }
@@ -222,12 +223,12 @@ impl Core {
             closed: self.host.closed(),
             confirms: self.host_confirms(now),
             without_agent: self.host.is_without_agent(),
-            died: self.host.died(),
+            dead_for_good: self.host.dead_for_good(self.detection()),
             leased: self.host.leased(),
             answers: self.host_answers(now),
             watched: self.said.flags & flags::WATCHED != 0,
             gone_at: self.gone_at(),
-            was_cut_off: self.alone.was_cut_off(),
+            missed: self.alone.has_missed_something(),
         }
     }
 

@@ -77,6 +77,7 @@ impl Core {
                 // What we send next proves that it is new.
                 c.echo = Some(Heard::of(message, arrived));
             }
+            self.alone.see_unmet();
             // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
             self.handle_stranger(now, channel);
             return;

@@ -70,6 +70,12 @@ impl PeerHost {
         self.died.is_some()
     }
 
+    /// Its agent is dead, and one that was started by the time of the last answer would have come too late to go on with anything.
+    pub(super) fn dead_for_good(&self, detection: Nanos) -> bool {
+        let late = |died: &Died| died.at.after(died.grace.max(detection)).after(detection);
+        self.died.is_some_and(|died| died.asked >= late(&died))
+    }
+
     /// Its agent stood still, or died, when the host was heard last.
     pub(super) const fn is_without_agent(&self) -> bool {
         self.answered.is_some() || self.died.is_some()
