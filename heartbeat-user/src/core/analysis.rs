@@ -301,6 +301,14 @@ impl Core {
         }
     }
 
+    /// Whether some network of ours works whatever is asked there: by own facts, on one where nobody is expected to answer.
+    pub(super) fn is_connected_unasked(&self, now: Nanos) -> bool {
+        let unwell = self.channels.iter().enumerate().filter(|(_, c)| !c.link.is_well());
+        let port = unwell.fold(0, |bits, (i, _)| bits | 1 << i);
+        let own = Probed { port, ..Probed::default() };
+        self.analysis.memory.is_connected(now, &own, &self.circumstances(now))
+    }
+
     /// Whether some network of ours works, by what a look at them showed: else it is us who are cut off.
     pub(super) fn is_connected(&mut self, now: Nanos, probed: &Probed) -> bool {
         let networks = self.setup.judging.networks;

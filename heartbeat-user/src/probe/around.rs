@@ -116,7 +116,8 @@ pub fn look_around(netlink: &mut Netlink, network: &Network) -> io::Result<Aroun
             let routers =
                 [AddressFamily::Inet, AddressFamily::Inet6].map(|family| next_hops(netlink, around.index, family));
             let routers = routers.into_iter().flatten().flatten();
-            for ip in routers.chain(neighbours.iter().map(|n| n.ip)) {
+            let witnesses = network.witnesses.list().into_iter();
+            for ip in witnesses.chain(routers).chain(neighbours.iter().map(|n| n.ip)) {
                 let ours = around.own_addresses.contains(&ip) || network.avoid.contains(&ip) || ip == network.peer;
                 let twice = around.targets.iter().any(|target| target.ip == ip);
                 if around.targets.len() < MOST && !ours && !twice && !is_peer(ip) {

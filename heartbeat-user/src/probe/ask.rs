@@ -59,6 +59,8 @@ struct Heard {
     answers: Mutex<Vec<Answer>>,
     /// Whoever answered a question to all hosts, and may be the peer under another address.
     unknown: Mutex<Vec<IpAddr>>,
+    /// There is one more of them.
+    met: Notify,
     refused: Mutex<Option<io::Error>>,
     changed: Notify,
 }
@@ -84,26 +86,31 @@ impl Heard {
 struct Question {
     network: Network,
     around: Around,
-    plan: Plan,
-    analysis: u32,
-    secret: Secret,
+    asking: Asking,
     deadline: Instant,
+}
+
+/// How somebody is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// How often, and how long.
+    pub plan: Plan,
+    /// For which analysis.
+    pub analysis: u32,
+    /// What tells our requests' replies.
+    pub secret: Secret,
+    /// Whether the kernel's tables are asked, too: that may wait for whoever changes an interface.
+    pub tables: bool,
 }
 
 /// Who answered, within the time of the plan, or until as many as must had.
 ///
 /// # Errors
 /// Nobody answered, and a socket's reason why nobody could be asked.
-pub async fn ask(
-    network: &Network,
-    around: Around,
-    quorum: usize,
-    plan: Plan,
-    analysis: u32,
-    secret: Secret,
-) -> io::Result<Vec<Answer>> {
+pub async fn ask(network: &Network, around: Around, quorum: usize, asking: Asking) -> io::Result<Vec<Answer>> {
+    let plan = asking.plan;
     let deadline = Instant::now() + plan.pause * u32::from(plan.rounds);
-    let question = Question { network: network.clone(), around, plan, analysis, secret, deadline };
+    let question = Question { network: network.clone(), around, asking, deadline };
     let heard = Arc::new(Heard::default());
     let mut parts = JoinSet::new();
     for kind in [Kind::V4, Kind::V6].into_iter().filter(|kind| question.of(*kind).next().is_some()) {
@@ -115,7 +122,7 @@ pub async fn ask(
             }
         });
     }
-    {
+    if asking.tables {
         let (question, heard) = (question.clone(), Arc::clone(&heard));
         parts.spawn(async move {
             // Where the kernel's tables cannot be asked, echoes decide.
@@ -155,7 +162,7 @@ impl Question {
 
 /// Echo requests of one family, until nothing is left to come.
 async fn echo(question: &Question, kind: Kind, heard: &Heard) -> io::Result<()> {
-    let Question { network, around, plan, analysis, secret, .. } = question;
+    let Question { network, around, asking: Asking { plan, analysis, secret, .. }, .. } = question;
     // WO 01/82077, FIG. 8, step 806
     let socket = bell::watch(open(network, around.index, kind)?)?;
     let send = async {
@@ -183,6 +190,7 @@ async fn echo(question: &Question, kind: Kind, heard: &Heard) -> io::Result<()> 
                     let mut unknown = heard.unknown.lock().unwrap_or_else(PoisonError::into_inner);
                     if unknown.len() < around::MOST && !unknown.contains(&from) {
                         unknown.push(from);
+                        heard.met.notify_one();
                     }
                 }
             }
@@ -213,8 +221,11 @@ async fn resolve(question: &Question, heard: &Heard) -> io::Result<()> {
     let peer = question.network.peer;
     let mut pause = FIRST_LOOK;
     while Instant::now() < question.deadline {
-        sleep(pause).await;
-        pause *= 2;
+        // Whoever has just answered is told at once: the kernel has had to learn of him, or will soon.
+        tokio::select! {
+            () = sleep(pause) => pause *= 2,
+            () = heard.met.notified() => pause = FIRST_LOOK,
+        }
         let unknown = heard.unknown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let asked: Vec<_> = near.iter().chain(&unknown).copied().chain([peer]).collect();
         let known;

@@ -1,7 +1,7 @@
 //! Requests by hand; and, in namespaces of their own, networks that answer and networks that do not (root).
 
 use super::{
-    Asks, Network, PeerMac, Plan, State, analyse,
+    Asks, Network, PeerMac, Plan, State, Witnesses, analyse,
     around::{self, Target},
     look,
     request::{Kind, LONGEST, Secret, build, is_reply},
@@ -108,6 +108,7 @@ fn network(i: usize, target: u8) -> Network {
         peer: address(7),
         peer_heard: false,
         peer_mac: PeerMac::default(),
+        witnesses: Witnesses::default(),
         asks: Asks::Addresses(vec![address(target)]),
         avoid: Vec::new(),
         quorum: 1,
@@ -296,9 +297,15 @@ fn all_hosts_are_asked_where_nobody_is_known_and_the_peer_is_told_from_them() {
         far("2 addr add 10.1.1.3/24 dev q1");
         ip("neigh add 10.1.1.7 dev p1 lladdr 02:00:00:00:00:07 nud stale");
         let found = |i| Network { asks: Asks::Found, ..network(i, 2) };
-        let (found, _) = probe(&[found(0), found(1)]);
+        let networks = [found(0), found(1)];
+        let (found, _) = probe(&networks);
         assert_eq!(found[0], (State::Nobody, "nobody was found".into()));
         assert_eq!(found[1].0, State::Answers, "{found:?}");
+        // From then on he is asked by name, also once the kernel has forgotten him.
+        ip("neigh flush dev p1");
+        let mut netlink = Netlink::open().unwrap();
+        let mut asked = |network| around::look_around(&mut netlink, network).unwrap().targets;
+        assert_eq!(asked(&networks[1]), [Target { ip: [10, 1, 1, 2].into(), on_link: true }]);
     });
 }
 
