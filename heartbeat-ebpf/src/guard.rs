@@ -138,7 +138,8 @@ impl Guard<'_> {
 
 /// Those of `groups` that are in `claimed`, which is in the peer's order. Without a branch: the verifier follows both ways of each.
 #[inline(always)]
-fn claimed_of(groups: u64, claimed: u64, orders: &Orders) -> u64 {
+#[must_use]
+pub fn claimed_of(groups: u64, claimed: u64, orders: &Orders) -> u64 {
     let mut found = 0;
     let mut i = 0;
     while i < 64 {

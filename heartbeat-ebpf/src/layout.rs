@@ -46,6 +46,8 @@ pub mod program {
     pub const NAME: &str = "heartbeat";
     /// The one that passes everything, for measuring.
     pub const EMPTY: &str = "empty";
+    /// The same for tc.
+    pub const EMPTY_TC: &str = "empty_tc";
     /// The tc program for what leaves.
     pub const OUTGOING: &str = "heartbeat_out";
     /// The tc program for what comes in where the XDP program is not.
@@ -256,6 +258,52 @@ pub struct Kernel {
     pub gap: [u64; 4],
     /// What the agent told it before.
     pub orders: Orders,
+    /// Always 0: what follows begins a line of the cache.
+    pub rest: [u64; 4],
+    /// Of what is not in it, [`map::GUARDED`] has nothing.
+    pub filter: Filter,
+}
+
+/// A set of addresses, a bit for all that have the same [`Address::print`]: what is not in it is told within a few ns.
+#[repr(C)]
+pub struct Filter {
+    /// The bits.
+    pub words: [Word; FILTER / 64],
+}
+
+/// Bits of a [`Filter`]: of a thousand addresses, one frame of others in four is looked up, of ten, one in four hundred.
+pub const FILTER: usize = 4096;
+
+impl Filter {
+    /// Whether an address may be in it.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_have(&self, address: &Address) -> bool {
+        let bit = address.print() as usize % FILTER;
+        self.words[bit / 64].get() >> (bit % 64) & 1 == 1
+    }
+
+    /// Adds addresses.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn add<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) {
+        for bit in addresses.into_iter().map(|address| address.print() as usize % FILTER) {
+            self.words[bit / 64].set_bits(1 << (bit % 64));
+        }
+    }
+
+    /// Makes these the only ones, without missing any that it had and is to have.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn set<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) {
+        let only = Self::default();
+        only.add(addresses);
+        self.words.iter().zip(&only.words).for_each(|(to, from)| to.set(from.get()));
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { words: [const { Word::new(0) }; FILTER / 64] }
+    }
 }
 
 /// What the agent tells the kernel for the time when it cannot.
@@ -318,7 +366,8 @@ const _: () = {
     assert!(size_of::<Answered>() == 24);
     assert!(size_of::<Slot>() == 1152 && size_of::<Slot>().is_multiple_of(64));
     assert!(size_of::<Agent>() == 64);
-    assert!(size_of::<Kernel>() == 224 && core::mem::offset_of!(Kernel, orders) == 64);
+    assert!(size_of::<Kernel>() == 768 && core::mem::offset_of!(Kernel, orders) == 64);
+    assert!(core::mem::offset_of!(Kernel, filter) == 256);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);
     assert!(core::mem::offset_of!(Slot, outcomes) == 608 && core::mem::offset_of!(Slot, missing) == 576);
     assert!(core::mem::offset_of!(Slot, echo) == 776);

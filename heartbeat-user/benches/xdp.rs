@@ -8,6 +8,9 @@
 //! frame, and stand beside an empty program's single runs. A single run pays for reading the clock and for caches that
 //! the system call has cooled, which is closer to what a heartbeat finds. `replayed, single` joins the two halves.
 //!
+//! Where groups are held, each frame of others costs a look at their addresses; what leaves is looked at by a tc program, beside an
+//! empty one of its kind. A frame that is about a group is then held against the lease, which takes a clock's reading.
+//!
 //! An answered echo pays for two tags: one to check, one to sign.
 //!
 //! Most of a forged frame's cost is SipHash, in 64-bit arithmetic without rotations. `tag alone` is the same function in this
@@ -17,7 +20,7 @@
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 mod support;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 use heartbeat::{
     core::{ChannelIndex, Node},
@@ -25,11 +28,16 @@ use heartbeat::{
 };
 use heartbeat_ebpf::{
     echo::Echo,
+    frame::Address,
     layout::Outcome,
     wire::{self, Message, View},
 };
 use pnet_packet::ethernet::EtherTypes;
-use std::{hint::black_box, time::Instant};
+use std::{
+    hint::black_box,
+    net::{IpAddr, Ipv4Addr},
+    time::Instant,
+};
 use support::*;
 
 const BATCHES: usize = 200;
@@ -41,6 +49,13 @@ const CHANNEL_V6: u8 = 1;
 const DROP: u32 = 1;
 const PASS: u32 = 2;
 const TX: u32 = 3;
+/// linux/pkt_cls.h: others have their say.
+const UNSPEC: u32 = u32::MAX;
+
+/// As many service addresses as a large pair has.
+fn guarded() -> Vec<IpAddr> {
+    (0..256_u16).map(|i| Ipv4Addr::from(0x0a01_0000 + u32::from(i)).into()).collect()
+}
 
 struct Row {
     name: &'static str,
@@ -95,14 +110,44 @@ fn measure() -> Result<()> {
         bytes
     };
     let others = over_ipv4(&signed(Message { pair_id: PAIR + 1, ..heartbeat(CHANNEL, 1) }));
+    let row = |name, budget, yardstick, armed, frame: &Vec<u8>, verdict| -> Result<_> {
+        Ok((Row::new(name, budget)?, yardstick, armed, frame.clone(), verdict))
+    };
+    let ours = guarded();
+    kernel.guard(&ours.iter().map(|ip| (*ip, 1)).collect())?;
+    let mut to_a_service = tcp.clone();
+    to_a_service[14 + 16..14 + 20].copy_from_slice(&[10, 1, 0, 0]);
+    // Of others, one that the filter tells from them, and one that it does not.
+    let filter = &tables.kernel().filter;
+    let may_be = |ip: &u32| filter.may_have(&Address::new(Ipv4Addr::from(*ip).to_ipv6_mapped().octets()));
+    let strangers = 0x0a02_0000..0x0a03_0000;
+    let (unlike, like) = (strangers.clone().find(|ip| !may_be(ip)), strangers.clone().find(may_be));
+    let about = |frame: &[u8], ip: Option<u32>| -> Result<Vec<u8>> {
+        let mut frame = frame.to_vec();
+        let ip = ip.context("the filter has all or nothing")?.to_be_bytes();
+        // From it and to it.
+        frame[14 + 12..14 + 20].copy_from_slice(&[ip, ip].concat());
+        Ok(frame)
+    };
+    let (tcp, other, like_one) = (about(&tcp, unlike)?, about(&other, unlike)?, about(&tcp, like)?);
+    let found = strangers.clone().filter(may_be).count() * 100 / strangers.len();
+    println!("of addresses of others, {found} % are looked up");
+    let (xdp, tc) = (Yardstick::Heartbeat, Yardstick::Outgoing);
     let mut repeated = [
-        (Row::new("empty", None)?, Yardstick::Empty, valid(1), PASS),
-        (Row::new("the peer's: TCP", Some(5))?, Yardstick::Heartbeat, by_the_peer, PASS),
-        (Row::new("foreign: TCP", Some(3))?, Yardstick::Heartbeat, tcp, PASS),
-        (Row::new("foreign: UDP, other port", Some(3))?, Yardstick::Heartbeat, other, PASS),
-        (Row::new("of another pair (no tag)", None)?, Yardstick::Heartbeat, others, DROP),
-        (Row::new("forged", Some(70))?, Yardstick::Heartbeat, forged, DROP),
-        (Row::new("replayed", Some(140))?, Yardstick::Heartbeat, valid(1), DROP),
+        row("empty", None, Yardstick::Empty, false, &valid(1), PASS)?,
+        row("the peer's: TCP", Some(5), xdp, false, &by_the_peer, PASS)?,
+        row("foreign: TCP", Some(3), xdp, false, &tcp, PASS)?,
+        row("same, groups held", Some(15), xdp, true, &tcp, PASS)?,
+        row("like one of a group's", None, xdp, true, &like_one, PASS)?,
+        row("to a group's, held", None, xdp, true, &to_a_service, PASS)?,
+        row("foreign: UDP, other port", Some(3), xdp, false, &other, PASS)?,
+        row("same, groups held", Some(15), xdp, true, &other, PASS)?,
+        row("of another pair (no tag)", None, xdp, false, &others, DROP)?,
+        row("forged", Some(70), xdp, false, &forged, DROP)?,
+        row("replayed", Some(140), xdp, false, &valid(1), DROP)?,
+        row("empty, tc", None, Yardstick::EmptyTc, false, &tcp, UNSPEC)?,
+        row("leaving: TCP", Some(3), tc, false, &tcp, UNSPEC)?,
+        row("same, groups held", Some(15), tc, true, &tcp, UNSPEC)?,
     ];
     let mut single = [
         Row::new("empty, single", None)?,
@@ -116,11 +161,13 @@ fn measure() -> Result<()> {
     let message = View::new(message.as_slice().try_into()?);
     let mut sequence = 1;
     for _ in 0..BATCHES {
-        for (row, yardstick, frame, verdict) in &mut repeated {
+        for (row, yardstick, armed, frame, verdict) in &mut repeated {
+            tables.kernel().orders.active.set((*armed).into());
             let (given, time) = kernel.test_run(*yardstick, frame, REPEATS)?;
             ensure!(given == *verdict, "{}: verdict {given} instead of {verdict}", row.name);
             row.runs.record(time.as_nanos() as u64)?;
         }
+        tables.kernel().orders.active.set(0);
         let start = Instant::now();
         for _ in 0..REPEATS {
             ensure!(black_box(message).tag_is_right(black_box(key())), "a wrong tag");

@@ -148,7 +148,8 @@ impl Tap {
     }
 }
 
-fn open(namespace: &Namespace, interface: &str, protocol: Option<SockProtocol>) -> Result<OwnedFd> {
+/// A packet socket on one interface; without a protocol, it hears nothing.
+pub(crate) fn open(namespace: &Namespace, interface: &str, protocol: Option<SockProtocol>) -> Result<OwnedFd> {
     let name = interface.to_owned();
     let opened = namespace.run(move || -> Result<OwnedFd> {
         let address = link_address(&name)?;

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
     admit::{self, Expected, News, Received},
-    layout::Histogram,
+    frame::Address,
+    layout::{Filter, Histogram},
     notice::{self, Notice},
     siphash::Key,
     wire::{LEN, Message, View},
@@ -318,6 +319,19 @@ fn of_notices_only_those_that_answer_something_later_of_this_life_count() {
 }
 
 proptest! {
+    #[test]
+    fn a_filter_has_all_that_is_set_and_of_others_hardly_any(set: [[u8; 16]; 8], net: u32, others: [[u8; 16]; 64]) {
+        let mapped = |i: u32| Address::new((0xffff_0000_0000_u128 | u128::from(net.wrapping_add(i))).to_be_bytes());
+        let set: [_; 24] = core::array::from_fn(|i| set.get(i).map_or_else(|| mapped(i as u32), |ip| Address::new(*ip)));
+        let filter = Filter::default();
+        filter.add(&[Address::new([7; 16])]);
+        filter.set(&set);
+        prop_assert!(set.iter().all(|address| filter.may_have(address)));
+        let near = (32..96).map(mapped);
+        let found = others.into_iter().map(Address::new).chain(near).filter(|other| filter.may_have(other)).count();
+        prop_assert!(found < 16, "{}", found);
+    }
+
     #[test]
     fn a_notice_that_is_emitted_into_a_dirty_buffer_parses_back(
         b: [u8; 2], h: [u32; 4], w: [u64; 8], died: bool, leased: bool, key: [u8; 16], dirt: u8,

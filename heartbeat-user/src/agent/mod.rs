@@ -21,9 +21,11 @@ mod shared;
 mod start;
 mod threads;
 pub mod turn;
+mod unfence;
 mod upkeep;
 
 pub use let_go::let_go;
+pub use unfence::unfence;
 
 use crate::{
     command::signals::{self, Signals, Told},

@@ -14,6 +14,7 @@ pub mod run;
 pub mod status;
 pub mod top;
 pub mod tune;
+pub mod unfence;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -59,6 +60,7 @@ pub enum Command {
     Takeover(order::TakeoverArgs),
     Release(order::ReleaseArgs),
     Maintenance(order::MaintenanceArgs),
+    Unfence(unfence::UnfenceArgs),
     Check(check::CheckArgs),
     Keygen(keygen::KeygenArgs),
     Completions(completions::CompletionsArgs),
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Takeover(args) => order::takeover(&args),
         Command::Release(args) => order::release(&args),
         Command::Maintenance(args) => order::maintenance(&args),
+        Command::Unfence(args) => unfence::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Completions(args) => completions::completions(&args),

@@ -191,7 +191,7 @@ impl Kernel {
     /// # Errors
     /// Where the kernel refuses, as where there are more than [`layout::ADDRESSES`].
     pub fn guard(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
-        self.silence.guard(addresses)
+        self.silence.guard(addresses, &self.tables.kernel().filter)
     }
 
     /// Has these interfaces keep silent about what is guarded, and no others, as they are now, and has the kernel note it when

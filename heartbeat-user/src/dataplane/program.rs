@@ -172,11 +172,16 @@ impl Loaded {
     }
 }
 
-/// The program that passes everything.
+/// The programs that pass everything.
 pub(super) fn empty(folder: &Path) -> Result<Ebpf> {
     let mut ebpf = object(None, folder)?;
     xdp(&mut ebpf, program::EMPTY)?.load().map_err(explain)?;
+    tc(&mut ebpf, program::EMPTY_TC)?.load().map_err(explain)?;
     Ok(ebpf)
+}
+
+pub(super) fn tc<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
+    find(ebpf, name)
 }
 
 pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {

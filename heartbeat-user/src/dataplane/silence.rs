@@ -20,7 +20,10 @@ use aya::{
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
     },
 };
-use heartbeat_ebpf::frame::{Address, Way};
+use heartbeat_ebpf::{
+    frame::{Address, Way},
+    layout::Filter,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
@@ -63,8 +66,8 @@ impl Silence {
     }
 
     /// See [`super::Kernel::guard`].
-    pub(super) fn guard(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
-        self.guarded.set(addresses)
+    pub(super) fn guard(&mut self, addresses: &BTreeMap<IpAddr, u64>, filter: &Filter) -> Result<()> {
+        self.guarded.set(addresses, filter)
     }
 
     /// See [`super::Kernel::keep_silent_on`]. `by_xdp`: the interfaces where the XDP program is.
@@ -246,7 +249,7 @@ fn trouble(name: &str, error: &anyhow::Error) -> String {
 }
 
 /// The service addresses, as the programs look them up.
-pub(super) struct Guarded(HashMap<MapData, AddressKey, u64>);
+struct Guarded(HashMap<MapData, AddressKey, u64>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
@@ -255,14 +258,15 @@ struct AddressKey(Address);
 unsafe impl Pod for AddressKey {}
 
 impl Guarded {
-    pub(super) fn new(map: Map) -> Result<Self> {
+    fn new(map: Map) -> Result<Self> {
         Ok(Self(HashMap::try_from(map)?))
     }
 
     /// Makes these the only ones, each with the groups that it is of, a bit each. New ones are added before old ones are removed:
     /// what stays is never missing.
-    pub(super) fn set(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
+    fn set(&mut self, addresses: &BTreeMap<IpAddr, u64>, filter: &Filter) -> Result<()> {
         let wanted: Vec<_> = addresses.iter().map(|(ip, groups)| (AddressKey(words(*ip)), *groups)).collect();
+        filter.add(wanted.iter().map(|(address, _)| &address.0));
         for (address, groups) in &wanted {
             self.0.insert(address, groups, 0).context("setting a service address")?;
         }
@@ -270,6 +274,7 @@ impl Guarded {
         for address in there.iter().filter(|address| !wanted.iter().any(|(wanted, _)| wanted == *address)) {
             self.0.remove(address).context("removing a service address")?;
         }
+        filter.set(wanted.iter().map(|(address, _)| &address.0));
         Ok(())
     }
 }

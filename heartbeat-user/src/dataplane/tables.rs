@@ -1,9 +1,10 @@
 //! The records that kernel and agent share, as memory: reading them costs no system call.
 
+use super::pins;
 use crate::core::ChannelIndex;
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
-use heartbeat_ebpf::layout::{self, Agent, CHANNELS, Heard, Histogram, INTERFACES, Kernel, Record, Slot};
+use heartbeat_ebpf::layout::{self, Agent, CHANNELS, Heard, Histogram, INTERFACES, Kernel, Record, Slot, map};
 use nix::{
     fcntl::{FallocateFlags, fallocate},
     sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
@@ -83,6 +84,29 @@ impl Tables {
             Region::map(SLOTS, Some((inter_arrival.fd().as_fd(), 0))).context("mapping INTER_ARRIVAL into memory")?,
             Some(Region::map(INTERFACES as usize, Some((heard.fd().as_fd(), 0))).context("mapping HEARD into memory")?),
         ))
+    }
+
+    /// The memory of the maps that an agent has pinned; none where there are none that this version knows.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of_pins(pin_folder: &Path) -> Result<Option<Self>> {
+        let folder = pin_folder.join(format!("v{}", layout::VERSION));
+        if !pins::all_adoptable(&folder) {
+            return Ok(None);
+        }
+        let pinned =
+            |name: &str| MapData::from_pin(folder.join(name)).with_context(|| format!("the pinned map {name}"));
+        let [agent, kernel, slots, inter_arrival] =
+            [map::AGENT, map::KERNEL, map::SLOTS, map::INTER_ARRIVAL].map(pinned);
+        let (agent, kernel, slots, inter_arrival) = (agent?, kernel?, slots?, inter_arrival?);
+        Ok(Some(Self::of(
+            Region::map(1, Some((agent.fd().as_fd(), 0)))?,
+            Region::map(1, Some((kernel.fd().as_fd(), 0)))?,
+            Region::map(SLOTS, Some((slots.fd().as_fd(), 0)))?,
+            Region::map(SLOTS, Some((inter_arrival.fd().as_fd(), 0)))?,
+            None,
+        )))
     }
 
     /// The same records, all zero, in memory of this process. Pages that are never touched cost nothing.

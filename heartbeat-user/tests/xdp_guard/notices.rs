@@ -67,7 +67,7 @@ fn a_dead_or_late_agents_kernel_obeys_and_says_so_in_the_same_frame() {
                 sent_ns: told.sent_ns,
                 asked_ns: asked.sent_ns,
                 died,
-                leased: told.leased,
+                leased: true,
                 silent_ns: told.silent_ns,
                 grace_ms: 2_000,
                 owned: 0b11,

@@ -5,6 +5,7 @@
 //! receive stamps (SO_TIMESTAMPNS). Number and instant of sending travel inside the request, so nothing has to be matched
 //! up, and a client that was late itself does not blame the controller (see [`Gap`]).
 
+pub mod both;
 mod icmp;
 pub mod tcp;
 

@@ -18,6 +18,8 @@ pub enum Yardstick {
     Incoming,
     /// One that passes everything: what a run costs without us.
     Empty,
+    /// The same for tc.
+    EmptyTc,
 }
 
 impl Kernel {
@@ -28,21 +30,23 @@ impl Kernel {
     /// Where the kernel refuses; it takes frames of 14 bytes to 3 KiB or so.
     pub fn test_run(&mut self, yardstick: Yardstick, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
-        let program = match yardstick {
-            Yardstick::Outgoing | Yardstick::Incoming => {
-                let result = self.silence.program(yardstick == Yardstick::Outgoing)?.test_run(options)?;
-                return Ok((result.return_value, result.duration));
-            }
-            Yardstick::Heartbeat => &mut self.program,
-            Yardstick::Empty => {
+        let result = match yardstick {
+            Yardstick::Heartbeat => self.program.test_run(options)?,
+            Yardstick::Outgoing => self.silence.program(true)?.test_run(options)?,
+            Yardstick::Incoming => self.silence.program(false)?.test_run(options)?,
+            Yardstick::Empty | Yardstick::EmptyTc => {
                 let ebpf = match self.yardstick.take() {
                     Some(loaded) => loaded,
                     None => program::empty(&self.folder)?,
                 };
-                program::xdp(self.yardstick.insert(ebpf), layout::program::EMPTY)?
+                let ebpf = self.yardstick.insert(ebpf);
+                if yardstick == Yardstick::Empty {
+                    program::xdp(ebpf, layout::program::EMPTY)?.test_run(options)?
+                } else {
+                    program::tc(ebpf, layout::program::EMPTY_TC)?.test_run(options)?
+                }
             }
         };
-        let result = program.test_run(options)?;
         Ok((result.return_value, result.duration))
     }
 
