@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arbiter;
 mod commands;
 mod error;
 pub mod host;
@@ -18,6 +19,7 @@ mod table;
 mod tests;
 mod topology;
 
+pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd, read_secret};
 pub use error::{ConfigError, Fault, Problem, Problems};
 pub use host::{Host, HostProblem, check_commands, check_folders, check_host, check_owners};
 pub use key::{KeyError, PairKeys};
@@ -65,6 +67,8 @@ pub struct Config {
     pub judging: Judging,
     /// What must succeed before anything is taken from a silent peer.
     pub fence: Option<Fence>,
+    /// Who decides between two controllers that do not hear each other.
+    pub arbiter: Option<Arbiter>,
     /// Health checks, at most 32.
     pub checks: Vec<Check>,
     /// Who may ask, and where.
@@ -357,6 +361,7 @@ impl Config {
         if let Some(folder) = path.parent() {
             config.pair.key_file = folder.join(&config.pair.key_file);
             config.api.token_file = config.api.token_file.map(|file| folder.join(file));
+            config.arbiter = config.arbiter.map(|arbiter| arbiter.in_folder(folder));
         }
         Ok(config)
     }
@@ -391,6 +396,7 @@ impl Config {
             "events",
             "histograms",
             "fence",
+            "arbiter",
             "check",
             "channel",
             "group",
@@ -406,6 +412,7 @@ impl Config {
         let events = records::events(&root, report);
         let histograms = records::histograms(&root, report);
         let fence = commands::fence(&root, report);
+        let arbiter = arbiter::arbiter(&root, report);
         let checks = commands::checks(&root, report);
         let (channels, groups) = topology::read(&root, report)?;
         Some(Self {
@@ -420,6 +427,7 @@ impl Config {
             events,
             histograms,
             fence,
+            arbiter,
             checks,
             channels,
             groups,
@@ -529,6 +537,9 @@ impl Config {
     pub fn groups_digest(&self) -> u64 {
         let mut digest = SipHasher24::new();
         digest.write(&[self.judging.both_faulted as u8]);
+        if let Some(arbiter) = &self.arbiter {
+            arbiter.write_digest(&mut digest);
+        }
         // A channel that only one side has, and that is not judged, is told apart from this.
         let judged = self.channels.iter().filter(|channel| channel.is_judged());
         for channel in by_name(judged, |channel| &channel.name) {
