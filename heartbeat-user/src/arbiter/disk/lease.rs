@@ -11,6 +11,8 @@
 //! - **Silence**: what the peer says counts until its block has stayed the same, whole or torn, for `ttl` by our clock, from the end
 //!   of the first read to the beginning of the last.
 //!
+//! - **A new life** of the agent goes on saying for `ttl` what the one before it had, for its host may serve on.
+//!
 //! A write that failed, or took too long, may have been done, may still be: it gives nothing, and its like may only be what we
 //! would have said. Nothing is read or written while a read or write has not returned.
 
@@ -57,6 +59,8 @@ pub(super) struct Lease {
     /// What we say next. Its `holding` is what was granted, until `until`: less may be said only once that is over or given back.
     record: Record,
     until: Nanos,
+    /// What a life before this one said to hold; said until then, and given back by us, but not ours.
+    inherited: (u64, Nanos),
     /// What we wrote last; `None` where nothing was written, or it is not known whether it was.
     written: Option<Block>,
     /// What the peer's block was when it was read last, and when the first read that showed it had ended.
@@ -77,7 +81,8 @@ impl Lease {
     /// others.
     pub(super) fn new(node: Node, io_timeout: Nanos, area: u64, life: u64, groups: u64) -> Self {
         let record = Record { area, life, groups, ttl: io_timeout.times(TTL).0, ..Record::default() };
-        Self { node, io_timeout, record, until: Nanos(0), written: None, peer: None, looked: Nanos(0) }
+        let inherited = (u64::MAX, Nanos::NEVER);
+        Self { node, io_timeout, record, until: Nanos(0), inherited, written: None, peer: None, looked: Nanos(0) }
     }
 
     pub(super) const fn area(&self) -> u64 {
@@ -89,11 +94,15 @@ impl Lease {
     /// # Errors
     /// What the disk did not do, or not in time, or did otherwise: what was granted before holds until its time is over.
     pub(super) async fn settle(&mut self, device: &mut impl Device, ask: Ask) -> Result<Settled, String> {
+        if self.inherited.1 == Nanos::NEVER {
+            self.look(device).await?;
+        }
         self.expire(device.now());
         match ask {
             Ask::Grant(groups) => self.grant(device, groups).await,
             Ask::Release(groups) => {
                 self.record.holding &= !groups;
+                self.inherited.0 &= !groups;
                 self.say(device, self.record.holding, 0).await?;
                 Ok(Settled::Released)
             }
@@ -165,6 +174,9 @@ impl Lease {
         if self.until <= now {
             self.record.holding = 0;
         }
+        if self.inherited.1 <= now {
+            self.inherited.0 = 0;
+        }
     }
 
     const fn ttl(&self) -> Nanos {
@@ -175,6 +187,7 @@ impl Lease {
     async fn say(&mut self, device: &mut impl Device, holding: u64, claiming: u64) -> Result<Nanos, String> {
         self.record.sequence += 1;
         let number = number(self.node);
+        let holding = holding | self.inherited.0;
         let block = Record { holding, claiming, ..self.record }.block(number);
         self.written = None;
         let began = device.now();
@@ -202,6 +215,13 @@ impl Lease {
             ));
         }
         self.looked = began;
+        if self.inherited.1 == Nanos::NEVER {
+            let before = Record::read(&own, number(self.node), self.record.area);
+            let same = before.filter(|before| before.groups == self.record.groups);
+            let nothing = before.is_some_and(|before| before.holding == 0);
+            let groups = if nothing { 0 } else { same.map_or(u64::MAX, |before| before.holding) };
+            self.inherited = (groups, now.after(self.silence_of(before)));
+        }
         if self.peer.as_ref().is_none_or(|(known, _)| *known != peer) {
             self.peer = Some((peer, now));
         }
@@ -238,7 +258,11 @@ impl Lease {
     /// A peer that says nothing for so long, by our clock, has nothing any more: the longer of both leases, and 1 % for a clock
     /// that is fast.
     fn silence(&self) -> Nanos {
-        let theirs = self.peer_record().map_or(0, |peer| peer.ttl.min(MAX_TTL.0));
+        self.silence_of(self.peer_record())
+    }
+
+    fn silence_of(&self, record: Option<Record>) -> Nanos {
+        let theirs = record.map_or(0, |record| record.ttl.min(MAX_TTL.0));
         let ttl = theirs.max(self.record.ttl);
         Nanos(ttl + ttl / 100)
     }
