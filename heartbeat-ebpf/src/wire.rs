@@ -19,7 +19,7 @@
 //! |                             heard                             |  72
 //! |                          operational                          |  80
 //! |        analysis_wanted        |        analysis_done          |  88
-//! |r|  channels   |      qos      |          duties_qos           |  96
+//! |r|  channels   |      qos      |release_within |  duties_qos   |  96
 //! |                             owned                             | 104
 //! |                             wanted                            | 112
 //! |                             term                              | 120
@@ -29,7 +29,7 @@
 //! |                 tag: SipHash-2-4 of 0..152                    | 152
 //! +---------------+---------------+---------------+---------------+
 //! ```
-//! (From `incarnation` on, a row is 8 bytes. `r` is [`RECOVERING`], `channels` the number of bits of `configured`, which are the
+//! (From `incarnation` on, a row is 8 bytes; `release_within` and `duties_qos` have 8 and 24 bits. `r` is [`RECOVERING`], `channels` the number of bits of `configured`, which are the
 //! lowest.)
 
 use crate::{
@@ -97,6 +97,8 @@ pub mod flags {
     pub const ASKED: u8 = 16;
     /// Both hold something. What the sender wants of that, it took from the receiver, which it had found dead.
     pub const CONTESTED: u8 = 32;
+    /// A watchdog ends the sender's host where what `release_within` promises is not kept.
+    pub const WATCHED: u8 = 64;
 }
 
 /// A message where it lies: in a packet, in a map, in a buffer. Nothing is copied until a field is asked for.
@@ -267,6 +269,7 @@ pub struct Message {
     pub analysis_wanted: u32,
     pub analysis_done: u32,
     pub qos: u32,
+    pub release_within: u8,
     pub duties_qos: u32,
     pub owned: u64,
     pub wanted: u64,
@@ -309,7 +312,8 @@ impl Message {
             analysis_wanted: (w[11] >> 32) as u32,
             analysis_done: w[11] as u32,
             qos: (w[12] >> 32) as u32 & (RECOVERING | QOS),
-            duties_qos: w[12] as u32,
+            release_within: (w[12] >> 24) as u8,
+            duties_qos: w[12] as u32 & QOS,
             owned: w[13],
             wanted: w[14],
             term: w[15],
@@ -325,6 +329,7 @@ impl Message {
     pub fn emit(&self, key: Key, buffer: &mut [u8; LEN]) {
         let who = u32::from_be_bytes([self.node, self.entry, self.flags, self.key_id]);
         let interval = u32::from(self.entries) << 24 | self.interval_us.min(LONGEST_INTERVAL_US);
+        let duties = u32::from(self.release_within) << 24 | self.duties_qos & QOS;
         let [print_0, print_1] = self.key_prints.map(u32::from);
         let words: [u64; TAGGED_WORDS] = [
             pair(Self::OPENING, self.pair_id),
@@ -339,7 +344,7 @@ impl Message {
             self.heard,
             self.operational,
             pair(self.analysis_wanted, self.analysis_done),
-            pair(self.qos & (RECOVERING | QOS) | self.configured.count_ones() << 24, self.duties_qos),
+            pair(self.qos & (RECOVERING | QOS) | self.configured.count_ones() << 24, duties),
             self.owned,
             self.wanted,
             self.term,
@@ -392,7 +397,8 @@ mod tests {
             analysis_wanted: h[2],
             analysis_done: h[3],
             qos: h[4] & (RECOVERING | QOS),
-            duties_qos: h[5],
+            release_within: b[2],
+            duties_qos: h[5] & QOS,
             owned: w[8],
             wanted: w[9],
             term: w[10],

@@ -13,7 +13,7 @@ use crate::{
         self, CheckPlan, Outcome,
         signals::{self, Signals},
     },
-    core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, is_quick},
+    core::{Arbitrated, ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, is_quick},
     dataplane::bell,
     probe::{self, Network, Plan},
     status::{
@@ -186,6 +186,11 @@ impl Control<'_> {
                 Report::Hook(group, hook, reason) => self.hook(group, hook, reason),
                 Report::Fence(number) => self.fence(number),
                 Report::FenceAbort(number) => self.call_off_fencing(number),
+                // Nobody is there who could be asked.
+                Report::Arbitrate(number, question) => {
+                    log::debug!("question {number}, {question:?}: there is no arbiter");
+                    self.command(Command::Arbitrated { number, outcome: Arbitrated::Unreachable });
+                }
                 Report::Attach(channel) => self.attach_pending |= channel.bit(),
                 Report::NewMember(channel) => self.attach_quietly(channel, false),
                 Report::Unseen(channel) => self.attach_quietly(channel, true),

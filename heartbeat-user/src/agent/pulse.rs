@@ -10,7 +10,7 @@ use super::{
     turn,
 };
 use crate::{
-    core::{Action, ChannelIndex, Core, Event, Nanos, Reason},
+    core::{Action, Arbitrated, ChannelIndex, Core, Event, Nanos, Reason},
     dataplane::{
         Serial, Tables,
         bell::Bell,
@@ -179,6 +179,9 @@ impl Pulse {
                 Command::Fenced { number, succeeded } => {
                     self.core.handle_fenced(clock::monotonic(), number, succeeded);
                 }
+                Command::Arbitrated { number, outcome } => {
+                    self.core.handle_arbitrated(clock::monotonic(), number, outcome);
+                }
                 Command::Check { check, healthy } => self.core.handle_check(clock::monotonic(), check, healthy),
                 Command::Order { id, order } => {
                     let result = self.core.handle_order(clock::monotonic(), order);
@@ -236,7 +239,7 @@ impl Pulse {
                 }
                 Action::Tell(at, event) => {
                     told = true;
-                    if matches!(event, Event::PeerDead { .. } | Event::Judged { .. }) {
+                    if matches!(event, Event::PeerDead { .. } | Event::PeerDied { .. } | Event::Judged { .. }) {
                         self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
                     }
                     let time_ns = realtime_now.wrapping_sub(now.0.wrapping_sub(at.0));
@@ -257,6 +260,13 @@ impl Pulse {
                         told = true;
                     } else {
                         self.core.handle_fenced(now, number, false);
+                    }
+                }
+                Action::Arbitrate(number, question) => {
+                    if self.reports.try_send(Report::Arbitrate(number, question)).is_ok() {
+                        told = true;
+                    } else {
+                        self.core.handle_arbitrated(now, number, Arbitrated::Unreachable);
                     }
                 }
                 // Where there is no room now, there is at the next turn.
@@ -300,6 +310,7 @@ impl Pulse {
             view.peer = self.core.peer();
             view.peer_left = self.core.peer_left();
             view.peer_stalled = self.core.peer_stalled(now);
+            view.peer_died = self.core.peer_died(now);
             view.peer_incarnation = self.core.peer_incarnation();
             view.peer_owned = self.core.peer_owned();
             view.owned = self.core.owned();
@@ -308,6 +319,7 @@ impl Pulse {
             view.peer_keys = self.core.peer_key_prints();
             view.term = self.core.term();
             view.withheld = self.core.withheld();
+            view.withheld_until = self.core.withheld_until(now);
             view.differences = self.core.differences();
             view.maintenance = self.core.maintenance();
             view.verdict = self.core.verdict();

@@ -1,7 +1,9 @@
 //! What the agent's threads say to each other.
 
 use crate::{
-    core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Probed, Reason, Refusal},
+    core::{
+        Arbitrate, Arbitrated, ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Probed, Reason, Refusal,
+    },
     dataplane::clock,
     takeover::Done,
 };
@@ -54,6 +56,13 @@ pub enum Command {
         number: u32,
         /// Whether it succeeded.
         succeeded: bool,
+    },
+    /// The arbiter answered.
+    Arbitrated {
+        /// The question of this number.
+        number: u32,
+        /// What it said.
+        outcome: Arbitrated,
     },
     /// A health check has a new result.
     Check {
@@ -148,6 +157,8 @@ pub enum Report {
     Fence(u32),
     /// It is to be ended.
     FenceAbort(u32),
+    /// The arbiter is to be asked, by this number.
+    Arbitrate(u32, Arbitrate),
     /// A channel's interface wants the XDP program.
     Attach(ChannelIndex),
     /// A channel's interface has a member that it did not have before.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Config, Fence, PairKeys, XdpPreference, check_host, host::Host},
-    core::{Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
+    core::{Core, Exclusivity, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{Kernel, Opener, Settings, Tables, bell::Bell, clock, drain::Mark, link::Links, realtime},
     status::{ControlEvent, Facts, Journal, Latencies, Shared, View},
     takeover::{self, Order},
@@ -287,6 +287,7 @@ fn setup(
             fence_within: config.fence.as_ref().map_or(Nanos::NEVER, Fence::within),
             stalled_grace: config.judging.stalled_grace,
         },
+        exclusivity: Exclusivity::default(),
         hooks: config.hooked(),
         patience: config.patience(),
         maintenance: folder.is_in_maintenance(),
@@ -304,6 +305,7 @@ fn shared(core: &Core, config: &Config, owned: u64, now: Nanos) -> Shared {
             peer: PeerState::Unknown,
             peer_left: false,
             peer_stalled: None,
+            peer_died: None,
             peer_incarnation: 0,
             peer_owned: 0,
             owned,
@@ -312,6 +314,7 @@ fn shared(core: &Core, config: &Config, owned: u64, now: Nanos) -> Shared {
             peer_keys: None,
             term: 0,
             withheld: None,
+            withheld_until: None,
             differences: [false; 3],
             maintenance: [false; 2],
             verdict: None,

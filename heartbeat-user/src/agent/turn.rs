@@ -27,7 +27,7 @@ pub fn drain(
 /// done, so that nothing is ever half done that the cell does not tell of.
 #[inline]
 pub fn leave_mark(core: &Core, tables: &Tables, now: Nanos) {
-    let CellState { owned, hooked, peer_flags, peer_kept } = core.cell_state();
+    let CellState { owned, hooked, peer_flags, peer_kept, .. } = core.cell_state(now);
     let (peer_incarnation, term, alive_ns) = (core.peer_incarnation(), core.term(), now.0);
     let peer_flags = peer_flags.into();
     let mark = Mark { peer_incarnation, owned, hooked, peer_flags, peer_kept, term, alive_ns };

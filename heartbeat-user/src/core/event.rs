@@ -1,6 +1,6 @@
 //! What happened: one typed event for each change that an operator would want to know of.
 
-use super::{ChannelIndex, Evidence, GroupIndex, Nanos, Node, PathFacts, Place, Verdict};
+use super::{ChannelIndex, Evidence, GroupIndex, Nanos, Node, PathFacts, Place, Safe, Verdict};
 use serde::Serialize;
 
 /// Why a group is acquired or released.
@@ -39,6 +39,10 @@ pub enum Reason {
     Kept,
     /// An earlier life of the agent held it, and it is not ours any more.
     Leftover,
+    /// We are cut off: the peer hears us nowhere, and none of our own networks works, or the peer that we hear says so.
+    CutOff,
+    /// The peer does not hear us, and the arbiter does not grant it to us, or not any more.
+    GrantLost,
 }
 
 /// Why nothing is acquired although the peer is silent. When in doubt, do nothing and say why.
@@ -62,6 +66,19 @@ pub enum Withheld {
     Unanswered,
     /// Another program has the UDP port of one of our channels: somebody else speaks for this controller.
     Occupied,
+    /// The peer's agent died, its host answers, and it may still come back in time.
+    PeerDied,
+    /// Of exclusive groups: the peer promised to let go of them, and the time for that is not over.
+    Promised,
+    /// Of exclusive groups: the peer's agent is not there, and what its hooks have in use there, nobody lets go of. Only a fence, a
+    /// watchdog on that host, or an operator makes it safe.
+    InUse,
+    /// Of exclusive groups: the arbiter has granted them to the peer.
+    Denied,
+    /// Of exclusive groups: the arbiter is out of reach.
+    Unarbitrated,
+    /// Of exclusive groups: nothing says that the peer does not have them, and nothing will.
+    Exclusive,
 }
 
 /// What the two controllers' configurations differ in.
@@ -97,12 +114,14 @@ pub enum Event {
     /// All channels are at zero (FIG. 6, steps 604, 606). `overshoot_ns`: what the verdict came late.
     /// `stalled_ns`: its host still answers, and its agent has stood still for so long.
     PeerDead { silent_ns: Option<Nanos>, overshoot_ns: Option<Nanos>, stalled_ns: Option<Nanos> },
+    /// The peer's kernel says that its agent died, so long ago; it may come back and go on within what is left.
+    PeerDied { dead_ns: Nanos, left_ns: Nanos },
     /// The peer said that it is being stopped.
     PeerLeft,
     /// The peer said that its agent is being restarted.
     PeerRestarting,
-    /// We claim a group; its addresses are being added.
-    GroupAcquiring { group: GroupIndex, reason: Reason, term: u64 },
+    /// We claim a group; its addresses are being added. `safe`: what makes sure that a silent peer does not serve it.
+    GroupAcquiring { group: GroupIndex, reason: Reason, term: u64, safe: Option<Safe> },
     /// A group's addresses are in place and announced.
     GroupAcquired { group: GroupIndex },
     /// A group's addresses are being removed.
@@ -127,8 +146,14 @@ pub enum Event {
     FencingCalledOff,
     /// Both controllers held a group, for at most this long.
     DualOwnership { group: GroupIndex, kept_by: Node, at_most_ns: Nanos },
-    /// The peer is silent and its groups are not acquired.
-    TakeoverWithheld { reason: Withheld },
+    /// The peer is silent and its groups are not acquired; `left_ns`: for so long, where that is known.
+    TakeoverWithheld { reason: Withheld, left_ns: Option<Nanos> },
+    /// The arbiter grants us groups, for so long if it is not asked again.
+    ArbiterGranted { groups_here: u64, for_ns: Nanos },
+    /// The arbiter has granted groups to the peer.
+    ArbiterDenied { groups_there: u64 },
+    /// The arbiter does not answer, and is needed.
+    ArbiterUnreachable,
     /// A local analysis ended (FIG. 8): whether it rests on own facts and what is known already; the networks that work, a bit
     /// each; those of them that count, since they have not failed to shortly before; the health checks that succeed; and the
     /// QOS that all of that comes to.

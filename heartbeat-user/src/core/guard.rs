@@ -2,9 +2,7 @@
 //!
 //! What takes time is begun while the peer is only suspected, so that a claim rarely waits for it.
 
-use super::{
-    Action, Channel, ChannelIndex, ChannelState, Core, Event, Nanos, PeerState, Probed, Withheld, ownership::Guard,
-};
+use super::{Action, Channel, ChannelState, Core, Event, Nanos, PeerState, Probed, Withheld, ownership::Guard};
 use heartbeat_ebpf::wire::flags;
 
 /// A look at our own networks, or a fencing, that failed is repeated after this.
@@ -65,11 +63,11 @@ pub(super) struct Watch {
     number: u32,
     /// Since when looks have been asked for, and none ended.
     unanswered_since: Option<Nanos>,
+    /// The last look that ended found that none of our networks works.
+    none_answered: bool,
     fence: Fence,
     /// Of the fencing that counts.
     fencing: u32,
-    /// The peer's host answered, after its last heartbeat: when, and how long its agent had stood still.
-    pub(super) answered: Option<(Nanos, Nanos)>,
     /// Since when the peer has been dead.
     pub(super) dead_since: Nanos,
 }
@@ -78,8 +76,7 @@ impl Core {
     /// The peer is there.
     pub(super) fn peer_lives(&mut self, now: Nanos) {
         self.call_off_fencing(now);
-        self.watch.answered = None;
-        self.watch.look = Look::Idle;
+        (self.watch.look, self.watch.none_answered) = (Look::Idle, false);
         self.watch.fence = Fence::Idle;
     }
 
@@ -87,6 +84,11 @@ impl Core {
     pub fn handle_looked(&mut self, now: Nanos, number: u32, probed: Probed) {
         let any = self.is_connected(now, &probed);
         if number == self.watch.number && matches!(self.watch.look, Look::Asked { .. }) {
+            if any && self.watch.none_answered {
+                // It was us; the peer gets a full detection time to be heard again.
+                self.ownership.listen(now.after(self.detection()));
+            }
+            self.watch.none_answered = !any;
             self.watch.look = Look::Found { at: now, any };
             self.watch.unanswered_since = None;
         }
@@ -97,20 +99,6 @@ impl Core {
         if number == self.watch.fencing && matches!(self.watch.fence, Fence::Running { .. }) {
             self.watch.fence = if succeeded { Fence::Done } else { Fence::Failed { at: now } };
         }
-    }
-
-    /// The peer's host answered an echo request that we sent at `sent`; its agent had stood still for `stalled` by then.
-    pub fn handle_echo(&mut self, now: Nanos, channel: ChannelIndex, sent: Nanos, stalled: Nanos) {
-        let Some(c) = self.channels.get(channel.usize()) else { return };
-        if c.counter.last_arrival().is_some_and(|last| sent > last) && sent <= now {
-            self.watch.answered = Some((now, stalled));
-        }
-    }
-
-    /// How long the peer's agent has stood still, where its host answered although nothing is heard of it.
-    #[must_use]
-    pub fn peer_stalled(&self, now: Nanos) -> Option<Nanos> {
-        self.watch.answered.map(|(at, stalled)| stalled.after(now.since(at)))
     }
 
     /// Whether a channel that works has been silent for so long that something may be wrong.
@@ -126,27 +114,41 @@ impl Core {
         self.peer == PeerState::Good && (0..self.channels.len()).filter(open).all(|i| self.is_silent(i, now))
     }
 
-    /// What the guards say now; asks what is to be asked.
-    pub(super) fn guard(&mut self, now: Nanos) -> Guard {
+    /// What the guards say now, of any claim and of one that needs the fence; asks what is to be asked.
+    pub(super) fn guard(&mut self, now: Nanos) -> [Guard; 2] {
         let gone = self.said.flags & flags::LEAVING != 0 && self.said.owned == 0;
         let bad = self.peer == PeerState::Bad;
-        if gone || !self.ownership.would_claim() || self.in_maintenance() || !(bad || self.suspects(now)) {
+        let would_claim = self.ownership.would_claim();
+        let would_let_go = self.setup.exclusivity.release_isolated && self.ownership.owned() != 0;
+        let idle = gone || !(would_claim || would_let_go) || self.in_maintenance();
+        if idle || !(bad || self.suspects(now)) {
             if !bad {
-                self.watch.look = Look::Idle;
+                (self.watch.look, self.watch.none_answered) = (Look::Idle, false);
             }
             self.watch.unanswered_since = None;
             self.call_off_fencing(now);
-            return if self.isolated() { Guard::Objects(Withheld::Isolated) } else { Guard::Clear };
+            return [if self.isolated() { Guard::Objects(Withheld::Isolated) } else { Guard::Clear }; 2];
         }
-        let by_probe = self.setup.guards.by_probe;
-        if by_probe {
+        if self.setup.guards.by_probe {
             self.look(now);
         }
+        let guard = self.object(now);
+        if !would_claim {
+            self.call_off_fencing(now);
+        }
+        match guard {
+            Guard::Clear if bad && would_claim && self.setup.guards.fence => [guard, self.fence(now)],
+            guard => [guard; 2],
+        }
+    }
+
+    /// What speaks against any claim from a peer that is silent or about to be.
+    fn object(&self, now: Nanos) -> Guard {
+        let by_probe = self.setup.guards.by_probe;
         let stranger_for = self.setup.timing.interval.times(self.setup.timing.failed_waits.into());
         let stranger = |c: &Channel| c.stranger_at.is_some_and(|at| now.since(at) <= stranger_for);
         let unanswered = self.watch.unanswered_since.filter(|_| by_probe).map(|since| now.since(since));
         let late = self.late_look();
-        let grace_ends = self.watch.dead_since.after(self.setup.guards.stalled_grace);
         if self.isolated() {
             Guard::Objects(Withheld::Isolated)
         } else if !self.peer_known && self.channels.iter().any(stranger) {
@@ -157,13 +159,37 @@ impl Core {
             Guard::Objects(Withheld::Unanswered)
         } else if by_probe && matches!(self.watch.look, Look::Found { any: false, .. }) {
             Guard::Objects(Withheld::Isolated)
-        } else if self.watch.answered.is_some() && now < grace_ends {
+        } else if self.grace_ends(now).is_some_and(|at| now < at) {
+            Guard::Objects(Withheld::PeerDied)
+        } else if self.peer_stalled(now).is_some() && now < self.stalled_ends() {
             Guard::Objects(Withheld::PeerStalled)
-        } else if bad && self.setup.guards.fence {
-            self.fence(now)
+        } else if self.leased_until(now) > now {
+            Guard::Asking
         } else {
             Guard::Clear
         }
+    }
+
+    /// Until when a peer whose agent stands still keeps its groups.
+    pub(super) const fn stalled_ends(&self) -> Nanos {
+        self.watch.dead_since.after(self.setup.guards.stalled_grace)
+    }
+
+    /// Until when the peer's kernel may serve on, as far as it was heard.
+    fn leased_until(&self, now: Nanos) -> Nanos {
+        // While its host answers, it is asked.
+        let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        heard.filter(|_| !self.host_answers(now)).map_or(Nanos(0), |at| at.after(self.takeover_after()))
+    }
+
+    /// Whether it is us who are cut off, as the carriers or a finished look say.
+    pub(super) fn is_isolated(&self) -> bool {
+        self.isolated() || self.setup.guards.by_probe && self.watch.none_answered
+    }
+
+    /// Whether the silent peer is surely down.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.watch.fence == Fence::Done
     }
 
     /// A look that has not ended by then is asked for again.
@@ -216,7 +242,7 @@ impl Core {
 
     /// When a guard is to be asked again.
     pub(super) fn guard_deadline(&self, now: Nanos) -> Nanos {
-        if self.peer != PeerState::Bad || !self.ownership.would_claim() {
+        if self.peer != PeerState::Bad {
             return Nanos::NEVER;
         }
         let look = match self.watch.look {
@@ -231,8 +257,10 @@ impl Core {
             Fence::Running { since } => since.after(self.setup.guards.fence_within),
             _ => Nanos::NEVER,
         };
-        let grace = self.watch.dead_since.after(self.setup.guards.stalled_grace);
-        [look, told, ended, fence, grace].into_iter().filter(|at| *at > now).min().unwrap_or(Nanos::NEVER)
+        let grace = self.stalled_ends();
+        let leased = self.leased_until(now);
+        let later = [look, told, ended, fence, grace, leased].into_iter();
+        later.filter(|at| *at > now).min().unwrap_or(Nanos::NEVER)
     }
 }
 

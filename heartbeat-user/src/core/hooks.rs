@@ -279,8 +279,8 @@ impl Core {
             Step::Acquire(group, reason) => {
                 self.begin(now, group, Input::Acquire, reason);
                 if !self.ownership.is_failing(group) {
-                    let term = self.ownership.term();
-                    self.tell(now, Event::GroupAcquiring { group, reason, term });
+                    let (term, safe) = (self.ownership.term(), self.made_safe(group, reason));
+                    self.tell(now, Event::GroupAcquiring { group, reason, term, safe });
                 }
             }
             Step::Release(group, reason) => {
@@ -299,7 +299,10 @@ impl Core {
                 self.announce(group);
                 self.happen(now, group, Input::Settled);
             }
-            Step::Withhold(reason) => self.tell(now, Event::TakeoverWithheld { reason }),
+            Step::Withhold(reason) => {
+                let left_ns = self.withheld_until(now).map(|until| until.since(now));
+                self.tell(now, Event::TakeoverWithheld { reason, left_ns });
+            }
         }
     }
 
@@ -379,7 +382,7 @@ impl Core {
         if self.ownership.acquire_failed(now, group) {
             self.give_up_order(now, group);
             if self.ownership.withhold(Withheld::Isolated) {
-                self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated });
+                self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated, left_ns: None });
             }
             self.tell(now, Event::GroupReleased { group });
         }

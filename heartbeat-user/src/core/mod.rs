@@ -4,30 +4,43 @@
 //! [`Core::poll_action`] until there are none, and comes back at [`Core::deadline`] at the latest. The pulse thread, the
 //! tests and whoever replays a record drive it the same way.
 
+mod action;
+mod alone;
 mod analysis;
+mod arbitration;
+mod cell;
 mod counter;
 mod event;
 mod evidence;
+mod exclusive;
 mod flaps;
 mod generator;
 mod guard;
 mod hooks;
 mod judge;
+mod links;
 mod names;
 mod ownership;
 mod pairing;
 mod peer;
+mod peer_host;
+pub mod promise;
 mod sending;
+mod setup;
 #[cfg(test)]
 mod testing;
 mod types;
 mod view;
 mod wish;
 
+pub use action::{Action, SocketResult};
 pub use analysis::{Judging, is_quick};
+pub use arbitration::{Arbitrate, Arbitrated};
+pub use cell::CellState;
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
 pub use event::{Difference, Event, Reason, Withheld};
 pub use evidence::Probed;
+pub use exclusive::{Exclusivity, Safe};
 pub use guard::Guards;
 pub use hooks::{Hook, HookedGroups};
 pub use judge::{
@@ -35,12 +48,17 @@ pub use judge::{
 };
 pub use names::{Names, name_id};
 pub use peer::PeerState;
+pub use peer_host::NoticeSaid;
+pub use setup::{Link, Resumed, Setup};
 pub use types::*;
-pub use view::{CellState, ChannelView};
+pub use view::ChannelView;
 pub use wish::{OperatorOrder, Refusal};
 
+use alone::Alone;
 use analysis::Analysis;
+use arbitration::Arbiter;
 use counter::Change;
+use exclusive::Safety;
 use flaps::Flaps;
 use generator::Generator;
 use guard::Watch;
@@ -50,151 +68,9 @@ use names::PeerNames;
 use ownership::{Facts, Ownership, Step};
 use pairing::Pairing;
 use peer::PeerSaid;
+use peer_host::PeerHost;
 use std::collections::VecDeque;
 use wish::Wish;
-
-/// What the driver has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Open the channel's socket, then say [`Core::handle_socket`].
-    OpenSocket(ChannelIndex),
-    /// Close it.
-    CloseSocket(ChannelIndex),
-    /// Send what [`Core::message`] gives on the channel.
-    Send(ChannelIndex),
-    /// The channel's interface is another one than before: attach the XDP program anew.
-    Attach(ChannelIndex),
-    /// Add and announce the group's addresses, then say [`Core::handle_acquired`]. Where the reason is a dead peer, first
-    /// take a fresh look whether any own channel has a carrier; if none has, say [`Core::handle_isolated`] instead.
-    Acquire(GroupIndex, Reason),
-    /// Remove the group's addresses, then say [`Core::handle_released`]; or, where some of them stay,
-    /// [`Core::handle_release_failed`].
-    Release(GroupIndex, Reason),
-    /// Announce the group's addresses again: somebody else may have done so meanwhile.
-    Announce(GroupIndex),
-    /// Run a hook of the group, then say [`Core::handle_hook_ended`]. For each group there is one at a time.
-    RunHook(GroupIndex, Hook, Reason),
-    /// Run the local analysis of this number (FIG. 8), then say [`Core::handle_probed`]. Of one that [`is_quick`], only look
-    /// afresh at our own interfaces and addresses.
-    Probe(u32),
-    /// Look whether any of our networks answers, then say [`Core::handle_looked`] with this number.
-    Look(u32),
-    /// Ask the peer's host for a sign of life, then say [`Core::handle_echo`] if there is one.
-    Echo(ChannelIndex),
-    /// Run the fence hook, then say [`Core::handle_fenced`] with this number.
-    Fence(u32),
-    /// End the fence hook of this number: it has nothing to do any more.
-    FenceAbort(u32),
-    /// Tell the operator; it happened at this time.
-    Tell(Nanos, Event),
-    /// Everything is released and said: end.
-    Exit,
-}
-
-/// What the agent is set up with.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Which controller we are.
-    pub node: Node,
-    /// The pair's id, for messages.
-    pub pair_id: u32,
-    /// The key that is to sign.
-    pub key_id: u8,
-    /// By key id, what tells a key from others; 0 where there is none.
-    pub key_prints: [u16; 2],
-    /// The names of channels and groups.
-    pub names: Names,
-    /// When the configuration was changed last, in seconds since 1970.
-    pub file_time: u32,
-    /// FIG. 4 and 5's parameters.
-    pub timing: Timing,
-    /// The interfaces of the channels, as they are now.
-    pub links: Vec<Link>,
-    /// On each channel, every so-manieth heartbeat is sent: 1, or more where a serial line is slow.
-    pub paces: Vec<u32>,
-    /// The serial lines, a bit each: a carrier there says nothing of our networks.
-    pub lines: u64,
-    /// The homes of the groups.
-    pub homes: Vec<Node>,
-    /// Of each group: how long both controllers must have been well before it goes home by itself.
-    pub failback: Vec<Option<Nanos>>,
-    /// The groups that the file has no more, a bit each: they are let go of, and never claimed.
-    pub departed: u64,
-    /// The guards of a claim from a silent peer.
-    pub guards: Guards,
-    /// Which groups have which hooks.
-    pub hooks: HookedGroups,
-    /// An order to hand over is given up after this.
-    pub patience: Nanos,
-    /// Whether an operator wants nothing to move.
-    pub maintenance: bool,
-    /// A digest of the groups' definitions.
-    pub groups_digest: u64,
-    /// How this pair judges.
-    pub judging: Judging,
-    /// Ours: random, never 0.
-    pub incarnation: u64,
-    /// What an earlier life of the agent left behind, where it was ended less than a detection time ago.
-    pub resumed: Option<Resumed>,
-}
-
-/// What an earlier life of the agent left behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resumed {
-    /// The peer's incarnation that it was paired with.
-    pub peer_incarnation: u64,
-    /// The groups that it held, whose addresses are still in place.
-    pub owned: u64,
-    /// The groups that it had, or had begun to have, and that are not ours any more: they are let go of, hooks included,
-    /// before anything is claimed.
-    pub release: u64,
-    /// Its term.
-    pub term: u64,
-    /// What the peer had said last of maintenance and of leaving ([`CellState::peer_flags`]).
-    pub peer_flags: u8,
-    /// The groups that the peer could not let go of when it left.
-    pub peer_kept: u64,
-}
-
-/// A channel's interface, as the driver sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// There is none of that name.
-    Absent,
-    /// It is there.
-    Present {
-        /// Its index: changes when it is made anew.
-        index: u32,
-        /// Whether it is up and has a carrier.
-        carrier: bool,
-        /// Whether our own address is on it.
-        address: bool,
-    },
-}
-
-impl Link {
-    const fn carrier(self) -> bool {
-        matches!(self, Self::Present { carrier: true, .. })
-    }
-
-    /// Whether nothing of our own speaks against it.
-    const fn is_well(self) -> bool {
-        matches!(self, Self::Present { carrier: true, address: true, .. })
-    }
-}
-
-/// How an operation on a socket went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketResult {
-    /// It was opened.
-    Opened,
-    /// The message was taken.
-    Sent,
-    /// No room: the message is lost, the socket is not.
-    Full,
-    /// Neither: the error number.
-    Failed(i32),
-}
 
 /// Of a message heard: who sent it, when it was sent there, when it arrived here.
 #[derive(Clone, Copy, Debug)]
@@ -242,7 +118,16 @@ pub struct Core {
     analysis: Analysis,
     wish: Wish,
     watch: Watch,
+    arbiter: Arbiter,
+    alone: Alone,
+    /// What makes it safe to take exclusive groups, as of the last decision.
+    safety: Safety,
+    /// Groups of ours for which the kernel is to keep silent.
+    shut: u64,
+    started: Nanos,
     peer: PeerState,
+    /// What its host says although its agent does not.
+    host: PeerHost,
     peer_known: bool,
     /// When this pairing began: what its peer sends from then on answers to something later.
     paired_at: Nanos,
@@ -320,6 +205,12 @@ impl Core {
             analysis: Analysis::new(&setup.judging),
             wish: Wish::default(),
             watch: Watch::default(),
+            arbiter: Arbiter::default(),
+            alone: Alone::default(),
+            safety: Safety::default(),
+            shut: 0,
+            started: now,
+            host: PeerHost::default(),
             peer: PeerState::Unknown,
             peer_known: false,
             paired_at: now,
@@ -351,88 +242,6 @@ impl Core {
             core.begin(now, group, Input::ReleaseLeftover, Reason::Leftover);
         }
         core
-    }
-
-    /// Heartbeats that are not our peer's, or not provably so, arrived on this channel.
-    pub fn handle_stranger(&mut self, now: Nanos, channel: ChannelIndex) {
-        if let Some(c) = self.channels.get_mut(channel.usize()) {
-            c.stranger_at = Some(now);
-        }
-    }
-
-    /// A channel's interface was looked at.
-    pub fn handle_link(&mut self, now: Nanos, channel: ChannelIndex, link: Link) {
-        let was_isolated = self.isolated();
-        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
-        let before = c.link;
-        if before == link {
-            return;
-        }
-        c.link = link;
-        self.ownership.forget_failures();
-        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
-        let index = |link| match link {
-            Link::Absent => None,
-            Link::Present { index, .. } => Some(index),
-        };
-        if index(before) != index(link) {
-            if c.generator.is_open() {
-                c.generator.close(&c.timing, now);
-                self.actions.push_back(Action::CloseSocket(channel));
-            }
-            match link {
-                Link::Absent => self.tell(now, Event::InterfaceGone { channel }),
-                Link::Present { .. } => {
-                    self.actions.push_back(Action::Attach(channel));
-                    self.tell(now, Event::InterfaceBack { channel });
-                }
-            }
-        }
-        if before.carrier() != link.carrier() {
-            self.analysis.memory.carrier(now, channel, link.carrier());
-        }
-        match (before.carrier(), link.carrier()) {
-            (true, false) => self.tell(now, Event::CarrierLost { channel }),
-            (false, true) => self.tell(now, Event::CarrierFound { channel }),
-            _ => {}
-        }
-        let lost = |link| matches!(link, Link::Present { address: false, .. });
-        match (lost(before), lost(link)) {
-            (false, true) => self.tell(now, Event::OwnAddressGone { channel }),
-            (true, false) => self.tell(now, Event::OwnAddressBack { channel }),
-            _ => {}
-        }
-        if was_isolated && !self.isolated() {
-            // It was us; the peer gets a full detection time to be heard again.
-            self.ownership.listen(now.after(self.detection()));
-        }
-    }
-
-    /// How an operation on a channel's socket went.
-    pub fn handle_socket(&mut self, now: Nanos, channel: ChannelIndex, result: SocketResult) {
-        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
-        match result {
-            SocketResult::Opened => {
-                c.generator.opened(&c.timing);
-                self.actions.push_back(Action::Send(channel));
-            }
-            SocketResult::Full => {}
-            SocketResult::Sent => {
-                if c.errno.take().is_some() {
-                    self.tell(now, Event::SocketWorks { channel });
-                }
-            }
-            SocketResult::Failed(errno) => {
-                // WO 01/82077, claim 2: a socket error is recognised and leads to a new socket.
-                if c.generator.is_open() {
-                    self.actions.push_back(Action::CloseSocket(channel));
-                }
-                c.generator.close(&c.timing, now);
-                if c.errno.replace(errno) != Some(errno) {
-                    self.tell(now, Event::SocketFailed { channel, errno });
-                }
-            }
-        }
     }
 
     /// The group's addresses are in place (`true`), or none of them could be added.
@@ -521,6 +330,12 @@ impl Core {
     fn decide(&mut self, now: Nanos) {
         self.wish(now);
         let (peer_wants, asked, _, kept) = self.peer_wish();
+        let [guard, fence] = self.guard(now);
+        self.note_alone(now, self.is_isolated());
+        self.arbitrate(now, self.to_be_granted(now, guard));
+        self.safety = self.known(now).weigh(now);
+        let let_go = self.let_go(now);
+        self.shut = self.ownership.owned() & (let_go.cut_off | let_go.not_granted);
         let goes = self.analysis.standing.map_or(0, Verdict::goes);
         let facts = Facts {
             peer_good: self.peer == PeerState::Good,
@@ -532,7 +347,14 @@ impl Core {
             granted_for: if asked { Reason::HandedOver } else { Reason::WeFailed },
             maintenance: self.in_maintenance(),
             kept,
-            guard: self.guard(now),
+            guard,
+            fence,
+            exclusive: self.setup.exclusivity.groups,
+            safety: self.safety,
+            confirms: self.host_confirms(now),
+            closed: self.host.closed(),
+            deaf: self.alone.is_deaf(),
+            let_go,
             peer_dead: self.peer == PeerState::Bad,
             peer_leaving: self.said.flags & flags::LEAVING != 0,
             peer_owned: self.said.owned,
@@ -567,6 +389,15 @@ impl Core {
             .min(self.analysis.deadline(now))
             .min(self.wish_deadline(now))
             .min(self.guard_deadline(now))
+            .min(self.waits_until(now))
             .max(now)
+    }
+
+    /// When what is waited for of the silent peer, its host, the arbiter may change by time alone.
+    fn waits_until(&self, now: Nanos) -> Nanos {
+        let promised = self.safety.until.unwrap_or(Nanos::NEVER);
+        let host = self.host_deadlines().into_iter().chain(self.alone_deadlines());
+        let waits = host.chain([promised, self.arbiter.deadline()]);
+        waits.filter(|at| *at > now).min().unwrap_or(Nanos::NEVER)
     }
 }

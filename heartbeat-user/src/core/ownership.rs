@@ -1,7 +1,10 @@
 //! Who holds which group (DESIGN, ownership; WO 01/82077 S3: a resource belongs to one controller at a time).
 //!
 //! ```text
-//!             claim                addresses in place
+//!                    the peer's kernel keeps silent
+//!          Claiming --------+
+//!         ^                 v
+//!         |   claim                addresses in place
 //!  Standby ----------> Acquiring ---------------------> Held
 //!     ^                   | none could be added           | precedence, stopping
 //!     |  wait over        v                               v
@@ -11,11 +14,14 @@
 //! ```
 //! 1. While any channel works, a group changes hands only by release first, acquire after; and an unheld group is claimed
 //!    only by its home, or by the other where the home has left: so two never claim at once.
-//! 2. When all channels are dead, the survivor claims, unless a guard objects.
+//! 2. When all channels are dead, the survivor claims, unless a guard objects. Of a peer whose host answers, its kernel is
+//!    waited for; an exclusive group is claimed only where that is [safe](super::exclusive).
 //! 3. If both hold one after a partition, the higher term keeps it. A term goes up by one in each silence of the peer in which
 //!    anything is claimed: so of two that found each other dead, the terms tie, and each group stays with the one that had it
 //!    first, where one of them took it from the other; else it is kept at home.
 
+use super::alone::LetGo;
+use super::exclusive::Safety;
 use super::{GroupIndex, Nanos, Node, Reason, Withheld};
 
 /// What is known of the peer and of ourselves, as of now.
@@ -53,6 +59,20 @@ pub struct Facts {
     pub kept: u64,
     /// What the guards say where the peer is silent.
     pub guard: Guard,
+    /// The same of claims that need the fence, where there is one: of all groups but the exclusive ones that are safe without.
+    pub fence: Guard,
+    /// Groups that must never be held twice, and what makes it safe to take some of them.
+    pub exclusive: u64,
+    /// See `exclusive`.
+    pub safety: Safety,
+    /// The peer's kernel says for which groups it keeps silent; for these.
+    pub confirms: bool,
+    /// See `confirms`.
+    pub closed: u64,
+    /// The peer, which we hear, hears us nowhere.
+    pub deaf: bool,
+    /// What is to be let go of at once, because we are alone.
+    pub let_go: LetGo,
     /// It counts the same groups as we do.
     pub same_groups: bool,
     /// What an earlier life left is still being let go of.
@@ -92,6 +112,11 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holding {
     Standby,
+    /// The peer's kernel is to keep silent for it before anything of it is here: we say that it is ours, and wait.
+    Claiming {
+        until: Nanos,
+        reason: Reason,
+    },
     Acquiring,
     Held,
     Releasing,
@@ -294,6 +319,24 @@ impl Ownership {
         self.bits(|h| !matches!(h, Holding::Standby | Holding::Resting { .. }))
     }
 
+    /// The groups that we say are ours, and of which nothing is here yet.
+    #[must_use]
+    pub fn claiming(&self) -> u64 {
+        self.bits(|h| matches!(h, Holding::Claiming { .. }))
+    }
+
+    /// The groups that we have or are getting, and do not let go of.
+    #[must_use]
+    pub fn serving(&self) -> u64 {
+        self.bits(|h| matches!(h, Holding::Acquiring | Holding::Held))
+    }
+
+    /// The groups that we might claim.
+    #[must_use]
+    pub fn standing_by(&self) -> u64 {
+        self.bits(|h| h == Holding::Standby)
+    }
+
     /// The groups whose addresses are in place.
     #[must_use]
     pub fn held(&self) -> u64 {
@@ -339,7 +382,7 @@ impl Ownership {
     #[must_use]
     pub fn deadline(&self, now: Nanos) -> Nanos {
         let resting = self.groups.iter().filter_map(|g| match g.holding {
-            Holding::Resting { until } | Holding::Stuck { until } => Some(until),
+            Holding::Resting { until } | Holding::Stuck { until } | Holding::Claiming { until, .. } => Some(until),
             _ => None,
         });
         let listening = (self.listen_until > now).then_some(self.listen_until);
@@ -368,6 +411,8 @@ impl Ownership {
             self.release_all(&mut step);
             return;
         }
+        self.let_go(now, facts, &mut step);
+        self.settle_claims(now, facts, &mut step);
         let conflict = self.settle_conflicts(now, facts, &mut step);
         if facts.peer_good {
             (self.forced, self.raised) = (0, false);
@@ -394,7 +439,26 @@ impl Ownership {
                 }
             }
         } else if facts.peer_dead && !occupied {
-            self.claim_from_the_dead(facts, &mut step);
+            self.claim_from_the_dead(now, facts, &mut step);
+        }
+    }
+
+    /// Of what is of no use here, or may be somebody else's by now.
+    fn let_go(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
+        let LetGo { cut_off, not_granted } = facts.let_go;
+        for (i, g) in self.groups.iter_mut().enumerate() {
+            let group = GroupIndex(i as u8);
+            let reason = if cut_off & group.bit() != 0 { Reason::CutOff } else { Reason::GrantLost };
+            if (cut_off | not_granted) & group.bit() == 0 {
+                continue;
+            }
+            if g.holding == Holding::Held && g.kept_until.is_none() {
+                g.holding = Holding::Releasing;
+                g.moved_at = Some(now);
+                step(Step::Release(group, reason));
+            } else if matches!(g.holding, Holding::Claiming { .. }) {
+                g.holding = Holding::Standby;
+            }
         }
     }
 
@@ -442,106 +506,20 @@ impl Ownership {
         }
     }
 
-    /// Rule 1. A group that the peer wishes to be handed is its to claim, and one that we wish for is ours only once the
-    /// peer has said, knowing of our wish, that it does not hold it: so two never claim at once.
-    fn claim_unheld(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
-        for i in 0..self.groups.len() {
-            let group = GroupIndex(i as u8);
-            if self.groups[i].holding != Holding::Standby || facts.peer_owned & group.bit() != 0 {
-                continue;
-            }
-            if facts.wants & group.bit() != 0 && facts.peer_wants & group.bit() == 0 {
-                if facts.heeded {
-                    self.groups[i].moved_at = Some(now);
-                    self.claim(group, facts.wants_for, step);
-                }
-            } else if self.groups[i].home == self.node {
-                if facts.peer_wants & group.bit() == 0 {
-                    self.claim(group, Reason::Home, step);
-                }
-            } else if facts.peer_leaving {
-                self.claim(group, Reason::PeerLeft, step);
-            }
-        }
-    }
-
-    fn claim_forced(&mut self, step: &mut impl FnMut(Step)) {
-        for group in (0..self.groups.len() as u8).map(GroupIndex) {
-            if self.forced & group.bit() != 0 && self.groups[group.usize()].holding == Holding::Standby {
-                self.forced &= !group.bit();
-                self.claim(group, Reason::Forced, step);
-            }
-        }
-    }
-
-    /// Rule 2. WO 01/82077, FIG. 6, steps 604, 606: all channels failed, the remote is deemed failed.
-    fn claim_from_the_dead(&mut self, facts: &Facts, step: &mut impl FnMut(Step)) {
-        if self.groups.iter().all(|g| g.holding != Holding::Standby) {
-            // Of one that rests, nothing is known that was not before.
-            if self.bits(|holding| matches!(holding, Holding::Resting { .. })) == 0 {
-                self.withheld = None;
-            }
-            return;
-        }
-        let objection = match facts.guard {
-            _ if facts.maintenance => Some(Withheld::Maintenance),
-            Guard::Clear => None,
-            Guard::Asking => return,
-            Guard::Objects(reason) => Some(reason),
-        };
-        if let Some(reason) = objection {
-            if self.withhold(reason) {
-                step(Step::Withhold(reason));
-            }
-            return;
-        }
-        // What the operator had us take is not the peer's any more.
-        let kept = facts.kept & self.bits(|holding| holding == Holding::Standby);
-        if kept == 0 {
-            self.withheld = None;
-        }
-        let reason = if facts.peer_leaving { Reason::PeerLeft } else { Reason::PeerDead };
-        for i in 0..self.groups.len() {
-            let group = GroupIndex(i as u8);
-            if self.groups[i].holding == Holding::Standby && kept & group.bit() == 0 {
-                self.groups[i].taken = facts.peer_owned & !facts.peer_unknown & group.bit() != 0;
-                self.claim(group, reason, step);
-            }
-        }
-        if kept != 0 && self.withhold(Withheld::Kept) {
-            step(Step::Withhold(Withheld::Kept));
-        }
-    }
-
-    /// Whether there is anything to claim from a silent peer.
-    #[must_use]
-    pub fn would_claim(&self) -> bool {
-        !self.stopping && self.groups.iter().any(|g| g.holding == Holding::Standby)
-    }
-
-    fn claim(&mut self, group: GroupIndex, reason: Reason, step: &mut impl FnMut(Step)) {
-        // Trying again is not another acquisition, nor is taking the next one from the same silent peer.
-        let from_silent = matches!(reason, Reason::PeerDead | Reason::PeerLeft | Reason::Forced);
-        let again = self.groups[group.usize()].failing || (from_silent && self.raised);
-        if !again || self.highest_seen >= self.term {
-            self.term = self.term.max(self.highest_seen).saturating_add(1);
-        }
-        self.raised |= from_silent;
-        self.groups[group.usize()].holding = Holding::Acquiring;
-        step(Step::Acquire(group, reason));
-    }
-
     fn release_all(&mut self, step: &mut impl FnMut(Step)) {
         for (i, g) in self.groups.iter_mut().enumerate() {
             if g.holding == Holding::Held && g.kept_until.is_none() {
                 g.holding = Holding::Releasing;
                 step(Step::Release(GroupIndex(i as u8), Reason::Stopping));
+            } else if matches!(g.holding, Holding::Claiming { .. }) {
+                g.holding = Holding::Standby;
             }
         }
     }
 }
 
 mod answers;
+mod claims;
 mod conflict;
 #[cfg(test)]
 mod tests;

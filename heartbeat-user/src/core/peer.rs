@@ -1,8 +1,14 @@
 //! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
 
 use super::analysis::PeerFound;
-use super::{Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Heard, Nanos, Resumed, Timing};
+use super::peer_host::PeerHost;
+use super::{
+    Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Heard, Nanos, Resumed, Timing, promise,
+};
 use heartbeat_ebpf::wire::{Message, flags};
+
+/// Beyond this, an interval that a peer says it has is a mistake.
+pub(super) const LONGEST_INTERVAL: Nanos = Nanos::from_millis(60_000);
 
 /// Where the peer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -32,6 +38,10 @@ pub(super) struct PeerSaid {
     pub(super) differs: [bool; 3],
     pub(super) interval_us: u32,
     pub(super) key_prints: [u16; 2],
+    /// It hears us on no channel.
+    pub(super) deaf: bool,
+    /// Cut off, it lets go within so long.
+    pub(super) release_within: Option<Nanos>,
 }
 
 impl PeerSaid {
@@ -50,7 +60,7 @@ impl Core {
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         c.echo = Some(Heard::of(message, arrived));
         c.returned = c.returned.max(Nanos(message.echo_sent_ns).min(now));
-        self.watch.answered = None;
+        self.host.hear(message);
         if c.counter.heard(&c.timing, message.sequence, arrived) == Some(Change::Opened) {
             self.tell_change(now, channel);
         }
@@ -78,6 +88,7 @@ impl Core {
         }
         self.paired_at = now;
         self.analysis.begin();
+        self.host = PeerHost::default();
         self.said = PeerSaid { differs: self.said.differs, ..PeerSaid::default() };
         // It named us as we are now, so it is life.
         self.handle_heartbeat(now, channel, message, arrived);
@@ -115,6 +126,8 @@ impl Core {
             differs,
             interval_us: message.interval_us,
             key_prints: message.key_prints,
+            deaf: message.heard == 0,
+            release_within: promise::heard(message.release_within),
         };
         self.ownership.see_term(message.term);
         if message.echo_sent_ns != 0 && owned & self.ownership.owned() == 0 {
@@ -175,10 +188,8 @@ impl Core {
 
     /// A peer that sends less often than we do gets as many of its own intervals.
     fn stretch(&mut self, peer_interval_us: u32) {
-        /// Beyond this, an interval is a mistake.
-        const LONGEST: Nanos = Nanos::from_millis(60_000);
         let timing = self.setup.timing;
-        let peers = Nanos::from_micros(peer_interval_us.into()).min(LONGEST);
+        let peers = Nanos::from_micros(peer_interval_us.into()).min(LONGEST_INTERVAL);
         let period = if peers > timing.interval {
             Nanos((u128::from(timing.period.0) * u128::from(peers.0) / u128::from(timing.interval.0)) as u64)
         } else {
@@ -198,9 +209,11 @@ impl Core {
     /// WO 01/82077, FIG. 6, steps 604, 606.
     pub(super) fn judge_peer(&mut self, now: Nanos) {
         let state = |state| move |c: &Channel| c.counter.state() == state;
-        let judged = if self.channels.iter().any(state(ChannelState::Open)) {
+        // Of a life that died nothing comes any more: nobody waits for the counters.
+        let died = self.died_unsaid();
+        let judged = if !died && self.channels.iter().any(state(ChannelState::Open)) {
             PeerState::Good
-        } else if self.peer == PeerState::Good || self.channels.iter().all(state(ChannelState::Failed)) {
+        } else if died || self.peer == PeerState::Good || self.channels.iter().all(state(ChannelState::Failed)) {
             // Where the last one that worked failed, one that still waits for its first heartbeat changes nothing.
             PeerState::Bad
         } else {
@@ -220,6 +233,10 @@ impl Core {
         let allowed = self.detection();
         let overshoot_ns = silent_ns.filter(|_| self.setup.timing.from_arrival).map(|s| s.since(allowed));
         self.watch.dead_since = now;
+        if died {
+            // That was told when it was learnt.
+            return;
+        }
         let stalled_ns = self.peer_stalled(now);
         self.tell(now, Event::PeerDead { silent_ns, overshoot_ns, stalled_ns });
     }

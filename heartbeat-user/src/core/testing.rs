@@ -1,8 +1,8 @@
 //! A core alone, with a peer whose messages a test writes: for the tests of its parts.
 
 use super::{
-    Action, ChannelIndex, Core, Event, Guards, HookedGroups, Judging, Link, Names, Nanos, Needs, Node, Probed, Resumed,
-    Setup, SocketResult, Timing,
+    Action, ChannelIndex, Core, Event, Exclusivity, Guards, HookedGroups, Judging, Link, Names, Nanos, Needs, Node,
+    Probed, Resumed, Setup, SocketResult, Timing,
 };
 use crate::config::Profile;
 use heartbeat_ebpf::wire::Message;
@@ -46,6 +46,7 @@ impl Bench {
             homes: vec![Node::A, Node::B],
             failback: vec![None; 2],
             guards,
+            exclusivity: Exclusivity::default(),
             hooks: HookedGroups::default(),
             patience: SECOND.times(10),
             maintenance: false,

@@ -3,7 +3,7 @@
 use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Place, Setup, Withheld};
 use heartbeat_ebpf::{
     echo::Echo,
-    wire::{HELD_LONG, Message, flags},
+    wire::{HELD_LONG, Message, QOS, flags},
 };
 
 /// What the status shows of a channel's judgement.
@@ -21,19 +21,6 @@ pub struct ChannelView {
     pub link: Link,
     /// Where its fault lies, where the last analysis found one.
     pub place: Option<Place>,
-}
-
-/// What outlives the agent, for its next life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CellState {
-    /// The groups that it may go on with, if it comes soon: those of which nothing is half-way done.
-    pub owned: u64,
-    /// The groups of which a hook may have left something: `on_acquire` began, `on_release` has not ended well.
-    pub hooked: u64,
-    /// What the peer said last of maintenance and of leaving.
-    pub peer_flags: u8,
-    /// The groups that it could not let go of when it left.
-    pub peer_kept: u64,
 }
 
 /// What the status, and the kernel, are shown of the judgement.
@@ -89,7 +76,8 @@ impl Core {
             analysis_wanted,
             analysis_done,
             qos,
-            duties_qos,
+            release_within: self.setup.exclusivity.promise(),
+            duties_qos: duties_qos & QOS,
             wanted,
         })
     }
@@ -149,19 +137,6 @@ impl Core {
     #[must_use]
     pub fn held(&self) -> u64 {
         self.ownership.held()
-    }
-
-    /// What a next life is to know of this one.
-    #[must_use]
-    pub fn cell_state(&self) -> CellState {
-        let (owned, left) = (self.ownership.owned(), self.courses.left());
-        let (.., peer_kept) = self.peer_wish();
-        CellState {
-            owned: owned & !self.setup.hooks.any() | self.ownership.held(),
-            hooked: left,
-            peer_flags: self.said.flags & (flags::MAINTENANCE | flags::LEAVING),
-            peer_kept,
-        }
     }
 
     /// Groups that we wish to be handed.
@@ -242,7 +217,8 @@ impl Core {
         let master = if self.setup.node == Node::A { flags::MASTER } else { 0 };
         let asked = if self.wish.is_asked() { flags::ASKED } else { 0 };
         let contested = if self.ownership.contested().is_some() && !self.is_leaving() { flags::CONTESTED } else { 0 };
-        self.flags | master | asked | contested
+        let watched = if self.setup.exclusivity.watchdog == Nanos(0) { 0 } else { flags::WATCHED };
+        self.flags | master | asked | contested | watched
     }
 
     pub(super) fn configured(&self) -> u64 {

@@ -23,6 +23,8 @@ pub struct View {
     pub peer_left: bool,
     /// How long its agent has stood still, where its host answers although nothing is heard of it.
     pub peer_stalled: Option<Nanos>,
+    /// How long its agent has been dead, where its kernel said so.
+    pub peer_died: Option<Nanos>,
     /// Its incarnation; 0 before the first pairing.
     pub peer_incarnation: u64,
     /// The groups that it said it holds.
@@ -39,6 +41,8 @@ pub struct View {
     pub term: u64,
     /// Why nothing is acquired, where something would be.
     pub withheld: Option<Withheld>,
+    /// Until when, where time ends it.
+    pub withheld_until: Option<Nanos>,
     /// What the configurations differ in: channels, groups, interval.
     pub differences: [bool; 3],
     /// Whether an operator wants nothing to move: here, there.

@@ -1,6 +1,6 @@
 //! The status (P1 to P3): what the agent knows now, as one JSON document.
 
-use super::{Facts, View, histogram::to_hdr, records::Sink};
+use super::{Facts, View, histogram::to_hdr, records::Sink, telling::withheld};
 use crate::{
     config::Config,
     core::{ChannelState, Link, Nanos, Node, PeerState, Verdict, Withheld},
@@ -456,6 +456,7 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
             "nothing is taken: another program, perhaps another agent, has the UDP port of one of our channels".into(),
         ),
         Some(Withheld::NotFenced) => parts.push("no takeover: the fence hook failed".into()),
+        Some(reason) => parts.push(format!("no takeover: {}", withheld(reason))),
         None => {}
     }
     if view.peer == PeerState::Good && view.differences[1] {

@@ -1,7 +1,7 @@
 //! How an event is told: whom it is for, and what happened as one sentence.
 
 use super::{ControlEvent, Severity};
-use crate::core::{Difference, Event, Node, Reason, Verdict, Why, Withheld};
+use crate::core::{Difference, Event, Nanos, Node, Reason, Safe, Verdict, Why, Withheld};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -18,6 +18,7 @@ impl Tell for Event {
         use Severity::{Critical, Info, Notice, Warning};
         match self {
             Self::PeerDead { .. }
+            | Self::PeerDied { .. }
             | Self::DualOwnership { .. }
             | Self::TakeoverWithheld { .. }
             | Self::GroupKept { .. }
@@ -37,6 +38,8 @@ impl Tell for Event {
             | Self::HandOverGivenUp { .. }
             | Self::Fencing
             | Self::FencingCalledOff
+            | Self::ArbiterDenied { .. }
+            | Self::ArbiterUnreachable
             | Self::Stalled { .. }
             | Self::Judged { verdict: Verdict::ConfigurationError | Verdict::Nothing(Why::BothFaulted), .. } => Warning,
             Self::Ready { .. }
@@ -44,6 +47,7 @@ impl Tell for Event {
             | Self::PeerGood
             | Self::PeerLeft
             | Self::PeerRestarting
+            | Self::ArbiterGranted { .. }
             | Self::GroupAcquiring { .. }
             | Self::GroupAcquired { .. }
             | Self::GroupReleasing { .. }
@@ -84,9 +88,18 @@ impl Tell for Event {
                 format!("the peer is dead: silent on every channel for {silent}")
             }
             Self::PeerDead { .. } => "the peer is not there: nothing was ever heard of it".into(),
+            Self::PeerDied { left_ns: Nanos(0), .. } => "the peer's agent died; its kernel serves on".into(),
+            Self::PeerDied { left_ns, .. } => {
+                format!("the peer's agent died; its kernel serves on, and it may come back within {left_ns}")
+            }
             Self::PeerLeft => "the peer is being stopped".into(),
             Self::PeerRestarting => "the peer's agent is being restarted".into(),
-            Self::GroupAcquiring { reason, .. } => format!("{subject} is being acquired: {}", because(*reason)),
+            Self::GroupAcquiring { reason, safe: None, .. } => {
+                format!("{subject} is being acquired: {}", because(*reason))
+            }
+            Self::GroupAcquiring { reason, safe: Some(safe), .. } => {
+                format!("{subject} is being acquired: {}; {}", because(*reason), made_safe(*safe))
+            }
             Self::GroupAcquired { .. } => format!("{subject} is held here, its addresses are in place and announced"),
             Self::GroupReleasing { reason, .. } => format!("{subject} is being released: {}", because(*reason)),
             Self::GroupReleased { .. } => format!("{subject} is released"),
@@ -108,7 +121,13 @@ impl Tell for Event {
                     "{subject} was held by both controllers for at most {at_most_ns}; controller {kept_by} keeps it"
                 )
             }
-            Self::TakeoverWithheld { reason } => format!("nothing is taken over: {}", withheld(*reason)),
+            Self::TakeoverWithheld { reason, left_ns: None } => format!("nothing is taken over: {}", withheld(*reason)),
+            Self::TakeoverWithheld { reason, left_ns: Some(left) } => {
+                format!("nothing is taken over for {left}: {}", withheld(*reason))
+            }
+            Self::ArbiterGranted { .. } => "the arbiter grants this controller what must not be held twice".into(),
+            Self::ArbiterDenied { .. } => "the arbiter has granted to the peer what must not be held twice".into(),
+            Self::ArbiterUnreachable => "the arbiter is needed and does not answer".into(),
             Self::NetworksProbed { quick: true, .. } => "the own interfaces were looked at".into(),
             Self::NetworksProbed { .. } => "the own networks were probed".into(),
             Self::Judged { verdict, .. } => judged(*verdict).into(),
@@ -178,10 +197,26 @@ const fn because(reason: Reason) -> &'static str {
         Reason::Failed => "none of its addresses could be added",
         Reason::Kept => "it could not be let go of",
         Reason::Leftover => "an earlier life of the agent held it",
+        Reason::CutOff => "this controller is cut off, and the peer counts on its letting go",
+        Reason::GrantLost => "the peer does not hear this controller, and the arbiter does not grant it",
     }
 }
 
-const fn withheld(reason: Withheld) -> &'static str {
+/// What makes sure that a silent peer does not serve a group, too.
+#[must_use]
+pub const fn made_safe(safe: Safe) -> &'static str {
+    match safe {
+        Safe::Closed => "the peer's kernel keeps silent for it",
+        Safe::LeaseOver => "the peer's agent died, and the lease of its kernel is over",
+        Safe::Fenced => "the peer is fenced",
+        Safe::Granted => "the arbiter granted it",
+        Safe::Promised => "the peer promised to let go of it within a time that is over",
+    }
+}
+
+/// Why nothing is taken over.
+#[must_use]
+pub const fn withheld(reason: Withheld) -> &'static str {
     match reason {
         Withheld::Isolated => {
             "none of our own networks answers, or none has a carrier: it is this controller that is cut off"
@@ -194,6 +229,16 @@ const fn withheld(reason: Withheld) -> &'static str {
         Withheld::Unanswered => "whether any of our own networks answers could not be found out in time",
         Withheld::Occupied => {
             "another program has the UDP port of one of our channels: somebody else speaks for this controller"
+        }
+        Withheld::PeerDied => "the peer's agent died, its host answers, and it may come back in time",
+        Withheld::Promised => "the time within which the peer promised to let go is not over",
+        Withheld::InUse => {
+            "the peer's agent is gone, and what its hooks have in use there nobody lets go of: only a fence makes that safe"
+        }
+        Withheld::Denied => "the arbiter has granted it to the peer",
+        Withheld::Unarbitrated => "the arbiter does not answer",
+        Withheld::Exclusive => {
+            "it must not be held twice, and neither fence, arbiter nor a promise says that the peer does not have it"
         }
     }
 }
@@ -347,7 +392,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{ChannelIndex, Nanos};
+    use crate::core::ChannelIndex;
     use serde_json::json;
 
     fn names() -> Names {

@@ -112,7 +112,7 @@ fn without_any_carrier_of_our_own_nothing_is_claimed_and_afterwards_not_before_a
     let mut world = World::lan();
     world.carriers(A, false);
     world.run(SECOND.times(20));
-    let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Isolated });
+    let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Isolated, .. });
     assert_eq!((world.held(), world.told(A, withheld).1), ([1, 3], 1), "b cannot know, and claims");
     // The peer is gone for good meanwhile.
     world.sides[B].power_off(world.now);

@@ -8,8 +8,8 @@ use crate::{
 use heartbeat::{
     agent::{life::Life, turn},
     core::{
-        Action, ChannelIndex, Core, Event, GroupIndex, Guards, Hook, HookedGroups, Judging, Link, Nanos, Needs, Node,
-        Probed, Reason, Setup, SocketResult, Timing, is_quick,
+        Action, Arbitrated, ChannelIndex, Core, Event, Exclusivity, GroupIndex, Guards, Hook, HookedGroups, Judging,
+        Link, Nanos, Needs, Node, Probed, Reason, Setup, SocketResult, Timing, is_quick,
     },
     dataplane::{
         Tables,
@@ -257,6 +257,7 @@ impl Side {
                 failback: file.groups.iter().map(|group| self.failback[*group]).collect(),
                 departed,
                 guards: self.guards,
+                exclusivity: Exclusivity::default(),
                 hooks,
                 patience: PATIENCE,
                 maintenance: self.maintenance,
@@ -467,6 +468,7 @@ impl Side {
                     assert!(self.fences.is_empty(), "two fencings at once");
                     self.fences.push((now.after(self.fence_takes), number));
                 }
+                Action::Arbitrate(number, _) => core.handle_arbitrated(now, number, Arbitrated::Unreachable),
                 Action::FenceAbort(number) => self.fences.retain(|(_, running)| *running != number),
                 Action::Probe(analysis) => {
                     let takes = if is_quick(analysis) { self.look_takes } else { self.judging.bound };

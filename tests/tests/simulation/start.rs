@@ -83,7 +83,7 @@ fn a_stranger_at_the_start_withholds_the_claim_and_is_told_once() {
         world.forge(A, 0, &stranger, KEY);
         world.run(Nanos::from_millis(50));
     }
-    let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Stranger });
+    let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Stranger, .. });
     assert_eq!((world.held(), world.told(A, withheld).1), ([0, 0], 1));
     world.run(Nanos::from_millis(4_000));
     assert_eq!(world.held(), [3, 0], "it is gone");

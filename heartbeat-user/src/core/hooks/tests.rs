@@ -154,13 +154,13 @@ fn a_next_life_goes_on_only_with_what_is_not_half_way() {
     for stage in STAGES {
         bench.core.courses.groups[0].stage = stage;
         bench.core.courses.hooked = bench.core.setup.hooks;
-        let state = bench.core.cell_state();
+        let state = bench.core.cell_state(bench.now);
         assert_eq!(state.hooked & 1 == 1, stage != Stage::Free, "{stage:?}");
     }
     bench.core.courses.groups[0].stage = Stage::Held;
-    assert_eq!(bench.core.cell_state().owned, 1);
+    assert_eq!(bench.core.cell_state(bench.now).owned, 1);
     bench.core.ownership.lost(GroupIndex(0));
-    assert_eq!((bench.core.owned(), bench.core.cell_state().owned), (1, 0), "its hooks undo it");
+    assert_eq!((bench.core.owned(), bench.core.cell_state(bench.now).owned), (1, 0), "its hooks undo it");
 }
 
 #[test]

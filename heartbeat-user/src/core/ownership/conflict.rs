@@ -5,7 +5,7 @@ use crate::core::{GroupIndex, Nanos, Node, Reason};
 use std::cmp::Ordering;
 
 /// While both hold something, nothing else is claimed or handed over, for so long.
-const SETTLING: Nanos = Nanos::from_millis(10_000);
+pub(super) const SETTLING: Nanos = Nanos::from_millis(10_000);
 
 impl Ownership {
     /// Whether both hold something; and what of that was taken from the peer, which had been found dead.
@@ -18,7 +18,7 @@ impl Ownership {
     pub(super) fn settle_conflicts(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) -> bool {
         let peers = facts.peer_owned & !facts.peer_unknown;
         // A group of one name is one group, however else the two files may define it.
-        let both = if facts.peer_good { self.owned() & peers } else { 0 };
+        let both = if facts.peer_good { self.owned() & !self.claiming() & peers } else { 0 };
         self.both = both;
         let (node, term) = (self.node, self.term);
         // Both must come to the same, also where the files name different homes.

@@ -22,6 +22,13 @@ const GOOD: Facts = Facts {
     kept: 0,
     same_groups: true,
     guard: Guard::Clear,
+    fence: Guard::Clear,
+    exclusive: 0,
+    safety: Safety::NONE,
+    confirms: false,
+    closed: 0,
+    deaf: false,
+    let_go: LetGo { cut_off: 0, not_granted: 0 },
     leftovers: false,
     occupied: false,
 };

@@ -1,0 +1,130 @@
+//! A controller that its peer does not hear: what it has to let go of, and by when.
+//!
+//! Cut off, it hears the peer on no channel and none of its networks works for it: whatever it holds is of no use to anybody, and the
+//! peer counts on it. Deaf, the peer hears it on no channel, though it hears the peer: exclusive groups go, for the peer finds it dead.
+//! Without a grant, exclusive groups go: the arbiter may have granted them to the peer.
+
+use super::{Core, Nanos, PeerState};
+use heartbeat_ebpf::wire::flags;
+
+/// The arbiter is waited for so long before what it did not grant is let go of.
+const ARBITRATION: Nanos = Nanos::from_millis(2_000);
+
+/// What is known of our being alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alone {
+    /// Since when the peer has been silent, and its host, too.
+    silent_since: Option<Nanos>,
+    /// Since when it has said that it hears us nowhere.
+    deaf_since: Option<Nanos>,
+    /// It has said so for so long that it finds us dead.
+    deaf: bool,
+    cut_off: bool,
+    was_cut_off: bool,
+    /// Since when something has had to be let go of.
+    letting_go_since: Option<Nanos>,
+}
+
+/// Groups that are to be let go of, and for which the kernel keeps silent at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LetGo {
+    pub(super) cut_off: u64,
+    pub(super) not_granted: u64,
+}
+
+impl Alone {
+    /// Whether the peer cannot know what we do.
+    pub(super) const fn is_alone(&self) -> bool {
+        self.silent_since.is_some() || self.deaf
+    }
+
+    /// Whether we were cut off since the peer was heard last.
+    pub(super) const fn was_cut_off(&self) -> bool {
+        self.was_cut_off
+    }
+
+    /// Whether the peer, which we hear, finds us dead.
+    pub(super) const fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    fn since(&self) -> Option<Nanos> {
+        self.silent_since.or(self.deaf_since.filter(|_| self.deaf))
+    }
+}
+
+impl Core {
+    /// Whether the peer hears us and we it. `isolated`: as a finished look or the carriers say.
+    pub(super) fn note_alone(&mut self, now: Nanos, isolated: bool) {
+        let (good, bad) = (self.peer == PeerState::Good, self.peer == PeerState::Bad);
+        let silent = bad && !self.host_answers(now);
+        let detection = self.detection();
+        let alone = &mut self.alone;
+        alone.silent_since = if silent { alone.silent_since.or(Some(now)) } else { None };
+        alone.deaf_since = if good && self.said.deaf { alone.deaf_since.or(Some(now)) } else { None };
+        alone.deaf = alone.deaf_since.is_some_and(|since| now.since(since) >= detection);
+        // One that left, or whose agent died, counts on nothing.
+        let counts = self.said.flags & flags::LEAVING == 0 && !self.host.died();
+        let in_maintenance = (self.flags | self.said.flags) & flags::MAINTENANCE != 0;
+        alone.cut_off = self.setup.exclusivity.release_isolated && silent && isolated && counts && !in_maintenance;
+        alone.was_cut_off = !good && (alone.was_cut_off || (bad && isolated));
+    }
+
+    /// What is to be let go of.
+    pub(super) fn let_go(&mut self, now: Nanos) -> LetGo {
+        let setup = self.setup.exclusivity;
+        let owned = self.ownership.owned();
+        let exclusive = owned & setup.groups;
+        let promises = setup.release_isolated || setup.arbiter;
+        let mut to = LetGo::default();
+        if self.alone.cut_off {
+            to.cut_off = owned;
+        } else if self.alone.deaf && promises {
+            to.cut_off = exclusive;
+        }
+        if setup.arbiter
+            && let Some(since) = self.alone.since()
+        {
+            let granted = self.arbiter.granted(now);
+            let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
+            // One that left holds nothing, and comes back to ask the arbiter first.
+            let patient = self.peer_left() || now.since(since) < ARBITRATION;
+            to.not_granted = exclusive & !granted & if patient { lost } else { u64::MAX };
+        }
+        let any = (to.cut_off | to.not_granted) & exclusive != 0;
+        // The peer counts from when it found us silent, unless what we lose now we had a right to until now.
+        let begins = || self.alone.since().filter(|since| now.since(*since) < setup.release_within).unwrap_or(now);
+        self.alone.letting_go_since = any.then(|| self.alone.letting_go_since.unwrap_or_else(begins));
+        to
+    }
+
+    /// Until when the kernel may serve exclusive groups if we give no sign of life, and which: on a grant, or until one must be there.
+    pub(super) fn limits(&self, now: Nanos) -> (u64, Nanos) {
+        let setup = &self.setup.exclusivity;
+        let held = self.ownership.held() & setup.groups;
+        let Some(since) = self.alone.since().filter(|_| setup.arbiter && held != 0) else { return (0, Nanos(0)) };
+        let granted = self.arbiter.granted(now);
+        if held & !granted == 0 {
+            (held, self.arbiter.until())
+        } else if self.peer_left() {
+            (0, Nanos(0))
+        } else {
+            (held, since.after(ARBITRATION))
+        }
+    }
+
+    /// Whether the host's watchdog may be fed: not while something that was promised to be let go of is still here after its time.
+    #[must_use]
+    pub fn may_feed(&self, now: Nanos) -> bool {
+        let due = |since: Nanos| since.after(self.setup.exclusivity.release_within);
+        self.alone.letting_go_since.is_none_or(|since| now < due(since))
+    }
+
+    /// When being alone may change something by time alone.
+    pub(super) fn alone_deadlines(&self) -> [Nanos; 2] {
+        let deaf = self.alone.deaf_since.filter(|_| !self.alone.deaf);
+        let deaf = deaf.map_or(Nanos::NEVER, |since| since.after(self.detection()));
+        let granted = self.alone.since().filter(|_| self.setup.exclusivity.arbiter);
+        [deaf, granted.map_or(Nanos::NEVER, |since| since.after(ARBITRATION))]
+    }
+}

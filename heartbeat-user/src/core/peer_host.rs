@@ -1,0 +1,173 @@
+//! What the peer's host says although its agent does not: echoes and notices of its kernel. An agent that died is known within an
+//! interval, and by whom nothing more is heard: so *host dead*, *agent dead*, *agent stalled* are three findings.
+//!
+//! A life that died never says anything again. Its heartbeats that arrive later were on their way; only one that answers to
+//! something that we sent after what the notice answers proves the notice wrong.
+
+use super::{ChannelIndex, Core, Event, Nanos, PeerState, Timing, promise};
+use heartbeat_ebpf::wire::{Message, flags};
+
+/// What the peer's kernel says of its agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoticeSaid {
+    /// The life of the peer's agent that it is about.
+    pub incarnation: u64,
+    /// When we sent the heartbeat that it answers, on our clock.
+    pub asked: Nanos,
+    /// The agent is dead; else it only stands still.
+    pub died: bool,
+    /// How long before it answered the agent had given its last sign of life.
+    pub silent: Nanos,
+    /// The groups that it held, in the peer's order.
+    pub owned: u64,
+    /// Those for which its kernel keeps silent, in the peer's order.
+    pub closed: u64,
+    /// Its term.
+    pub term: u64,
+    /// For so long after its death the agent may come back and go on.
+    pub grace: Nanos,
+}
+
+/// What is known by the peer's host alone, since its agent was heard last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PeerHost {
+    /// It answered: when, and how long its agent had stood still by then.
+    answered: Option<(Nanos, Nanos)>,
+    /// The last of these answers that was a notice: its kernel says what it does.
+    noticed: Option<Nanos>,
+    /// Our groups for which its kernel keeps silent.
+    closed: u64,
+    died: Option<Died>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Died {
+    incarnation: u64,
+    /// When we sent what the newest notice answers.
+    asked: Nanos,
+    /// On our clock, at most an interval too early.
+    at: Nanos,
+    grace: Nanos,
+}
+
+impl PeerHost {
+    /// The agent itself is heard.
+    pub(super) fn hear(&mut self, message: &Message) {
+        match self.died {
+            Some(died) if died.incarnation == message.incarnation && message.echo_sent_ns <= died.asked.0 => {}
+            _ => *self = Self::default(),
+        }
+    }
+
+    /// Its agent is dead, and of the life that we know nothing comes any more.
+    pub(super) const fn died(&self) -> bool {
+        self.died.is_some()
+    }
+
+    /// Its agent stood still, or died, when the host was heard last.
+    pub(super) const fn is_without_agent(&self) -> bool {
+        self.answered.is_some() || self.died.is_some()
+    }
+
+    /// Our groups for which its kernel keeps silent.
+    pub(super) const fn closed(&self) -> u64 {
+        self.closed
+    }
+
+    /// The last answer.
+    pub(super) fn last(&self) -> Option<Nanos> {
+        self.answered.map(|(at, _)| at)
+    }
+}
+
+impl Core {
+    /// The peer's host answered an echo request that we sent at `sent`; its agent had stood still for `stalled` by then.
+    pub fn handle_echo(&mut self, now: Nanos, channel: ChannelIndex, sent: Nanos, stalled: Nanos) {
+        let Some(c) = self.channels.get(channel.usize()) else { return };
+        if c.counter.last_arrival().is_some_and(|last| sent > last) && sent <= now {
+            self.host.answered = Some((now, stalled));
+        }
+    }
+
+    /// The peer's kernel answered a heartbeat of ours in place of its agent.
+    pub fn handle_notice(&mut self, now: Nanos, _channel: ChannelIndex, said: &NoticeSaid) {
+        let paired = said.incarnation == self.pairing.peer();
+        let newest = self.host.died.map_or(Nanos(0), |died| died.asked);
+        if said.asked > now || said.asked < newest || !paired && self.peer == PeerState::Good {
+            return;
+        }
+        let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max().unwrap_or_default();
+        let outlived = if said.died { self.said.echo_sent_ns > said.asked.0 } else { said.asked <= heard };
+        if paired && outlived {
+            return;
+        }
+        self.ownership.see_term(said.term);
+        self.host.answered = Some((now, said.silent));
+        self.host.noticed = Some(now);
+        // Whose names are not known says nothing of ours.
+        self.host.closed = if paired { self.peer_names.groups(said.closed, &self.setup.names, false) } else { 0 };
+        if !said.died {
+            return;
+        }
+        let known = self.host.died.filter(|died| died.incarnation == said.incarnation);
+        let at = known.map_or(now.since(said.silent), |died| died.at);
+        let incarnation = said.incarnation;
+        self.host.died = Some(Died { incarnation, asked: said.asked, at, grace: said.grace });
+        if known.is_none() && self.died_unsaid() {
+            let left_ns = at.after(said.grace).since(now);
+            self.tell(now, Event::PeerDied { dead_ns: now.since(at), left_ns });
+        }
+    }
+
+    /// The peer's agent died without having said that it would end.
+    pub(super) const fn died_unsaid(&self) -> bool {
+        self.host.died() && self.said.flags & (flags::LEAVING | flags::RESTARTING) == 0
+    }
+
+    /// No group of a silent peer is taken sooner after its last sign of life.
+    pub(super) fn takeover_after(&self) -> Nanos {
+        promise::takeover_after(&self.stretched())
+    }
+
+    /// Our timing in the peer's intervals, where these are longer.
+    pub(super) fn stretched(&self) -> Timing {
+        let peers = Nanos::from_micros(self.said.interval_us.into()).min(super::peer::LONGEST_INTERVAL);
+        let interval = self.setup.timing.interval.max(peers);
+        Timing { interval, period: self.period, ..self.setup.timing }
+    }
+
+    /// Whether the peer's host has answered lately, though its agent does not.
+    pub(super) fn host_answers(&self, now: Nanos) -> bool {
+        self.host.last().is_some_and(|at| now.since(at) < self.takeover_after())
+    }
+
+    /// Whether its kernel says lately for which groups it keeps silent.
+    pub(super) fn host_confirms(&self, now: Nanos) -> bool {
+        self.host.noticed.is_some_and(|at| now.since(at) < self.takeover_after())
+    }
+
+    /// Until when the peer's agent may come back and go on, its host answering.
+    pub(super) fn grace_ends(&self, now: Nanos) -> Option<Nanos> {
+        let leaves = self.said.flags & flags::LEAVING != 0;
+        let died = self.host.died.filter(|_| !leaves && self.host_answers(now))?;
+        Some(died.at.after(died.grace))
+    }
+
+    /// How long the peer's agent has stood still, where its host answered although nothing is heard of it.
+    #[must_use]
+    pub fn peer_stalled(&self, now: Nanos) -> Option<Nanos> {
+        self.host.answered.filter(|_| !self.host.died()).map(|(at, stalled)| stalled.after(now.since(at)))
+    }
+
+    /// How long the peer's agent has been dead, where its kernel said so.
+    #[must_use]
+    pub fn peer_died(&self, now: Nanos) -> Option<Nanos> {
+        self.host.died.map(|died| now.since(died.at))
+    }
+
+    /// When what the peer's host says may change by time alone.
+    pub(super) fn host_deadlines(&self) -> [Nanos; 2] {
+        let silent = self.host.last().map_or(Nanos::NEVER, |at| at.after(self.takeover_after()));
+        [silent, self.host.died.map_or(Nanos::NEVER, |died| died.at.after(died.grace))]
+    }
+}
