@@ -3,11 +3,10 @@
 //! All of the groups that are asked for, or none. Where its output has a line `ttl SECONDS`, the grant is for so long, and never
 //! for longer than the configuration says.
 
-use super::{Answered, Ask, Outcome, Pair, until};
+use super::{Answered, Pair, until};
 use crate::{
     command::{self, Ended},
-    config::show,
-    core::Nanos,
+    core::{Arbitrate, Arbitrated, Nanos},
     dataplane::clock,
 };
 use std::time::Duration;
@@ -21,10 +20,12 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) async fn ask(&self, pair: &Pair, ask: Ask) -> Answered {
-        let (verb, groups) = match ask {
-            Ask::Grant(groups) => ("grant", groups),
-            Ask::Release(groups) => ("release", groups),
+    pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
+        let groups = ask.groups();
+        let verb = match ask {
+            Arbitrate::Acquire(_) => "acquire",
+            Arbitrate::Renew(_) => "renew",
+            Arbitrate::Release(_) => "release",
         };
         let environment = [
             ("HEARTBEAT_ARBITER", verb.to_owned()),
@@ -39,19 +40,18 @@ impl Script {
         let said = ran.output.lines().last().map_or(String::new(), |line| format!(": {line}"));
         let why = format!("{} {verb} {}{said}", self.words[0], ran.ended);
         let outcome = match (&ran.ended, ask) {
-            (Ended::Exit(0), Ask::Release(_)) => Outcome::Released,
-            (Ended::Exit(0), Ask::Grant(groups)) => match ttl(&ran.output, pair.ttl) {
-                Ok(ttl) => Outcome::Granted { groups, until: until(asked, ttl) },
+            (Ended::Exit(0), Arbitrate::Release(_)) => return Answered::released(why),
+            (Ended::Exit(0), _) => match ttl(&ran.output, pair.ttl) {
+                Ok(ttl) => Arbitrated::Granted { groups, until: until(asked, ttl) },
                 Err(line) => {
                     return Answered::unreachable(format!(
-                        "{}: its line {line:?} is no time; right would be `ttl` and whole seconds, 1 to {}",
-                        self.words[0],
-                        show(pair.ttl)
+                        "{}: its line {line:?} is no time; right would be `ttl` and whole seconds, at least 1",
+                        self.words[0]
                     ));
                 }
             },
-            (Ended::Exit(1), Ask::Grant(_)) => Outcome::Denied,
-            _ => Outcome::Unreachable,
+            (Ended::Exit(1), Arbitrate::Acquire(_) | Arbitrate::Renew(_)) => Arbitrated::Denied,
+            _ => Arbitrated::Unreachable,
         };
         Answered { outcome, why }
     }

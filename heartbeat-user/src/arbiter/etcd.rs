@@ -10,13 +10,13 @@
 //! The lease before is left to run out: nothing is under it.
 
 use super::{
-    Answered, Ask, Outcome, Pair,
+    Answered, Pair,
     http::{self, Failure, shown},
     tls, until,
 };
 use crate::{
     config::{self, Endpoint, show},
-    core::Nanos,
+    core::{Arbitrate, Arbitrated, Nanos},
     dataplane::clock,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -83,7 +83,7 @@ impl Etcd {
         }
     }
 
-    pub(super) async fn ask(&self, pair: &Pair, ask: Ask) -> Answered {
+    pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
         if let Some(split) = self.seen().split.clone() {
             return Answered::unreachable(split);
         }
@@ -185,13 +185,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn settle(&mut self, pair: &Pair, ask: Ask) -> Result<Answered, Failure> {
-        let (Ask::Grant(groups) | Ask::Release(groups)) = ask;
+    async fn settle(&mut self, pair: &Pair, ask: Arbitrate) -> Result<Answered, Failure> {
         for _ in 0..ATTEMPTS {
-            let (_, keys) = self.keys(pair, groups).await?;
+            let (_, keys) = self.keys(pair, ask.groups()).await?;
             let answered = match ask {
-                Ask::Grant(_) => self.grant(pair, &keys).await?,
-                Ask::Release(_) => self.release(pair, &keys).await?,
+                Arbitrate::Acquire(_) | Arbitrate::Renew(_) => self.grant(pair, &keys).await?,
+                Arbitrate::Release(_) => self.release(pair, &keys).await?,
             };
             if let Some(answered) = answered {
                 return Ok(answered);
@@ -210,7 +209,7 @@ impl Session<'_> {
         let wanted: Vec<_> = keys.iter().filter(|key| !matches!(key.holder, Holder::Other(_))).collect();
         if wanted.is_empty() {
             let why = format!("{}: {others}", self.endpoint);
-            return Ok(Some(Answered { outcome: Outcome::Denied, why }));
+            return Ok(Some(Answered { outcome: Arbitrated::Denied, why }));
         }
         let asked = clock::monotonic();
         let lease = getrandom::u64().map_err(|error| Failure::of(format!("no random number: {error}")))? >> 1 | 1;
@@ -226,7 +225,7 @@ impl Session<'_> {
         let groups = wanted.iter().fold(0, |bits, key| bits | 1 << key.group);
         let refused = if others.is_empty() { others } else { format!("; {others}") };
         let why = format!("{}: granted {} for {}{refused}", self.endpoint, pair.names(groups), show(ttl));
-        Ok(Some(Answered { outcome: Outcome::Granted { groups, until: until(asked, ttl) }, why }))
+        Ok(Some(Answered { outcome: Arbitrated::Granted { groups, until: until(asked, ttl) }, why }))
     }
 
     /// `None` where a key changed meanwhile.
@@ -237,7 +236,7 @@ impl Session<'_> {
             return Ok(None);
         }
         let names = pair.names(keys.iter().fold(0, |bits, key| bits | 1 << key.group));
-        Ok(Some(Answered { outcome: Outcome::Released, why: format!("{}: {names} given back", self.endpoint) }))
+        Ok(Some(Answered::released(format!("{}: {names} given back", self.endpoint))))
     }
 
     /// Makes a lease of this id, and says how long it lasts: no longer than asked for, whatever is answered.

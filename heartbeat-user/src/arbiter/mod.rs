@@ -16,50 +16,28 @@ pub use disk::{LEASE_BYTES, prepare};
 
 use crate::{
     config::{self, ArbiterEngine, Config},
-    core::{Nanos, Node},
+    core::{Arbitrate, Arbitrated, Nanos, Node},
     dataplane::clock,
 };
 use tokio::sync::Mutex;
-
-/// What the arbiter is asked for. Groups are bits, as they stand in this controller's file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// To grant these groups, for the first time or anew.
-    Grant(u64),
-    /// To take these groups back: they are held here no more, or both controllers are well.
-    Release(u64),
-}
-
-/// What it answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nobody else has these groups before `until`: some of those asked for, at least one.
-    Granted {
-        /// A bit each.
-        groups: u64,
-        /// On CLOCK_MONOTONIC.
-        until: Nanos,
-    },
-    /// The peer has them.
-    Denied,
-    /// It took them back.
-    Released,
-    /// Nothing is known.
-    Unreachable,
-}
 
 /// What it answered, and what that rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// What.
-    pub outcome: Outcome,
+    pub outcome: Arbitrated,
     /// Which part of it answered what, for operators.
     pub why: String,
 }
 
 impl Answered {
     fn unreachable(why: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Unreachable, why: why.into() }
+        Self { outcome: Arbitrated::Unreachable, why: why.into() }
+    }
+
+    /// Groups were given back.
+    fn released(why: impl Into<String>) -> Self {
+        Self { outcome: Arbitrated::Granted { groups: 0, until: Nanos(0) }, why: why.into() }
     }
 }
 
@@ -128,7 +106,7 @@ impl Arbiter {
 
     /// Asks, and waits for a time that [`config::Arbiter::within`] bounds, once the question before is answered. Where the
     /// future is dropped, what it asked for may still be done.
-    pub async fn ask(&self, ask: Ask) -> Answered {
+    pub async fn ask(&self, ask: Arbitrate) -> Answered {
         let _turn = self.turn.lock().await;
         let answered = match &self.engine {
             Engine::Etcd(etcd) => etcd.ask(&self.pair, ask).await,
@@ -136,7 +114,7 @@ impl Arbiter {
             Engine::Command(script) => script.ask(&self.pair, ask).await,
         };
         match answered.outcome {
-            Outcome::Granted { until, .. } if until <= clock::monotonic() => {
+            Arbitrated::Granted { groups, until } if groups != 0 && until <= clock::monotonic() => {
                 Answered::unreachable(format!("{}, but the answer came too late", answered.why))
             }
             _ => answered,

@@ -18,9 +18,9 @@
 
 use super::record::{Block, Record};
 use crate::{
-    arbiter::{Ask, until},
+    arbiter::until,
     config::show,
-    core::{Nanos, Node},
+    core::{Arbitrate, Nanos, Node},
 };
 
 /// The multiple of a read's or write's time that a lease lasts.
@@ -93,14 +93,14 @@ impl Lease {
     ///
     /// # Errors
     /// What the disk did not do, or not in time, or did otherwise: what was granted before holds until its time is over.
-    pub(super) async fn settle(&mut self, device: &mut impl Device, ask: Ask) -> Result<Settled, String> {
+    pub(super) async fn settle(&mut self, device: &mut impl Device, ask: Arbitrate) -> Result<Settled, String> {
         if self.inherited.1 == Nanos::NEVER {
             self.look(device).await?;
         }
         self.expire(device.now());
         match ask {
-            Ask::Grant(groups) => self.grant(device, groups).await,
-            Ask::Release(groups) => {
+            Arbitrate::Acquire(groups) | Arbitrate::Renew(groups) => self.grant(device, groups).await,
+            Arbitrate::Release(groups) => {
                 self.record.holding &= !groups;
                 self.inherited.0 &= !groups;
                 self.say(device, self.record.holding, 0).await?;

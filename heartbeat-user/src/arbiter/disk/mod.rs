@@ -8,10 +8,10 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use super::{Answered, Ask, Outcome, Pair};
+use super::{Answered, Pair};
 use crate::{
     config::show,
-    core::{Nanos, Node},
+    core::{Arbitrate, Arbitrated, Nanos, Node},
     dataplane::clock,
 };
 use futures_util::FutureExt as _;
@@ -62,7 +62,7 @@ impl Disk {
         Self { shared: Arc::new(shared) }
     }
 
-    pub(super) async fn ask(&self, pair: &Pair, ask: Ask) -> Answered {
+    pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
         let settled = self.on_a_thread(move |shared, lease| {
             let mut disk = OnDisk::open(&shared.path, true)?;
             shared.lease(&disk, lease)?.settle(&mut disk, ask).at_once()
@@ -71,16 +71,16 @@ impl Disk {
         let (outcome, why) = match settled.await {
             Err(why) => return Answered::unreachable(format!("{shown}: {why}")),
             Ok(Settled::Granted { groups, until }) => {
-                (Outcome::Granted { groups, until }, format!("{} is written to be ours", pair.names(groups)))
+                (Arbitrated::Granted { groups, until }, format!("{} is written to be ours", pair.names(groups)))
             }
             Ok(Settled::Denied { silent_in }) => {
                 let peer = pair.node.other();
                 (
-                    Outcome::Denied,
+                    Arbitrated::Denied,
                     format!("controller {peer} has it there; it counts as silent in {silent_in} if it stays silent"),
                 )
             }
-            Ok(Settled::Released) => (Outcome::Released, "given back".to_owned()),
+            Ok(Settled::Released) => return Answered::released(format!("{shown}: given back")),
         };
         Answered { outcome, why: format!("{shown}: {why}") }
     }

@@ -2,12 +2,11 @@
 //! die at any point and begin anew, and whose clocks drift; never do both have a group.
 
 use super::{
-    Ask,
     lease::{Device, Lease, Settled, TTL},
     number,
     record::{Block, Record},
 };
-use crate::core::{Nanos, Node};
+use crate::core::{Arbitrate, Nanos, Node};
 use std::{
     cell::RefCell,
     collections::VecDeque,
@@ -246,12 +245,12 @@ async fn live(mut port: Port, life: u64, history: Rc<RefCell<History>>) {
         let (ask, pause) = {
             let random = &mut port.world.borrow_mut().random;
             let groups = 1 + random.below(3);
-            let ask = if random.one_in(6) { Ask::Release(groups) } else { Ask::Grant(groups) };
+            let ask = if random.one_in(6) { Arbitrate::Release(groups) } else { Arbitrate::Acquire(groups) };
             let longest = if random.one_in(4) { 2 * LEASE } else { LEASE / 4 };
             (ask, 1 + random.below(longest))
         };
         port.pause(Nanos(pause)).await;
-        if let Ask::Release(groups) = ask {
+        if let Arbitrate::Release(groups) = ask {
             let now = port.world.borrow().now;
             history.borrow_mut().end(port.node, groups, now);
         }
