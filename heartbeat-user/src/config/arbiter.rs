@@ -112,8 +112,8 @@ impl Arbiter {
     pub fn within(&self) -> Nanos {
         match &self.engine {
             ArbiterEngine::Etcd(etcd) => self.timeout.times(etcd.endpoints.len() as u64),
-            // Two writes and a read, and two reads' time in which the peer may withdraw its claim.
-            ArbiterEngine::Disk(_) => self.timeout.times(6),
+            // A look; a claim and its confirmation, each written and read; and time in which the peer may withdraw its own claim.
+            ArbiterEngine::Disk(_) => self.timeout.times(7),
             // SIGTERM's grace.
             ArbiterEngine::Command(_) => self.timeout.after(ms(1_000)),
         }
