@@ -54,7 +54,7 @@ struct Seen {
     revision: u64,
     /// It lost what it knew; until then a grant may be in force that it does not know of.
     distrusted: Nanos,
-    /// Two endpoints are members of different clusters: each would grant by itself.
+    /// An endpoint is a member of another cluster, until a look at all of them finds none: each would grant by itself.
     split: Option<String>,
 }
 
@@ -104,34 +104,20 @@ impl Etcd {
 
     /// Asks every endpoint for the groups' keys.
     pub(super) async fn look(&self, pair: &Pair) -> Result<String, String> {
-        let mut failures = Vec::new();
-        let mut clusters: Vec<(u64, String)> = Vec::new();
-        let mut holders = String::new();
-        for (at, endpoint) in self.config.endpoints.iter().enumerate() {
+        let count = self.config.endpoints.len();
+        let (mut failures, mut found) = (Vec::new(), None);
+        for at in 0..count {
             match self.at(at, async |session| session.state(pair).await).await {
-                Ok((cluster, held)) => {
-                    clusters.push((cluster, endpoint.to_string()));
-                    holders = held;
-                }
+                Ok(state) => found = Some(state),
                 Err(failure) => failures.push(failure),
             }
         }
-        let other = clusters.iter().find(|(cluster, _)| *cluster != clusters[0].0);
-        let split = other.map(|(cluster, endpoint)| {
-            let (one, first) = &clusters[0];
-            format!(
-                "arbiter.etcd: {first} is a member of cluster {one:x}, {endpoint} of {cluster:x}: both would grant; right would \
-                 be members of one cluster"
-            )
-        });
-        self.seen().split.clone_from(&split);
-        let (answer, count) = (clusters.len(), self.config.endpoints.len());
-        match (split, clusters.first()) {
-            (Some(split), _) => Err(split),
-            (None, Some((cluster, _))) if failures.is_empty() => {
-                Ok(format!("{answer} of {count} endpoints answer, cluster {cluster:x}; {holders}"))
+        match found.filter(|_| failures.is_empty()) {
+            Some((cluster, held)) => {
+                self.seen().split = None;
+                Ok(format!("{count} of {count} endpoints answer, cluster {cluster:x}; {held}"))
             }
-            (None, _) => Err(format!("{answer} of {count} endpoints answer; {}", failures.join("; "))),
+            None => Err(format!("{} of {count} endpoints answer; {}", count - failures.len(), failures.join("; "))),
         }
     }
 
@@ -302,13 +288,17 @@ impl Session<'_> {
     fn cluster(&self, answer: &Value) -> Result<u64, Failure> {
         let cluster =
             number(&answer["header"]["cluster_id"]).ok_or_else(|| strange("not an answer of etcd", answer))?;
-        let known = *self.etcd.seen().cluster.get_or_insert(cluster);
+        let mut seen = self.etcd.seen();
+        let known = *seen.cluster.get_or_insert(cluster);
         if known == cluster {
             return Ok(cluster);
         }
-        Err(Failure::of(format!(
-            "a member of cluster {cluster:x}, those before were of {known:x}: right would be members of one cluster"
-        )))
+        let what = format!(
+            "a member of cluster {cluster:x}, others are, or were, of {known:x}, and each would grant: right would be members of \
+             one cluster, or, where that was made anew, a reload of both agents"
+        );
+        seen.split = Some(format!("{}: {what}", self.endpoint));
+        Err(Failure::of(what))
     }
 
     /// Checks besides that it has forgotten nothing.

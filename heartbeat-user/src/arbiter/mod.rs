@@ -9,7 +9,11 @@
 mod command;
 mod disk;
 mod etcd;
+#[cfg(test)]
+mod gateway;
 mod http;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use disk::{LEASE_BYTES, prepare};
