@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod answer;
+pub mod arbiter;
 pub mod check;
 pub mod client;
 pub mod completions;
@@ -60,6 +61,7 @@ pub enum Command {
     Release(order::ReleaseArgs),
     Maintenance(order::MaintenanceArgs),
     Check(check::CheckArgs),
+    Arbiter(arbiter::ArbiterArgs),
     Keygen(keygen::KeygenArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Release(args) => order::release(&args),
         Command::Maintenance(args) => order::maintenance(&args),
         Command::Check(args) => check::run(&args),
+        Command::Arbiter(args) => arbiter::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
