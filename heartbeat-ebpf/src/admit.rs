@@ -5,6 +5,7 @@ use crate::{
     echo, histogram,
     layout::{Agent, Histogram, Outcome, Record, Slot},
     machine::opaque,
+    notice,
     siphash::Key,
     wire::{Message, View},
 };
@@ -94,7 +95,7 @@ pub enum News {
 impl Received {
     /// Without news.
     #[inline(always)]
-    const fn plain(outcome: Outcome) -> Self {
+    pub(crate) const fn plain(outcome: Outcome) -> Self {
         Self { outcome, news: News::None }
     }
 }
@@ -116,11 +117,12 @@ pub fn receive(
         Some(echo) if echo.is_echo() => {
             Received::plain(echo::receive(echo, expected, agent, key, slot, echo::Answerable::Yes, now()))
         }
+        Some(notice) if notice.is_notice() => notice::receive(notice, expected, agent, key, slot, now()),
         _ => receive_heartbeat(message, expected, agent, key, slot, histogram, now),
     }
 }
 
-/// [`receive`] for what is no echo: the XDP program tells them apart by itself, so that heartbeats do not pay for it.
+/// [`receive`] for what is neither echo nor notice: the XDP program tells them apart by itself, so that heartbeats do not pay for it.
 #[inline(always)]
 pub fn receive_heartbeat(
     message: Option<View<'_>>,

@@ -18,7 +18,7 @@
 
 use crate::{
     admit::{Expected, authenticate},
-    layout::{Agent, Answered, Outcome, Slot},
+    layout::{Agent, Answered, Outcome, Record, Slot},
     siphash::Key,
     wire::{self, CHANNEL_WORD, ECHO_REPLY, ECHO_REQUEST, LEN, TAGGED_WORDS, View, WORDS, opening, pair},
 };
@@ -211,10 +211,10 @@ fn is_due(last: &Answered, every_ns: u64, request: View<'_>, now_ns: u64) -> boo
 #[inline(always)]
 fn keep(slot: &Slot, own: u64, reply: View<'_>, now_ns: u64) -> bool {
     // Looked at before taking the writer's place, so that repetitions never stand in the genuine one's way, and after.
-    if own == 0 || reply.peer_incarnation() != own || is_known(slot, reply) || !slot.echo.lock() {
+    if own == 0 || reply.peer_incarnation() != own || is_known(&slot.echo, reply) || !slot.echo.lock() {
         return false;
     }
-    let new = !is_known(slot, reply);
+    let new = !is_known(&slot.echo, reply);
     if new {
         slot.echo.store(reply, now_ns);
     }
@@ -222,10 +222,10 @@ fn keep(slot: &Slot, own: u64, reply: View<'_>, now_ns: u64) -> bool {
     new
 }
 
-/// Whether the reply on record is to the same life of ours, and to the same or a later request.
+/// Whether what is on record answers the same life of ours, and the same or a later message.
 #[inline(always)]
-fn is_known(slot: &Slot, reply: View<'_>) -> bool {
-    slot.echo.word(3) == reply.word(3) && reply.echo_sent_ns() <= u64::from_be(slot.echo.word(6))
+pub(crate) fn is_known(record: &Record, answer: View<'_>) -> bool {
+    record.word(3) == answer.word(3) && answer.echo_sent_ns() <= u64::from_be(record.word(6))
 }
 
 /// The reply to a request that [`receive`] found due, to be signed with the key of the same id. `now_ns` is on

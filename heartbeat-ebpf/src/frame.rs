@@ -1,5 +1,5 @@
-//! From an Ethernet frame to the UDP datagram in it: plain, 802.1Q and QinQ; IPv4 with options; IPv6 with extension
-//! headers. Fragments are never ours: a heartbeat fits every network's MTU, and a fragment says nothing alone.
+//! From an Ethernet frame to the UDP datagram in it, and to the addresses that it is about: plain, 802.1Q and QinQ; IPv4 with
+//! options; IPv6 with extension headers. Fragments are never ours: a heartbeat fits every network's MTU, and a fragment says nothing alone.
 
 use crate::machine::{load_u16, load_u32, load_u64};
 
@@ -7,7 +7,15 @@ const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
+const ETHERTYPE_ARP: u16 = 0x0806;
 const IPPROTO_UDP: u8 = 17;
+const IPPROTO_ICMPV6: u8 = 58;
+/// RFC 4861, sections 4.3 and 4.4.
+const NEIGHBOR_SOLICITATION: u8 = 135;
+const NEIGHBOR_ADVERTISEMENT: u8 = 136;
+/// RFC 826, over Ethernet for IPv4: hardware and protocol with the lengths of their addresses, as one word.
+const ARP_OF_IPV4: u64 = 0x0001_0800_0604;
+const ARP_REQUEST: u64 = 1;
 /// Most VLAN tags that are looked behind (802.1ad: two).
 const MAX_TAGS: usize = 2;
 /// Most IPv6 extension headers that are looked behind.
@@ -35,11 +43,30 @@ impl Address {
         Self { words: [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])] }
     }
 
+    /// The 16 bytes at `at`.
+    ///
+    /// # Safety
+    /// They must be readable.
+    #[inline(always)]
+    unsafe fn at(at: *const u8) -> Self {
+        // SAFETY: the caller vouches for the memory.
+        Self { words: unsafe { [load_u64(at), load_u64(at.add(8))] } }
+    }
+
     #[inline(always)]
     const fn mapped(ipv4_in_memory_order: u32) -> Self {
         let [a, b, c, d] = ipv4_in_memory_order.to_ne_bytes();
         Self { words: [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])] }
     }
+}
+
+/// Which way a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To this host.
+    In,
+    /// From this host.
+    Out,
 }
 
 /// A UDP datagram to the port that was asked for.
@@ -108,10 +135,67 @@ impl Frame {
         })
     }
 
+    /// What `groups` gives for the addresses that this frame is about, all together. Of what comes in: where it goes, and which
+    /// address an ARP request or a neighbor solicitation asks for. Of what leaves: where it comes from, and which address an
+    /// ARP packet or a neighbor advertisement says that we have.
+    #[inline(always)]
+    pub fn about(&self, way: Way, mut groups: impl FnMut(&Address) -> u64) -> u64 {
+        let Some((ethertype, offset)) = self.network() else { return 0 };
+        match ethertype {
+            ETHERTYPE_IPV4 => {
+                let Some(header) = self.at(offset, 20) else { return 0 };
+                // SAFETY: 20 bytes within the frame.
+                groups(&Address::mapped(unsafe { load_u32(header.add(if way == Way::In { 16 } else { 12 })) }))
+            }
+            ETHERTYPE_IPV6 => {
+                let Some(header) = self.at(offset, 40) else { return 0 };
+                // SAFETY: 40 bytes within the frame.
+                let (next, address) =
+                    unsafe { (*header.add(6), Address::at(header.add(if way == Way::In { 24 } else { 8 }))) };
+                let mut found = groups(&address);
+                // Its type, and the target 8 bytes on: with extension headers, nobody has to heed it (RFC 6980, section 5, of
+                // fragments; hosts send none with others).
+                if next == IPPROTO_ICMPV6
+                    && let Some(message) = self.at(offset + 40, 24)
+                {
+                    // SAFETY: 24 bytes within the frame.
+                    let (kind, target) = unsafe { (*message, Address::at(message.add(8))) };
+                    if kind == (if way == Way::In { NEIGHBOR_SOLICITATION } else { NEIGHBOR_ADVERTISEMENT }) {
+                        found |= groups(&target);
+                    }
+                }
+                found
+            }
+            ETHERTYPE_ARP => {
+                let Some(packet) = self.at(offset, 28) else { return 0 };
+                // SAFETY: 28 bytes within the frame.
+                let (opening, sender, target) =
+                    unsafe { (u64::from_be(load_u64(packet)), load_u32(packet.add(14)), load_u32(packet.add(24))) };
+                match way {
+                    _ if opening >> 16 != ARP_OF_IPV4 => 0,
+                    Way::In if opening & 0xffff == ARP_REQUEST => groups(&Address::mapped(target)),
+                    Way::In => 0,
+                    Way::Out => groups(&Address::mapped(sender)),
+                }
+            }
+            _ => 0,
+        }
+    }
+
     /// The UDP datagram to `port` in this frame; none where the frame is anything else.
     #[inline(always)]
     #[must_use]
     pub fn datagram(&self, port: u16) -> Option<Datagram> {
+        match self.network()? {
+            (ETHERTYPE_IPV4, offset) => self.ipv4(offset, port),
+            (ETHERTYPE_IPV6, offset) => self.ipv6(offset, port),
+            _ => None,
+        }
+    }
+
+    /// The type of what is in the frame, and where it begins.
+    #[inline(always)]
+    fn network(&self) -> Option<(u16, usize)> {
         let mut offset = 14;
         let mut ethertype = self.u16(12)?;
         let mut tags = 0;
@@ -120,11 +204,7 @@ impl Frame {
             offset += 4;
             tags += 1;
         }
-        match ethertype {
-            ETHERTYPE_IPV4 => self.ipv4(offset, port),
-            ETHERTYPE_IPV6 => self.ipv6(offset, port),
-            _ => None,
-        }
+        Some((ethertype, offset))
     }
 
     /// RFC 791, section 3.1.
@@ -150,9 +230,7 @@ impl Frame {
     fn ipv6(&self, offset: usize, port: u16) -> Option<Datagram> {
         let header = self.at(offset, 40)?;
         // SAFETY: 40 bytes within the frame.
-        let (first, mut next, destination) = unsafe {
-            (*header, *header.add(6), Address { words: [load_u64(header.add(24)), load_u64(header.add(32))] })
-        };
+        let (first, mut next, destination) = unsafe { (*header, *header.add(6), Address::at(header.add(24))) };
         if first >> 4 != 6 {
             return None;
         }

@@ -2,7 +2,7 @@
 //! with `BPF_F_MMAPABLE`), so a drain costs no system call.
 //!
 //! Who writes what: [`Slot`] and [`Histogram`], the XDP program (or, for a channel without XDP, the pulse thread);
-//! [`Agent`], the pulse thread alone.
+//! [`Agent`] and [`Orders`], the pulse thread alone; the rest of [`Kernel`], the programs, but that the agent opens what it owns.
 
 use crate::{frame::Address, histogram, machine::Word, wire};
 
@@ -10,6 +10,8 @@ use crate::{frame::Address, histogram, machine::Word, wire};
 pub const VERSION: u32 = 3;
 /// The most channels.
 pub const CHANNELS: u32 = 64;
+/// The most service addresses: as many as the groups of two files can have, while one follows the other.
+pub const ADDRESSES: u32 = 4096;
 /// The most places where channels end: of an interface that has members, each member too. Room for those of interfaces that
 /// are made anew before the old ones are taken away.
 pub const ENDS: u32 = 1024;
@@ -24,10 +26,14 @@ pub mod map {
     pub const CHANNEL_OF: &str = "CHANNEL_OF";
     /// Ring buffer of `u32`: channels on which the peer's public state changed.
     pub const DOORBELL: &str = "DOORBELL";
+    /// Hash map from [`crate::frame::Address`], a service address, to `u64`: its groups, a bit each.
+    pub const GUARDED: &str = "GUARDED";
     /// Array of [`super::Heard`], by the interface's index modulo [`super::INTERFACES`].
     pub const HEARD: &str = "HEARD";
     /// Array of [`super::Histogram`], one a channel.
     pub const INTER_ARRIVAL: &str = "INTER_ARRIVAL";
+    /// Array of one [`super::Kernel`].
+    pub const KERNEL: &str = "KERNEL";
     /// Array of two [`crate::siphash::Key`]s, by `key_id`.
     pub const KEYS: &str = "KEYS";
     /// Array of [`super::Slot`], one a channel.
@@ -40,6 +46,12 @@ pub mod program {
     pub const NAME: &str = "heartbeat";
     /// The one that passes everything, for measuring.
     pub const EMPTY: &str = "empty";
+    /// The tc program for what leaves.
+    pub const OUTGOING: &str = "heartbeat_out";
+    /// The tc program for what comes in where the XDP program is not.
+    pub const INCOMING: &str = "heartbeat_in";
+    /// The one at the kernel's raw tracepoint `sched_process_exit`.
+    pub const DEATH: &str = "heartbeat_death";
     /// `u16`: the UDP port.
     pub const PORT: &str = "PORT";
     /// `u32`: the pair.
@@ -91,11 +103,15 @@ pub enum Outcome {
     /// An authentic echo of no use: a request that came again, too soon after another, or in a frame that cannot be turned
     /// round; a reply that came again, or to what was asked in another life.
     EchoIgnored,
+    /// An authentic notice that answers a heartbeat of ours of this life, and a later one than those before: on record.
+    Notice,
+    /// An authentic notice of no use: one that came again, or answers what was said in another life.
+    NoticeIgnored,
 }
 
 impl Outcome {
     /// The number of outcomes.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 15;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Accepted,
@@ -111,12 +127,14 @@ impl Outcome {
         Self::EchoRequest,
         Self::EchoReply,
         Self::EchoIgnored,
+        Self::Notice,
+        Self::NoticeIgnored,
     ];
 
     /// Whether such messages are turned away.
     #[must_use]
     pub const fn is_reject(self) -> bool {
-        !matches!(self, Self::Accepted | Self::Handshake | Self::EchoRequest | Self::EchoReply)
+        !matches!(self, Self::Accepted | Self::Handshake | Self::EchoRequest | Self::EchoReply | Self::Notice)
     }
 
     /// Its name in the status.
@@ -136,6 +154,8 @@ impl Outcome {
             Self::EchoRequest => "echo_request",
             Self::EchoReply => "echo_reply",
             Self::EchoIgnored => "echo_ignored",
+            Self::Notice => "notice",
+            Self::NoticeIgnored => "notice_ignored",
         }
     }
 }
@@ -177,8 +197,12 @@ pub struct Slot {
     pub answered: [Answered; 2],
     /// The last echo reply accepted.
     pub echo: Record,
+    /// The last notice accepted.
+    pub notice: Record,
+    /// When a stranger's heartbeat was last answered with a notice, on our CLOCK_MONOTONIC.
+    pub noticed_ns: Word,
     /// Always 0: keeps slots apart in the cache.
-    pub zero: [u64; 3],
+    pub zero: [u64; 2],
 }
 
 /// The echo request that was answered last: what no request may repeat, nor follow too soon.
@@ -215,6 +239,62 @@ pub struct Agent {
     pub peer_kept: Word,
 }
 
+/// What the kernel does about the groups when the agent cannot ([`crate::guard`]).
+#[derive(Default)]
+#[repr(C)]
+pub struct Kernel {
+    /// The groups for which it keeps silent, a bit each, in the order of the file that the agent runs with. The XDP program sets
+    /// bits; the agent alone clears them.
+    pub closed: Word,
+    /// When the peer can last have said what was accepted, on whichever channel, on our CLOCK_MONOTONIC.
+    pub heard_ns: Word,
+    /// The incarnation that died; 0 before. Who has another one lives.
+    pub dead_of: Word,
+    /// When it died, on our CLOCK_MONOTONIC.
+    pub dead_ns: Word,
+    /// Always 0: what follows begins a line of the cache.
+    pub gap: [u64; 4],
+    /// What the agent told it before.
+    pub orders: Orders,
+}
+
+/// What the agent tells the kernel for the time when it cannot.
+#[derive(Default)]
+#[repr(C)]
+pub struct Orders {
+    /// The groups of which something is in place here, or is about to be; [`Agent::owned`] are those that a next life may resume.
+    pub active: Word,
+    /// Not 0: the peer works, and would take over if it heard nothing. Else nobody does, and there is no lease.
+    pub peer_good: Word,
+    /// So long after the last of both, sign of life and heartbeat of the peer, silence sets in, in ns; 0: never.
+    pub lease_ns: Word,
+    /// Groups that may be served until `serve_until_ns` only.
+    pub limited: Word,
+    /// On our CLOCK_MONOTONIC; 0: for ever.
+    pub serve_until_ns: Word,
+    /// An agent that has given no sign of life for longer cannot decide for itself, in ns; 0: it always can.
+    pub late_ns: Word,
+    /// For so long the peer is asked to wait for an agent that died, in ms.
+    pub grace_ms: Word,
+    /// Tells our own list of names from others.
+    pub names_digest: Word,
+    /// The list of names that `places` is of, and [`Orders::KNOWN`]; 0 before one is known.
+    pub peer_names: Word,
+    /// The pulse thread, in its pid namespace; 0: none. Of one that starts, the thread that starts it.
+    pub thread: Word,
+    /// The device and the inode of that namespace.
+    pub namespace: [Word; 2],
+    /// Where each of our groups stands in the peer's list, a byte each, 64 and above where it does not or that is not known.
+    pub places: [Word; 8],
+}
+
+impl Orders {
+    /// Bit of `peer_names`.
+    pub const KNOWN: u64 = 1 << 32;
+    /// Of `places`: not in the list, or not known to be.
+    pub const NOWHERE: u8 = u8::MAX;
+}
+
 /// Who else is on an interface's network: what XDP notes by the way.
 #[derive(Default)]
 #[repr(C)]
@@ -236,11 +316,12 @@ const _: () = {
     assert!(size_of::<End>() == 24);
     assert!(size_of::<Record>() == 176);
     assert!(size_of::<Answered>() == 24);
-    assert!(size_of::<Slot>() == 960 && size_of::<Slot>().is_multiple_of(64));
+    assert!(size_of::<Slot>() == 1152 && size_of::<Slot>().is_multiple_of(64));
     assert!(size_of::<Agent>() == 64);
+    assert!(size_of::<Kernel>() == 224 && core::mem::offset_of!(Kernel, orders) == 64);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);
     assert!(core::mem::offset_of!(Slot, outcomes) == 608 && core::mem::offset_of!(Slot, missing) == 576);
-    assert!(core::mem::offset_of!(Slot, echo) == 760);
+    assert!(core::mem::offset_of!(Slot, echo) == 776);
 };
 
 impl Record {
@@ -333,8 +414,8 @@ impl Default for Histogram {
 impl Slot {
     /// All records of it.
     #[must_use]
-    pub const fn records(&self) -> [&Record; 4] {
-        [&self.live, &self.handshake, &self.answering, &self.echo]
+    pub const fn records(&self) -> [&Record; 5] {
+        [&self.live, &self.handshake, &self.answering, &self.echo, &self.notice]
     }
 
     /// Counts one message.

@@ -8,9 +8,11 @@
 pub mod admit;
 pub mod echo;
 pub mod frame;
+pub mod guard;
 pub mod histogram;
 pub mod layout;
 pub mod machine;
+pub mod notice;
 pub mod siphash;
 pub mod turn;
 pub mod wire;

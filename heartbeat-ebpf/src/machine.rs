@@ -70,7 +70,8 @@ stores!(
 
 /// The same value, of which the compiler knows nothing: keeps a bounds check in the form in which the verifier follows it.
 #[inline(always)]
-pub(crate) fn opaque(value: usize) -> usize {
+#[must_use]
+pub fn opaque(value: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut value = value;
@@ -153,6 +154,25 @@ impl Word {
         self.0.fetch_add(value, AcqRel);
     }
 
+    /// Sets bits, as a full barrier.
+    #[inline(always)]
+    pub fn set_bits(&self, bits: u64) {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: an atomic operation on an atomic.
+        unsafe {
+            core::arch::asm!("{bits} = atomic_fetch_or((u64 *)({at} + 0), {bits})", at = in(reg) self.0.as_ptr(),
+                bits = inout(reg) bits => _, options(nostack, preserves_flags));
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        self.0.fetch_or(bits, AcqRel);
+    }
+
+    /// Clears bits, as a full barrier.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn clear_bits(&self, bits: u64) {
+        self.0.fetch_and(!bits, AcqRel);
+    }
+
     /// Replaces `from` by `to`, as a full barrier; whether it was `from`.
     #[inline(always)]
     pub(crate) fn replace(&self, from: u64, to: u64) -> bool {
@@ -172,7 +192,8 @@ impl Word {
 
     /// Its value; what was written before it was, is seen after. For readers outside the kernel.
     #[cfg(not(target_arch = "bpf"))]
-    pub(crate) fn get_and_order(&self) -> u64 {
+    #[must_use]
+    pub fn get_and_order(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }

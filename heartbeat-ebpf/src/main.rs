@@ -1,28 +1,34 @@
-//! The XDP program: adapts packets to the shared part, nothing more (WO 01/82077, FIG. 3 [318], in the kernel).
+//! The programs in the kernel: they adapt packets to the shared part, nothing more (WO 01/82077, FIG. 3 [318], in the kernel).
 //!
-//! Everything that is not a UDP datagram to our port at the end of one of our channels passes untouched. What is ours is
+//! XDP: everything that is not a UDP datagram to our port at the end of one of our channels passes untouched. What is ours is
 //! consumed here: stamped and stored if it is life, and counted by its outcome in any case. An echo request goes back as its
-//! reply, at once.
+//! reply, at once, and a heartbeat as a notice while the agent cannot answer it. What is about an address that is kept silent
+//! about ([`guard`](heartbeat_ebpf::guard)) is dropped: here, and by the tc programs where it leaves, or comes in where XDP is
+//! not. That the agent died is noted by the program at its thread's end.
 
 #![no_std]
 #![no_main]
 
 use aya_ebpf::{
     bindings::{
+        TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_pidns_info,
         xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
         xdp_md,
     },
-    helpers::bpf_ktime_get_ns,
-    macros::{map, xdp},
+    helpers::{bpf_get_ns_current_pid_tgid, bpf_ktime_get_ns},
+    macros::{classifier, map, raw_tracepoint, xdp},
     maps::{Array, HashMap, RingBuf},
-    programs::XdpContext,
+    programs::{RawTracePointContext, TcContext, XdpContext},
 };
 use aya_log_ebpf::info;
 use heartbeat_ebpf::{
     admit::{self, Expected, News},
     echo::{self, Answerable},
-    frame::Frame,
-    layout::{Agent, CHANNELS, ENDS, End, Heard, Histogram, INTERFACES, Outcome, Slot},
+    frame::{Address, Frame, Way},
+    guard::Guard,
+    layout::{ADDRESSES, Agent, CHANNELS, ENDS, End, Heard, Histogram, INTERFACES, Kernel, Outcome, Slot},
+    machine::opaque,
+    notice,
     siphash::Key,
     turn::Turn,
     wire::{self, View},
@@ -40,9 +46,13 @@ static CHANNEL_OF: HashMap<End, u32> = HashMap::with_max_entries(ENDS, 0);
 #[map]
 static DOORBELL: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
+static GUARDED: HashMap<Address, u64> = HashMap::with_max_entries(ADDRESSES, 0);
+#[map]
 static HEARD: Array<Heard> = Array::with_max_entries(INTERFACES, BPF_F_MMAPABLE);
 #[map]
 static INTER_ARRIVAL: Array<Histogram> = Array::with_max_entries(CHANNELS, BPF_F_MMAPABLE);
+#[map]
+static KERNEL: Array<Kernel> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static KEYS: Array<Key> = Array::with_max_entries(2, BPF_F_RDONLY_PROG);
 #[map]
@@ -71,18 +81,18 @@ fn heartbeat(context: XdpContext) -> u32 {
     // SAFETY: the verifier knows the context; the field is a plain u32.
     let interface = unsafe { (*context.ctx).ingress_ifindex };
     let Some(datagram) = frame.datagram(setting!(PORT)) else {
-        return pass(interface, frame);
+        return if is_silenced(frame, Way::In) { XDP_DROP } else { pass(interface, frame) };
     };
     let end = End { interface, zero: 0, address: datagram.destination };
     // SAFETY: a plain value that only the agent writes.
     let Some(channel) = (unsafe { CHANNEL_OF.get(end) }).copied() else {
-        return pass(interface, frame);
+        return if is_silenced(frame, Way::In) { XDP_DROP } else { pass(interface, frame) };
     };
-    // SAFETY: `payload` has checked that all of the message lies within the packet.
-    let message = datagram.payload::<{ wire::LEN }>().map(|payload| unsafe { View::at(payload) });
-    match message {
-        Some(message) if message.is_echo() => answer(context.ctx, message, channel),
-        Some(message) => count(context.ctx, message, channel),
+    match datagram.payload::<{ wire::LEN }>() {
+        Some(payload) => {
+            let offset = payload as usize - context.data();
+            consume(context.ctx, channel, unknown(context.ctx, offset))
+        }
         None => {
             if let Some(slot) = SLOTS.get(channel) {
                 slot.count(Outcome::Malformed);
@@ -92,14 +102,48 @@ fn heartbeat(context: XdpContext) -> u32 {
     }
 }
 
-/// A heartbeat for a channel of ours. Functions of their own have stacks of their own: this one's and that of [`answer`] do
-/// not add up.
-#[inline(never)]
-fn count(context: *mut xdp_md, message: View<'_>, channel: u32) -> u32 {
-    let (Some(slot), Some(histogram), Some(agent)) = (SLOTS.get(channel), INTER_ARRIVAL.get(channel), AGENT.get(0))
-    else {
-        return XDP_DROP;
+/// The same offset, of which the verifier knows nothing but that it is below 16 KiB: else it would walk all that follows for
+/// each of the ways in which a message can lie in a frame.
+#[inline(always)]
+fn unknown(context: *mut xdp_md, offset: usize) -> usize {
+    // Read twice, so that the difference is 0 for the machine alone.
+    // SAFETY: the verifier knows the context; the field is a plain u32.
+    let [a, b] = unsafe {
+        let field = &raw const (*context).ingress_ifindex;
+        [field.read_volatile(), field.read_volatile()]
     };
+    opaque(offset.wrapping_add(a.wrapping_sub(b) as usize)) & 0x3fff
+}
+
+/// A message for a channel of ours, at `offset`.
+#[inline(never)]
+fn consume(context: *mut xdp_md, channel: u32, offset: usize) -> u32 {
+    let packet = XdpContext::new(context);
+    let at = packet.data() + offset;
+    if at + wire::LEN > packet.data_end() {
+        return XDP_DROP;
+    }
+    // SAFETY: all of the message lies within the packet.
+    let message = unsafe { View::at(at as *const u8) };
+    if message.is_echo() {
+        answer(context, message, channel)
+    } else if message.is_notice() {
+        learn_from(message, channel)
+    } else if count(context, message, channel) {
+        tell(context, message, channel)
+    } else {
+        XDP_DROP
+    }
+}
+
+/// A heartbeat for a channel of ours. Whether it is to be answered with a notice. Functions of their own have stacks of their
+/// own: this one's and those of [`answer`] and [`tell`] do not add up.
+#[inline(never)]
+fn count(context: *mut xdp_md, message: View<'_>, channel: u32) -> bool {
+    let (Some(slot), Some(histogram), Some(guard)) = (SLOTS.get(channel), INTER_ARRIVAL.get(channel), guard()) else {
+        return false;
+    };
+    let agent = guard.agent;
     let received = admit::receive_heartbeat(Some(message), expected(slot), agent, key, slot, histogram, now);
     if received.outcome == Outcome::Accepted {
         learn(context);
@@ -116,7 +160,89 @@ fn count(context: *mut xdp_md, message: View<'_>, channel: u32) -> u32 {
             );
         }
     }
+    guard.heard(message, received.outcome, slot, now())
+}
+
+/// The answer to a heartbeat while the agent cannot give one.
+#[inline(never)]
+fn tell(context: *mut xdp_md, message: View<'_>, channel: u32) -> u32 {
+    let (Some(slot), Some(guard), Some(key)) = (SLOTS.get(channel), guard(), key(message.key_id())) else {
+        return XDP_DROP;
+    };
+    let context = XdpContext::new(context);
+    // SAFETY: the kernel keeps the packet for the time of this run, and lets nobody else at it.
+    match unsafe { Turn::between(context.data() as *mut u8, context.data_end() as *mut u8) } {
+        Some(turn) => {
+            turn.into_reply(&notice::answer(message, expected(slot), guard, now()), key);
+            XDP_TX
+        }
+        None => XDP_DROP,
+    }
+}
+
+/// A notice for a channel of ours.
+#[inline(never)]
+fn learn_from(message: View<'_>, channel: u32) -> u32 {
+    let (Some(slot), Some(agent)) = (SLOTS.get(channel), AGENT.get(0)) else {
+        return XDP_DROP;
+    };
+    let received = notice::receive(message, expected(slot), agent, key, slot, now());
+    if received.news != News::None {
+        let _ = DOORBELL.output::<u32>(channel, 0);
+    }
     XDP_DROP
+}
+
+/// Whether a frame is about an address that is kept silent about. Where nothing of ours is in place, it costs a look at two
+/// words; else, at the addresses of the groups.
+#[inline(always)]
+fn is_silenced(frame: Frame, way: Way) -> bool {
+    let Some(guard) = guard() else { return false };
+    if !guard.is_armed() {
+        return false;
+    }
+    // SAFETY: a plain value that only the agent writes.
+    let groups = frame.about(way, |address| (unsafe { GUARDED.get(address) }).copied().unwrap_or(0));
+    groups != 0 && groups & guard.silent(now()) != 0
+}
+
+/// What leaves.
+#[classifier]
+fn heartbeat_out(context: TcContext) -> i32 {
+    silence(&context, Way::Out)
+}
+
+/// What comes in where the XDP program is not.
+#[classifier]
+fn heartbeat_in(context: TcContext) -> i32 {
+    silence(&context, Way::In)
+}
+
+#[inline(always)]
+fn silence(context: &TcContext, way: Way) -> i32 {
+    // SAFETY: the kernel keeps the packet for the time of this run.
+    let frame = unsafe { Frame::between(context.data(), context.data_end()) };
+    // What others have attached here has its say, too.
+    if is_silenced(frame, way) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+}
+
+/// A thread ends: the agent's, perhaps.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn heartbeat_death(_: RawTracePointContext) -> i32 {
+    let Some(guard) = guard() else { return 0 };
+    let [device, inode] = &guard.kernel.orders.namespace;
+    let mut thread = bpf_pidns_info { pid: 0, tgid: 0 };
+    let len = size_of::<bpf_pidns_info>() as u32;
+    // SAFETY: room for what the helper writes.
+    if unsafe { bpf_get_ns_current_pid_tgid(device.get(), inode.get(), &raw mut thread, len) } == 0 && thread.pid != 0 {
+        guard.ended(thread.pid, now());
+    }
+    0
+}
+
+#[inline(always)]
+fn guard() -> Option<Guard<'static>> {
+    Some(Guard { agent: AGENT.get(0)?, kernel: KERNEL.get(0)? })
 }
 
 /// Which Ethernet address the peer has on this network.

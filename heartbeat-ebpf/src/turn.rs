@@ -1,11 +1,12 @@
-//! A request's frame turned round into the frame of its reply, in place and without growing: addresses and ports change
-//! sides, TTL or hop limit are as of new, the message is the reply, and the checksums are right.
+//! A message's frame turned round into the frame of its answer, in place and without growing: addresses and ports change
+//! sides, TTL or hop limit are as of new, the message is the answer, and the checksums are right.
 //!
 //! Only plain frames: what IP options and extension headers say of the way here is not true of the way back. VLAN tags stay.
 
 use crate::{
     echo::Echo,
     machine::{load_u16, load_u32, load_u64, store_u8, store_u16, store_u32, store_u64},
+    notice::Notice,
     siphash::{Key, siphash_2_4},
     wire::{LEN, TAGGED_WORDS, View, WORDS},
 };
@@ -22,6 +23,26 @@ const MAX_TAGS: usize = 2;
 const UDP_LEN: u16 = 8 + LEN as u16;
 /// TTL and hop limit, as the agent's sockets send.
 const HOPS: u8 = 255;
+
+/// What a message is answered with in its own frame.
+pub trait Answer {
+    /// Gives each word that may be another than 0 to `set`, with its place.
+    fn each_word(&self, set: impl FnMut(usize, u64));
+}
+
+impl Answer for Echo {
+    #[inline(always)]
+    fn each_word(&self, set: impl FnMut(usize, u64)) {
+        self.each_word(set);
+    }
+}
+
+impl Answer for Notice {
+    #[inline(always)]
+    fn each_word(&self, set: impl FnMut(usize, u64)) {
+        self.each_word(set);
+    }
+}
 
 /// A frame that can be turned round.
 pub struct Turn<'a> {
@@ -111,7 +132,7 @@ impl<'a> Turn<'a> {
 
     /// Makes it the frame of `reply`, signed with `key`.
     #[inline(always)]
-    pub fn into_reply(self, reply: &Echo, key: Key) {
+    pub fn into_reply(self, reply: &impl Answer, key: Key) {
         // SAFETY: `between` has seen that headers and message lie within the frame, of which this is the only user.
         unsafe {
             swap(self.ethernet, self.ethernet.add(6), load_u32, store_u32);
@@ -154,7 +175,7 @@ unsafe fn swap<T>(a: *mut u8, b: *mut u8, load: unsafe fn(*const u8) -> T, store
 /// # Safety
 /// [`LEN`] bytes from `at` must be writable.
 #[inline(always)]
-unsafe fn write(at: *mut u8, reply: &Echo, key: Key) {
+unsafe fn write(at: *mut u8, reply: &impl Answer, key: Key) {
     let mut i = 0;
     while i < TAGGED_WORDS {
         // SAFETY: the caller vouches for the memory.

@@ -1,6 +1,6 @@
 //! The heartbeat message: UDP payload of 160 bytes, network byte order. State, not events: each one carries its sender's
-//! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7). Echoes ([`crate::echo`]) have the same
-//! shape.
+//! whole public state, so nothing needs acknowledging, retrying or ordering (G6, G7). Echoes ([`crate::echo`]) and notices
+//! ([`crate::notice`]) have the same shape.
 //!
 //! ```text
 //!  0               8               16              24            31
@@ -56,6 +56,8 @@ pub const HEARTBEAT: u8 = 1;
 pub const ECHO_REQUEST: u8 = 2;
 /// `kind` of its answer, which never causes a message.
 pub const ECHO_REPLY: u8 = 3;
+/// `kind` of what the peer's XDP program answers a heartbeat with while its agent cannot ([`crate::notice`]); never answered.
+pub const NOTICE: u8 = 4;
 
 /// The word that begins with `channel_id`.
 pub(crate) const CHANNEL_WORD: usize = 17;
@@ -97,8 +99,12 @@ pub mod flags {
     pub const ASKED: u8 = 16;
     /// Both hold something. What the sender wants of that, it took from the receiver, which it had found dead.
     pub const CONTESTED: u8 = 32;
+    /// Of a notice: the agent is dead. Without it, it stands still.
+    pub const DIED: u8 = 64;
+    /// Of a notice: once the kernel hears the receiver no more, it keeps silent about all groups.
+    pub const LEASED: u8 = 32;
     /// A watchdog ends the sender's host where what `release_within` promises is not kept.
-    pub const WATCHED: u8 = 64;
+    pub const WATCHED: u8 = 128;
 }
 
 /// A message where it lies: in a packet, in a map, in a buffer. Nothing is copied until a field is asked for.
@@ -158,6 +164,13 @@ impl<'a> View<'a> {
     pub fn is_echo(&self) -> bool {
         // The two kinds differ in the last bit.
         self.opening() | 1 == opening(ECHO_REPLY)
+    }
+
+    /// Whether it calls itself a notice of this version.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_notice(&self) -> bool {
+        self.opening() == opening(NOTICE)
     }
 
     /// The pair that the message is for.
@@ -228,6 +241,27 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn echo_sent_ns(&self) -> u64 {
         self.field(6)
+    }
+
+    /// How long before `sent_ns` that had come, in ns.
+    #[inline(always)]
+    #[must_use]
+    pub fn echo_held_ns(&self) -> u32 {
+        (self.field(7) >> 32) as u32
+    }
+
+    /// The term of what the sender holds.
+    #[inline(always)]
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.field(15)
+    }
+
+    /// Tells the sender's list of names from others.
+    #[inline(always)]
+    #[must_use]
+    pub fn names_digest(&self) -> u32 {
+        self.field(CHANNEL_WORD) as u32
     }
 
     /// The groups that the sender holds.
@@ -425,8 +459,12 @@ mod tests {
                 (m.pair_id, m.node, m.channel_id, m.flags, m.key_id)
             );
             prop_assert_eq!(
-                (view.incarnation(), view.peer_incarnation(), view.sequence(), view.owned()),
-                (m.incarnation, m.peer_incarnation, m.sequence, m.owned)
+                (view.incarnation(), view.peer_incarnation(), view.sequence(), view.owned(), view.term()),
+                (m.incarnation, m.peer_incarnation, m.sequence, m.owned, m.term)
+            );
+            prop_assert_eq!(
+                (view.sent_ns(), view.echo_sent_ns(), view.echo_held_ns(), view.names_digest()),
+                (m.sent_ns, m.echo_sent_ns, m.echo_held_ns, m.names_digest)
             );
         }
 

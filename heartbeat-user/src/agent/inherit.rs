@@ -3,8 +3,8 @@
 
 use super::life::{Life, LivedAddress, LivedChannel, LivedGroup};
 use crate::{
-    core::{MAX_CHANNELS, MAX_GROUPS},
-    dataplane::Order,
+    core::{MAX_CHANNELS, MAX_GROUPS, Nanos, Timing, promise},
+    dataplane::{Order, Tables},
 };
 use std::collections::HashSet;
 
@@ -21,6 +21,30 @@ pub struct Cell {
     pub hooked: u64,
     /// The groups that the peer could not let go of.
     pub peer_kept: u64,
+    /// The groups that the kernel keeps silent about: they are not ours any more.
+    pub closed: u64,
+}
+
+/// When an earlier life was seen last, on CLOCK_MONOTONIC.
+#[derive(Clone, Copy, Debug)]
+pub struct LastSign {
+    /// Its last sign of life.
+    pub alive: Nanos,
+    /// Its death, where the kernel noted that.
+    pub died: Option<Nanos>,
+    /// When the kernel, which went on listening, heard the peer last.
+    pub heard: Nanos,
+}
+
+impl LastSign {
+    /// Whether its groups may still be ours: it ended so recently that the peer cannot have found it dead, or the peer, which is
+    /// there, was told that it died and waits for it. Its last heartbeat may be an interval older than its last sign of life.
+    #[must_use]
+    pub fn is_in_time(&self, now: Nanos, detection: Nanos, timing: &Timing, grace: Nanos) -> bool {
+        let unnoticed = now.since(self.alive) < detection.since(timing.interval);
+        let waited_for = self.died.is_some_and(|at| now.since(at) < grace.since(detection));
+        unnoticed || waited_for && now.since(self.heard) < promise::lease(timing)
+    }
 }
 
 /// What is to become of it. The bits are of the new life's groups: those of its file, then `departed`.
@@ -34,12 +58,28 @@ pub struct Inheritance {
     pub in_place: u64,
     /// The peer could not let go of them.
     pub peer_kept: u64,
+    /// The kernel goes on keeping silent about them.
+    pub closed: u64,
     /// Groups that the file has no more.
     pub departed: Vec<LivedGroup>,
     /// The same, for which there is no room: to be let go of at once.
     pub surplus: Vec<LivedGroup>,
     /// Addresses that nothing has any more, or that are not ours by now: to be removed at once.
     pub stale: Vec<LivedAddress>,
+}
+
+impl Inheritance {
+    /// Leaves it in the cells, which are in the order of this life's groups from then on. What the peer's bits stand for is not
+    /// known until its names are heard again.
+    pub fn leave(&self, tables: &Tables) {
+        let (agent, kernel) = (tables.agent(), tables.kernel());
+        agent.owned.set(self.held | self.in_place);
+        agent.hooked.set(self.release);
+        agent.peer_kept.set(self.peer_kept);
+        kernel.orders.peer_names.set(0);
+        kernel.closed.set(self.closed);
+        kernel.orders.active.set(self.held | self.in_place | self.release);
+    }
 }
 
 /// What a life takes over whose file has `groups`, in this order; of each, the name and its addresses as (interface, address,
@@ -56,21 +96,27 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
     let has = |bits: u64, place: usize| place < MAX_GROUPS && bits >> place & 1 == 1;
     // Where there is nothing to be run, its addresses are all that there is to it.
     let must_be_released = |place: usize| has(hooked, place) || has(owned, place) && recorded[place].has_hooks();
+    let closed = matching.map_or(0, |cell| cell.closed);
+    let is_ours = |place: usize| in_time && has(owned & !closed, place);
     let own = groups.len().min(MAX_GROUPS);
     let bit = |i: usize| 1_u64 << i;
 
     let mut to = Inheritance::default();
     for (i, (name, _)) in groups.iter().enumerate().take(own) {
         match recorded.iter().position(|group| group.name == *name) {
-            Some(place) if in_time && has(owned, place) && !recorded[place].departed => to.held |= bit(i),
+            Some(place) if is_ours(place) && !recorded[place].departed => to.held |= bit(i),
             Some(place) if must_be_released(place) => to.release |= bit(i),
             Some(_) => {}
             None if strange => to.release |= bit(i),
             None => {}
         }
         let kept = |place| matching.is_some_and(|cell| has(cell.peer_kept, place));
-        if recorded.iter().position(|group| group.name == *name).is_some_and(kept) {
+        let place = recorded.iter().position(|group| group.name == *name);
+        if place.is_some_and(kept) {
             to.peer_kept |= bit(i);
+        }
+        if place.is_some_and(|place| has(closed, place)) {
+            to.closed |= bit(i);
         }
     }
     for (place, group) in recorded.iter().enumerate() {
@@ -84,8 +130,11 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
             continue;
         }
         to.release |= bit(i);
-        if in_time && has(owned, place) {
+        if is_ours(place) {
             to.in_place |= bit(i);
+        }
+        if has(closed, place) {
+            to.closed |= bit(i);
         }
         to.departed.push(LivedGroup { departed: true, ..group.clone() });
     }
@@ -159,7 +208,7 @@ mod tests {
         groups.iter().map(|(name, hosts)| (*name, hosts.iter().map(|host| address(*host)).collect())).collect()
     }
 
-    const CELL: Cell = Cell { incarnation: 5, in_time: true, owned: 0b01, hooked: 0, peer_kept: 0 };
+    const CELL: Cell = Cell { incarnation: 5, in_time: true, owned: 0b01, hooked: 0, peer_kept: 0, closed: 0 };
 
     #[test]
     fn what_was_held_is_held_on_by_name_whatever_the_order() {
@@ -172,11 +221,43 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_keeps_silent_about_is_let_go_of_also_in_time_and_stays_silent_meanwhile() {
+        let life = life(&[group("x", &[10]), group("y", &[11]), group("gone", &[12])]);
+        let cell = Cell { owned: 0b111, closed: 0b101, ..CELL };
+        let taken = inherit(Some(&life), Some(cell), &file(&[("y", &[11]), ("x", &[10])]));
+        assert_eq!((taken.held, taken.release, taken.in_place, taken.closed), (0b001, 0b110, 0, 0b110));
+        assert_eq!(taken.stale, [address(10), address(12)]);
+    }
+
+    #[test]
     fn too_late_what_was_held_is_let_go_of_and_its_addresses_are_gone_at_once() {
         let life = life(&[group("x", &[10]), group("y", &[11])]);
         let late = Cell { in_time: false, ..CELL };
         let taken = inherit(Some(&life), Some(late), &file(&[("y", &[11]), ("x", &[10])]));
         assert_eq!(taken, Inheritance { release: 0b10, stale: vec![address(10)], ..Inheritance::default() });
+    }
+
+    #[test]
+    fn what_the_kernel_closed_for_the_peer_is_let_go_of_although_in_time() {
+        let life = life(&[group("x", &[10]), group("y", &[11])]);
+        let closed = Cell { owned: 0b11, closed: 0b01, ..CELL };
+        let taken = inherit(Some(&life), Some(closed), &file(&[("y", &[11]), ("x", &[10])]));
+        assert_eq!((taken.held, taken.release, taken.stale), (0b01, 0b10, vec![address(10)]));
+    }
+
+    #[test]
+    fn a_life_is_in_time_where_the_peer_cannot_have_noticed_or_waits_and_is_there() {
+        let timing = crate::config::Profile::Lan.timing();
+        let (ms, now, grace) = (Nanos::from_millis, Nanos::from_millis(100_000), Nanos::from_millis(2_000));
+        let is = |alive: u64, died: Option<u64>, heard: u64| {
+            let ago = |span: u64| now.since(ms(span));
+            let last = LastSign { alive: ago(alive), died: died.map(ago), heard: ago(heard) };
+            last.is_in_time(now, timing.detection(), &timing, grace)
+        };
+        assert!(is(199, None, 9_000) && !is(200, None, 0), "unnoticed");
+        assert!(is(1_699, Some(1_699), 128) && !is(1_700, Some(1_700), 0), "waited for");
+        assert!(!is(1_000, Some(1_000), 129), "by a peer that is there");
+        assert!(!is(1_000, None, 0), "that it died was not told");
     }
 
     #[test]

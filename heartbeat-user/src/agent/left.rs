@@ -2,7 +2,7 @@
 
 use super::{
     Options,
-    inherit::{Inheritance, inherit},
+    inherit::{Inheritance, LastSign, inherit},
     let_go::{self, as_cell, interface_now},
     life::{self, Life, LivedAddress},
     runtime_dir::RuntimeDir,
@@ -15,6 +15,10 @@ use crate::{
     takeover::{self, GroupPlan, Netlink, PlannedAddress},
 };
 use anyhow::Result;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// What earlier lives left, as it was found.
 pub(super) struct Left {
@@ -33,10 +37,15 @@ impl Left {
             Err(error) => (None, Some(format!("{error:#}: what is configured is let go of"))),
         };
         let cell = folder.cell(life.as_ref());
-        // Its groups are ours still only if it ended so recently that the peer cannot have found it dead: else the peer may
-        // hold them by now. Its last heartbeat may be an interval older than its last sign of life.
-        let bound = config.detection().since(config.timing.interval);
-        let in_time = |cell: &PinnedCell| clock::monotonic().since(Nanos(cell.alive_ns())) < bound;
+        let in_time = |cell: &PinnedCell| {
+            let last = LastSign {
+                alive: Nanos(cell.alive_ns()),
+                died: cell.died_ns().map(Nanos),
+                heard: Nanos(cell.heard_ns()),
+            };
+            let Config { timing, .. } = config;
+            last.is_in_time(clock::monotonic(), config.detection(), timing, config.restart_grace())
+        };
         let groups: Vec<(&str, Vec<LivedAddress>)> = config
             .groups
             .iter()
@@ -64,6 +73,7 @@ impl Left {
                     ..Hooks::default()
                 },
                 failback: None,
+                exclusive: false,
                 departed: true,
             });
         }
@@ -85,7 +95,7 @@ pub(super) fn take_over(
     if let Some(trouble) = &left.trouble {
         log::warn!("{trouble}");
     }
-    let Inheritance { held, release, in_place, peer_kept, departed, surplus, stale } = &left.inheritance;
+    let Inheritance { held, release, in_place, peer_kept, departed, surplus, stale, .. } = &left.inheritance;
     let slots: Vec<u8> = config.channels.iter().map(|channel| tables.number(channel.index)).collect();
     let index_of = |name: &str| index_of(name).ok().flatten().unwrap_or(0);
     let mut life = Life::new(config, *node, incarnation, &slots, departed, index_of)?;
@@ -106,11 +116,8 @@ pub(super) fn take_over(
     if let Err(error) = life.write(folder) {
         log::error!("{error:#}: the next life will let go of everything");
     }
-    let agent = tables.agent();
+    left.inheritance.leave(tables);
     let cell = left.cell.as_ref();
-    agent.owned.set(held | in_place);
-    agent.hooked.set(*release);
-    agent.peer_kept.set(*peer_kept);
     let resumed = cell.map(|cell| Resumed {
         peer_incarnation: cell.peer_incarnation(),
         owned: *held,
@@ -138,6 +145,22 @@ pub(super) fn plans(config: &Config, node: Node, left: &Left) -> Vec<GroupPlan> 
         .map(|(name, addresses)| GroupPlan { name: name.clone(), addresses: addresses.iter().map(address).collect() })
         .take(MAX_GROUPS)
         .collect()
+}
+
+/// The service addresses, each with the groups that it is of, a bit each; and the interfaces where they or heartbeats come and
+/// go. Where there are none, there is nothing to keep silent about.
+pub(super) fn guarded(config: &Config, node: Node, plans: &[GroupPlan]) -> (BTreeMap<IpAddr, u64>, BTreeSet<String>) {
+    let (mut addresses, mut interfaces) = (BTreeMap::new(), BTreeSet::new());
+    for (i, plan) in plans.iter().enumerate() {
+        for address in &plan.addresses {
+            *addresses.entry(address.ip).or_default() |= 1 << i;
+            interfaces.insert(address.interface.clone());
+        }
+    }
+    if !addresses.is_empty() {
+        interfaces.extend(config.channels.iter().filter_map(|channel| Some(channel.end(node)?.interface.clone())));
+    }
+    (addresses, interfaces)
 }
 
 /// Group addresses that are here without being ours: of a life that ended too long ago, or put here by hand.

@@ -16,6 +16,7 @@ use crate::{
         bell::Bell,
         clock,
         drain::Drain,
+        guard,
         socket::{Ends, HeartbeatSocket},
     },
     status::{ChannelLatencies, Shared},
@@ -129,6 +130,8 @@ impl Pulse {
     /// When waiting is impossible: a programming error.
     pub fn run(mut self) -> std::io::Result<()> {
         self.watch()?;
+        // Where it is not known who we are, that was said.
+        let _ = guard::watch_this_thread(&self.tables);
         loop {
             let deadline = self.core.deadline();
             let rung = self.wait(deadline)?;
@@ -136,11 +139,12 @@ impl Pulse {
             if !rung {
                 self.shared.latencies.lateness.record(now.since(deadline));
             }
+            let closed = turn::closed(&self.tables);
             self.drain(now);
             self.take_commands();
             self.look_at_links(now);
             self.core.handle_time(now);
-            let exit = self.perform(now);
+            let exit = self.perform(now, closed);
             self.publish(now);
             if exit {
                 return Ok(());
@@ -197,9 +201,9 @@ impl Pulse {
     }
 
     /// Does what the core wants done. Whether that was the end.
-    fn perform(&mut self, now: Nanos) -> bool {
+    fn perform(&mut self, now: Nanos, closed: u64) -> bool {
         // Before anything is said or done: what the kernel checks against, and what a next life of the agent would resume.
-        self.leave_mark(now);
+        turn::leave_mark(&self.core, &self.tables, closed, now);
         // One reading of both clocks, so that events of one moment have one time.
         let realtime_now = clock::realtime_of(now);
         let mut told = false;
@@ -296,10 +300,6 @@ impl Pulse {
             self.control.ring();
         }
         exit
-    }
-
-    fn leave_mark(&self, now: Nanos) {
-        turn::leave_mark(&self.core, &self.tables, now);
     }
 
     /// The judgement, for the control side.

@@ -15,8 +15,16 @@ use super::{
 };
 use crate::{
     config::{Config, Fence, PairKeys, XdpPreference, check_host, host::Host},
-    core::{Core, Exclusivity, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
-    dataplane::{Kernel, Opener, Settings, Tables, bell::Bell, clock, drain::Mark, link::Links, realtime},
+    core::{Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
+    dataplane::{
+        Kernel, Opener, Settings, Tables,
+        bell::Bell,
+        clock,
+        drain::Mark,
+        guard::{self, Instructions},
+        link::Links,
+        realtime,
+    },
     status::{ControlEvent, Facts, Journal, Latencies, Shared, View},
     takeover::{self, Order},
 };
@@ -24,6 +32,7 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use heartbeat_ebpf::{admit::Expected, siphash::Key};
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, atomic::AtomicU64},
     thread::JoinHandle,
 };
@@ -32,6 +41,7 @@ use std::{
 const REPORTS: usize = 4_096;
 /// Commands that may wait for the pulse thread, and orders for the takeover thread: two a group, and some.
 const COMMANDS: usize = 256;
+
 /// Everything that the control side holds.
 pub(super) struct Parts {
     pub(super) kernel: Option<Kernel>,
@@ -50,6 +60,8 @@ pub(super) struct Parts {
     /// As in [`channels::AttachedAll`].
     pub(super) unattached: u64,
     pub(super) attach_pending: u64,
+    /// The interfaces on which the kernel is to keep silent where the agent cannot decide.
+    pub(super) silent_on: BTreeSet<String>,
 }
 
 /// Prepares everything and starts the threads.
@@ -74,12 +86,22 @@ pub(super) fn prepare(
     let plans = left::plans(config, *node, left);
     let (life, resumed) = left::take_over(options, &folder, left, &opened.tables, &plans, incarnation, journal)?;
     folder.forget_pins_before();
-    Mark::begin(opened.tables.agent(), incarnation, resumed.map_or(0, |r| r.peer_incarnation));
     let names = config.names();
+    let instructions =
+        Instructions { interval: config.timing.interval, grace: config.restart_grace(), names_digest: names.digest() };
+    instructions.give(&opened.tables);
+    if let Err(error) = guard::watch_this_thread(&opened.tables) {
+        log::warn!("the kernel will not notice it if this agent dies: {error}");
+    }
+    Mark::begin(opened.tables.agent(), incarnation, resumed.map_or(0, |r| r.peer_incarnation));
     for (channel, id) in opened.tables.channels().zip(names.channels()) {
         opened.tables.slot(channel).channel_id.set((*id).into());
     }
 
+    let (guarded, silent_on) = left::guarded(config, *node, &plans);
+    if let Some(kernel) = &mut opened.kernel {
+        kernel.guard(&guarded)?;
+    }
     let doorbell = opened.kernel.as_mut().and_then(Kernel::doorbell);
     let ends = config.channels.iter().filter_map(|c| c.end(*node).map(|end| (c.index, end)));
     let mut interfaces = Links::open(ends.map(|(channel, end)| (channel, end.interface.as_str(), end.address)))
@@ -180,6 +202,7 @@ pub(super) fn prepare(
         life,
         unattached: attached.unattached,
         attach_pending: attached.attach_pending,
+        silent_on,
     })
 }
 
@@ -287,7 +310,7 @@ fn setup(
             fence_within: config.fence.as_ref().map_or(Nanos::NEVER, Fence::within),
             stalled_grace: config.judging.stalled_grace,
         },
-        exclusivity: Exclusivity::default(),
+        exclusivity: config.exclusivity(),
         hooks: config.hooked(),
         patience: config.patience(),
         maintenance: folder.is_in_maintenance(),

@@ -2,13 +2,21 @@
 //! from the core's decisions to the agent's cell. Pure, so that the simulation takes its turns the same way.
 
 use crate::{
-    core::{CellState, ChannelIndex, Core, Nanos},
+    core::{CellState, ChannelIndex, Core, Nanos, NoticeSaid},
     dataplane::{
         Tables,
-        drain::{Drain, Mark, Sink},
+        drain::{Drain, KernelOrders, Mark, Sink},
     },
 };
-use heartbeat_ebpf::wire::Message;
+use heartbeat_ebpf::{notice::Notice, wire::Message};
+
+/// What the kernel keeps silent about before a turn's first drain, for [`leave_mark`]: what it closes later, it does for
+/// something that this turn has not heard.
+#[inline]
+#[must_use]
+pub fn closed(tables: &Tables) -> u64 {
+    tables.kernel().closed.get_and_order()
+}
 
 /// Tells the core what is new on a channel. `heard` is told before of each heartbeat that counts as life, and when it arrived.
 #[inline]
@@ -24,14 +32,31 @@ pub fn drain(
 }
 
 /// Leaves in the cell what the kernel holds messages against and what a next life may resume: before anything is said or
-/// done, so that nothing is ever half done that the cell does not tell of.
+/// done, so that nothing is ever half done that the cell does not tell of. `closed` is what [`closed`](closed()) gave.
 #[inline]
-pub fn leave_mark(core: &Core, tables: &Tables, now: Nanos) {
-    let CellState { owned, hooked, peer_flags, peer_kept, .. } = core.cell_state(now);
+pub fn leave_mark(core: &Core, tables: &Tables, closed: u64, now: Nanos) {
+    let CellState {
+        owned,
+        hooked,
+        peer_flags,
+        peer_kept,
+        active,
+        open,
+        shut,
+        peer_good,
+        lease,
+        limited,
+        serve_until,
+        peer_names,
+        places,
+    } = core.cell_state(now);
     let (peer_incarnation, term, alive_ns) = (core.peer_incarnation(), core.term(), now.0);
     let peer_flags = peer_flags.into();
-    let mark = Mark { peer_incarnation, owned, hooked, peer_flags, peer_kept, term, alive_ns };
-    mark.leave(tables.agent());
+    let (lease_ns, serve_until_ns) = (lease.0, serve_until.0);
+    let orders =
+        KernelOrders { active, open, shut, closed, peer_good, lease_ns, limited, serve_until_ns, peer_names, places };
+    let mark = Mark { peer_incarnation, owned, hooked, peer_flags, peer_kept, term, alive_ns, orders };
+    mark.leave(tables.agent(), tables.kernel());
 }
 
 /// One channel's drain goes to the core.
@@ -55,6 +80,22 @@ impl<F: FnMut(&Message, Nanos)> Sink for Told<'_, F> {
 
     fn echo(&mut self, asked_ns: u64, silent_ns: u64) {
         self.core.handle_echo(self.now, self.channel, Nanos(asked_ns), Nanos(silent_ns));
+    }
+
+    fn notice(&mut self, notice: &Notice, _: u64) {
+        let said = NoticeSaid {
+            incarnation: notice.incarnation,
+            asked: Nanos(notice.asked_ns),
+            died: notice.died,
+            leased: notice.leased,
+            silent: Nanos(notice.silent_ns),
+            owned: notice.owned,
+            closed: notice.closed,
+            names_digest: notice.names_digest,
+            term: notice.term,
+            grace: Nanos::from_millis(notice.grace_ms.into()),
+        };
+        self.core.handle_notice(self.now, self.channel, &said);
     }
 
     fn stranger(&mut self) {

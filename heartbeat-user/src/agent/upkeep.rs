@@ -23,13 +23,15 @@ pub(super) struct Upkeep {
     attached: Instant,
     /// That the folder cannot be made good again was said.
     folder_said: bool,
+    /// What keeps the kernel from keeping silent was said.
+    silence_said: Vec<String>,
 }
 
 impl Upkeep {
     /// That begins now.
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { looked: now, attached: now, folder_said: false }
+        Self { looked: now, attached: now, folder_said: false, silence_said: Vec::new() }
     }
 }
 
@@ -62,9 +64,21 @@ impl Control<'_> {
                 self.note_life();
             }
         }
+        self.keep_silence();
         if self.unattached != 0 && self.upkeep.attached.elapsed() >= ATTACH_AGAIN {
             self.upkeep.attached = Instant::now();
             self.attach_pending |= self.unattached;
+        }
+    }
+
+    /// The programs that keep silent where the agent cannot decide are where they should be, also on what was made anew.
+    pub(super) fn keep_silence(&mut self) {
+        let Some(kernel) = &mut self.parts.kernel else { return };
+        let interfaces = self.parts.silent_on.iter().map(String::as_str).collect();
+        let troubles = kernel.keep_silent_on(&interfaces);
+        let said = std::mem::replace(&mut self.upkeep.silence_said, troubles);
+        for what in self.upkeep.silence_said.iter().filter(|what| !said.contains(what)) {
+            self.journal.control(&ControlEvent::HostProblem { what: what.clone() });
         }
     }
 

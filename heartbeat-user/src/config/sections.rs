@@ -130,23 +130,29 @@ pub(super) fn dataplane(root: &Table<'_>, report: &mut Report<'_>) -> Dataplane 
 
 /// `[takeover]`: how clients are told where the addresses are.
 pub(super) fn takeover(root: &Table<'_>, report: &mut Report<'_>) -> Takeover {
-    let Some(table) = root.table(report, "takeover", &["announce_every"], "a table [takeover]") else {
+    let Some(table) = root.table(report, "takeover", &["announce_every", "restart_grace"], "a table [takeover]") else {
         return Takeover::default();
     };
     let every = Nanos::from_millis(1_000)..=Nanos::from_millis(86_400_000);
-    Takeover { announce_every: value(&table.duration(report, "announce_every", every)) }
+    let grace = Nanos(0)..=Nanos::from_millis(3_600_000);
+    Takeover {
+        announce_every: value(&table.duration(report, "announce_every", every)),
+        restart_grace: value(&table.duration(report, "restart_grace", grace)),
+    }
 }
 
 /// `[judging]`: how faults are judged.
 pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing) -> Judging {
     const MS: fn(u64) -> Nanos = Nanos::from_millis;
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 12] = [
         "both_faulted",
         "probe_rounds",
         "probe_pause",
         "again",
         "hold",
         "isolation",
+        "isolated",
+        "release_within",
         "rise",
         "stalled_grace",
         "still_answering",
@@ -161,6 +167,8 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
         isolation_by_probe: true,
         rise: MS(5_000),
         stalled_grace: Nanos(0),
+        release_isolated: true,
+        release_within: None,
         wait_where_answered: false,
         still_answering_for: MS(30_000),
     };
@@ -177,12 +185,15 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
     let [rise, grace] = ["rise", "stalled_grace"].map(|key| value(&table.duration(report, key, hour.clone())));
     let by_probe = [("probe", true), ("carrier", false)];
     let by_probe = table.choice(report, "isolation", "\"probe\" or \"carrier\"", &by_probe);
+    let releases = table.choice(report, "isolated", "\"release\" or \"keep\"", &[("release", true), ("keep", false)]);
     let waits = table.choice(report, "still_answering", "\"wait\" or \"take\"", &[("wait", true), ("take", false)]);
     let answering_for = value(&table.duration(report, "still_answering_for", MS(1_000)..=MS(86_400_000)));
     Judging {
         still_answering_for: answering_for.unwrap_or(default.still_answering_for),
         isolation_by_probe: by_probe.unwrap_or(default.isolation_by_probe),
         rise: rise.unwrap_or(default.rise),
+        release_isolated: releases.unwrap_or(default.release_isolated),
+        release_within: value(&table.duration(report, "release_within", MS(1_000)..=MS(7_200_000))),
         stalled_grace: grace.unwrap_or(default.stalled_grace),
         wait_where_answered: waits.unwrap_or(default.wait_where_answered),
         both_faulted: both_faulted.unwrap_or(default.both_faulted),

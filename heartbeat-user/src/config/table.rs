@@ -109,6 +109,17 @@ impl<'t> Table<'t> {
         None
     }
 
+    /// `key` must be true or false.
+    pub(super) fn flag(&self, report: &mut Report<'_>, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        if let DeValue::Boolean(flag) = value.get_ref() {
+            return Some(*flag);
+        }
+        let fault = Fault::WrongType { found: type_of(value.get_ref()), right: "true or false" };
+        report.value(value.span(), self.name(key), fault);
+        None
+    }
+
     /// `key` must be a text such as `100ms`, within `range`.
     pub(super) fn duration(
         &self,

@@ -268,7 +268,7 @@ fn groups<'t>(
     let mut addresses_before = 0;
     for (i, value) in tables.iter().enumerate() {
         let path = called("group", i + 1, value.get_ref());
-        let known = [&["name", "home", "addresses", "needs", "failback"][..], &HOOK_KEYS].concat();
+        let known = [&["name", "home", "addresses", "needs", "failback", "exclusive"][..], &HOOK_KEYS].concat();
         let table = Table::of(report, path, value, &known, "a table [[group]]");
         let group = table.and_then(|table| group(i, &table, report, taken, channels, &mut addresses_before));
         groups = groups.zip(group).map(|(mut groups, group)| {
@@ -313,8 +313,10 @@ fn group<'t>(
     let needs = table.integer(report, "needs", 0..=1_000_000).map_or(0, |needs| needs.value as u32);
     let hooks = commands::hooks(table, report);
     let failback = commands::failback(table, report);
+    let exclusive = table.flag(report, "exclusive");
     Some(Group {
         needs,
+        exclusive: exclusive.unwrap_or_else(|| hooks.on_acquire.is_some() || hooks.on_release.is_some()),
         hooks,
         failback,
         departed: false,

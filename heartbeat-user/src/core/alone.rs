@@ -43,11 +43,6 @@ impl Alone {
         self.was_cut_off
     }
 
-    /// Whether the peer, which we hear, finds us dead.
-    pub(super) const fn is_deaf(&self) -> bool {
-        self.deaf
-    }
-
     fn since(&self) -> Option<Nanos> {
         self.silent_since.or(self.deaf_since.filter(|_| self.deaf))
     }
@@ -65,21 +60,26 @@ impl Core {
         alone.deaf = alone.deaf_since.is_some_and(|since| now.since(since) >= detection);
         // One that left, or whose agent died, counts on nothing.
         let counts = self.said.flags & flags::LEAVING == 0 && !self.host.died();
-        let in_maintenance = (self.flags | self.said.flags) & flags::MAINTENANCE != 0;
-        alone.cut_off = self.setup.exclusivity.release_isolated && silent && isolated && counts && !in_maintenance;
+        alone.cut_off = self.setup.exclusivity.release_isolated && silent && isolated && counts;
         alone.was_cut_off = !good && (alone.was_cut_off || (bad && isolated));
     }
 
-    /// What is to be let go of.
+    /// Whether the peer, when it was heard last, knew of a maintenance of ours: it takes nothing then.
+    fn peer_knows_of_maintenance(&self) -> bool {
+        self.flags & flags::MAINTENANCE != 0 && self.said.echo_sent_ns >= self.maintained_since.0
+    }
+
+    /// What is to be let go of. In maintenance nothing is; but what the peer, which does not know of it, may be taking.
     pub(super) fn let_go(&mut self, now: Nanos) -> LetGo {
         let setup = self.setup.exclusivity;
         let owned = self.ownership.owned();
         let exclusive = owned & setup.groups;
         let promises = setup.release_isolated || setup.arbiter;
         let mut to = LetGo::default();
-        if self.alone.cut_off {
-            to.cut_off = owned;
-        } else if self.alone.deaf && promises {
+        let maintained = self.peer_knows_of_maintenance();
+        if self.alone.cut_off && !maintained {
+            to.cut_off = if self.in_maintenance() { exclusive } else { owned };
+        } else if self.alone.deaf && promises && !maintained {
             to.cut_off = exclusive;
         }
         if setup.arbiter
@@ -88,14 +88,30 @@ impl Core {
             let granted = self.arbiter.granted(now);
             let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
             // One that left holds nothing, and comes back to ask the arbiter first.
-            let patient = self.peer_left() || now.since(since) < ARBITRATION;
+            let patient = self.peer_left() || maintained || now.since(since) < ARBITRATION;
             to.not_granted = exclusive & !granted & if patient { lost } else { u64::MAX };
         }
-        let any = (to.cut_off | to.not_granted) & exclusive != 0;
-        // The peer counts from when it found us silent, unless what we lose now we had a right to until now.
-        let begins = || self.alone.since().filter(|since| now.since(*since) < setup.release_within).unwrap_or(now);
-        self.alone.letting_go_since = any.then(|| self.alone.letting_go_since.unwrap_or_else(begins));
+        let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
+        let any = (to.cut_off | to.not_granted) & exclusive | left != 0;
+        self.alone.letting_go_since =
+            any.then(|| self.alone.letting_go_since.unwrap_or_else(|| self.promised_since(now)));
         to
+    }
+
+    /// Since when, by the peer's count, what is to be let go of is to be: since it must find us silent or gone, or since our grant ran
+    /// out. If we stood still meanwhile, that was no longer than the watchdog bears.
+    fn promised_since(&self, now: Nanos) -> Nanos {
+        let setup = &self.setup.exclusivity;
+        let at_most = now.since(setup.watchdog);
+        let ran_out = self.arbiter.ran_out(now) & setup.groups != 0;
+        let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let silent = heard.unwrap_or(self.started).after(self.longest_silence());
+        match self.alone.silent_since {
+            _ if ran_out => self.arbiter.until(),
+            Some(_) if now.since(silent) < setup.release_within => silent,
+            _ if self.leftovers != 0 => self.started.since(setup.watchdog),
+            _ => at_most,
+        }
     }
 
     /// Until when the kernel may serve exclusive groups if we give no sign of life, and which: on a grant, or until one must be there.
@@ -106,7 +122,7 @@ impl Core {
         let granted = self.arbiter.granted(now);
         if held & !granted == 0 {
             (held, self.arbiter.until())
-        } else if self.peer_left() {
+        } else if self.peer_left() || self.peer_knows_of_maintenance() {
             (0, Nanos(0))
         } else {
             (held, since.after(ARBITRATION))

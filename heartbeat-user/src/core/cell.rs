@@ -1,10 +1,10 @@
 //! What the kernel is told of the judgement, and what a next life of the agent is left.
 
-use super::{Core, Nanos, PeerState, promise};
+use super::{Core, MAX_GROUPS, Nanos, PeerState, promise};
 use heartbeat_ebpf::wire::flags;
 
 /// What outlives the agent, for its next life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CellState {
     /// The groups that it may go on with, if it comes soon: those of which nothing is half-way done.
     pub owned: u64,
@@ -14,19 +14,25 @@ pub struct CellState {
     pub peer_flags: u8,
     /// The groups that it could not let go of when it left.
     pub peer_kept: u64,
-    /// The groups for which the kernel is to serve again, where it keeps silent for them: they are ours, and not known to be the
-    /// peer's.
+    /// The groups of which something is in place here, or is about to be.
+    pub active: u64,
+    /// The groups that the kernel need not keep silent about any more, if it does: those that are ours and not the peer's, as far
+    /// as it can be heard, and those of which nothing is left here.
     pub open: u64,
-    /// The groups for which it is to keep silent from now on.
+    /// The groups that it is to keep silent about at once.
     pub shut: u64,
-    /// The peer is there: the lease counts.
+    /// The peer works, and takes over what it hears nothing of.
     pub peer_good: bool,
-    /// Where neither the agent gives a sign of life nor the peer is heard for so long, the kernel keeps silent for all groups.
+    /// Where neither the agent gives a sign of life nor the peer is heard for so long, the kernel keeps silent about all groups.
     pub lease: Nanos,
-    /// The groups that are held on a grant, which runs out.
+    /// The groups that may be served until `serve_until` only.
     pub limited: u64,
-    /// When: from then on the kernel keeps silent for them. 0: never.
+    /// On our own clock; 0: for ever.
     pub serve_until: Nanos,
+    /// Tells the peer's list of names, once it is known whole.
+    pub peer_names: Option<u32>,
+    /// Where each of our groups stands in it; 255: nowhere.
+    pub places: [u8; MAX_GROUPS],
 }
 
 impl Core {
@@ -44,17 +50,22 @@ impl Core {
             PeerState::Bad => 0,
         };
         let (limited, serve_until) = self.limits(now);
+        let (peer_names, places) = self.peer_names.group_places(&self.setup.names);
+        let active = owned & !self.ownership.claiming();
         CellState {
-            owned: owned & !self.setup.hooks.any() & !self.ownership.claiming() | held,
+            owned: active & !self.setup.hooks.any() | held,
             hooked: self.courses.left(),
             peer_flags: self.said.flags & (flags::MAINTENANCE | flags::LEAVING),
             peer_kept,
-            open: self.ownership.serving() & !theirs & !shut,
+            active,
+            open: !active | self.ownership.serving() & !theirs & !shut,
             shut,
             peer_good: good,
             lease: promise::lease(&self.stretched()),
             limited,
             serve_until,
+            peer_names,
+            places,
         }
     }
 }

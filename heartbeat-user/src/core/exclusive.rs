@@ -5,8 +5,8 @@
 //! | the peer left, and did not keep it | at once |
 //! | its fence succeeded | at once |
 //! | its kernel says that it keeps silent for it, and it has no hooks | at once |
-//! | its agent died, its host is silent, and it has no hooks | at once: the lease of its kernel is over |
-//! | its agent died or stands still, and it has hooks | once its watchdog's time is over; without one, not at all |
+//! | its agent died, its host is silent, and it has no hooks | at once: the lease of its kernel is over, where it gave one |
+//! | its agent died or stands still, and it has hooks, or no lease | once its watchdog's time is over; without one, not at all |
 //! | the arbiter granted it | once the peer, to which it was not granted, must have let go of it |
 //! | nothing of that, and there are neither fence nor arbiter | once the peer, cut off, must have let go of it as it promised |
 //!
@@ -79,6 +79,8 @@ pub(super) struct Known {
     /// Its agent died or stands still.
     pub without_agent: bool,
     pub died: bool,
+    /// Its kernel keeps silent once it hears us no more.
+    pub leased: bool,
     /// Its host has answered lately.
     pub answers: bool,
     /// A watchdog ends its host.
@@ -150,15 +152,19 @@ impl Known {
         let plain = !self.hooked;
         let gone = self.gone_at.is_some_and(|at| now >= at);
         // What an agent that is not there has in use, nobody lets go of.
-        let in_use = if self.without_agent { self.hooked } else { 0 };
+        let in_use = match (self.without_agent, self.leased) {
+            (false, _) => 0,
+            (true, true) => self.hooked,
+            (true, false) => u64::MAX,
+        };
         let of = |is: bool, groups: u64| if is { groups & self.groups } else { 0 };
         let mut safety = Safety {
             at_once: of(true, self.left),
             closed: of(true, self.closed & plain),
-            lease_over: of(self.died && !self.answers, plain),
+            lease_over: of(self.died && self.leased && !self.answers, plain),
             fenced: of(self.fenced, u64::MAX),
             granted: of(gone, self.granted & !in_use),
-            promised: of(gone && self.watched && self.without_agent, self.hooked),
+            promised: of(gone && self.watched, in_use),
             closable: of(self.confirms, plain),
             ..Safety::default()
         };
@@ -217,6 +223,7 @@ impl Core {
             confirms: self.host_confirms(now),
             without_agent: self.host.is_without_agent(),
             died: self.host.died(),
+            leased: self.host.leased(),
             answers: self.host_answers(now),
             watched: self.said.flags & flags::WATCHED != 0,
             gone_at: self.gone_at(),
@@ -233,9 +240,10 @@ impl Core {
             Some(heard) => (heard, self.said.release_within?),
             None => (self.started, own()?),
         };
-        // It finds us silent a detection time after it heard us, which may be that much later; an arbiter's grant may have been its
-        // own until now.
-        let alone = last.after(self.takeover_after()).after(self.detection());
+        // What we say since we found it dead tells it that; or it finds us silent after it heard us, which may be that much later.
+        // An arbiter's grant may have been its own until now.
+        let told = last.after(self.takeover_after()).max(self.watch.dead_since);
+        let alone = told.after(self.longest_silence());
         let from = if self.setup.exclusivity.arbiter { alone.max(self.arbiter.since()) } else { alone };
         Some(from.after(within).after(Nanos(within.0 / 50)))
     }
@@ -266,7 +274,8 @@ impl Core {
         let groups = self.setup.exclusivity.groups;
         let held = if self.alone.is_alone() { self.ownership.owned() } else { 0 };
         let bad = self.peer == PeerState::Bad && !self.host_answers(now);
-        let claims = if bad && guard == Guard::Clear { self.ownership.standing_by() } else { 0 };
+        let claims =
+            if bad && guard == Guard::Clear && !self.in_maintenance() { self.ownership.standing_by() } else { 0 };
         groups & (held | claims)
     }
 }

@@ -120,8 +120,8 @@ impl Core {
         let bad = self.peer == PeerState::Bad;
         let would_claim = self.ownership.would_claim();
         let would_let_go = self.setup.exclusivity.release_isolated && self.ownership.owned() != 0;
-        let idle = gone || !(would_claim || would_let_go) || self.in_maintenance();
-        if idle || !(bad || self.suspects(now)) {
+        let claims = would_claim && !self.in_maintenance();
+        if gone || !(claims || would_let_go) || !(bad || self.suspects(now)) {
             if !bad {
                 (self.watch.look, self.watch.none_answered) = (Look::Idle, false);
             }
@@ -133,11 +133,11 @@ impl Core {
             self.look(now);
         }
         let guard = self.object(now);
-        if !would_claim {
+        if !claims {
             self.call_off_fencing(now);
         }
         match guard {
-            Guard::Clear if bad && would_claim && self.setup.guards.fence => [guard, self.fence(now)],
+            Guard::Clear if bad && claims && self.setup.guards.fence => [guard, self.fence(now)],
             guard => [guard; 2],
         }
     }

@@ -58,6 +58,7 @@ use alone::Alone;
 use analysis::Analysis;
 use arbitration::Arbiter;
 use counter::Change;
+use evidence::Memory;
 use exclusive::Safety;
 use flaps::Flaps;
 use generator::Generator;
@@ -125,6 +126,7 @@ pub struct Core {
     /// Groups of ours for which the kernel is to keep silent.
     shut: u64,
     started: Nanos,
+    maintained_since: Nanos,
     peer: PeerState,
     /// What its host says although its agent does not.
     host: PeerHost,
@@ -202,7 +204,7 @@ impl Core {
             steps: Vec::with_capacity(setup.homes.len() * 4 + 4),
             channels,
             ownership,
-            analysis: Analysis::new(&setup.judging),
+            analysis: Analysis::new(&setup.judging, Memory::new(now, &setup.links)),
             wish: Wish::default(),
             watch: Watch::default(),
             arbiter: Arbiter::default(),
@@ -210,6 +212,7 @@ impl Core {
             safety: Safety::default(),
             shut: 0,
             started: now,
+            maintained_since: now,
             host: PeerHost::default(),
             peer: PeerState::Unknown,
             peer_known: false,
@@ -353,7 +356,8 @@ impl Core {
             safety: self.safety,
             confirms: self.host_confirms(now),
             closed: self.host.closed(),
-            deaf: self.alone.is_deaf(),
+            served: self.host.owned(),
+            deaf: self.peer == PeerState::Good && self.said.deaf,
             let_go,
             peer_dead: self.peer == PeerState::Bad,
             peer_leaving: self.said.flags & flags::LEAVING != 0,

@@ -157,6 +157,24 @@ impl PeerNames {
         self.translated(&self.groups[..own.groups.len()], bits, unknown)
     }
 
+    /// Whether this list is the one of that digest, known whole.
+    pub(super) fn is_of(&self, digest: u32) -> bool {
+        self.is_complete() && self.digest == digest
+    }
+
+    /// The list's digest once it is known whole, and where each of our groups stands in it, 255 where it does not.
+    pub(super) fn group_places(&self, own: &Names) -> (Option<u32>, [u8; MAX_GROUPS]) {
+        let mut places = [u8::MAX; MAX_GROUPS];
+        for (i, to) in places.iter_mut().enumerate().take(own.groups.len()) {
+            match self.groups[i] {
+                _ if self.same => *to = i as u8,
+                Place::At(at) => *to = at,
+                Place::Unknown | Place::Nowhere => {}
+            }
+        }
+        (self.is_complete().then_some(self.digest), places)
+    }
+
     /// The peer's channels as ours, and a bit beyond ours where it has others as well; 0 while they are not all known.
     pub(super) fn configured(&self, bits: u64, own: &Names) -> u64 {
         if self.same {

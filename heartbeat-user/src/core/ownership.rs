@@ -69,6 +69,8 @@ pub struct Facts {
     pub confirms: bool,
     /// See `confirms`.
     pub closed: u64,
+    /// What its host may serve.
+    pub served: u64,
     /// The peer, which we hear, hears us nowhere.
     pub deaf: bool,
     /// What is to be let go of at once, because we are alone.
@@ -382,7 +384,7 @@ impl Ownership {
     #[must_use]
     pub fn deadline(&self, now: Nanos) -> Nanos {
         let resting = self.groups.iter().filter_map(|g| match g.holding {
-            Holding::Resting { until } | Holding::Stuck { until } | Holding::Claiming { until, .. } => Some(until),
+            Holding::Resting { until } | Holding::Stuck { until } => Some(until),
             _ => None,
         });
         let listening = (self.listen_until > now).then_some(self.listen_until);
@@ -390,7 +392,11 @@ impl Ownership {
         let kept = self.groups.iter().filter_map(|g| g.kept_until);
         let dual = self.groups.iter().filter_map(|g| g.dual_since).map(|since| since.after(self.detection));
         let spoilt = self.groups.iter().filter_map(|g| g.failed_at).map(|at| at.after(SPOILT));
-        let later = lying.chain(kept).chain(spoilt).chain(dual).filter(|at| *at > now);
+        let claiming = self.groups.iter().filter_map(|g| match g.holding {
+            Holding::Claiming { until, .. } => Some([until, until.after(SETTLING)]),
+            _ => None,
+        });
+        let later = lying.chain(claiming.flatten()).chain(kept).chain(spoilt).chain(dual).filter(|at| *at > now);
         resting.chain(listening).chain(later).min().unwrap_or(Nanos::NEVER)
     }
 
@@ -517,6 +523,8 @@ impl Ownership {
         }
     }
 }
+
+use conflict::SETTLING;
 
 mod answers;
 mod claims;

@@ -16,12 +16,16 @@ pub struct NoticeSaid {
     pub asked: Nanos,
     /// The agent is dead; else it only stands still.
     pub died: bool,
+    /// Once its kernel hears us no more, it keeps silent.
+    pub leased: bool,
     /// How long before it answered the agent had given its last sign of life.
     pub silent: Nanos,
     /// The groups that it held, in the peer's order.
     pub owned: u64,
     /// Those for which its kernel keeps silent, in the peer's order.
     pub closed: u64,
+    /// Tells the peer's list of names that the bits are of.
+    pub names_digest: u32,
     /// Its term.
     pub term: u64,
     /// For so long after its death the agent may come back and go on.
@@ -35,8 +39,10 @@ pub(super) struct PeerHost {
     answered: Option<(Nanos, Nanos)>,
     /// The last of these answers that was a notice: its kernel says what it does.
     noticed: Option<Nanos>,
-    /// Our groups for which its kernel keeps silent.
+    /// Our groups that it may serve, and those of them for which its kernel keeps silent.
+    owned: u64,
     closed: u64,
+    leased: bool,
     died: Option<Died>,
 }
 
@@ -74,6 +80,16 @@ impl PeerHost {
         self.closed
     }
 
+    /// Its kernel keeps silent once it hears us no more.
+    pub(super) const fn leased(&self) -> bool {
+        self.leased
+    }
+
+    /// Our groups that its kernel may serve.
+    pub(super) const fn owned(&self) -> u64 {
+        self.owned
+    }
+
     /// The last answer.
     pub(super) fn last(&self) -> Option<Nanos> {
         self.answered.map(|(at, _)| at)
@@ -105,7 +121,16 @@ impl Core {
         self.host.answered = Some((now, said.silent));
         self.host.noticed = Some(now);
         // Whose names are not known says nothing of ours.
-        self.host.closed = if paired { self.peer_names.groups(said.closed, &self.setup.names, false) } else { 0 };
+        let own = &self.setup.names;
+        (self.host.owned, self.host.closed) = match said.names_digest {
+            digest if digest == own.digest() => (said.owned, said.closed),
+            digest if self.peer_names.is_of(digest) => {
+                let ours = |bits| self.peer_names.groups(bits, own, false);
+                (ours(said.owned), ours(said.closed))
+            }
+            _ => (if said.owned == 0 { 0 } else { u64::MAX }, 0),
+        };
+        self.host.leased = said.leased;
         if !said.died {
             return;
         }
@@ -134,6 +159,13 @@ impl Core {
         let peers = Nanos::from_micros(self.said.interval_us.into()).min(super::peer::LONGEST_INTERVAL);
         let interval = self.setup.timing.interval.max(peers);
         Timing { interval, period: self.period, ..self.setup.timing }
+    }
+
+    /// Silence after which a peer is found dead at the latest.
+    pub(super) fn longest_silence(&self) -> Nanos {
+        // Where checks come at fixed times, the last one may have been just before.
+        let more = if self.setup.timing.from_arrival { Nanos(0) } else { self.period };
+        self.detection().after(more)
     }
 
     /// Whether the peer's host has answered lately, though its agent does not.

@@ -154,10 +154,14 @@ impl Core {
         let before = self.flags & flags::MAINTENANCE != 0;
         if on {
             self.flags |= flags::MAINTENANCE;
+            self.maintained_since = if before { self.maintained_since } else { now };
         } else {
             self.flags &= !flags::MAINTENANCE;
             if self.peer != PeerState::Good {
-                // It cannot end it itself any more.
+                // It cannot end it itself any more, and did not promise to let go in it.
+                if self.said.flags & flags::MAINTENANCE != 0 {
+                    self.said.release_within = None;
+                }
                 self.said.flags &= !flags::MAINTENANCE;
             }
         }

@@ -16,6 +16,7 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_LINK_TYPE_XDP: u32 = 6;
+const BPF_LINK_TYPE_TCX: u32 = 11;
 
 #[repr(C)]
 #[derive(Default)]
@@ -40,7 +41,8 @@ struct Info {
     id: u32,
     prog_id: u32,
     padding: u32,
-    xdp_ifindex: u32,
+    /// Of these two types both.
+    ifindex: u32,
     rest: [u32; 19],
 }
 
@@ -64,7 +66,7 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(bpf(BPF_OBJ_GET, &get)?) })
 }
 
-/// What a pinned XDP link joins.
+/// What a pinned link joins.
 pub(super) struct Joined {
     /// The interface; 0 where that is gone.
     pub(super) ifindex: u32,
@@ -72,18 +74,28 @@ pub(super) struct Joined {
     pub(super) program: u32,
 }
 
-/// What the pinned XDP link joins.
+/// What the pinned link of an XDP or a tc program joins.
 pub(super) fn joined(path: &Path) -> io::Result<Joined> {
+    let info = info(path)?;
+    if ![BPF_LINK_TYPE_XDP, BPF_LINK_TYPE_TCX].contains(&info.link_type) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not the link of an interface"));
+    }
+    Ok(Joined { ifindex: info.ifindex, program: info.prog_id })
+}
+
+fn info(path: &Path) -> io::Result<Info> {
     let link = open(path)?;
     let mut info = Info::default();
     let get_info =
         GetInfo { bpf_fd: link.as_raw_fd() as u32, info_len: size_of::<Info>() as u32, info: &raw mut info as u64 };
     // SAFETY: the kernel writes at most `info_len` bytes to `info`, which lives until the call returns.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &get_info)? };
-    if info.link_type != BPF_LINK_TYPE_XDP {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XDP link"));
-    }
-    Ok(Joined { ifindex: info.xdp_ifindex, program: info.prog_id })
+    Ok(info)
+}
+
+/// The program of a pinned link of whatever type.
+pub(super) fn program(path: &Path) -> io::Result<u32> {
+    Ok(info(path)?.prog_id)
 }
 
 /// Detaches a pinned link. Removing its pin would do it too, but some time later: the kernel frees links in a work queue,

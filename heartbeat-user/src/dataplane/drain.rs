@@ -3,7 +3,8 @@
 
 use heartbeat_ebpf::{
     echo::Echo,
-    layout::{Agent, Outcome, Record, Slot},
+    layout::{Agent, Kernel, Orders, Outcome, Record, Slot},
+    notice::Notice,
     wire::{Message, WORDS},
 };
 
@@ -18,6 +19,10 @@ pub trait Sink {
     /// The peer's host answered what we asked at `asked_ns`; its agent had given no sign of life for `silent_ns` by then.
     fn echo(&mut self, asked_ns: u64, silent_ns: u64);
 
+    /// The peer's kernel answered a heartbeat of ours in the place of its agent, which is dead or stands still. Authentic, and an
+    /// answer to something later than those before on this channel; whose it is, and how old, is for the one who is told.
+    fn notice(&mut self, notice: &Notice, arrived_ns: u64);
+
     /// Heartbeats arrived that are not our peer's: somebody is there whom we cannot read.
     fn stranger(&mut self);
 }
@@ -29,6 +34,7 @@ pub struct Drain {
     handshake: u64,
     answering: u64,
     echo: u64,
+    notice: u64,
     strangers: u64,
 }
 
@@ -42,6 +48,7 @@ impl Drain {
             handshake: slot.handshake.version(),
             answering: slot.answering.version(),
             echo: slot.echo.version(),
+            notice: slot.notice.version(),
             strangers: strangers(slot),
         }
     }
@@ -73,6 +80,11 @@ impl Drain {
             && let Some(silent_ns) = echo.alive_age_ns()
         {
             sink.echo(echo.echo_sent_ns, silent_ns);
+        }
+        if let Some((words, arrived_ns)) = changed(&slot.notice, &mut self.notice)
+            && let Some(notice) = Notice::parse(&words)
+        {
+            sink.notice(&notice, arrived_ns);
         }
         let strangers = strangers(slot);
         if std::mem::replace(&mut self.strangers, strangers) != strangers {
@@ -126,12 +138,66 @@ pub struct Mark {
     pub term: u64,
     /// Now, on CLOCK_MONOTONIC.
     pub alive_ns: u64,
+    /// What the kernel is to do when the agent cannot.
+    pub orders: KernelOrders,
+}
+
+/// What the kernel is told at each turn ([`Orders`]).
+#[derive(Clone, Copy, Debug)]
+pub struct KernelOrders {
+    /// The groups of which something is in place here, or is about to be.
+    pub active: u64,
+    /// The groups that it is no longer to keep silent about; of these, those that it did before the drain, for which the peer may
+    /// since have said something else, are opened.
+    pub open: u64,
+    /// The groups that it is to keep silent about from now on.
+    pub shut: u64,
+    /// What it kept silent about before the drain.
+    pub closed: u64,
+    /// The peer works, and would take over if it heard nothing.
+    pub peer_good: bool,
+    /// So long after the last of both, sign of life and heartbeat of the peer, silence sets in; 0: never.
+    pub lease_ns: u64,
+    /// The groups that may be served until `serve_until_ns` only; 0 is for ever.
+    pub limited: u64,
+    /// See `limited`.
+    pub serve_until_ns: u64,
+    /// The peer's list of names that `places` is of, once it is known.
+    pub peer_names: Option<u32>,
+    /// Where each of our groups stands in it, or [`Orders::NOWHERE`].
+    pub places: [u8; 64],
+}
+
+impl KernelOrders {
+    fn leave(&self, kernel: &Kernel) {
+        let orders = &kernel.orders;
+        kernel.closed.clear_bits(self.open & self.closed & !self.shut);
+        if self.shut != 0 {
+            kernel.closed.set_bits(self.shut);
+        }
+        orders.active.set(self.active);
+        orders.peer_good.set(self.peer_good.into());
+        orders.lease_ns.set(self.lease_ns);
+        if self.serve_until_ns == 0 {
+            // The end last, when there is one; first, when there is none any more.
+            orders.serve_until_ns.set(0);
+        }
+        orders.limited.set(self.limited);
+        orders.serve_until_ns.set(self.serve_until_ns);
+        // Nothing is translated by a list that is being written.
+        orders.peer_names.set(0);
+        for (to, places) in orders.places.iter().zip(self.places.chunks_exact(8)) {
+            to.set(places.iter().rev().fold(0, |word, place| word << 8 | u64::from(*place)));
+        }
+        orders.peer_names.set(self.peer_names.map_or(0, |digest| Orders::KNOWN | u64::from(digest)));
+    }
 }
 
 impl Mark {
     /// Writes it. The sign of life comes last: whoever believes that believes the rest.
     #[inline]
-    pub fn leave(&self, agent: &Agent) {
+    pub fn leave(&self, agent: &Agent, kernel: &Kernel) {
+        self.orders.leave(kernel);
         agent.peer_incarnation.set(self.peer_incarnation);
         agent.owned.set(self.owned);
         agent.hooked.set(self.hooked);

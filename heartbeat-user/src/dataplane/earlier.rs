@@ -6,7 +6,8 @@
 use super::{
     bpf_link,
     interface::{self, Holder},
-    pins::{LINK, ROOT, entries, unpin},
+    pins::{LINK, ROOT, below, entries, unpin},
+    silence,
     tables::{AGENT_AT, Header},
 };
 use anyhow::{Context as _, Result};
@@ -29,6 +30,8 @@ const COMMON: usize = 5;
 /// The first version that had them.
 const SINCE: u32 = 2;
 const WORDS: usize = size_of::<Agent>() / 8;
+/// Closed groups, when the peer was heard, who died, and when.
+const KERNEL_WORDS: usize = 4;
 
 /// The agent's cell as an earlier life left it, in pinned maps or in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct PinnedCell {
     /// The version of the records that it is of.
     pub version: u32,
     words: [u64; WORDS],
+    /// The first of the kernel's cell beside it; of a version before, and in a file, 0.
+    kernel: [u64; KERNEL_WORDS],
 }
 
 impl PinnedCell {
@@ -48,8 +53,11 @@ impl PinnedCell {
             Some((path, version))
         };
         let folders = entries(folder).ok()?.into_iter().filter_map(version);
-        let cells =
-            folders.filter_map(|(path, version)| Self::of(version, &words_of_map(&path.join(map::AGENT)).ok()?));
+        let cells = folders.filter_map(|(path, version)| {
+            let cell = Self::of(version, &words_of_map(&path.join(map::AGENT)).ok()?)?;
+            let kernel = words_of_map(&path.join(map::KERNEL)).unwrap_or_default();
+            Some(Self { kernel: std::array::from_fn(|i| kernel.get(i).copied().unwrap_or(0)), ..cell })
+        });
         cells.max_by_key(Self::alive_ns)
     }
 
@@ -73,7 +81,7 @@ impl PinnedCell {
         };
         let mut words = [0; WORDS];
         words[..known].copy_from_slice(from.get(..known)?);
-        (words[0] != 0).then_some(Self { version, words })
+        (words[0] != 0).then_some(Self { version, words, kernel: [0; KERNEL_WORDS] })
     }
 
     /// Its incarnation.
@@ -124,6 +132,24 @@ impl PinnedCell {
         self.words[7]
     }
 
+    /// The groups that the kernel keeps silent about, by the order of the file that it was of.
+    #[must_use]
+    pub const fn closed(&self) -> u64 {
+        self.kernel[0]
+    }
+
+    /// When the kernel last heard the peer, on CLOCK_MONOTONIC of this boot; 0: never.
+    #[must_use]
+    pub const fn heard_ns(&self) -> u64 {
+        self.kernel[1]
+    }
+
+    /// When the agent that it is of died, on CLOCK_MONOTONIC of this boot; none where that was not noted.
+    #[must_use]
+    pub const fn died_ns(&self) -> Option<u64> {
+        if self.kernel[2] == self.words[0] { Some(self.kernel[3]) } else { None }
+    }
+
     /// Puts it into another cell, as where the life that follows reads its channels another way: what its version did not
     /// have is 0.
     pub fn restore(&self, cell: &Agent) {
@@ -158,13 +184,14 @@ fn words_of_map(pin: &Path) -> Result<Vec<u64>> {
 /// Where the kernel cannot be asked.
 pub fn release(interface: &str) -> Result<Option<String>> {
     let Some(ifindex) = interface::index_of(interface)? else { return Ok(None) };
+    silence::release(interface, ifindex);
     Ok(release_below(Path::new(ROOT), ifindex)?.map(|holder| held_by(interface, &holder)))
 }
 
 /// The same of an index, for pins below `root`: who holds it now.
 pub(super) fn release_below(root: &Path, ifindex: u32) -> Result<Option<Holder>> {
     let Some(holder) = interface::holder(ifindex)? else { return Ok(None) };
-    for pin in links_below(root) {
+    for pin in below(root, LINK) {
         // Another namespace has an interface of the same index, perhaps with another agent: but not with this program.
         if bpf_link::joined(&pin).is_ok_and(|of| of.ifindex == ifindex && of.program == holder.program_id) {
             unpin(&pin);
@@ -172,19 +199,6 @@ pub(super) fn release_below(root: &Path, ifindex: u32) -> Result<Option<Holder>>
         }
     }
     Ok(Some(holder))
-}
-
-/// All pinned links below a folder, two levels deep: runtime directories and versions.
-fn links_below(root: &Path) -> Vec<PathBuf> {
-    let within = |path: &PathBuf| entries(path).unwrap_or_default();
-    let is_link =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LINK.as_bytes()));
-    within(&root.to_owned())
-        .iter()
-        .flat_map(within)
-        .flat_map(|path| if path.is_dir() { within(&path) } else { vec![path] })
-        .filter(is_link)
-        .collect()
 }
 
 pub(super) fn held_by(interface: &str, holder: &Holder) -> String {

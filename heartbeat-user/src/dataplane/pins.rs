@@ -1,9 +1,12 @@
 //! The folder of pins: what is in it, what of it can be adopted, and how it is emptied.
 
-use super::bpf_link;
+use super::{bpf_link, silence};
 use anyhow::{Context as _, Result};
 use aya::maps::MapInfo;
-use heartbeat_ebpf::layout::{self, End, map};
+use heartbeat_ebpf::{
+    frame::Address,
+    layout::{self, End, map},
+};
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
@@ -19,9 +22,15 @@ use std::{
 /// Where the BPF file system belongs.
 pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// The maps that an agent adopts from the one before it.
-pub(super) const PINNED: [&str; 4] = [map::AGENT, map::CHANNEL_OF, map::INTER_ARRIVAL, map::SLOTS];
+pub(super) const PINNED: [&str; 6] =
+    [map::AGENT, map::CHANNEL_OF, map::GUARDED, map::INTER_ARRIVAL, map::KERNEL, map::SLOTS];
 /// What the names of links' pins start with.
 pub(super) const LINK: &str = "link-";
+/// The same of the tc programs', by the way that the frames go.
+pub(super) const OUT: &str = "out-";
+pub(super) const IN: &str = "in-";
+/// The pin of the link of the program that notes a death.
+pub(super) const DEATH: &str = "death";
 
 /// What the name of the program's pin starts with.
 pub(super) const PROGRAM: &str = "program-";
@@ -82,7 +91,17 @@ pub(super) fn unescape(name: &str) -> String {
 
 /// The pin of an interface's link.
 pub(super) fn link_path(folder: &Path, interface: &str) -> PathBuf {
-    folder.join(format!("{LINK}{}", escape(interface.as_bytes())))
+    path_of(folder, LINK, interface)
+}
+
+/// The pin of an interface's link of one sort.
+pub(super) fn path_of(folder: &Path, sort: &str, interface: &str) -> PathBuf {
+    folder.join(format!("{sort}{}", escape(interface.as_bytes())))
+}
+
+/// The interface that a pin of one sort is for; none where it is of another.
+pub(super) fn interface_of(path: &Path, sort: &str) -> Option<String> {
+    path.file_name()?.to_str()?.strip_prefix(sort).map(unescape)
 }
 
 pub(super) fn mount_bpffs() -> Result<()> {
@@ -118,7 +137,9 @@ pub(super) fn all_adoptable(folder: &Path) -> bool {
     let sizes = |name: &str| match name {
         map::AGENT => (4, size_of::<layout::Agent>(), 1),
         map::CHANNEL_OF => (size_of::<End>(), 4, layout::ENDS),
+        map::GUARDED => (size_of::<Address>(), 8, layout::ADDRESSES),
         map::INTER_ARRIVAL => (4, size_of::<layout::Histogram>(), layout::CHANNELS),
+        map::KERNEL => (4, size_of::<layout::Kernel>(), 1),
         _ => (4, size_of::<layout::Slot>(), layout::CHANNELS),
     };
     PINNED.iter().all(|name| {
@@ -130,6 +151,17 @@ pub(super) fn all_adoptable(folder: &Path) -> bool {
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let list = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>();
     list().with_context(|| format!("listing {}", folder.display()))
+}
+
+/// All pins of one sort below a folder, two levels deep: runtime directories and versions.
+pub(super) fn below(root: &Path, sort: &str) -> Vec<PathBuf> {
+    let within = |path: &PathBuf| entries(path).unwrap_or_default();
+    within(&root.to_owned())
+        .iter()
+        .flat_map(within)
+        .flat_map(|path| if path.is_dir() { within(&path) } else { vec![path] })
+        .filter(|path| interface_of(path, sort).is_some())
+        .collect()
 }
 
 /// Takes away what agents with this folder of pins have left, of whatever version; nothing where there is no such folder.
@@ -156,8 +188,10 @@ pub(super) fn empty(folder: &Path) -> Result<()> {
 }
 
 pub(super) fn remove_pin(path: &Path) -> Result<()> {
-    if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LINK.as_bytes()))
+    let of_interface = [LINK, OUT, IN].into_iter().find_map(|sort| Some((sort, interface_of(path, sort)?)));
+    if let Some((sort, interface)) = of_interface
         && let Err(error) = bpf_link::detach(path)
+        && !silence::detach_filter(sort, &interface)
     {
         // Its interface is gone, or it is no link at all: the pin has to go in any case.
         log::debug!("detaching {}: {error}", path.display());

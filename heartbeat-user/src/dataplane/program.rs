@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData, MapInfo},
-    programs::{ProgramError, Xdp},
+    programs::{Program, ProgramError, RawTracePoint, SchedClassifier, Xdp},
 };
 use aya_log::EbpfLogger;
 use aya_obj::programs::XdpAttachType;
@@ -35,6 +35,19 @@ const OBJECT_ID: &str = env!("HEARTBEAT_XDP_ID");
 /// How often the program is offered to a kernel that is interrupted.
 const TRIES: usize = 10;
 
+/// The maps that the agent uses.
+const MAPS: [&str; 9] = [
+    map::AGENT,
+    map::CHANNEL_OF,
+    map::DOORBELL,
+    map::GUARDED,
+    map::HEARD,
+    map::INTER_ARRIVAL,
+    map::KERNEL,
+    map::KEYS,
+    map::SLOTS,
+];
+
 /// What the program logs.
 pub(super) type Logger = EbpfLogger<&'static dyn log::Log>;
 
@@ -42,6 +55,8 @@ pub(super) type Logger = EbpfLogger<&'static dyn log::Log>;
 pub(super) struct Loaded {
     pub(super) program: Xdp,
     pub(super) agent: Map,
+    pub(super) kernel: Map,
+    pub(super) guarded: Map,
     pub(super) slots: Map,
     pub(super) inter_arrival: Map,
     pub(super) heard: Map,
@@ -49,6 +64,45 @@ pub(super) struct Loaded {
     pub(super) keys: Map,
     pub(super) doorbell: Map,
     pub(super) logger: Logger,
+    pub(super) beside: Beside,
+}
+
+/// The programs that keep silent, and the one that notes a death: each, or why there is none.
+pub(super) struct Beside {
+    pub(super) outgoing: Result<SchedClassifier>,
+    pub(super) incoming: Result<SchedClassifier>,
+    pub(super) death: Result<RawTracePoint>,
+}
+
+impl Beside {
+    /// Those that are pinned beside the XDP program at `pin`, or new ones of `object`, which then are.
+    fn open(pin: &Path, object: impl FnOnce() -> Result<Ebpf>) -> Self {
+        let mut ebpf = None;
+        let beside = |what: &str| PathBuf::from(format!("{}-{what}", pin.display()));
+        let [out, into, death] = ["out", "in", "death"].map(beside);
+        if [&out, &into, &death].iter().any(|pin| !pin.exists()) {
+            ebpf = Some(object());
+        }
+        macro_rules! program {
+            ($type:ty, $name:expr, $pin:expr) => {
+                (|| match &mut ebpf {
+                    Some(Ok(ebpf)) if !$pin.exists() => {
+                        let program: &mut $type = find(ebpf, $name)?;
+                        insist(|| program.load()).map_err(explain)?;
+                        program.pin($pin).context("pinning it")?;
+                        <$type>::from_pin($pin).context("its pin")
+                    }
+                    Some(Err(error)) if !$pin.exists() => Err(anyhow!("{error:#}")),
+                    _ => <$type>::from_pin($pin).context("its pin"),
+                })()
+            };
+        }
+        Self {
+            outgoing: program!(SchedClassifier, program::OUTGOING, &out),
+            incoming: program!(SchedClassifier, program::INCOMING, &into),
+            death: program!(RawTracePoint, program::DEATH, &death),
+        }
+    }
 }
 
 impl Loaded {
@@ -56,7 +110,7 @@ impl Loaded {
     pub(super) fn open(settings: &Settings, folder: &Path) -> Result<Self> {
         let pin = pin(settings, folder);
         if pin.exists() {
-            match Self::adopt(&pin, folder) {
+            match Self::adopt(settings, &pin, folder) {
                 Ok(adopted) => return Ok(adopted),
                 Err(error) => log::debug!("the pinned program is of no use: {error:#}"),
             }
@@ -70,7 +124,7 @@ impl Loaded {
         Self::load(settings, folder, &pin)
     }
 
-    fn adopt(pin: &Path, folder: &Path) -> Result<Self> {
+    fn adopt(settings: &Settings, pin: &Path, folder: &Path) -> Result<Self> {
         let program = from_pin(pin)?;
         let info = program.info()?;
         let mut ids = BTreeMap::new();
@@ -82,34 +136,30 @@ impl Loaded {
             ensure!(MapInfo::from_pin(folder.join(name))?.id() == id(name)?, "{name} is another one than that pinned");
         }
         let logger = EbpfLogger::init_from_id(info.id())?;
-        Self::new(program, logger, |name| Ok(Map::from_map_data(MapData::from_id(id(name)?)?)?))
+        let beside = Beside::open(pin, || object(Some(settings), folder));
+        Self::new(program, logger, beside, |name| Ok(Map::from_map_data(MapData::from_id(id(name)?)?)?))
     }
 
     fn load(settings: &Settings, folder: &Path, pin: &Path) -> Result<Self> {
         let mut ebpf = object(Some(settings), folder)?;
         let program = xdp(&mut ebpf, program::NAME)?;
-        // A signal that comes meanwhile, as one to reload does, ends the kernel's verification (EAGAIN).
-        let mut result = program.load();
-        for _ in 1..TRIES {
-            match &result {
-                Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {
-                    result = program.load();
-                }
-                _ => break,
-            }
-        }
-        result.map_err(explain).context("loading the XDP program")?;
+        insist(|| program.load()).map_err(explain).context("loading the XDP program")?;
         program.pin(pin).context("pinning the XDP program")?;
         let logger = EbpfLogger::init(&mut ebpf)?;
-        Self::new(from_pin(pin)?, logger, |name| {
-            ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))
-        })
+        let mut maps = BTreeMap::new();
+        for name in MAPS {
+            maps.insert(name, ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))?);
+        }
+        let beside = Beside::open(pin, || Ok(ebpf));
+        Self::new(from_pin(pin)?, logger, beside, |name| maps.remove(name).context("a map that is taken once"))
     }
 
-    fn new(program: Xdp, logger: Logger, mut map: impl FnMut(&str) -> Result<Map>) -> Result<Self> {
+    fn new(program: Xdp, logger: Logger, beside: Beside, mut map: impl FnMut(&str) -> Result<Map>) -> Result<Self> {
         Ok(Self {
             program,
             agent: map(map::AGENT)?,
+            kernel: map(map::KERNEL)?,
+            guarded: map(map::GUARDED)?,
             slots: map(map::SLOTS)?,
             inter_arrival: map(map::INTER_ARRIVAL)?,
             heard: map(map::HEARD)?,
@@ -117,6 +167,7 @@ impl Loaded {
             keys: map(map::KEYS)?,
             doorbell: map(map::DOORBELL)?,
             logger,
+            beside,
         })
     }
 }
@@ -129,8 +180,29 @@ pub(super) fn empty(folder: &Path) -> Result<Ebpf> {
 }
 
 pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    find(ebpf, name)
+}
+
+fn find<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
     let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
     Ok(program.try_into()?)
+}
+
+/// A signal that comes meanwhile, as one to reload does, ends the kernel's verification (EAGAIN).
+fn insist(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    let mut result = load();
+    for _ in 1..TRIES {
+        match &result {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {
+                result = load()
+            }
+            _ => break,
+        }
+    }
+    result
 }
 
 /// The object with its maps, pinned ones adopted, and no program loaded.

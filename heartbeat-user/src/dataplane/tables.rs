@@ -3,7 +3,7 @@
 use crate::core::ChannelIndex;
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
-use heartbeat_ebpf::layout::{self, Agent, CHANNELS, Heard, Histogram, INTERFACES, Record, Slot};
+use heartbeat_ebpf::layout::{self, Agent, CHANNELS, Heard, Histogram, INTERFACES, Kernel, Record, Slot};
 use nix::{
     fcntl::{FallocateFlags, fallocate},
     sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
@@ -42,7 +42,7 @@ pub const IN_FILE_ORDER: Order = {
     order
 };
 
-/// The agent's cell, and a slot and a histogram for each channel: the memory of the maps, of a file, or of this process
+/// The agent's cell, the kernel's, and a slot and a histogram for each channel: the memory of the maps, of a file, or of this process
 /// alone.
 ///
 /// A channel keeps its slot over the lives of the agent by its name, wherever it stands in the configuration file: only
@@ -55,6 +55,7 @@ pub struct Tables {
 
 struct Memory {
     agent: Region<Agent>,
+    kernel: Region<Kernel>,
     slots: Region<Slot>,
     inter_arrival: Region<Histogram>,
     /// Where there is XDP.
@@ -67,10 +68,17 @@ struct Memory {
 const MEMBERS: usize = 9;
 
 impl Tables {
-    /// The memory of three array maps that were made with `BPF_F_MMAPABLE`.
-    pub(super) fn of_maps(agent: &MapData, slots: &MapData, inter_arrival: &MapData, heard: &MapData) -> Result<Self> {
+    /// The memory of array maps that were made with `BPF_F_MMAPABLE`.
+    pub(super) fn of_maps(
+        agent: &MapData,
+        kernel: &MapData,
+        slots: &MapData,
+        inter_arrival: &MapData,
+        heard: &MapData,
+    ) -> Result<Self> {
         Ok(Self::of(
             Region::map(1, Some((agent.fd().as_fd(), 0))).context("mapping AGENT into memory")?,
+            Region::map(1, Some((kernel.fd().as_fd(), 0))).context("mapping KERNEL into memory")?,
             Region::map(SLOTS, Some((slots.fd().as_fd(), 0))).context("mapping SLOTS into memory")?,
             Region::map(SLOTS, Some((inter_arrival.fd().as_fd(), 0))).context("mapping INTER_ARRIVAL into memory")?,
             Some(Region::map(INTERFACES as usize, Some((heard.fd().as_fd(), 0))).context("mapping HEARD into memory")?),
@@ -84,6 +92,7 @@ impl Tables {
     pub fn anonymous() -> Result<Self> {
         Ok(Self::of(
             Region::map(1, None).context("memory for the agent's cell")?,
+            Region::map(1, None).context("memory for the kernel's cell")?,
             Region::map(SLOTS, None).context("memory for slots")?,
             Region::map(SLOTS, None).context("memory for histograms")?,
             None,
@@ -125,6 +134,8 @@ impl Tables {
         let at = |offset| Some((file.as_fd(), offset));
         let tables = Self::of(
             Region::map(1, at(AGENT_AT)).context("mapping the agent's cell")?,
+            // There is no program that would act on it.
+            Region::map(1, None).context("memory for the kernel's cell")?,
             Region::map(SLOTS, at(SLOTS_AT)).context("mapping slots")?,
             Region::map(SLOTS, at(INTER_ARRIVAL_AT)).context("mapping histograms")?,
             None,
@@ -134,12 +145,14 @@ impl Tables {
 
     fn of(
         agent: Region<Agent>,
+        kernel: Region<Kernel>,
         slots: Region<Slot>,
         inter_arrival: Region<Histogram>,
         heard: Option<Region<Heard>>,
     ) -> Self {
         let memory = Memory {
             agent,
+            kernel,
             slots,
             inter_arrival,
             heard,
@@ -194,6 +207,12 @@ impl Tables {
     #[must_use]
     pub fn agent(&self) -> &Agent {
         &self.memory.agent.records()[0]
+    }
+
+    /// The kernel's.
+    #[must_use]
+    pub fn kernel(&self) -> &Kernel {
+        &self.memory.kernel.records()[0]
     }
 
     /// What a channel received.
@@ -292,6 +311,8 @@ impl Header {
 unsafe trait Shared {}
 // SAFETY: `Word`s only, which are atomics.
 unsafe impl Shared for Agent {}
+// SAFETY: `Word`s, and padding that nobody writes.
+unsafe impl Shared for Kernel {}
 // SAFETY: `Word`s, and padding that nobody writes.
 unsafe impl Shared for Slot {}
 // SAFETY: `Word`s only.

@@ -223,7 +223,7 @@ async fn resolve(question: &Question, heard: &Heard) -> io::Result<()> {
             Ok((netlink, known))
         })
         .await?;
-        let peer_mac = known.iter().find(|n| n.ip == peer).and_then(|n| n.mac.clone());
+        let peer_mac = question.network.mac_of_peer(&known);
         for neighbour in &known {
             if near.contains(&neighbour.ip) && neighbour.state == NeighbourState::Reachable {
                 heard.note(neighbour.ip, How::Neighbour);

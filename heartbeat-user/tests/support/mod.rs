@@ -9,7 +9,12 @@ use heartbeat_ebpf::{
     siphash::Key,
     wire::{self, Message},
 };
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    errno::Errno,
+    ifaddrs::getifaddrs,
+    sched::{CloneFlags, unshare},
+    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket},
+};
 use pnet_packet::{
     MutablePacket as _,
     ethernet::{EtherType, EtherTypes, MutableEthernetPacket},
@@ -21,6 +26,7 @@ use pnet_packet::{
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
@@ -232,4 +238,18 @@ pub(crate) fn run(command: &str) {
     let mut words = command.split(' ');
     let output = process::Command::new(words.next().expect("a command")).args(words).output().expect(command);
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Sends a frame as it is out of an interface (packet(7)); whether it got out.
+pub(crate) fn send_frame(interface: &str, frame: &[u8]) -> bool {
+    let of_interface = getifaddrs()
+        .expect("the interfaces")
+        .filter(|entry| entry.interface_name == interface)
+        .find_map(|entry| entry.address?.as_link_addr().copied())
+        .expect("its link-level address");
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).expect("a packet socket");
+    match sendto(socket.as_raw_fd(), frame, &of_interface, MsgFlags::empty()) {
+        Err(Errno::ENOBUFS) => false,
+        sent => sent.expect("room") == frame.len(),
+    }
 }

@@ -25,7 +25,7 @@ fn replays_of_any_time_change_nothing() {
     for _ in 0..5 {
         world.run(Nanos::from_millis(700));
         for side in [A, B] {
-            world.sides[side].kill();
+            world.kill(side);
             world.start(side);
             world.run(Nanos::from_millis(500));
         }
@@ -41,11 +41,11 @@ fn a_recorded_life_that_we_never_heard_does_not_end_a_pairing() {
     let mut world = World::lan();
     // b restarts twice; of its second life, a hears nothing, but somebody else does.
     world.paths[B].iter_mut().for_each(|p| p.cut = true);
-    world.sides[B].kill();
+    world.kill(B);
     world.record = true;
     world.start(B);
     world.run(Nanos::from_millis(150));
-    world.sides[B].kill();
+    world.kill(B);
     world.cut_all(false);
     world.record = false;
     assert!(!world.recorded[B].is_empty());
@@ -76,7 +76,7 @@ fn under_a_flood_of_recordings_a_restarted_peer_is_still_paired_with() {
     let mut world = World::lan();
     world.record = true;
     world.run(SECOND);
-    world.sides[B].kill();
+    world.kill(B);
     world.start(B);
     replay_all(&mut world);
     world.run(SECOND);

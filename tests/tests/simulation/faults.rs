@@ -3,7 +3,7 @@
 use crate::{
     host::{Datagram, KEY, PAIR},
     side::HOOK_TIMEOUT,
-    world::{A, B, Random, World},
+    world::{A, Assured, B, Random, World},
 };
 use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder, name_id};
 use heartbeat_ebpf::{
@@ -20,9 +20,11 @@ pub fn mend(world: &mut World) {
         let s = &mut world.sides[side];
         s.links.fill(WELL);
         s.errno.fill(None);
-        s.answers = u64::MAX;
+        (s.answers, s.networks_lost) = (u64::MAX, false);
+        (s.arbiter_reached, s.arbiter_takes) = ([true; 2], Nanos::from_millis(1));
         heal(world, side);
     }
+    world.revives = true;
     start_all(world);
 }
 
@@ -88,7 +90,14 @@ pub fn random(world: &mut World, random: &mut Random) {
     let interval = world.sides[A].timing.interval;
     let group = GroupIndex(random.below(world.sides[side].running.groups.len() as u64) as u8);
     let path = &mut world.paths[side][channel];
-    let fault = random.below(44);
+    if world.assured == Assured::Promise && random.below(4) > 0 {
+        return cut_off(world, random, side);
+    }
+    let fault = match random.below(50) {
+        // What must not happen where a promise is all that there is.
+        0..=14 | 22 | 29 if world.assured == Assured::Promise => return,
+        fault => fault,
+    };
     if world.trace {
         eprintln!("{} fault {fault} on {side}, channel {channel}", world.now);
     }
@@ -116,7 +125,15 @@ pub fn random(world: &mut World, random: &mut Random) {
             world.stall(A, span);
             world.stall(B, span);
         }
-        17 => world.sides[side].kill(),
+        17 => world.kill(side),
+        44 | 45 => {
+            // The service manager brings it back.
+            world.kill(side);
+            world.sides[side].starts_at = Some(world.now.after(Nanos(random.below(interval.0 * 30))));
+        }
+        46 => world.sides[side].arbiter_reached = [random.below(3) > 0, random.below(3) > 0],
+        47 => world.sides[side].arbiter_takes = Nanos(random.below(interval.0 * 20)),
+        48 => world.sides[side].arbiter_reached = [true; 2],
         18 => world.sides[side].power_off(world.now),
         19 | 20 if world.sides[side].core.is_none() => start(world, random, side),
         19 => world.stop(side),
@@ -136,7 +153,11 @@ pub fn random(world: &mut World, random: &mut Random) {
         26 => world.sides[side].release_fails = random.below(3) == 0,
         27 => world.sides[side].fence_fails = random.below(3) == 0,
         28 => world.check_health(side, random.below(2) as usize, random.below(2) == 0),
-        29 => world.sides[side].answers = if random.below(2) == 0 { u64::MAX } else { random.next() },
+        29 if random.below(2) == 0 => world.sides[side].answers = u64::MAX,
+        29 => {
+            let networks = random.next();
+            (world.sides[side].answers, world.sides[side].others) = (networks, networks >> 32);
+        }
         30 => replay(world, random),
         31 => strangers(world, random, side, channel),
         32 => world.sides[side].dies_after = Some(random.below(12) as usize),
@@ -156,6 +177,23 @@ pub fn random(world: &mut World, random: &mut Random) {
         }
         _ => world.sides[side].reload(world.now, Nanos(random.below(interval.0 / 2))),
     }
+}
+
+/// A controller loses its networks, or has them again; or nothing that it sends arrives, for a while.
+fn cut_off(world: &mut World, random: &mut Random, side: usize) {
+    let lost = match random.below(3) {
+        0 if world.sides.iter().all(|s| s.core.is_some()) => {
+            world.cut_side(side, true);
+            world.run(Nanos(random.below(world.detection().0 * 3)));
+            return world.cut_side(side, false);
+        }
+        0 | 1 => true,
+        _ => false,
+    };
+    let s = &mut world.sides[side];
+    (s.answers, s.networks_lost) = (if lost { 0 } else { u64::MAX }, lost);
+    let lost = world.sides.iter().any(|s| s.networks_lost);
+    world.cut_all(lost);
 }
 
 /// The file is changed on both nodes, and one of them loads it.

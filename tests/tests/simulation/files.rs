@@ -92,7 +92,7 @@ fn a_group_taken_out_is_gone_where_it_was_held_and_the_others_stay() {
 fn a_life_that_died_is_followed_by_one_with_another_order_that_holds_the_same() {
     for late in [false, true] {
         let mut world = World::lan();
-        world.sides[A].kill();
+        world.kill(A);
         world.sides[A].file = file(&[2, 1, 0], &[1, 0]);
         world.run(if late { SECOND } else { Nanos::from_millis(50) });
         world.start(A);

@@ -169,7 +169,7 @@ fn a_stop_that_cannot_let_go_tries_once_more_then_says_what_it_kept() {
 #[test]
 fn after_a_kill_what_the_peer_took_is_let_go_of_here_hooks_included() {
     let mut world = hooked(ALL);
-    world.sides[A].kill();
+    world.kill(A);
     world.run(SECOND);
     assert_eq!((world.held(), world.sides[A].external), ([0, 3], 1), "nobody could end it there");
     forget(&mut world);
@@ -189,7 +189,7 @@ fn what_a_killed_life_left_half_way_is_let_go_of_before_anything_is_claimed() {
     while world.sides[A].hooks_began.is_empty() {
         world.run(Nanos::from_millis(10));
     }
-    world.sides[A].kill();
+    world.kill(A);
     world.run(Nanos::from_millis(50));
     forget(&mut world);
     world.start(A);
@@ -205,7 +205,7 @@ fn what_a_killed_life_left_half_way_is_let_go_of_before_anything_is_claimed() {
 fn a_leftover_that_cannot_be_let_go_of_is_told_and_holds_up_nothing_else() {
     let mut world = hooked(ALL);
     fail(&mut world, A, Hook::OnRelease, true);
-    world.sides[A].kill();
+    world.kill(A);
     world.sides[B].power_off(world.now);
     world.run(SECOND);
     forget(&mut world);
@@ -220,7 +220,7 @@ fn a_leftover_that_cannot_be_let_go_of_is_told_and_holds_up_nothing_else() {
 #[test]
 fn a_restart_within_the_bound_runs_no_hook() {
     let mut world = hooked(ALL);
-    world.sides[A].kill();
+    world.kill(A);
     world.run(Nanos::from_millis(50));
     world.start(A);
     world.run(SECOND.times(3));

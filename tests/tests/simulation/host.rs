@@ -9,7 +9,9 @@ use heartbeat::{
 use heartbeat_ebpf::{
     admit::{self, Expected, News},
     echo::{self, Echo},
+    guard::Guard,
     layout::Outcome,
+    notice::{self, Notice},
     siphash::Key,
     wire::{LEN, Message, View},
 };
@@ -33,6 +35,12 @@ impl Datagram {
         Self { cable, bytes }
     }
 
+    pub fn notice(cable: usize, notice: &Notice) -> Self {
+        let mut bytes = [0; LEN];
+        notice.emit(KEY, &mut bytes);
+        Self { cable, bytes }
+    }
+
     pub fn echo(cable: usize, echo: &Echo, key: Key) -> Self {
         let mut bytes = [0; LEN];
         echo.emit(key, &mut bytes);
@@ -41,12 +49,18 @@ impl Datagram {
 }
 
 /// What became of a datagram.
-pub enum Heard {
-    Nothing,
+pub struct Heard {
     /// The doorbell rings.
-    News,
-    /// The host owes an answer.
-    Owes(Echo),
+    pub news: bool,
+    /// What the host answers.
+    pub answer: Option<Datagram>,
+}
+
+/// The number of an agent's thread.
+const THREAD: u32 = 1;
+
+fn scaled(ns: u64, by: i64, of: i64) -> u64 {
+    (i128::from(ns) * i128::from(by) / i128::from(of)) as u64
 }
 
 pub struct Host {
@@ -54,6 +68,11 @@ pub struct Host {
     /// When it was booted, on the world's clock: where its own clock is at zero.
     pub booted: Nanos,
     pub tables: Tables,
+    /// Its clock runs so many thousandths faster than the world's.
+    pub drift: i64,
+    /// The programs are there that obey the peer, end a lease and answer for an agent that cannot; without them, heartbeats
+    /// come by sockets.
+    pub guards: bool,
     /// By cable, the slot that is counted in; none before an agent attached the program.
     ends: Vec<Option<u8>>,
     pub keys: [Option<Key>; 2],
@@ -61,12 +80,45 @@ pub struct Host {
 
 impl Host {
     pub fn new(node: Node, cables: usize, booted: Nanos) -> Self {
-        Self { node, booted, tables: fresh(), ends: vec![None; cables], keys: [Some(KEY), None] }
+        Self {
+            node,
+            booted,
+            drift: 0,
+            guards: false,
+            tables: fresh(),
+            ends: vec![None; cables],
+            keys: [Some(KEY), None],
+        }
     }
 
     /// The world's time on this host's clock.
     pub fn clock(&self, world: Nanos) -> Nanos {
-        world.since(self.booted)
+        Nanos(scaled(world.since(self.booted).0, 1_000 + self.drift, 1_000))
+    }
+
+    /// A time of its own clock on the world's.
+    pub fn world(&self, at: Nanos) -> Nanos {
+        match at {
+            Nanos::NEVER => at,
+            // Rounded up: by then its clock shows it.
+            Nanos(ns) => self.booted.after(Nanos(scaled(ns, 1_000, 1_000 + self.drift) + u64::from(self.drift != 0))),
+        }
+    }
+
+    fn guard(&self) -> Guard<'_> {
+        Guard { agent: self.tables.agent(), kernel: self.tables.kernel() }
+    }
+
+    /// The agent's thread ended.
+    pub fn lose_agent(&self, world: Nanos) {
+        if self.guards {
+            self.guard().ended(THREAD, self.clock(world).0);
+        }
+    }
+
+    /// The groups for which it keeps silent, in the order of the file that its last agent ran with.
+    pub fn silent(&self, world: Nanos) -> u64 {
+        if self.guards { self.guard().silent(self.clock(world).0) } else { 0 }
     }
 
     /// It loses power and is up again, at `world`, without an agent.
@@ -88,12 +140,14 @@ impl Host {
             }
             tables.slot(channel).channel_id.set((*id).into());
         }
+        tables.kernel().orders.thread.set(THREAD.into());
         tables
     }
 
     /// A datagram arrives, as the XDP program takes it.
     pub fn receive(&self, world: Nanos, datagram: &Datagram) -> Heard {
-        let Some(slot) = self.ends[datagram.cable] else { return Heard::Nothing };
+        let nothing = Heard { news: false, answer: None };
+        let Some(slot) = self.ends[datagram.cable] else { return nothing };
         let channel = ChannelIndex(slot);
         let now = self.clock(world).0;
         let (slot, histogram) = (self.tables.slot(channel), self.tables.inter_arrival(channel));
@@ -102,11 +156,14 @@ impl Host {
         let message = View::new(&datagram.bytes);
         let key = |id: u8| self.keys.get(usize::from(id)).copied().flatten();
         let received = admit::receive(Some(message), expected, agent, key, slot, histogram, || now);
-        match received.outcome {
-            Outcome::EchoRequest => Heard::Owes(echo::answer(message, expected, agent, now)),
-            _ if received.news != News::None => Heard::News,
-            _ => Heard::Nothing,
-        }
+        let answer = if received.outcome == Outcome::EchoRequest {
+            Some(Datagram::echo(datagram.cable, &echo::answer(message, expected, agent, now), KEY))
+        } else if self.guards && self.guard().heard(message, received.outcome, slot, now) {
+            Some(Datagram::notice(datagram.cable, &notice::answer(message, expected, self.guard(), now)))
+        } else {
+            None
+        };
+        Heard { news: received.news != News::None, answer }
     }
 }
 

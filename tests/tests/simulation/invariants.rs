@@ -64,6 +64,7 @@ impl World {
             assert!(self.working_for() <= slack, "both began to hold a group although a channel works");
         }
         self.watch.dual = both;
+        self.check_exclusive();
         let now = self.now;
         self.watch.dual_at.iter_mut().enumerate().filter(|(i, _)| both >> i & 1 == 1).for_each(|(_, at)| *at = now);
         let in_use = self.sides[A].external & self.sides[B].external & self.exclusive();
@@ -84,6 +85,19 @@ impl World {
         }
         if settles > self.patience() && self.watch.wished_at.after(moved) < self.now {
             self.assert_settled();
+        }
+    }
+
+    /// Exclusive means one, whatever fails.
+    fn check_exclusive(&self) {
+        let [a, b] = &self.sides;
+        let groups = a.exclusivity.groups & b.exclusivity.groups;
+        let in_use = a.external & b.external & groups & self.exclusive();
+        assert!(in_use == 0, "both use what must never be held twice: {in_use:b}");
+        if a.host.guards && b.host.guards {
+            let plain = groups & !a.hooks.any() & !b.hooks.any();
+            let answered = a.answering(self.now) & b.answering(self.now) & plain;
+            assert!(answered == 0, "both answer for what must never be held twice: {answered:b}");
         }
     }
 
@@ -116,6 +130,12 @@ impl World {
             match event {
                 Event::PeerDead { .. } => {
                     assert!(linked <= bound, "side {side} finds its peer dead although a channel works");
+                }
+                Event::PeerDied { .. } => {
+                    assert!(
+                        linked <= bound || self.now.since(self.sides[1 - side].sane_since) <= bound,
+                        "side {side} finds that its peer's agent died, and it lives"
+                    );
                 }
                 Event::DualOwnership { group, .. } => {
                     let last = self.watch.dual_at[self.sides[side].running.groups[group.usize()]];

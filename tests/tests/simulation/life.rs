@@ -37,7 +37,7 @@ fn a_stop_without_any_socket_still_ends() {
 fn a_stop_while_acquiring_first_finishes_then_releases() {
     let mut world = World::lan();
     world.sides[A].acquire_takes = SECOND;
-    world.sides[B].kill();
+    world.kill(B);
     world.run(Nanos::from_millis(500));
     assert_eq!((world.sides[A].owned(), world.held()), (3, [1, 0]));
     world.stop(A);
@@ -74,7 +74,7 @@ fn a_restart_within_the_bound_moves_nothing() {
             let timing = profile.timing();
             let mut world = World::settled(timing);
             world.run(timing.interval.times(20).after(Nanos(timing.interval.0 / 10 * part)));
-            world.sides[B].kill();
+            world.kill(B);
             world.run(Nanos(timing.interval.0 * 3 / 4));
             world.start(B);
             world.run(timing.detection().times(3));
@@ -91,7 +91,7 @@ fn a_restart_that_comes_too_late_leaves_the_peer_what_it_took() {
     for resumed in [true, false] {
         let mut world = World::lan();
         if resumed {
-            world.sides[B].kill()
+            world.kill(B)
         } else {
             world.sides[B].power_off(world.now)
         }
@@ -111,7 +111,7 @@ fn a_peer_that_restarts_twice_before_it_is_heard_again_is_paired_with_its_last_l
             if cold {
                 world.sides[B].power_off(world.now)
             } else {
-                world.sides[B].kill()
+                world.kill(B)
             }
             world.start(B);
             world.run(Nanos::from_millis(30));
@@ -126,7 +126,7 @@ fn a_peer_that_restarts_twice_before_it_is_heard_again_is_paired_with_its_last_l
 fn a_thousand_and_more_restarts_are_all_paired_with() {
     let mut world = World::lan();
     for _ in 0..1_100 {
-        world.sides[B].kill();
+        world.kill(B);
         world.run(Nanos::from_millis(60));
         world.start(B);
         world.run(Nanos::from_millis(400));
@@ -200,7 +200,7 @@ fn a_host_that_is_always_late_still_finds_a_dead_peer() {
 fn an_acquisition_that_always_fails_rests_tries_again_and_is_told_once() {
     let mut world = World::lan();
     world.sides[A].acquire_fails = true;
-    world.sides[B].kill();
+    world.kill(B);
     world.run(SECOND.times(60));
     let term = world.core(A).term();
     assert_eq!(world.held(), [1, 0]);
@@ -216,7 +216,7 @@ fn an_acquisition_that_always_fails_rests_tries_again_and_is_told_once() {
 #[test]
 fn a_resumed_group_whose_addresses_cannot_be_added_is_not_called_held() {
     let mut world = World::lan();
-    world.sides[B].kill();
+    world.kill(B);
     world.sides[B].acquire_fails = true;
     world.start(B);
     world.run(SECOND.times(2));

@@ -3,7 +3,7 @@
 use crate::{file::File, side::Side};
 use heartbeat::{
     agent::{
-        inherit::{Cell, Inheritance, inherit, slots},
+        inherit::{Cell, Inheritance, LastSign, inherit, slots},
         life::{Life, LivedAddress, LivedChannel, LivedGroup},
     },
     core::{Hook, HookedGroups, Nanos, Resumed},
@@ -36,13 +36,20 @@ impl Side {
         let addresses = self.file.groups.iter().map(|group| vec![address(*group)]);
         let groups: Vec<_> = groups.iter().map(String::as_str).zip(addresses).collect();
         let agent = self.host.tables.agent();
-        let bound = self.timing.detection().since(self.timing.interval);
+        let kernel = self.host.tables.kernel();
+        let own = agent.incarnation.get();
+        let last = LastSign {
+            alive: Nanos(agent.alive_ns.get()),
+            died: (kernel.dead_of.get() == own).then(|| Nanos(kernel.dead_ns.get())),
+            heard: Nanos(kernel.heard_ns.get()),
+        };
         let cell = (agent.incarnation.get() != 0).then(|| Cell {
             incarnation: agent.incarnation.get(),
-            in_time: now.since(Nanos(agent.alive_ns.get())) < bound,
+            in_time: last.is_in_time(now, self.timing.detection(), &self.timing, self.restart_grace),
             owned: agent.owned.get(),
             hooked: agent.hooked.get(),
             peer_kept: agent.peer_kept.get(),
+            closed: kernel.closed.get(),
         });
         let life = self.life.take();
         let taken = inherit(life.as_ref(), cell, &groups);
@@ -65,9 +72,7 @@ impl Side {
         let stale = taken.stale.iter().fold(0, |bits, address| bits | 1 << group_of(address));
         self.addresses &= in_place & !stale;
         let agent = self.host.tables.agent();
-        agent.owned.set(taken.held | taken.in_place);
-        agent.hooked.set(taken.release);
-        agent.peer_kept.set(taken.peer_kept);
+        taken.leave(&self.host.tables);
         let resumed = cell.map(|_| Resumed {
             peer_incarnation: agent.peer_incarnation.get(),
             owned: taken.held,

@@ -103,7 +103,7 @@ fn what_the_peer_said_last_of_maintenance_and_of_what_it_kept_outlives_our_reloa
     for kill in [true, false] {
         let again = |world: &mut World| {
             if kill {
-                world.sides[B].kill();
+                world.kill(B);
                 world.run(SECOND);
                 world.start(B);
             } else {
@@ -207,19 +207,22 @@ fn what_its_home_cannot_take_is_taken_by_the_other() {
     assert_eq!(world.told(B, claimed(Reason::Unheld)).1, 1);
 }
 
+/// Two networks are judged.
+fn two_networks() -> Judging {
+    Judging {
+        networks: 0b011,
+        weights: vec![100; 3],
+        needs: vec![Needs::default(); 2],
+        bound: Nanos::from_millis(600),
+        ..Judging::default()
+    }
+}
+
 fn judged() -> World {
     let mut world = World::new(Profile::Lan.timing());
     for side in [A, B] {
-        world.sides[side].judging = Judging {
-            networks: 0b011,
-            weights: vec![100; 3],
-            needs: vec![Needs::default(); 2],
-            checks: vec![50, 70],
-            bound: Nanos::from_millis(600),
-            again: SECOND,
-            rise: SECOND.times(5),
-            ..Judging::default()
-        };
+        world.sides[side].judging =
+            Judging { checks: vec![50, 70], again: SECOND, rise: SECOND.times(5), ..two_networks() };
         world.sides[side].guards = Guards { by_probe: true, fence: true, ..Guards::default() };
         world.start(side);
     }
@@ -288,7 +291,7 @@ fn a_fencing_that_runs_is_called_off_when_the_peer_is_heard_and_its_late_end_cou
 fn a_fencing_that_never_ends_is_said_and_tried_again() {
     let mut world = judged();
     world.sides[B].guards.fence_within = SECOND.times(3);
-    world.sides[B].kill();
+    world.kill(B);
     world.start(B);
     world.run(SECOND.times(5));
     world.sides[B].fence_takes = SECOND.times(3_600);
@@ -305,13 +308,7 @@ fn where_the_control_side_stands_still_that_is_said_and_then_the_carrier_decides
     for carrier in [true, false] {
         let mut world = World::new(Profile::Lan.timing());
         for side in [A, B] {
-            world.sides[side].judging = Judging {
-                networks: 0b011,
-                weights: vec![100; 3],
-                needs: vec![Needs::default(); 2],
-                bound: Nanos::from_millis(600),
-                ..Judging::default()
-            };
+            world.sides[side].judging = two_networks();
             world.sides[side].guards.by_probe = true;
             world.start(side);
         }

@@ -120,7 +120,7 @@ fn a_conflict_found_while_addresses_are_still_being_added_is_settled_after_that(
 #[test]
 fn with_other_groups_on_the_other_side_nothing_moves_until_it_is_dead() {
     let mut world = World::lan();
-    world.sides[B].kill();
+    world.kill(B);
     world.sides[B].digest = 8;
     world.start(B);
     world.run(SECOND.times(20));

@@ -8,12 +8,13 @@ use crate::{
 use heartbeat::{
     agent::{life::Life, turn},
     core::{
-        Action, Arbitrated, ChannelIndex, Core, Event, Exclusivity, GroupIndex, Guards, Hook, HookedGroups, Judging,
-        Link, Nanos, Needs, Node, Probed, Reason, Setup, SocketResult, Timing, is_quick,
+        Action, Arbitrate, Arbitrated, ChannelIndex, Core, Event, Exclusivity, GroupIndex, Guards, Hook, HookedGroups,
+        Judging, Link, Nanos, Needs, Node, Probed, Reason, Setup, SocketResult, Timing, is_quick,
     },
     dataplane::{
         Tables,
         drain::{Drain, Mark},
+        guard::Instructions,
     },
 };
 use heartbeat_ebpf::{echo::Echo, siphash::Key, wire::Message};
@@ -37,6 +38,8 @@ pub struct Order {
 
 /// What the agent puts on the wire.
 pub enum Sent {
+    /// Not by a cable: to the arbiter.
+    Question(u32, Arbitrate),
     Heartbeat(ChannelIndex, Message),
     Echo(ChannelIndex, Echo),
 }
@@ -70,14 +73,28 @@ pub struct Side {
     pub wake: Nanos,
     pub events: Vec<(Nanos, Event)>,
     pub judging: Judging,
-    /// The networks that would answer, if there is a carrier.
+    /// The networks that would answer, if there is a carrier; and those on which others than the peer are heard, likewise.
     pub answers: u64,
+    pub others: u64,
     /// Local analyses under way: when each ends, on the controller's own clock.
     pub probes: Vec<(Nanos, u32)>,
     /// By group of the world.
     pub failback: Vec<Option<Nanos>>,
     pub paces: Vec<u32>,
     pub guards: Guards,
+    /// Of the world's groups.
+    pub exclusivity: Exclusivity,
+    /// For so long the peer waits for an agent that died here.
+    pub restart_grace: Nanos,
+    /// When the watchdog was fed last, on the world's clock; none where there is none, or an agent ended as it should.
+    pub fed: Option<Nanos>,
+    /// Answers of the arbiter on their way: when each comes, on the controller's own clock.
+    pub answers_of_arbiter: Vec<(Nanos, u32, Arbitrated)>,
+    /// All of its networks are gone.
+    pub networks_lost: bool,
+    pub arbiter_takes: Nanos,
+    /// What it is asked for reaches it, and its answers reach us.
+    pub arbiter_reached: [bool; 2],
     /// Kept in a file that outlives the agent.
     pub maintenance: bool,
     /// Looks and fencings under way, likewise.
@@ -151,10 +168,18 @@ impl Side {
             events: Vec::new(),
             judging: Judging::default(),
             answers: u64::MAX,
+            others: 0,
             probes: Vec::new(),
             failback: vec![None; homes.len()],
             paces: vec![1; cables],
             guards: Guards::default(),
+            exclusivity: Exclusivity::default(),
+            restart_grace: Nanos(0),
+            fed: None,
+            answers_of_arbiter: Vec::new(),
+            networks_lost: false,
+            arbiter_takes: Nanos::from_millis(1),
+            arbiter_reached: [true; 2],
             maintenance: false,
             looks: Vec::new(),
             look_takes: Nanos::from_micros(500),
@@ -219,12 +244,22 @@ impl Side {
         self.probes.clear();
         self.looks.clear();
         self.fences.clear();
+        self.answers_of_arbiter.clear();
+        if self.exclusivity.watchdog != Nanos(0) {
+            self.fed = Some(world);
+        }
         let file = &self.running;
         let agent = self.host.tables.agent();
         let in_place = agent.owned.get();
         for group in (0..file.groups.len()).map(|i| GroupIndex(i as u8)).filter(|g| in_place & g.bit() != 0) {
             self.orders.push(Order { due: now, group, acquire: Some(Reason::Resumed) });
         }
+        let instructions = Instructions {
+            interval: self.timing.interval,
+            grace: self.restart_grace,
+            names_digest: file.names().digest(),
+        };
+        instructions.give(&self.tables);
         Mark::begin(agent, incarnation, resumed.map_or(0, |r| r.peer_incarnation));
         self.drains = file.channels().map(|(channel, _)| Drain::new(self.tables.slot(channel))).collect();
         self.sockets.fill(false);
@@ -257,7 +292,7 @@ impl Side {
                 failback: file.groups.iter().map(|group| self.failback[*group]).collect(),
                 departed,
                 guards: self.guards,
-                exclusivity: Exclusivity::default(),
+                exclusivity: Exclusivity { groups: file.groups_of(self.exclusivity.groups), ..self.exclusivity },
                 hooks,
                 patience: PATIENCE,
                 maintenance: self.maintenance,
@@ -277,8 +312,10 @@ impl Side {
     }
 
     /// SIGKILL: addresses, and what the kernel knows, stay; of what was being done, some is done.
-    pub fn kill(&mut self) {
-        self.core = None;
+    pub fn kill(&mut self, world: Nanos) {
+        if self.core.take().is_some() {
+            self.host.lose_agent(world);
+        }
         for order in self.orders.drain(..).filter(|order| order.due.0 & 1 == 0) {
             let bit = self.running.bit(order.group);
             self.addresses = self.addresses & !bit | if order.acquire.is_some() { bit } else { 0 };
@@ -304,8 +341,13 @@ impl Side {
     fn end(&mut self, world: Nanos) {
         let (takes, steady_since) = (self.reload_takes, self.steady_since);
         let often = world.since(self.reloaded_at) <= self.timing.detection().times(3);
-        self.kill();
-        let Some(takes) = takes else { return };
+        self.kill(world);
+        let Some(takes) = takes else {
+            if self.external == 0 {
+                self.fed = None;
+            }
+            return;
+        };
         self.starts_at = Some(world.after(takes));
         self.reloaded_at = world;
         if !often && takes < self.timing.interval {
@@ -315,20 +357,25 @@ impl Side {
 
     /// The host loses power and is up again, without an agent.
     pub fn power_off(&mut self, world: Nanos) {
-        self.kill();
+        self.kill(world);
+        self.fed = None;
         self.host.power_off(world);
         (self.addresses, self.external, self.life) = (0, 0, None);
         self.orders.clear();
     }
 
     /// A datagram arrives. The kernel works whatever the agent does; what it owes is given back.
-    pub fn receive(&mut self, world: Nanos, datagram: &Datagram) -> Option<Echo> {
-        match self.host.receive(world, datagram) {
-            Heard::Owes(echo) => return Some(echo),
-            Heard::News if self.core.is_some() => self.wake = self.wake.min(world),
-            _ => {}
+    pub fn receive(&mut self, world: Nanos, datagram: &Datagram) -> Option<Datagram> {
+        let Heard { news, answer } = self.host.receive(world, datagram);
+        if news && self.core.is_some() {
+            self.wake = self.wake.min(world);
         }
-        None
+        answer
+    }
+
+    /// The groups whose addresses answer, in the world's bits.
+    pub fn answering(&self, world: Nanos) -> u64 {
+        self.addresses & !self.running.to_world(self.host.silent(world))
     }
 
     /// One turn of the pulse thread. What is sent is given to `send`; whether the agent ended.
@@ -338,6 +385,7 @@ impl Side {
         if world.since(self.wake) > Nanos(self.timing.interval.0 / 2) {
             (self.sane_since, self.steady_since) = (world, world);
         }
+        let closed = turn::closed(&self.tables);
         for (i, drain) in self.drains.iter_mut().enumerate() {
             turn::drain(&mut core, &self.tables, drain, ChannelIndex(i as u8), now, |_, _| {});
         }
@@ -356,21 +404,35 @@ impl Side {
             self.fenced += u32::from(!self.fence_fails);
             core.handle_fenced(now, number, !self.fence_fails);
         }
+        while let Some(i) = self.answers_of_arbiter.iter().position(|(due, ..)| *due <= now) {
+            let (_, number, outcome) = self.answers_of_arbiter.remove(i);
+            core.handle_arbitrated(now, number, outcome);
+            if number % 5 == 0 {
+                // It says so twice.
+                core.handle_arbitrated(now, number, outcome);
+            }
+        }
         if now.since(self.looked_at) >= LOOK_EVERY || core.silence_is_due(now) {
-            self.looked_at = now;
+            let since = std::mem::replace(&mut self.looked_at, now);
             for (channel, cable) in self.running.channels() {
                 core.handle_link(now, channel, self.links[cable]);
+                if self.carrier(cable) && self.others >> cable & 1 == 1 {
+                    core.handle_third_party(since, channel);
+                }
             }
         }
         core.handle_time(now);
-        turn::leave_mark(&core, &self.tables, now);
+        turn::leave_mark(&core, &self.tables, closed, now);
+        if self.fed.is_some() && core.may_feed(now) {
+            self.fed = Some(world);
+        }
         let Some(exit) = self.perform(now, &mut core, &mut send) else {
-            self.kill();
+            self.kill(world);
             return true;
         };
         assert_eq!(core.room(), self.room, "the queue of actions grew");
         assert!(core.deadline() > now, "it would spin");
-        self.wake = core.deadline().after(self.host.booted);
+        self.wake = self.host.world(core.deadline());
         self.core = Some(core);
         if exit {
             self.end(world);
@@ -468,7 +530,7 @@ impl Side {
                     assert!(self.fences.is_empty(), "two fencings at once");
                     self.fences.push((now.after(self.fence_takes), number));
                 }
-                Action::Arbitrate(number, _) => core.handle_arbitrated(now, number, Arbitrated::Unreachable),
+                Action::Arbitrate(number, what) => send(Sent::Question(number, what)),
                 Action::FenceAbort(number) => self.fences.retain(|(_, running)| *running != number),
                 Action::Probe(analysis) => {
                     let takes = if is_quick(analysis) { self.look_takes } else { self.judging.bound };
@@ -492,7 +554,7 @@ impl Side {
                     let takes = if self.hook_hangs[hook as usize] { HOOK_TIMEOUT } else { self.hook_takes };
                     self.hooks_run.push((now.after(takes), group, hook));
                 }
-                Action::Tell(at, event) => self.events.push((at.after(self.host.booted), event)),
+                Action::Tell(at, event) => self.events.push((self.host.world(at), event)),
                 Action::Exit => exit = true,
             }
         }

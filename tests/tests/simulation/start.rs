@@ -124,7 +124,7 @@ fn with_one_channel_never_heard_the_peers_death_on_the_other_is_noticed_in_time(
 #[test]
 fn a_claim_says_why() {
     let mut world = World::lan();
-    world.sides[B].kill();
+    world.kill(B);
     world.run(Nanos::from_millis(1_000));
     let dead = |e: &Event| matches!(e, Event::GroupAcquiring { reason: Reason::PeerDead, .. });
     assert_eq!(world.told(A, dead).1, 1);

@@ -2,11 +2,12 @@
 
 use crate::{
     faults,
-    world::{A, B, Random, World},
+    side::HOOK_TIMEOUT,
+    world::{A, Assured, B, Random, World},
 };
 use heartbeat::{
     config::Profile,
-    core::{BothFaulted, Guards, HookedGroups, Judging, Nanos, Needs, OperatorOrder},
+    core::{BothFaulted, Exclusivity, Guards, HookedGroups, Judging, Nanos, Needs, OperatorOrder},
 };
 use heartbeat_tests::trials::show;
 use std::{
@@ -20,6 +21,7 @@ const SECONDS: u64 = if cfg!(debug_assertions) { 5 } else { 30 };
 /// So many are walked each time, the same ones.
 const REGRESSION: u64 = if cfg!(debug_assertions) { 100 } else { 2_000 };
 const FAULTS: u64 = 100;
+const SECOND: Nanos = Nanos::from_millis(1_000);
 
 /// Prints how to repeat a walk that fails.
 struct Named(u64);
@@ -99,6 +101,8 @@ fn walk(seed: u64, trace: bool) {
     world.lateness = Nanos(random.below(most));
     random_judging(&mut world, &mut random);
     random_hooks(&mut world, &mut random);
+    random_hosts(&mut world, &mut random);
+    random_exclusivity(&mut world, &mut random);
     for side in [A, B] {
         if side == A || random.below(2) == 0 {
             faults::start(&mut world, &mut random, side);
@@ -142,6 +146,53 @@ fn random_hooks(world: &mut World, random: &mut Random) {
     let takes = Nanos(random.below(world.sides[A].timing.interval.0 * 3));
     for side in &mut world.sides {
         (side.hooks, side.hook_takes) = (hooks, takes);
+    }
+}
+
+/// Kernels that stand in for their agents, or none; clocks that drift.
+fn random_hosts(world: &mut World, random: &mut Random) {
+    let guards = random.below(4) > 0;
+    let interval = world.sides[A].timing.interval;
+    let grace = Nanos(random.below(2) * random.below(interval.0 * 40));
+    for side in &mut world.sides {
+        side.host.guards = guards;
+        side.host.drift = random.below(21) as i64 - 10;
+        side.restart_grace = grace;
+        side.exclusivity.release_isolated = random.below(2) == 0;
+        side.exclusivity.release_within = HOOK_TIMEOUT.times(5);
+    }
+}
+
+/// Groups that must never be held twice, by one of the ways in which that is made sure.
+fn random_exclusivity(world: &mut World, random: &mut Random) {
+    let assured = match random.below(6) {
+        0 => Assured::Fence,
+        1 | 2 => Assured::Arbiter,
+        3 => Assured::Promise,
+        _ => return,
+    };
+    world.assured = assured;
+    world.fence_kills = assured == Assured::Fence;
+    world.arbiter_ttl = Nanos::from_millis(500 + random.below(5_000));
+    let all = random.below(2) == 0;
+    let groups = if all { 7 } else { random.below(8) };
+    let within = Nanos(random.below(HOOK_TIMEOUT.0 * 5));
+    let watchdog = world.sides[A].timing.interval.times(4).after(Nanos(random.below(SECOND.0 * 3)));
+    for side in &mut world.sides {
+        side.exclusivity = Exclusivity {
+            groups,
+            arbiter: assured == Assured::Arbiter,
+            release_isolated: assured == Assured::Promise || side.exclusivity.release_isolated,
+            release_within: within,
+            watchdog: if assured == Assured::Fence { Nanos(0) } else { watchdog },
+        };
+        side.guards.fence = assured == Assured::Fence;
+        if assured == Assured::Promise {
+            // Whether its networks work is surely found out.
+            side.judging.found = 0;
+            side.judging.networks = u64::MAX >> (64 - side.links.len());
+            side.guards.by_probe = true;
+        }
     }
 }
 

@@ -7,7 +7,10 @@ use crate::{
 };
 use heartbeat::{
     config::Profile,
-    core::{ChannelIndex, ChannelState, ChannelView, Core, Event, Link, Nanos, Node, OperatorOrder, Refusal, Timing},
+    core::{
+        Arbitrate, Arbitrated, ChannelIndex, ChannelState, ChannelView, Core, Event, Link, Nanos, Node, OperatorOrder,
+        Refusal, Timing,
+    },
 };
 use heartbeat_ebpf::{
     siphash::Key,
@@ -34,6 +37,18 @@ impl Random {
     pub fn below(&mut self, n: u64) -> u64 {
         (self.next() >> 16) % n
     }
+}
+
+/// What makes sure that an exclusive group is held by one only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assured {
+    /// Nothing: no group is exclusive.
+    Not,
+    Fence,
+    Arbiter,
+    /// What both promise: only where a network fails as a controller's own, for what parts so that each has its half of it decides
+    /// nobody.
+    Promise,
 }
 
 pub const A: usize = 0;
@@ -66,6 +81,15 @@ pub struct World {
     pub record: bool,
     /// What this side sends contradicts itself: authentic, and nonsense.
     pub babbles: [bool; 2],
+    /// A fencing that succeeds takes the peer's power away.
+    pub fence_kills: bool,
+    /// A host whose power was taken away is up again soon, and its agent, too.
+    pub revives: bool,
+    /// What makes sure that an exclusive group is held by one only.
+    pub assured: Assured,
+    /// What the arbiter has granted to whom, until when, by group.
+    pub arbiter: Vec<Option<(usize, Nanos)>>,
+    pub arbiter_ttl: Nanos,
     /// Everything told is printed.
     pub trace: bool,
     /// What must always hold.
@@ -104,6 +128,11 @@ impl World {
             recorded: [Vec::new(), Vec::new()],
             record: false,
             babbles: [false; 2],
+            fence_kills: false,
+            revives: false,
+            assured: Assured::Not,
+            arbiter: vec![None; homes.len()],
+            arbiter_ttl: Nanos::from_millis(3_000),
             trace: false,
             flights: BTreeMap::new(),
             sent: Vec::new(),
@@ -133,6 +162,11 @@ impl World {
         self.next_incarnation += 1;
         let incarnation = self.next_incarnation;
         self.sides[side].start(self.now, incarnation);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, side: usize) {
+        self.sides[side].kill(self.now);
     }
 
     /// Clean stop.
@@ -171,6 +205,11 @@ impl World {
 
     pub fn cut(&mut self, from: usize, channel: usize, cut: bool) {
         self.paths[from][channel].cut = cut;
+    }
+
+    /// Nothing that a side sends arrives.
+    pub fn cut_side(&mut self, from: usize, cut: bool) {
+        self.paths[from].iter_mut().for_each(|p| p.cut = cut);
     }
 
     pub fn cut_all(&mut self, cut: bool) {
@@ -228,6 +267,14 @@ impl World {
             let flight = self.flights.first_key_value().map_or(Nanos::NEVER, |((due, _), _)| *due);
             let turn = [A, B].map(|s| (self.turn(s), s)).into_iter().min();
             let (due, side) = turn.expect("two sides");
+            let bites = [A, B].map(|s| (self.bites(s), s)).into_iter().min();
+            let (bite, bitten) = bites.expect("two sides");
+            if bite <= flight.min(due).min(until) {
+                self.now = self.now.max(bite);
+                self.power_off(bitten);
+                self.check();
+                continue;
+            }
             if flight.min(due) > until {
                 self.now = until;
                 return;
@@ -242,19 +289,35 @@ impl World {
         }
     }
 
+    /// By its fence or its watchdog.
+    fn power_off(&mut self, side: usize) {
+        if self.trace {
+            eprintln!("{} side {side} is powered off", self.now);
+        }
+        self.sides[side].power_off(self.now);
+        self.sides[side].starts_at = self.revives.then_some(self.now.after(self.detection()));
+    }
+
+    /// When a side's watchdog ends its host.
+    fn bites(&self, side: usize) -> Nanos {
+        let Side { fed, exclusivity, .. } = &self.sides[side];
+        fed.map_or(Nanos::NEVER, |fed| fed.after(exclusivity.watchdog))
+    }
+
     /// When a side is driven next.
     fn turn(&self, side: usize) -> Nanos {
         let side = &self.sides[side];
         if side.core.is_none() {
             return side.starts_at.unwrap_or(Nanos::NEVER).max(side.stalled_until);
         }
-        let booted = side.host.booted;
-        let order = side.orders.iter().map(|o| o.due.after(booted)).min().unwrap_or(Nanos::NEVER);
-        let probe = side.probes.iter().map(|(due, _)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
-        let look = side.looks.iter().map(|(due, _)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
-        let fence = side.fences.iter().map(|(due, _)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
-        let hook = side.hooks_run.iter().map(|(due, ..)| due.after(booted)).min().unwrap_or(Nanos::NEVER);
-        side.wake.min(hook).min(order).min(probe).min(look).min(fence).max(side.stalled_until)
+        let host = &side.host;
+        let arbiter = side.answers_of_arbiter.iter().map(|(due, ..)| host.world(*due)).min().unwrap_or(Nanos::NEVER);
+        let order = side.orders.iter().map(|o| host.world(o.due)).min().unwrap_or(Nanos::NEVER);
+        let probe = side.probes.iter().map(|(due, _)| host.world(*due)).min().unwrap_or(Nanos::NEVER);
+        let look = side.looks.iter().map(|(due, _)| host.world(*due)).min().unwrap_or(Nanos::NEVER);
+        let fence = side.fences.iter().map(|(due, _)| host.world(*due)).min().unwrap_or(Nanos::NEVER);
+        let hook = side.hooks_run.iter().map(|(due, ..)| host.world(*due)).min().unwrap_or(Nanos::NEVER);
+        side.wake.min(arbiter).min(hook).min(order).min(probe).min(look).min(fence).max(side.stalled_until)
     }
 
     fn land(&mut self) {
@@ -263,7 +326,7 @@ impl World {
             return;
         }
         if let Some(answer) = self.sides[to].receive(self.now, &datagram) {
-            self.wire(to, Datagram::echo(datagram.cable, &answer, KEY));
+            self.wire(to, answer);
         }
     }
 
@@ -274,7 +337,11 @@ impl World {
         }
         let mut sent = std::mem::take(&mut self.sent);
         let told = self.sides[side].events.len();
+        let fenced = self.sides[side].fenced;
         self.sides[side].drive(self.now, |message| sent.push(message));
+        if self.fence_kills && self.sides[side].fenced != fenced {
+            self.power_off(1 - side);
+        }
         if self.trace {
             let node = self.sides[side].host.node;
             self.sides[side].events[told..].iter().for_each(|(at, event)| eprintln!("{at} {node}: {event:?}"));
@@ -290,6 +357,10 @@ impl World {
         }
         for message in sent.drain(..) {
             let datagram = match message {
+                Sent::Question(number, what) => {
+                    self.ask(side, number, what);
+                    continue;
+                }
                 Sent::Echo(channel, echo) => Datagram::echo(self.sides[side].running.cable(channel), &echo, KEY),
                 Sent::Heartbeat(channel, mut message) => {
                     if self.babbles[side] {
@@ -301,6 +372,28 @@ impl World {
             self.wire(side, datagram);
         }
         self.sent = sent;
+    }
+
+    /// A side asks the arbiter, which decides at once; how long the answer takes is another matter.
+    fn ask(&mut self, side: usize, number: u32, what: Arbitrate) {
+        let Side { host, running, arbiter_reached: [there, back], arbiter_takes, .. } = &self.sides[side];
+        let asked = host.clock(self.now);
+        let (mut granted, until) = (0, self.now.after(self.arbiter_ttl));
+        for group in (0..running.groups.len()).filter(|i| *there && what.groups() >> i & 1 == 1) {
+            let holder = &mut self.arbiter[running.groups[group]];
+            let free = holder.is_none_or(|(by, until)| by == side || until <= self.now);
+            if free {
+                *holder = (!matches!(what, Arbitrate::Release(_))).then_some((side, until));
+                granted |= 1 << group;
+            }
+        }
+        let outcome = match (there & back, granted) {
+            (false, _) => Arbitrated::Unreachable,
+            (true, 0) => Arbitrated::Denied,
+            (true, groups) => Arbitrated::Granted { groups, until: asked.after(Nanos(self.arbiter_ttl.0 / 100 * 97)) },
+        };
+        let due = asked.after(*arbiter_takes);
+        self.sides[side].answers_of_arbiter.push((due, number, outcome));
     }
 
     /// A side puts a datagram on the wire.

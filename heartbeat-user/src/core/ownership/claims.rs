@@ -84,7 +84,7 @@ impl Ownership {
             true => Reason::PeerLeft,
             false => Reason::PeerDead,
         };
-        if facts.confirms && peers && facts.closed & bit == 0 {
+        if facts.confirms && (peers || facts.served & bit != 0) && facts.closed & bit == 0 {
             let until = now.after(self.detection);
             self.raise_term(group, reason);
             self.groups[group.usize()].holding = Holding::Claiming { until, reason };

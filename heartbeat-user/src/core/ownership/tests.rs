@@ -27,6 +27,7 @@ const GOOD: Facts = Facts {
     safety: Safety::NONE,
     confirms: false,
     closed: 0,
+    served: 0,
     deaf: false,
     let_go: LetGo { cut_off: 0, not_granted: 0 },
     leftovers: false,

@@ -17,6 +17,7 @@ enum Told {
     Heartbeat(u64, u64),
     Handshake(u64, u64),
     Echo(u64, u64),
+    Notice(u64, u64),
     Stranger,
 }
 
@@ -39,6 +40,9 @@ impl Sink for Ear {
     }
     fn echo(&mut self, asked_ns: u64, silent_ns: u64) {
         self.told.push(Told::Echo(asked_ns, silent_ns));
+    }
+    fn notice(&mut self, notice: &Notice, arrived_ns: u64) {
+        self.told.push(Told::Notice(notice.asked_ns, arrived_ns));
     }
     fn stranger(&mut self) {
         self.told.push(Told::Stranger);
@@ -175,11 +179,65 @@ fn an_answer_of_the_peers_host_is_told_if_an_agent_ever_ran_there() {
 
 #[test]
 fn a_mark_is_what_a_next_life_finds() {
-    let agent = Agent::default();
-    Mark { peer_incarnation: PEER, owned: 5, hooked: 6, peer_flags: 2, peer_kept: 8, term: 9, alive_ns: 1_000 }
-        .leave(&agent);
+    let (agent, kernel) = (Agent::default(), Kernel::default());
+    mark().leave(&agent, &kernel);
     let found = [&agent.peer_incarnation, &agent.owned, &agent.term, &agent.alive_ns].map(|word| word.get());
     assert_eq!(found, [PEER, 5, 9, 1_000]);
+    let orders = &kernel.orders;
+    let found = [&orders.active, &orders.peer_good, &orders.lease_ns, &orders.limited, &orders.serve_until_ns];
+    assert_eq!(found.map(|word| word.get()), [7, 1, 300, 4, 9_000]);
+    assert_eq!((orders.peer_names.get(), orders.places[0].get()), (Orders::KNOWN | 77, 0xff02_0100_ffff_ffff));
+}
+
+fn mark() -> Mark {
+    let mut places = [Orders::NOWHERE; 64];
+    places[4..7].copy_from_slice(&[0, 1, 2]);
+    let orders = KernelOrders {
+        active: 7,
+        open: 0b0110,
+        shut: 0b1000,
+        closed: 0b0011,
+        peer_good: true,
+        lease_ns: 300,
+        limited: 4,
+        serve_until_ns: 9_000,
+        peer_names: Some(77),
+        places,
+    };
+    let (peer_incarnation, term, alive_ns) = (PEER, 9, 1_000);
+    Mark { peer_incarnation, owned: 5, hooked: 6, peer_flags: 2, peer_kept: 8, term, alive_ns, orders }
+}
+
+#[test]
+fn what_the_kernel_closed_during_a_turn_is_not_opened_by_it() {
+    let (agent, kernel) = (Agent::default(), Kernel::default());
+    // Group 0 is not to be opened, 1 is, 2 was closed while the turn was already deciding.
+    kernel.closed.set(0b0111);
+    mark().leave(&agent, &kernel);
+    assert_eq!(kernel.closed.get(), 0b1101, "and 3 is shut");
+    let next = Mark { orders: KernelOrders { closed: 0b1101, shut: 0, ..mark().orders }, ..mark() };
+    next.leave(&agent, &kernel);
+    assert_eq!(kernel.closed.get(), 0b1001);
+}
+
+#[test]
+fn a_notice_is_told_once_with_its_time() {
+    let mut channel = Channel::new(PEER);
+    let notice = Notice {
+        pair_id: 7,
+        node: 1,
+        incarnation: PEER,
+        peer_incarnation: OWN,
+        asked_ns: 60,
+        died: true,
+        ..Notice::default()
+    };
+    let mut bytes = [0; LEN];
+    notice.emit(Key::new([1; 16]), &mut bytes);
+    channel.receive(&bytes, 70);
+    assert_eq!(channel.told(), [Told::Notice(60, 70)]);
+    channel.receive(&bytes, 80);
+    assert_eq!(channel.told(), []);
 }
 
 /// A life of the peer's names one of ours, at 5,000, and answers to what we said at `echo_sent_ns`.

@@ -1,0 +1,275 @@
+//! Silence about a group's addresses, kept by the kernel where its agent cannot: the addresses, the tc programs where frames
+//! leave, and come in where XDP is not, and the program that notes a death. What is attached is pinned, and outlives the agent.
+//!
+//! By tcx, where the kernel has it: a link of its own before all others'. Else a filter of the `clsact` qdisc, which has no link:
+//! then the pin is the program's, and stands for a filter with our handle. Filters and links of others are never touched.
+
+use super::{
+    bpf_link, interface,
+    kernel::words,
+    pins::{self, IN, OUT, entries, interface_of, path_of, unpin},
+    program::Beside,
+};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use aya::{
+    Pod,
+    maps::{HashMap, Map, MapData},
+    programs::{
+        Link as _, LinkOrder, ProgramError, RawTracePoint, SchedClassifier, TcAttachType,
+        links::{FdLink, PinnedLink},
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
+    },
+};
+use heartbeat_ebpf::frame::{Address, Way};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    net::IpAddr,
+    path::Path,
+};
+
+/// The kernel's tracepoint where a thread ends.
+const EXIT: &str = "sched_process_exit";
+/// What our filters are known by: "HB".
+const HANDLE: TcHandle = TcHandle::new(0, 0x4842);
+/// Filters of others may be of another kind and have one of these: then the next is ours.
+const PRIORITIES: std::ops::RangeInclusive<u16> = 1..=4;
+
+/// The programs that keep silent, and where.
+pub(super) struct Silence {
+    guarded: Guarded,
+    beside: Beside,
+    /// Where filters are, with the index that the interface had.
+    filters: BTreeMap<(&'static str, String), u32>,
+    /// The kernel notes a death.
+    watches: bool,
+    tcx: bool,
+}
+
+impl Silence {
+    pub(super) fn new(guarded: Map, beside: Beside) -> Result<Self> {
+        let guarded = Guarded::new(guarded)?;
+        Ok(Self { guarded, beside, filters: BTreeMap::new(), watches: false, tcx: true })
+    }
+
+    pub(super) const fn without_tcx(&mut self) {
+        self.tcx = false;
+    }
+
+    /// The program for what leaves, or comes in.
+    pub(super) fn program(&mut self, outgoing: bool) -> Result<&mut SchedClassifier> {
+        let program = if outgoing { &mut self.beside.outgoing } else { &mut self.beside.incoming };
+        program.as_mut().map_err(|error| anyhow!("{error:#}"))
+    }
+
+    /// See [`super::Kernel::guard`].
+    pub(super) fn guard(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
+        self.guarded.set(addresses)
+    }
+
+    /// See [`super::Kernel::keep_silent_on`]. `by_xdp`: the interfaces where the XDP program is.
+    pub(super) fn keep_on(
+        &mut self,
+        folder: &Path,
+        interfaces: &BTreeSet<&str>,
+        by_xdp: &BTreeSet<&str>,
+    ) -> Vec<String> {
+        let mut troubles = Vec::new();
+        for name in interfaces {
+            let ways = if by_xdp.contains(name) { &[Way::Out][..] } else { &[Way::Out, Way::In] };
+            match index_where_ethernet(name) {
+                // It is looked for again.
+                Ok(None) => {}
+                Ok(Some(ifindex)) => {
+                    let kept = ways.iter().try_for_each(|way| self.hold(folder, name, ifindex, *way));
+                    troubles.extend(kept.err().map(|error| trouble(name, &error)));
+                }
+                Err(error) => troubles.push(trouble(name, &error)),
+            }
+        }
+        if !self.watches {
+            match self.watch(folder) {
+                Ok(()) => self.watches = true,
+                Err(error) => troubles.push(format!("the kernel will not notice when this agent dies: {error:#}")),
+            }
+        }
+        for path in entries(folder).unwrap_or_default() {
+            let of = |sort| interface_of(&path, sort).map(|name| (sort, name));
+            if let Some((sort, name)) = of(OUT).or_else(|| of(IN))
+                && (!interfaces.contains(name.as_str()) || sort == IN && by_xdp.contains(name.as_str()))
+            {
+                unpin(&path);
+                self.filters.remove(&(sort, name));
+            }
+        }
+        troubles
+    }
+
+    /// Makes the program run on the interface: by the link that an agent before has pinned, or by a new one.
+    fn hold(&mut self, folder: &Path, name: &str, ifindex: u32, way: Way) -> Result<()> {
+        let tcx = self.tcx;
+        let sort = if way == Way::Out { OUT } else { IN };
+        let path = path_of(folder, sort, name);
+        let key = (sort, name.to_owned());
+        let there = self.filters.get(&key) == Some(&ifindex);
+        let program = self.program(way == Way::Out)?;
+        if let Ok(joined) = bpf_link::joined(&path) {
+            if joined.ifindex == ifindex {
+                if joined.program != program.info()?.id() {
+                    let link = SchedClassifierLink::try_from(FdLink::from(PinnedLink::from_pin(&path)?))?;
+                    let id = program.attach_to_link(link)?;
+                    // The pin holds it.
+                    drop(program.take_link(id)?);
+                }
+                return Ok(());
+            }
+            unpin(&path);
+        } else if path.exists() && there {
+            return Ok(());
+        }
+        release_others(Some(folder), name, ifindex, way);
+        let by_link = if tcx && !path.exists() { link(program, &path, name, way) } else { Err(anyhow!("no tcx")) };
+        if let Err(why) = by_link {
+            filter(program, name, way).with_context(|| format!("by a link: {why:#}; by a filter"))?;
+            if !path.exists() {
+                program.pin(&path).context("pinning it")?;
+            }
+            self.filters.insert(key, ifindex);
+        }
+        Ok(())
+    }
+
+    /// Has the kernel note a death: by the link that an agent before has pinned, if that is of this program.
+    fn watch(&mut self, folder: &Path) -> Result<()> {
+        let program = self.beside.death.as_mut().map_err(|error| anyhow!("{error:#}"))?;
+        let path = folder.join(pins::DEATH);
+        if bpf_link::program(&path).ok() == Some(program.info()?.id()) {
+            return Ok(());
+        }
+        let id = program.attach(EXIT).with_context(|| format!("the tracepoint {EXIT}"))?;
+        let link = FdLink::from(RawTracePoint::take_link(program, id)?);
+        if path.exists() {
+            unpin(&path);
+        }
+        link.pin(&path).context("pinning its link")?;
+        Ok(())
+    }
+}
+
+/// By tcx, before what others have there.
+fn link(program: &mut SchedClassifier, path: &Path, name: &str, way: Way) -> Result<()> {
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program.attach_with_options(name, type_of(way), options)?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    link.pin(path).context("pinning its link")?;
+    Ok(())
+}
+
+/// By the `clsact` qdisc, in the place of an earlier one of ours.
+fn filter(program: &mut SchedClassifier, name: &str, way: Way) -> Result<()> {
+    // It is there already, or what follows says that it is not.
+    let _ = tc::qdisc_add_clsact(name);
+    let mut first = None;
+    for priority in PRIORITIES {
+        let before = SchedClassifierLink::attached(name, type_of(way), priority, HANDLE, None)?;
+        let new = || NlOptions { priority, handle: HANDLE, ..NlOptions::default() };
+        // A link that is dropped is a filter that is removed.
+        let attached = program
+            .attach_to_link(before)
+            .or_else(|_| program.attach_with_options(name, type_of(way), TcAttachOptions::Netlink(new())));
+        match attached {
+            Ok(id) => {
+                mem::forget(program.take_link(id)?);
+                return Ok(());
+            }
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(first.map_or_else(|| anyhow!("no priority"), anyhow::Error::from))
+}
+
+/// Removes our filter from an interface; whether there was one. `sort` is that of its pin.
+pub(super) fn detach_filter(sort: &str, interface: &str) -> bool {
+    let way = match sort {
+        OUT => Way::Out,
+        IN => Way::In,
+        _ => return false,
+    };
+    let detach = |priority| -> Result<(), ProgramError> {
+        let link = SchedClassifierLink::attached(interface, type_of(way), priority, HANDLE, None);
+        link.map_err(tc::TcError::IoError)?.detach()
+    };
+    PRIORITIES.fold(false, |detached, priority| detached | detach(priority).is_ok())
+}
+
+/// Takes away what agents with other runtime directories have left on an interface of this network namespace: nobody opens what
+/// they closed. `ours` is our folder.
+fn release_others(ours: Option<&Path>, name: &str, ifindex: u32, way: Way) {
+    let Ok((_, there)) = SchedClassifier::query_tcx(name, type_of(way)) else { return };
+    let there: Vec<_> = there.iter().map(aya::programs::ProgramInfo::id).collect();
+    let sort = if way == Way::Out { OUT } else { IN };
+    let is_ours = |pin: &Path| ours.is_some_and(|folder| pin.starts_with(folder));
+    for pin in pins::below(pins::ROOT.as_ref(), sort).into_iter().filter(|pin| !is_ours(pin)) {
+        if bpf_link::joined(&pin).is_ok_and(|of| of.ifindex == ifindex && there.contains(&of.program)) {
+            unpin(&pin);
+        }
+    }
+}
+
+/// The same of an interface that is to be read by its socket, where nothing of any agent's is to stay.
+pub(super) fn release(name: &str, ifindex: u32) {
+    for way in [Way::Out, Way::In] {
+        release_others(None, name, ifindex, way);
+    }
+}
+
+const fn type_of(way: Way) -> TcAttachType {
+    match way {
+        Way::Out => TcAttachType::Egress,
+        Way::In => TcAttachType::Ingress,
+    }
+}
+
+/// None where there is no interface of this name.
+fn index_where_ethernet(name: &str) -> Result<Option<u32>> {
+    let Some(ifindex) = interface::index_of(name)? else { return Ok(None) };
+    // What goes by the loopback interface never leaves this host.
+    ensure!(name != "lo", "it is this host's own");
+    match interface::without_ethernet(ifindex)? {
+        Some(why) => Err(anyhow!("{why}")),
+        None => Ok(Some(ifindex)),
+    }
+}
+
+fn trouble(name: &str, error: &anyhow::Error) -> String {
+    format!("interface {name}: its kernel cannot keep silent when this agent cannot decide: {error:#}")
+}
+
+/// The service addresses, as the programs look them up.
+pub(super) struct Guarded(HashMap<MapData, AddressKey, u64>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+struct AddressKey(Address);
+// SAFETY: two words.
+unsafe impl Pod for AddressKey {}
+
+impl Guarded {
+    pub(super) fn new(map: Map) -> Result<Self> {
+        Ok(Self(HashMap::try_from(map)?))
+    }
+
+    /// Makes these the only ones, each with the groups that it is of, a bit each. New ones are added before old ones are removed:
+    /// what stays is never missing.
+    pub(super) fn set(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
+        let wanted: Vec<_> = addresses.iter().map(|(ip, groups)| (AddressKey(words(*ip)), *groups)).collect();
+        for (address, groups) in &wanted {
+            self.0.insert(address, groups, 0).context("setting a service address")?;
+        }
+        let there: Vec<_> = self.0.keys().filter_map(Result::ok).collect();
+        for address in there.iter().filter(|address| !wanted.iter().any(|(wanted, _)| wanted == *address)) {
+            self.0.remove(address).context("removing a service address")?;
+        }
+        Ok(())
+    }
+}
