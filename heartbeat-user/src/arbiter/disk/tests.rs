@@ -365,3 +365,45 @@ fn without_faults_nothing_fails_but_what_is_prolonged_too_late_and_both_have_the
     let (a, b, denied, failed, _) = runs(0..200, 0);
     assert!(a.min(b).min(denied) > 1_000 && failed < (a + b) / 100, "{:?}", (a, b, denied, failed));
 }
+
+fn on_a_file() -> (tempfile::TempDir, super::Disk, super::Pair) {
+    // On a disk: in memory, some kernels cannot read and write past the cache.
+    let program = std::env::current_exe().unwrap();
+    let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    let path = folder.path().join("disk");
+    std::fs::write(&path, "").unwrap();
+    super::prepare(&path, 7, false).unwrap();
+    let groups = vec!["g1".into()];
+    let pair = super::Pair { id: 7, node: Node::A, hostname: String::new(), groups, ttl: Nanos(0) };
+    let disk = super::Disk::new(&path, &pair, Nanos::from_millis(100));
+    (folder, disk, pair)
+}
+
+#[test]
+fn nothing_more_is_asked_of_a_disk_that_has_not_returned() {
+    let (_folder, disk, pair) = on_a_file();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ask = || runtime.block_on(disk.ask(&pair, Arbitrate::Acquire(1)));
+    assert!(matches!(ask().outcome, super::Arbitrated::Granted { groups: 1, .. }));
+    let hangs = disk.shared.lease.lock().unwrap();
+    let answered = ask();
+    assert!(answered.why.ends_with("disk: an earlier read or write has not returned"), "{answered:?}");
+    assert_eq!(answered.outcome, super::Arbitrated::Unreachable);
+    drop(hangs);
+    assert!(matches!(ask().outcome, super::Arbitrated::Granted { groups: 1, .. }));
+}
+
+#[test]
+fn a_question_to_a_disk_that_does_not_return_is_bounded() {
+    let (_folder, disk, _) = on_a_file();
+    let (ends, hangs) = std::sync::mpsc::channel::<()>();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let job = move |_: &super::Shared, _: &mut Option<Lease>| {
+        // Until the other end is dropped.
+        let _ = hangs.recv();
+        Ok(())
+    };
+    let answered = runtime.block_on(disk.on_a_thread(job));
+    assert_eq!(answered, Err("no answer within 700ms".to_owned()));
+    drop(ends);
+}
