@@ -1,5 +1,6 @@
 //! The arbiter's engines against what they are for: etcd with one member and with three, which are killed, stopped and cut off, and
 //! a lease on a loop device.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod cluster;
 mod disk;
