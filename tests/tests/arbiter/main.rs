@@ -2,6 +2,7 @@
 //! a lease on a loop device.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod agents;
 mod cluster;
 mod disk;
 
