@@ -1,6 +1,7 @@
 //! The Heartbeat agent, as a library: what the `heartbeat` binary, the tests and the benchmarks drive.
 
 pub mod agent;
+pub mod arbiter;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -32,13 +32,19 @@ const IPROUTE: Need = Need {
 };
 
 /// What the tests call beside that.
-const FOR_TESTS: [Need; 6] = [
+const FOR_TESTS: [Need; 8] = [
     IPROUTE,
     Need {
         package: "nftables",
         purpose: "one test loses heartbeats by a rule of `nft`",
         is_there: || on_path("nft").is_some(),
     },
+    Need {
+        package: "etcd-server",
+        purpose: "the arbiter that our etcd engine asks; each test starts its own",
+        is_there: || on_path("etcd").is_some(),
+    },
+    Need { package: "openssl", purpose: "certificates for that etcd", is_there: || on_path("openssl").is_some() },
     Need {
         package: "prometheus",
         purpose: "`promtool` reads our metrics and alerting rules",

@@ -1,7 +1,9 @@
 //! The control side: everything that may take its time.
 
 use super::{
-    Ended, Options, hooks,
+    Ended, Options,
+    arbitrating::Arbitrating,
+    hooks,
     reload::Candidate,
     restart::Restart,
     shared::{Command, Report, group_of},
@@ -9,11 +11,12 @@ use super::{
     upkeep::Upkeep,
 };
 use crate::{
+    arbiter::Answered,
     command::{
         self, CheckPlan, Outcome,
         signals::{self, Signals},
     },
-    core::{Arbitrated, ChannelIndex, ChannelState, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, is_quick},
+    core::{Arbitrate, ChannelIndex, ChannelState, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, is_quick},
     dataplane::bell,
     probe::{self, Network, Plan},
     status::{
@@ -56,6 +59,7 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts, signa
         asking: HashMap::new(),
         asked: 0,
         fencing: None,
+        arbitrating: Arbitrating::new(&options.config, options.node),
         ended: Ended::Stopped,
         ending: false,
         restart: None,
@@ -83,6 +87,7 @@ pub(super) struct Control<'a> {
     pub(super) jobs: JoinSet<Job>,
     /// The fencing that runs, by its number.
     fencing: Option<(u32, AbortHandle)>,
+    pub(super) arbitrating: Arbitrating,
     /// The last verdict, with its evidence, as JSON.
     verdict: String,
     /// Who waits for an answer to which order.
@@ -118,6 +123,9 @@ pub(super) enum Job {
     Sought(ChannelIndex, Option<u32>),
     Hook(GroupIndex, Hook, Outcome),
     Fence(u32, Outcome),
+    Arbitrated(u32, Arbitrate, Answered),
+    /// What a look at the arbiter found: it is well, or not.
+    ArbiterLooked(Result<String, String>),
 }
 
 impl Control<'_> {
@@ -154,6 +162,7 @@ impl Control<'_> {
             self.go_on_restarting();
             self.go_on_attaching();
             self.look_after();
+            self.look_at_arbiter();
             if self.parts.takeover.is_finished() && self.restart.is_none() {
                 bail!("the takeover thread died");
             }
@@ -190,11 +199,7 @@ impl Control<'_> {
                 Report::Hook(group, hook, reason) => self.hook(group, hook, reason),
                 Report::Fence(number) => self.fence(number),
                 Report::FenceAbort(number) => self.call_off_fencing(number),
-                // Nobody is there who could be asked.
-                Report::Arbitrate(number, question) => {
-                    log::debug!("question {number}, {question:?}: there is no arbiter");
-                    self.command(Command::Arbitrated { number, outcome: Arbitrated::Unreachable });
-                }
+                Report::Arbitrate(number, question) => self.arbitrate(number, question),
                 Report::Attach(channel) => self.attach_pending |= channel.bit(),
                 Report::NewMember(channel) => self.attach_quietly(channel, false),
                 Report::Unseen(channel) => self.attach_quietly(channel, true),
@@ -228,6 +233,8 @@ impl Control<'_> {
                 self.journal.control(&hooks::told("fence", None, &outcome));
                 self.command(Command::Fenced { number, succeeded: outcome.succeeded() });
             }
+            Job::Arbitrated(number, question, answered) => self.arbitrated(number, question, answered),
+            Job::ArbiterLooked(found) => self.arbiter_looked(found),
             Job::Hook(group, hook, outcome) => {
                 self.journal.control(&hooks::told(hook.name(), Some(group), &outcome));
                 self.command(Command::HookEnded { group, hook, succeeded: outcome.succeeded() });

@@ -5,6 +5,7 @@
 //! - *records* (tokio): brings events to where they go, and waits there for whoever is slow.
 
 mod api;
+mod arbitrating;
 mod attaching;
 mod channels;
 mod control;

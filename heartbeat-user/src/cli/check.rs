@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::arbiter;
 use crate::config::host::hostname;
 use crate::config::{
     Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, check_folders, check_owners,
@@ -17,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// Validate a configuration and print what would run on this host
 ///
-/// Looks at the file, the key file, the files that commands are, and this host's interfaces and addresses; runs and changes
-/// nothing. The exit code is 0 if an agent could start here, 1 if not.
+/// Looks at the file, the key file, the files that commands are, this host's interfaces and addresses, and the arbiter; runs and
+/// changes nothing. The exit code is 0 if an agent could start here, 1 if not.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration file, the same on both controllers
@@ -44,6 +45,11 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     print!("{text}");
     if let Some(node) = known {
         print!("{}", judged(&config, &prospects(&config, node)));
+        match arbiter::look(&config, node) {
+            Some(Ok(well)) => println!("\nthe arbiter is well: {well}"),
+            Some(Err(why)) => eprintln!("warning: the arbiter is not well: {why}"),
+            None => {}
+        }
     }
     for warning in check_owners(&config, &args.config) {
         eprintln!("warning: {warning}");
@@ -110,6 +116,11 @@ fn report(
     ];
     for (what, value) in rows {
         writeln!(text, "{what:<11} {value}").expect("a String takes all text");
+    }
+    if let Some(arbiter) = &config.arbiter {
+        let (within, ttl) = (show(arbiter.within()), show(arbiter.ttl));
+        writeln!(text, "arbiter     {}: answers within {within}, grants for {ttl}", arbiter.described())
+            .expect("a String takes all text");
     }
     let tables = [channels(config, place.as_ref()), groups(config), commands(config)];
     for table in tables.into_iter().filter(|table| !table.is_empty()) {

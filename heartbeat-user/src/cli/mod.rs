@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod answer;
+pub mod arbiter;
 pub mod check;
 pub mod client;
 pub mod completions;
@@ -62,6 +63,7 @@ pub enum Command {
     Maintenance(order::MaintenanceArgs),
     Unfence(unfence::UnfenceArgs),
     Check(check::CheckArgs),
+    Arbiter(arbiter::ArbiterArgs),
     Keygen(keygen::KeygenArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Maintenance(args) => order::maintenance(&args),
         Command::Unfence(args) => unfence::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Arbiter(args) => arbiter::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

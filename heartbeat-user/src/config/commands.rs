@@ -2,7 +2,7 @@
 
 use super::error::{Fault, Report};
 use super::table::{Table, called};
-use super::{Check, Config, Fence, Group, Hooks};
+use super::{ArbiterEngine, Check, Config, Fence, Group, Hooks};
 use crate::core::{Hook, Nanos};
 
 /// The most health checks.
@@ -53,7 +53,11 @@ impl Config {
             .map(|check| (format!("check \"{}\": command", check.name), &check.command[..], check.timeout));
         let on_event = self.events.on_event.iter();
         let on_event = on_event.map(|hook| ("events.on_event".to_owned(), &hook.command[..], hook.timeout));
-        fence.chain(checks).chain(on_event).chain(hooks)
+        let arbiter = self.arbiter.iter().filter_map(|arbiter| match &arbiter.engine {
+            ArbiterEngine::Command(words) => Some(("arbiter.command".to_owned(), &words[..], arbiter.timeout)),
+            ArbiterEngine::Etcd(_) | ArbiterEngine::Disk(_) => None,
+        });
+        fence.chain(arbiter).chain(checks).chain(on_event).chain(hooks)
     }
 }
 

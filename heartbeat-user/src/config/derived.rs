@@ -80,7 +80,7 @@ impl Config {
     pub fn exclusivity(&self) -> core::Exclusivity {
         core::Exclusivity {
             groups: self.groups.iter().filter(|g| g.exclusive).fold(0, |bits, g| bits | g.index.bit()),
-            arbiter: false,
+            arbiter: self.arbiter.is_some(),
             release_isolated: self.judging.release_isolated,
             release_within: self.release_within(),
             watchdog: Nanos(0),

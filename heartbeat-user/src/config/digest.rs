@@ -13,6 +13,9 @@ impl Config {
     pub fn groups_digest(&self) -> u64 {
         let mut digest = SipHasher24::new();
         digest.write(&[self.judging.both_faulted as u8]);
+        if let Some(arbiter) = &self.arbiter {
+            arbiter.write_digest(&mut digest);
+        }
         // A channel that only one side has, and that is not judged, is told apart from this.
         let judged = self.channels.iter().filter(|channel| channel.is_judged());
         for channel in by_name(judged, |channel| &channel.name) {

@@ -279,6 +279,14 @@ pub enum Fault {
         "a dedicated channel is not judged (its failure is reported and moves nothing); right would be to leave this out"
     )]
     NotJudged,
+    /// Something that cannot stand beside something else.
+    #[error("not beside {by}; right would be {right}")]
+    Excluded {
+        /// What it cannot stand beside.
+        by: String,
+        /// What would be right.
+        right: &'static str,
+    },
     /// More of something than there is room for.
     #[error("too many: at most {max} {what}")]
     TooMany {

@@ -239,6 +239,7 @@ pub fn check_owners(config: &Config, config_file: &Path) -> Vec<HostProblem> {
     let mut files = vec![("the configuration".to_owned(), config_file.to_owned())];
     files.push(("pair.key_file".to_owned(), config.pair.key_file.clone()));
     files.extend(config.api.token_file.iter().map(|file| ("api.token_file".to_owned(), file.clone())));
+    files.extend(config.arbiter.iter().flat_map(|a| a.files()).map(|(key, file)| (key.to_owned(), file.to_owned())));
     files.extend(config.commands().filter_map(|(key, words, _)| Some((key, PathBuf::from(words.first()?)))));
     let mut seen = BTreeSet::new();
     let places = files.into_iter().flat_map(|(what, path)| {

@@ -2,7 +2,7 @@
 
 use super::error::{ConfigError, Report};
 use super::table::Table;
-use super::{Config, commands, read, records, sections, topology};
+use super::{Config, arbiter, commands, read, records, sections, topology};
 use std::path::Path;
 use toml::de::DeTable;
 
@@ -28,6 +28,7 @@ impl Config {
         if let Some(folder) = path.parent() {
             config.pair.key_file = folder.join(&config.pair.key_file);
             config.api.token_file = config.api.token_file.map(|file| folder.join(file));
+            config.arbiter = config.arbiter.map(|arbiter| arbiter.in_folder(folder));
         }
         Ok(config)
     }
@@ -62,6 +63,7 @@ impl Config {
             "events",
             "histograms",
             "fence",
+            "arbiter",
             "check",
             "channel",
             "group",
@@ -77,6 +79,7 @@ impl Config {
         let events = records::events(&root, report);
         let histograms = records::histograms(&root, report);
         let fence = commands::fence(&root, report);
+        let arbiter = arbiter::arbiter(&root, report);
         let checks = commands::checks(&root, report);
         let (channels, groups) = topology::read(&root, report)?;
         Some(Self {
@@ -91,6 +94,7 @@ impl Config {
             events,
             histograms,
             fence,
+            arbiter,
             checks,
             channels,
             groups,

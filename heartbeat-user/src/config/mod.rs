@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arbiter;
 mod commands;
 mod derived;
 mod digest;
@@ -24,6 +25,7 @@ mod tests;
 mod topology;
 
 pub use crate::dataplane::{SerialLine, XdpPreference};
+pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd, read_secret};
 pub use error::{ConfigError, Fault, Problem, Problems};
 pub use host::{Host, HostProblem, check_commands, check_folders, check_host, check_owners};
 pub use key::{KeyError, PairKeys};

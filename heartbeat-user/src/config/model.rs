@@ -1,5 +1,6 @@
 //! What a configuration says, key by key.
 
+use super::arbiter::Arbiter;
 use super::profiles::Profile;
 use super::records::{Events, Histograms};
 use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Hook, Nanos, Node, Timing};
@@ -27,6 +28,8 @@ pub struct Config {
     pub judging: Judging,
     /// What must succeed before anything is taken from a silent peer.
     pub fence: Option<Fence>,
+    /// Who decides between two controllers that do not hear each other.
+    pub arbiter: Option<Arbiter>,
     /// Health checks, at most 32.
     pub checks: Vec<Check>,
     /// Who may ask, and where.

@@ -146,6 +146,10 @@ pub enum ControlEvent {
     },
     /// A health check succeeds from now on, or fails.
     CheckChanged { check: String, healthy: bool, how: String, output: String },
+    /// What the arbiter answered, where that is something else than before, and what that rests on.
+    ArbiterAnswered { said: &'static str, why: String },
+    /// A look found that the arbiter would answer from now on, or that something of it would not.
+    ArbiterChecked { well: bool, how: String },
     /// Something of this host is not as the configuration has it: the agent goes on without, and looks again.
     HostProblem { what: String },
     /// An address that an earlier life had, and that nothing is to have any more, was removed.

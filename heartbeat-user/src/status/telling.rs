@@ -278,6 +278,8 @@ impl Tell for ControlEvent {
             Self::CommandRan { succeeded: false, .. } | Self::CheckChanged { healthy: false, .. } => Critical,
             Self::StillAnswered { .. } | Self::AddressRestored { .. } | Self::ReloadRefused { .. } => Warning,
             Self::AddressSwept { .. } | Self::HostProblem { .. } | Self::RuntimeDirRestored { .. } => Warning,
+            Self::ArbiterChecked { well: false, .. } => Warning,
+            Self::ArbiterChecked { .. } | Self::ArbiterAnswered { .. } => Info,
             Self::AddressForgotten { .. } | Self::ReloadWaits { .. } => Notice,
             Self::RivalGone { .. } | Self::CheckChanged { .. } | Self::Stopped | Self::Restarting => Notice,
             Self::ChannelAttached { .. } | Self::TakeoverMeasured { .. } | Self::CommandRan { .. } => Info,
@@ -315,6 +317,9 @@ impl Tell for ControlEvent {
             Self::CommandRan { what, how, took_ns, .. } => format!("{subject}: {what}: {how} after {took_ns}"),
             Self::CheckChanged { check, healthy: true, .. } => format!("check {check} succeeds"),
             Self::CheckChanged { check, how, .. } => format!("check {check} fails: {how}"),
+            Self::ArbiterAnswered { said, why } => format!("the arbiter was asked: {said}: {why}"),
+            Self::ArbiterChecked { well: true, how } => format!("the arbiter is well: {how}"),
+            Self::ArbiterChecked { how, .. } => format!("the arbiter is not well: {how}"),
             Self::HostProblem { what } => format!("{what}; the agent goes on without, and looks again"),
             Self::AddressForgotten { address } => format!("{address} belongs to nothing any more: removed"),
             Self::AddressStays { address, why } => {

@@ -1,0 +1,331 @@
+//! etcd as it should not be, and seeded runs of two controllers behind networks that lose, delay and double what they say.
+
+use super::{
+    Answered, Pair,
+    etcd::Etcd,
+    gateway::{Course, Store, parrot, response, serve},
+};
+use crate::{
+    config::{self, Endpoint},
+    core::{Arbitrate, Arbitrated, Nanos, Node},
+    dataplane::clock,
+};
+use serde_json::json;
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{task::JoinSet, time::sleep};
+
+const KEY: &str = "heartbeat/7/g1";
+const PATIENCE: Nanos = Nanos::from_millis(300);
+
+fn pair(node: Node, ttl: Nanos) -> Pair {
+    let hostname = format!("filer-{node}");
+    Pair { id: 7, node, hostname, groups: vec!["g1".into(), "g2".into()], ttl }
+}
+
+fn a() -> Pair {
+    pair(Node::A, Nanos::from_millis(30_000))
+}
+
+fn etcd(endpoints: Vec<Endpoint>) -> Etcd {
+    Etcd::new(&config::Etcd { endpoints, user: None, ca_file: None, identity: None }, PATIENCE)
+}
+
+fn store() -> Arc<Mutex<Store>> {
+    Arc::new(Mutex::new(Store::new(5, 10)))
+}
+
+fn at_once() -> Course {
+    Course { arrives: vec![Duration::ZERO], ..Course::default() }
+}
+
+fn done<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// What that etcd is asked for g1 by a.
+async fn asked(etcd: &Etcd) -> Answered {
+    etcd.ask(&a(), Arbitrate::Acquire(1)).await
+}
+
+fn unreachable(answered: &Answered, words: &str) {
+    assert!(answered.outcome == Arbitrated::Unreachable && answered.why.contains(words), "{words:?}: {answered:?}");
+}
+
+#[test]
+fn one_is_granted_what_the_other_is_denied_until_it_is_given_back() {
+    done(async {
+        let store = store();
+        let etcd = etcd(vec![serve(Arc::clone(&store), Duration::from_secs(1), at_once).await]);
+        let b = pair(Node::B, a().ttl);
+        let before = clock::monotonic();
+        let granted = asked(&etcd).await;
+        let Arbitrated::Granted { groups: 1, until } = granted.outcome else { panic!("{granted:?}") };
+        let longest = clock::monotonic().after(Nanos::from_millis(29_700));
+        assert!(until >= before.after(Nanos::from_millis(29_700)) && until <= longest, "{until}");
+        assert_eq!(store.lock().unwrap().value(KEY).as_deref(), Some("a filer-a"));
+        let denied = etcd.ask(&b, Arbitrate::Acquire(1)).await;
+        assert!(denied.outcome == Arbitrated::Denied && denied.why.ends_with("g1 is a filer-a's"), "{denied:?}");
+        // Some of them, if not all.
+        let some = etcd.ask(&b, Arbitrate::Acquire(3)).await;
+        assert!(matches!(some.outcome, Arbitrated::Granted { groups: 2, .. }), "{some:?}");
+        assert!(some.why.contains("granted g2 for 30s; g1 is a filer-a's"), "{some:?}");
+        etcd.ask(&b, Arbitrate::Release(3)).await;
+        assert_eq!(store.lock().unwrap().value(KEY).as_deref(), Some("a filer-a"));
+        let renewed = etcd.ask(&a(), Arbitrate::Renew(1)).await;
+        assert!(matches!(renewed.outcome, Arbitrated::Granted { groups: 1, until: later } if later > until));
+        etcd.ask(&a(), Arbitrate::Release(1)).await;
+        assert_eq!(store.lock().unwrap().value(KEY), None);
+        assert!(matches!(etcd.ask(&b, Arbitrate::Acquire(1)).await.outcome, Arbitrated::Granted { groups: 1, .. }));
+    });
+}
+
+#[test]
+fn a_grant_counts_from_before_it_was_asked_for() {
+    done(async {
+        let late = || Course { answer: Duration::from_millis(80), ..at_once() };
+        let etcd = etcd(vec![serve(store(), Duration::from_secs(1), late).await]);
+        let before = clock::monotonic();
+        let granted = asked(&etcd).await;
+        // The keys are read first, which takes 80 ms, then the lease and the transaction do.
+        let latest = before.after(Nanos::from_millis(29_700 + 80 + 60));
+        assert!(matches!(granted.outcome, Arbitrated::Granted { until, .. } if until < latest), "{granted:?}");
+        assert!(clock::monotonic() > before.after(Nanos::from_millis(240)));
+    });
+}
+
+#[test]
+fn the_next_endpoint_is_asked_where_one_does_not_answer_in_time_and_stays_the_first() {
+    done(async {
+        let silent = || Course { lost: true, ..at_once() };
+        let (one, other) = (store(), store());
+        let endpoints = vec![
+            serve(Arc::clone(&one), Duration::from_secs(1), silent).await,
+            serve(Arc::clone(&other), Duration::from_secs(1), at_once).await,
+        ];
+        let etcd = etcd(endpoints);
+        let before = clock::monotonic();
+        assert!(matches!(asked(&etcd).await.outcome, Arbitrated::Granted { .. }));
+        assert!(clock::monotonic().since(before) >= PATIENCE);
+        let silent_asked = one.lock().unwrap().questions;
+        assert!(matches!(asked(&etcd).await.outcome, Arbitrated::Granted { .. }));
+        assert_eq!(one.lock().unwrap().questions, silent_asked);
+        let looked = etcd.look(&a()).await.unwrap_err();
+        assert!(looked.starts_with("1 of 2 endpoints answer; http://127.0.0.1:"), "{looked}");
+        assert!(looked.ends_with("no answer within 300ms"), "{looked}");
+    });
+}
+
+#[test]
+fn garbage_redirects_errors_and_endless_answers_grant_nothing() {
+    let endless = format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", "x".repeat(300_000));
+    let long_head = format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n{{}}", "X: y\r\n".repeat(20_000));
+    let redirect = "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/\x01\r\nContent-Length: 0\r\n\r\n";
+    let chunked = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}", "2000\r\n".repeat(60_000));
+    let cases = [
+        (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), "not HTTP, or it broke off"),
+        (vec![0xff; 100_000], "not HTTP, or it broke off"),
+        (long_head.into_bytes(), "not HTTP, or it broke off"),
+        (redirect.replace('\x01', "x").into_bytes(), "sends us to http://127.0.0.1:1/x (307"),
+        (endless.into_bytes(), "no whole answer of at most 256 KiB"),
+        (chunked.into_bytes(), "no whole answer of at most 256 KiB"),
+        (response("200 OK", "[\"\u{7}x"), "not JSON"),
+        (response("200 OK", "{}"), "not an answer of etcd: {}"),
+        (response("200 OK", "null"), "not an answer of etcd"),
+        (response("200 OK", "{\"header\":{\"cluster_id\":\"x\"}}"), "not an answer of etcd"),
+        (
+            response("503 Service Unavailable", "{\"error\":\"e\",\"message\":\"no leader\"}"),
+            "503 Service Unavailable: no leader",
+        ),
+        (response("404 Not Found", "404 page not found"), "404 Not Found: 404 page not found"),
+        (b"HTTP/1.1 200 OK\r\n".to_vec(), "no answer within 300ms"),
+        (Vec::new(), "no answer within 300ms"),
+    ];
+    done(async {
+        for (bytes, words) in cases {
+            let answered = asked(&etcd(vec![parrot(bytes).await])).await;
+            unreachable(&answered, words);
+            assert!(!answered.why.contains('\u{7}') && answered.why.len() < 400, "{answered:?}");
+        }
+        let nobody = Endpoint { tls: false, host: "127.0.0.1".into(), port: 1 };
+        unreachable(&asked(&etcd(vec![nobody])).await, "http://127.0.0.1:1: no connection: Connection refused");
+    });
+}
+
+#[test]
+fn an_answer_that_is_another_questions_grants_nothing() {
+    let header = json!({ "cluster_id": "5", "revision": "10" });
+    let cases = [
+        ("/v3/lease/grant", json!({ "header": header, "ID": "3", "TTL": "30" }), "not the lease that was asked for"),
+        ("/v3/lease/grant", json!({ "header": header, "TTL": "30" }), "not the lease that was asked for"),
+        ("/v3/kv/txn", json!({ "header": header, "succeeded": true, "responses": [] }), "not as many keys"),
+        ("/v3/kv/txn", json!({ "header": header, "succeeded": true, "responses": [{}] }), "no key of ours"),
+        (
+            "/v3/kv/txn",
+            json!({ "header": header, "responses": [{ "response_range": { "header": {}, "count": "1" } }] }),
+            "no key of ours",
+        ),
+        (
+            "/v3/kv/txn",
+            json!({ "header": header, "responses": [{ "response_range": { "kvs": [{ "key": "eA==", "value": "eA==", "mod_revision": "3" }] } }] }),
+            "no key of ours",
+        ),
+    ];
+    done(async {
+        for (path, instead, words) in cases {
+            let store = store();
+            store.lock().unwrap().instead.insert(path, instead);
+            unreachable(&asked(&etcd(vec![serve(store, Duration::from_secs(1), at_once).await])).await, words);
+        }
+    });
+}
+
+#[test]
+fn a_lease_counts_for_no_longer_than_was_asked_for_or_given() {
+    done(async {
+        let etcd = etcd(vec![serve(store(), Duration::from_secs(1), at_once).await]);
+        let short = pair(Node::A, Nanos::from_millis(2_500));
+        let now = clock::monotonic();
+        let granted = etcd.ask(&short, Arbitrate::Acquire(1)).await;
+        // etcd was asked for 3 s.
+        let latest = now.after(Nanos::from_millis(2_475 + 200));
+        assert!(matches!(granted.outcome, Arbitrated::Granted { until, .. } if until < latest), "{granted:?}");
+    });
+}
+
+#[test]
+fn members_of_two_clusters_are_told_and_grant_nothing() {
+    done(async {
+        let other = Arc::new(Mutex::new(Store::new(0xabc, 3)));
+        let endpoints = vec![
+            serve(store(), Duration::from_secs(1), at_once).await,
+            serve(other, Duration::from_secs(1), at_once).await,
+        ];
+        let etcd = etcd(endpoints);
+        let told = etcd.look(&a()).await.unwrap_err();
+        assert!(told.contains("a member of cluster abc, others are, or were, of 5"), "{told}");
+        unreachable(&asked(&etcd).await, "right would be members of one cluster");
+    });
+}
+
+#[test]
+fn an_etcd_that_lost_what_it_knew_is_trusted_again_only_once_no_grant_can_be_in_force() {
+    done(async {
+        let store = store();
+        let etcd = etcd(vec![serve(Arc::clone(&store), Duration::from_millis(10), at_once).await]);
+        let pair = pair(Node::A, Nanos::from_millis(400));
+        etcd.look(&pair).await.unwrap();
+        *store.lock().unwrap() = Store::new(5, 1);
+        let begin = clock::monotonic();
+        unreachable(&etcd.ask(&pair, Arbitrate::Acquire(1)).await, "it has lost what it knew (its revision fell to 1)");
+        while etcd.ask(&pair, Arbitrate::Acquire(1)).await.outcome == Arbitrated::Unreachable {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let waited = clock::monotonic().since(begin);
+        assert!(waited >= Nanos::from_millis(400) && waited < Nanos::from_millis(900), "{waited}");
+    });
+}
+
+#[test]
+fn what_somebody_else_wrote_is_not_ours() {
+    done(async {
+        let store = store();
+        store.lock().unwrap().put(KEY, "a filer-x");
+        let etcd = etcd(vec![serve(Arc::clone(&store), Duration::from_secs(1), at_once).await]);
+        let denied = asked(&etcd).await;
+        assert!(denied.outcome == Arbitrated::Denied && denied.why.contains("g1 is a filer-x's"), "{denied:?}");
+        etcd.ask(&a(), Arbitrate::Release(1)).await;
+        assert_eq!(store.lock().unwrap().value(KEY).as_deref(), Some("a filer-x"));
+    });
+}
+
+/// xorshift64*
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 8) % most
+    }
+
+    fn ms(&mut self, most: u64) -> Duration {
+        Duration::from_millis(self.below(most))
+    }
+}
+
+/// A network that loses one in six questions, delays one in four beyond patience, and doubles one in four, hundreds of ms apart.
+fn bad_network(seed: u64) -> impl FnMut() -> Course + Send + 'static {
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    move || {
+        let first = if random.below(4) == 0 { random.ms(900) } else { random.ms(4) };
+        let arrives = match random.below(12) {
+            0 | 1 => Vec::new(),
+            2..5 => vec![first, first + random.ms(900)],
+            _ => vec![first],
+        };
+        Course { arrives, answer: random.ms(8), lost: random.below(6) == 0 }
+    }
+}
+
+type Held = Arc<Mutex<Vec<(Node, Nanos, Nanos)>>>;
+
+/// A controller that asks for a group, keeps it for a while, and gives it back, three times a second.
+async fn contend(node: Node, endpoint: Endpoint, seed: u64, held: Held) {
+    let etcd = etcd(vec![endpoint.clone(), endpoint]);
+    let pair = pair(node, Nanos::from_millis(600));
+    let mut random = Random(seed.wrapping_mul(31).wrapping_add(u64::from(node.wire())) | 1);
+    for _ in 0..10 {
+        sleep(random.ms(300)).await;
+        if random.below(4) == 0 {
+            let now = clock::monotonic();
+            for (_, _, until) in held.lock().unwrap().iter_mut().filter(|(whose, ..)| *whose == node) {
+                *until = (*until).min(now);
+            }
+            etcd.ask(&pair, Arbitrate::Release(1)).await;
+            continue;
+        }
+        if let Arbitrated::Granted { groups: 1, until } = etcd.ask(&pair, Arbitrate::Acquire(1)).await.outcome {
+            let now = clock::monotonic();
+            held.lock().unwrap().push((node, now.min(until), until));
+        }
+    }
+}
+
+#[test]
+fn questions_that_are_lost_late_or_doubled_never_give_a_group_to_both() {
+    let mut grants = [0; 2];
+    done(async {
+        let mut runs = JoinSet::new();
+        for seed in 0..100 {
+            let held = Held::default();
+            let store = store();
+            runs.spawn(async move {
+                let mut contenders = JoinSet::new();
+                for node in [Node::A, Node::B] {
+                    // A second of etcd's lasts as long as the ttl here.
+                    let network = bad_network(seed * 2 + u64::from(node.wire()));
+                    let endpoint = serve(Arc::clone(&store), Duration::from_millis(600), network).await;
+                    contenders.spawn(contend(node, endpoint, seed, Arc::clone(&held)));
+                }
+                contenders.join_all().await;
+                (seed, held.lock().unwrap().clone())
+            });
+        }
+        while let Some(Ok((seed, held))) = runs.join_next().await {
+            let of = |node| held.iter().filter(move |(whose, ..)| *whose == node);
+            for (_, from, until) in of(Node::A) {
+                let both = of(Node::B).find(|(_, f, u)| f.max(from) < u.min(until));
+                assert!(both.is_none(), "seed {seed}: a had it from {from} to {until}, b {both:?}");
+            }
+            grants[0] += of(Node::A).count();
+            grants[1] += of(Node::B).count();
+        }
+    });
+    println!("{grants:?} grants");
+    assert!(grants.iter().all(|count| *count > 50), "{grants:?}");
+}
