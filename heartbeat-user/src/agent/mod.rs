@@ -8,6 +8,7 @@ mod api;
 mod attaching;
 mod channels;
 mod control;
+mod fencing;
 mod hooks;
 pub mod inherit;
 mod left;

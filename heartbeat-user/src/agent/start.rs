@@ -14,10 +14,10 @@ use super::{
     threads::{self, RingsAtTheEnd},
 };
 use crate::{
-    config::{Config, Fence, PairKeys, XdpPreference, check_host, host::Host},
+    config::{Config, PairKeys, XdpPreference, check_host, host::Host},
     core::{Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{Kernel, Opener, Settings, Tables, bell::Bell, clock, drain::Mark, link::Links, realtime},
-    status::{ControlEvent, Facts, Journal, Latencies, Shared, View},
+    status::{ControlEvent, Facts, FenceFacts, Journal, Latencies, Shared, View},
     takeover::{self, Order},
 };
 use anyhow::{Context, Result, bail};
@@ -103,6 +103,7 @@ pub(super) fn prepare(
         shared: Arc::clone(&shared),
         tables: Arc::clone(&tables),
         modes: Mutex::new(attached.modes),
+        fence: Mutex::new(FenceFacts::new(config)),
         feed: Arc::clone(&journal.feed),
         records: journal.records.clone(),
     });
@@ -284,7 +285,7 @@ fn setup(
         guards: Guards {
             by_probe: config.judging.isolation_by_probe && config.judged() != 0,
             fence: config.fence.is_some(),
-            fence_within: config.fence.as_ref().map_or(Nanos::NEVER, Fence::within),
+            fence_within: config.fence.as_ref().map_or(Nanos::NEVER, |fence| fence.within(node)),
             stalled_grace: config.judging.stalled_grace,
         },
         hooks: config.hooked(),

@@ -4,10 +4,11 @@
 
 use crate::config::host::hostname;
 use crate::config::{
-    Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, check_folders, check_owners,
+    Config, ConfigError, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_folders, check_owners,
     parse_node, show,
 };
 use crate::core::{Nanos, Node};
+use crate::fence;
 use crate::probe::{Prospect, prospects};
 use anyhow::{Result, anyhow};
 use comfy_table::Table;
@@ -17,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// Validate a configuration and print what would run on this host
 ///
-/// Looks at the file, the key file, the files that commands are, and this host's interfaces and addresses; runs and changes
-/// nothing. The exit code is 0 if an agent could start here, 1 if not.
+/// Looks at the file, the key file, the files that commands are, and this host's interfaces and addresses; changes nothing, and
+/// runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration file, the same on both controllers
@@ -40,8 +41,9 @@ pub fn run(args: &CheckArgs) -> Result<()> {
         None => config.node_for(None, &hostname()?),
     };
     let known = node.as_ref().ok().copied();
-    let (text, problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
+    let (text, mut problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
     print!("{text}");
+    problems.extend(misfits(&config)?);
     if let Some(node) = known {
         print!("{}", judged(&config, &prospects(&config, node)));
     }
@@ -181,7 +183,28 @@ fn commands(config: &Config) -> Table {
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
         table.add_row([String::new(), key, show(timeout), words.join(" ")]);
     }
+    for level in config.fence.iter().flat_map(|fence| &fence.levels) {
+        let Means::Agent { name, options } = &level.by else { continue };
+        let path = fence::find(name).map_or_else(|_| name.clone(), |path| path.display().to_string());
+        // Values may be secrets.
+        let runs = [Node::A, Node::B].map(|node| (node, options[usize::from(node.wire())].names()));
+        for (node, names) in runs {
+            let first = [String::new(), format!("{}.agent", level.key), show(level.timeout)];
+            let first = if node == Node::A { first } else { Default::default() };
+            let runs = format!("{path}, told to switch {node} off by {names}");
+            table.add_row(first.into_iter().chain([runs]).collect::<Vec<_>>());
+        }
+    }
     table
+}
+
+/// What fence agents say of their options. One that is not there is told with the other commands.
+fn misfits(config: &Config) -> Result<Vec<String>> {
+    if !config.agents().any(|(_, name)| fence::find(name).is_ok_and(|path| path.is_file())) {
+        return Ok(Vec::new());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    Ok(runtime.block_on(fence::misfits(config)))
 }
 
 /// A word as it is, where that shows where it ends.

@@ -3,6 +3,7 @@
 use super::error::nearest;
 use super::{Channel, Config};
 use crate::core::Node;
+use crate::fence;
 use anyhow::{Context, anyhow};
 use nix::ifaddrs::getifaddrs;
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,6 +125,14 @@ pub enum HostProblem {
         /// What the system says.
         reason: nix::Error,
     },
+    /// A fence agent cannot be found.
+    #[error("{key}: {why}; right would be the name of an agent of the package fence-agents, or an absolute path")]
+    AgentMissing {
+        /// The key that names it.
+        key: String,
+        /// Where it is not.
+        why: String,
+    },
     /// What a command's path leads to cannot be one.
     #[error("{key} = {path:?}: not a file; right would be the path of a program or a script")]
     CommandNotAFile {
@@ -200,21 +209,23 @@ pub fn check_host(config: &Config, node: Node) -> Vec<HostProblem> {
 /// The commands of `config` that could not be run on this host; empty if all could. Runs none.
 #[must_use]
 pub fn check_commands(config: &Config) -> Vec<HostProblem> {
-    let problem = |(key, words, _): (String, &[String], _)| {
-        let path = PathBuf::from(words.first()?);
-        match std::fs::metadata(&path) {
-            Err(error) => {
-                let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
-                Some(HostProblem::CommandMissing { key, path, reason })
-            }
-            Ok(found) if !found.is_file() => Some(HostProblem::CommandNotAFile { key, path }),
-            Ok(found) if found.permissions().mode() & 0o111 == 0 => {
-                Some(HostProblem::CommandNotExecutable { key, path, mode: found.permissions().mode() & 0o7777 })
-            }
-            Ok(_) => None,
+    let problem = |(key, path): (String, PathBuf)| match std::fs::metadata(&path) {
+        Err(error) => {
+            let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
+            Some(HostProblem::CommandMissing { key, path, reason })
         }
+        Ok(found) if !found.is_file() => Some(HostProblem::CommandNotAFile { key, path }),
+        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+            Some(HostProblem::CommandNotExecutable { key, path, mode: found.permissions().mode() & 0o7777 })
+        }
+        Ok(_) => None,
     };
-    config.commands().filter_map(problem).collect()
+    let commands = config.commands().filter_map(|(key, words, _)| Some((key, PathBuf::from(words.first()?))));
+    let agents = config.agents().map(|(key, name)| match fence::find(name) {
+        Ok(path) => problem((key, path)),
+        Err(why) => Some(HostProblem::AgentMissing { key, why }),
+    });
+    commands.filter_map(problem).chain(agents.flatten()).collect()
 }
 
 /// The files of `config` that could not be written, for their folders are not there. An agent runs all the same.
@@ -240,6 +251,7 @@ pub fn check_owners(config: &Config, config_file: &Path) -> Vec<HostProblem> {
     files.push(("pair.key_file".to_owned(), config.pair.key_file.clone()));
     files.extend(config.api.token_file.iter().map(|file| ("api.token_file".to_owned(), file.clone())));
     files.extend(config.commands().filter_map(|(key, words, _)| Some((key, PathBuf::from(words.first()?)))));
+    files.extend(config.agents().filter_map(|(key, name)| Some((key, fence::find(name).ok()?))));
     let mut seen = BTreeSet::new();
     let places = files.into_iter().flat_map(|(what, path)| {
         let folder = path.parent().map(Path::to_owned).filter(|folder| folder.is_absolute());

@@ -7,6 +7,7 @@
 
 mod commands;
 mod error;
+mod fence;
 pub mod host;
 pub mod key;
 mod profiles;
@@ -18,7 +19,9 @@ mod table;
 mod tests;
 mod topology;
 
+pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault, Problem, Problems};
+pub use fence::{AgentOptions, Fence, Level, Means};
 pub use host::{Host, HostProblem, check_commands, check_folders, check_host, check_owners};
 pub use key::{KeyError, PairKeys};
 pub use profiles::{Overrides, Profile, show};
@@ -33,6 +36,7 @@ use serde::Serialize;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use table::Table;
 use toml::de::DeTable;
@@ -275,28 +279,6 @@ impl Hooks {
     }
 }
 
-impl Fence {
-    /// The longest that it may take with all its attempts, and five seconds for whoever runs it.
-    #[must_use]
-    pub fn within(&self) -> Nanos {
-        let retries = self.timeout.after(self.pause).times(self.retries.into());
-        retries.after(self.timeout).after(Nanos::from_millis(5_000))
-    }
-}
-
-/// `[fence]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fence {
-    /// It must end with 0.
-    pub command: Vec<String>,
-    /// It may take so long. Default 10 s.
-    pub timeout: Nanos,
-    /// How often it is tried again. Default 2.
-    pub retries: u32,
-    /// The pause between two attempts. Default 1 s.
-    pub pause: Nanos,
-}
-
 /// `[api]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Api {
@@ -343,7 +325,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Read`], [`NotRegular`](ConfigError::NotRegular), [`TooLarge`](ConfigError::TooLarge) (more than 1 MiB),
-    /// [`Changing`](ConfigError::Changing), [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
+    /// [`Changing`](ConfigError::Changing), [`Exposed`](ConfigError::Exposed), [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let contents = read::read(path, MAX_FILE, 0).map_err(|fault| ConfigError::of_file(path, fault))?;
         let text = std::str::from_utf8(&contents.bytes).map_err(|error| {
@@ -354,6 +336,12 @@ impl Config {
         })?;
         let mut config = Self::parse(text, &path.display().to_string())?;
         config.file_time = contents.modified();
+        let mode = contents.metadata.mode() & 0o7777;
+        if mode & 0o077 != 0
+            && let Some(key) = config.secret()
+        {
+            return Err(ConfigError::Exposed { path: path.to_owned(), mode, key });
+        }
         if let Some(folder) = path.parent() {
             config.pair.key_file = folder.join(&config.pair.key_file);
             config.api.token_file = config.api.token_file.map(|file| folder.join(file));
@@ -405,7 +393,7 @@ impl Config {
         let api = sections::api(&root, report);
         let events = records::events(&root, report);
         let histograms = records::histograms(&root, report);
-        let fence = commands::fence(&root, report);
+        let fence = fence::fence(&root, report);
         let checks = commands::checks(&root, report);
         let (channels, groups) = topology::read(&root, report)?;
         Some(Self {

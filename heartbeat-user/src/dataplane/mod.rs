@@ -3,6 +3,7 @@
 
 pub mod bell;
 mod bpf_link;
+pub mod child;
 pub mod clock;
 pub mod drain;
 mod earlier;

@@ -135,7 +135,7 @@ pub enum ControlEvent {
     AddressRestored { group: crate::core::GroupIndex, address: String, times: u32 },
     /// An address that we do not own was on this host, and was removed, so often since that was told last.
     AddressSwept { group: crate::core::GroupIndex, address: String, times: u32 },
-    /// A hook, or the fence, ended.
+    /// A hook ended.
     CommandRan {
         what: &'static str,
         group: Option<crate::core::GroupIndex>,
@@ -144,6 +144,12 @@ pub enum ControlEvent {
         took_ns: Nanos,
         output: String,
     },
+    /// A level of the fence ended: the peer is switched off, or the next one's turn has come.
+    FenceRan { level: String, by: String, succeeded: bool, how: String, took_ns: Nanos, output: String },
+    /// A fence agent cannot be had, or does not take its options.
+    FenceUnfit { level: String, by: String, why: String },
+    /// A fence device could not be relied on from now on, or can again.
+    FenceDevice { level: String, by: String, answers: bool, how: String, output: String },
     /// A health check succeeds from now on, or fails.
     CheckChanged { check: String, healthy: bool, how: String, output: String },
     /// Something of this host is not as the configuration has it: the agent goes on without, and looks again.

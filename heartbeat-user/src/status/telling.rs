@@ -231,6 +231,9 @@ impl Tell for ControlEvent {
         match self {
             Self::AddressFailed { .. } | Self::AddressStays { .. } | Self::Rival { .. } => Critical,
             Self::CommandRan { succeeded: false, .. } | Self::CheckChanged { healthy: false, .. } => Critical,
+            Self::FenceRan { succeeded: false, .. } => Critical,
+            Self::FenceUnfit { .. } | Self::FenceDevice { answers: false, .. } => Warning,
+            Self::FenceRan { .. } | Self::FenceDevice { .. } => Notice,
             Self::StillAnswered { .. } | Self::AddressRestored { .. } | Self::ReloadRefused { .. } => Warning,
             Self::AddressSwept { .. } | Self::HostProblem { .. } | Self::RuntimeDirRestored { .. } => Warning,
             Self::AddressForgotten { .. } | Self::ReloadWaits { .. } => Notice,
@@ -268,6 +271,17 @@ impl Tell for ControlEvent {
                 format!("{what}: {how} after {took_ns}")
             }
             Self::CommandRan { what, how, took_ns, .. } => format!("{subject}: {what}: {how} after {took_ns}"),
+            Self::FenceRan { by, succeeded: true, how, took_ns, .. } => {
+                format!("the peer is switched off: {by} {how}, after {took_ns}")
+            }
+            Self::FenceRan { level, by, how, took_ns, .. } => {
+                format!("{level}: the peer is not switched off: {by} {how}, after {took_ns}")
+            }
+            Self::FenceUnfit { level, by, why } => format!("{level}: {by} could not switch the peer off: {why}"),
+            Self::FenceDevice { level, by, answers: true, .. } => format!("{level}: the device of {by} answers again"),
+            Self::FenceDevice { level, by, how, .. } => {
+                format!("{level}: the device of {by} cannot be relied on: {how}")
+            }
             Self::CheckChanged { check, healthy: true, .. } => format!("check {check} succeeds"),
             Self::CheckChanged { check, how, .. } => format!("check {check} fails: {how}"),
             Self::HostProblem { what } => format!("{what}; the agent goes on without, and looks again"),
