@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod announcing;
+mod fencing;
 mod files;
 mod hooks;
 mod interfaces;
