@@ -63,10 +63,12 @@ fn build() -> Result<()> {
     );
     let object = target_dir.join(TARGET).join("release").join(PROGRAM);
     let embedded = Path::new(&variable("OUT_DIR")?).join(PROGRAM);
-    fs::copy(&object, &embedded).with_context(|| format!("copying {} to {}", object.display(), embedded.display()))?;
+    // Read once: a build of another profile may put another there at any moment.
+    let program = fs::read(&object).with_context(|| format!("reading {}", object.display()))?;
+    fs::write(&embedded, &program).with_context(|| format!("writing {}", embedded.display()))?;
     // By this an agent knows its own program again among those that are pinned.
     let mut hasher = DefaultHasher::new();
-    fs::read(&object)?.hash(&mut hasher);
+    program.hash(&mut hasher);
     println!("cargo::rustc-env=HEARTBEAT_XDP_ID={:016x}", hasher.finish());
     Ok(())
 }

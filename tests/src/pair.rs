@@ -1,6 +1,8 @@
 //! A running pair, and what its status documents and logs say: what the tests of the agents' behaviour begin with.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,12 +26,20 @@ pub const SOON: Duration = Duration::from_secs(10);
 pub fn running(config: &Config) -> Result<Lab> {
     let networks = config.channels.iter().filter(|channel| channel.kind == "network").count();
     let lab = Lab::new(Options { networks, clients: networks.min(2), ..Options::default() })?;
+    bring_up(&lab, config)?;
+    Ok(lab)
+}
+
+/// Starts both agents of a lab with `config`, and waits until they are [`settled`].
+///
+/// # Errors
+/// The lab's, or the pair does not settle.
+pub fn bring_up(lab: &Lab, config: &Config) -> Result<()> {
     lab.configure(config)?;
     for node in Node::BOTH {
         lab.start(node)?;
     }
-    settled(&lab, config)?;
-    Ok(lab)
+    settled(lab, config)
 }
 
 /// Waits until both agents hear each other on every channel, and each group is held at home.
@@ -51,6 +61,17 @@ pub fn settled(lab: &Lab, config: &Config) -> Result<()> {
             |node| -> Result<bool> { Ok(owners(&lab.status(node)?.json).iter().all(|owner| !owner.is_empty())) };
         Ok((known(Node::A)? && known(Node::B)?).then_some(()))
     })
+}
+
+/// `[api]` of a file: HTTP at `address` on each controller, and orders for whoever has this token.
+///
+/// # Errors
+/// The token's file cannot be written.
+pub fn serving(lab: &Lab, address: &str, token: &str) -> Result<String> {
+    let file = lab.folder().join("token");
+    fs::write(&file, format!("{token}\n")).with_context(|| format!("cannot write {}", file.display()))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    Ok(format!("[api]\nhttp = \"{address}\"\ntoken_file = \"{}\"\n", file.display()))
 }
 
 /// Looks again and again until there is something to see.
@@ -136,12 +157,32 @@ pub fn record(lab: &Lab, number: usize, from: Node, count: usize) -> Result<Vec<
     (0..count).map(|_| tap.next(wanted, SOON)).collect()
 }
 
+/// Waits until an agent that was started minds its signals: from then on, none ends it at once and none is lost. Before, it
+/// is a program like any other.
+///
+/// # Errors
+/// It has ended, or does not begin soon.
+pub fn wait_minds_signals(lab: &Lab, node: Node) -> Result<()> {
+    // Held or caught: sets of bits in proc_pid_status(5), signal n at bit n - 1.
+    const SIGTERM: u64 = 1 << 14;
+    until(&format!("the agent on {node} minds its signals"), || {
+        let pid = lab.pid(node).with_context(|| format!("no agent runs on {node}"))?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let sets = status.lines().filter_map(|line| line.strip_prefix("SigBlk:").or(line.strip_prefix("SigCgt:")));
+        let mut minded = 0;
+        for set in sets {
+            minded |= u64::from_str_radix(set.trim(), 16)?;
+        }
+        Ok((minded & SIGTERM != 0).then_some(()))
+    })
+}
+
 /// The bytes of the lab's first key.
 ///
 /// # Errors
 /// There is no key file, or it is not as `heartbeat keygen` makes it.
 pub fn key(lab: &Lab) -> Result<[u8; 16]> {
-    let text = std::fs::read_to_string(lab.key_file()).context("cannot read the key file")?;
+    let text = fs::read_to_string(lab.key_file()).context("cannot read the key file")?;
     let hex = text.lines().find_map(|line| line.strip_prefix("0 ")).context("no key 0")?.trim();
     let mut key = [0; 16];
     for (i, byte) in key.iter_mut().enumerate() {

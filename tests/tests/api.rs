@@ -12,7 +12,7 @@ use std::time::Instant;
 use heartbeat::status::histogram::{Histograms, Snapshot};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
-use heartbeat_tests::pair::{SOON, changes, owners, settled, until};
+use heartbeat_tests::pair::{self, SOON, bring_up, changes, owners, until};
 use serde_json::{Value, json};
 
 const HTTP: &str = "127.0.0.1:9694";
@@ -21,16 +21,9 @@ const TOKEN: &str = "0123456789abcdef";
 /// A pair that is well, with HTTP on both and a token.
 fn serving() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
-    let token = lab.folder().join("token");
-    fs::write(&token, format!("{TOKEN}\n")).unwrap();
-    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     let mut config = Config::pair(2, Family::V4).profile("lan");
-    config.extra = format!("[api]\nhttp = \"{HTTP}\"\ntoken_file = \"{}\"\n", token.display());
-    lab.configure(&config).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
-    settled(&lab, &config).unwrap();
+    config.extra = pair::serving(&lab, HTTP, TOKEN).unwrap();
+    bring_up(&lab, &config).unwrap();
     lab
 }
 
@@ -318,11 +311,7 @@ fn what_the_configuration_asks_for_in_vain_is_said_and_guarding_goes_on() {
             "[api]\nhttp = \"192.0.2.99:9694\"\ngroup = \"nobody-has-this\"\ntoken_file = \"{}\"\n",
             open.display()
         );
-        lab.configure(&config).unwrap();
-        for node in Node::BOTH {
-            lab.start(node).unwrap();
-        }
-        settled(&lab, &config).unwrap();
+        bring_up(&lab, &config).unwrap();
         let said: Vec<_> = lab
             .events_since(Node::A, lab.run_begin(Node::A))
             .into_iter()

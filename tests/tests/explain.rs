@@ -3,9 +3,8 @@
 use std::fs;
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, heartbeat};
-use heartbeat_tests::pair::{SOON, settled, until};
+use heartbeat_tests::pair::{SOON, bring_up, until};
 
 type Break = fn(&Lab) -> anyhow::Result<()>;
 
@@ -28,21 +27,14 @@ fn the_cut_behind_each_of_ten_faults_is_named_from_the_events_alone() {
     for (name, fault, words) in FAULTS {
         undisturbed(|| {
             let lab = Lab::new(Options::default()).unwrap();
-            let mut config = Config::pair(2, Family::V4).profile("lan");
-            for (i, channel) in config.channels.iter_mut().filter(|channel| channel.kind == "network").enumerate() {
-                channel.probe = vec![ipv4(i + 1, host_number(Host::Client)).to_string()];
-            }
+            let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
             let bad = lab.folder().join("bad");
             config.extra = format!(
                 "[[check]]\nname = \"pool\"\ncommand = [\"/bin/sh\", \"-c\", \"! test -e {}-$HEARTBEAT_NODE\"]\n\
                  interval = \"100ms\"\nfall = 1\n",
                 bad.display()
             );
-            lab.configure(&config).unwrap();
-            for node in Node::BOTH {
-                lab.start(node).unwrap();
-            }
-            settled(&lab, &config).unwrap();
+            bring_up(&lab, &config).unwrap();
             let explained = || {
                 let folder = lab.runtime_dir(Node::A).display().to_string();
                 let (status, said, _) = heartbeat(["explain", "--runtime-dir", &folder], SOON).unwrap();

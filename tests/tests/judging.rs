@@ -9,9 +9,9 @@ use comfy_table::{Table, presets::NOTHING};
 use heartbeat_tests::client::{Probe, ProbeOptions};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::serial::SerialCable;
-use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
-use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, realtime_ns};
-use heartbeat_tests::pair::{SOON, held, settled, until};
+use heartbeat_tests::lab::topology::{Host, interface, interface_index, ipv4, link_local, mac};
+use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, Options, realtime_ns};
+use heartbeat_tests::pair::{SOON, bring_up, held, settled, until};
 use heartbeat_tests::trials::show;
 use serde_json::json;
 
@@ -140,10 +140,7 @@ fn untouched(_: &Lab) -> Config {
 }
 
 fn config(lab: &Lab) -> Config {
-    let mut config = Config::pair(2, Family::V4).profile("lan");
-    for (i, channel) in config.channels.iter_mut().filter(|channel| channel.kind == "network").enumerate() {
-        channel.probe = vec![ipv4(i + 1, host_number(Host::Client)).to_string()];
-    }
+    let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
     let bad = lab.folder().join("bad");
     config.extra = format!(
         "[[check]]\nname = \"pool\"\ncommand = [\"/bin/sh\", \"-c\", \"! test -e {}-$HEARTBEAT_NODE\"]\ninterval = \"100ms\"\n\
@@ -224,15 +221,13 @@ fn answers(fault: Fault, node: Node) -> bool {
 
 fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 7] {
     let (fault, places, holders) = *row;
-    let lab = Lab::new(heartbeat_tests::lab::Options::default()).unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
     let line = SerialCable::new().unwrap();
     let mut config = config(&lab);
     if matches!(fault, Line) {
         config.channels.push(ChannelConfig::serial("tty", line.devices(), 115_200));
     }
-    lab.configure(&config).unwrap();
-    Node::BOTH.iter().for_each(|node| lab.start(*node).map(drop).unwrap());
-    settled(&lab, &config).unwrap();
+    bring_up(&lab, &config).unwrap();
     // The first analysis is over: nothing is left to be said about the start.
     for node in Node::BOTH {
         lab.wait_event(node, |line| line.is("judged"), SOON).unwrap();
@@ -308,12 +303,10 @@ fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 7] {
 fn switches_that_reboot_move_no_address_and_each_flap_is_told() {
     undisturbed(|| {
         let seconds = std::env::var("HEARTBEAT_FLAP").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
-        let lab = Lab::new(heartbeat_tests::lab::Options::default()).unwrap();
+        let lab = Lab::new(Options::default()).unwrap();
         let mut config = config(&lab);
         config.extra += "[judging]\nrise = \"2s\"\nagain = \"1s\"\n";
-        lab.configure(&config).unwrap();
-        Node::BOTH.iter().for_each(|node| lab.start(*node).map(drop).unwrap());
-        settled(&lab, &config).unwrap();
+        bring_up(&lab, &config).unwrap();
         let begin = Node::BOTH.map(|node| lab.mark(node));
         for _ in 0..5 {
             let marks = Node::BOTH.map(|node| lab.mark(node));
@@ -358,6 +351,38 @@ fn switches_that_reboot_move_no_address_and_each_flap_is_told() {
         }
         let owners = Node::BOTH.map(|node| held(&lab.status(node).unwrap().json));
         assert_eq!(owners, [vec![true, false], vec![false, true]]);
+    });
+}
+
+/// The kernel forgets the Ethernet address of a peer that does not answer ARP: what answers in its place may be it all the same,
+/// under the address that its kernel made, and is no witness of the network who falls silent when it dies.
+#[test]
+fn a_peer_is_not_waited_for_after_its_death_under_another_address_of_its() {
+    undisturbed(|| {
+        let lab = Lab::new(Options { clients: 0, ..Options::default() }).unwrap();
+        let mut config = untouched(&lab);
+        config.extra += "[judging]\nagain = \"1s\"\n";
+        lab.configure(&config).unwrap();
+        Node::BOTH.iter().for_each(|node| lab.start(*node).map(drop).unwrap());
+        settled(&lab, &config).unwrap();
+        lab.wait_event(B, |line| line.is("judged"), SOON).unwrap();
+        let [a, b] = Node::BOTH.map(|node| lab.controller(node).unwrap());
+        for number in [1, 2] {
+            let (nic, at_b) = (interface(number), mac(Host::Controller(B), number));
+            a.set(&format!("ipv4/conf/{nic}/arp_ignore"), "8").unwrap();
+            a.netlink().pin_neighbour(interface_index(number), ipv4(number, 2).into(), at_b).unwrap();
+            b.netlink().forget_neighbour(interface_index(number), ipv4(number, 1).into()).unwrap();
+        }
+        for _ in 0..3 {
+            let full = |line: &LogLine| line.is("networks_probed") && line.raw["quick"] == false;
+            lab.wait_event_since(B, lab.mark(B), full, SOON).unwrap();
+        }
+        assert_eq!(b.netlink().neighbour(ipv4(1, 1).into()).unwrap(), None, "it is forgotten");
+        let there = link_local(mac(Host::Controller(A), 1));
+        assert!(b.netlink().neighbour(there.into()).unwrap().is_some(), "and known by its other address");
+        lab.power_off(A).unwrap();
+        lab.wait_event(B, |line| line.is_of("group_acquired", "storage-a"), SOON)
+            .unwrap_or_else(|error| panic!("{error:#}\n{:#?}", lab.status(B)));
     });
 }
 

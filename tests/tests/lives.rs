@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Config, Family, Lab, LogLine, Mark, Node, Options, binary};
-use heartbeat_tests::pair::{SOON, channel, owners, running, settled, until};
+use heartbeat_tests::pair::{SOON, bring_up, channel, owners, running, until, wait_minds_signals};
+use heartbeat_tests::scripts::Scripts;
 use heartbeat_tests::trials::story;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -62,39 +63,28 @@ fn reload(lab: &Lab, node: Node) {
 }
 
 /// Hooks of storage-a that write down what they do, for each controller.
-fn hooked(folder: &Path) -> (Config, impl Fn(Node) -> String + use<>) {
+fn hooked(lab: &Lab) -> (Config, impl Fn(Node) -> String + use<>) {
+    let scripts = Scripts::of(lab).unwrap();
     let script = |name: &str| {
-        let path = folder.join(name);
-        let folder = folder.display();
-        let text = format!(
-            "#!/bin/sh\necho {name} >> {folder}/$HEARTBEAT_NODE.hooks\ngrep SigBlk /proc/self/status >> {folder}/masks\n"
-        );
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path.display().to_string()
+        let text = format!("echo {name} >> $HEARTBEAT_NODE.hooks\ngrep SigBlk /proc/self/status >> masks");
+        scripts.write(name, &text).unwrap()
     };
     let mut config = config();
-    config.groups[0].extra =
-        format!("on_acquire = [\"{}\"]\non_release = [\"{}\"]\n", script("acquire"), script("release"));
-    let folder = folder.to_owned();
-    (config, move |node| fs::read_to_string(folder.join(format!("{node}.hooks"))).unwrap_or_default())
+    config.groups[0].extra = format!("on_acquire = {}\non_release = {}\n", script("acquire"), script("release"));
+    (config, move |node| scripts.read(&format!("{node}.hooks")))
 }
 
 /// Commands are not to know that the agent has signals blocked.
 fn expect_no_signal_blocked_in_hooks(lab: &Lab) {
-    let masks = fs::read_to_string(lab.folder().join("masks")).unwrap();
+    let masks = Scripts::of(lab).unwrap().read("masks");
     assert!(!masks.is_empty() && masks.lines().all(|line| line.ends_with("\t0000000000000000")), "{masks}");
 }
 
 /// A running pair with those hooks.
 fn hooked_pair() -> (Lab, Config, impl Fn(Node) -> String) {
     let lab = Lab::new(Options::default()).unwrap();
-    let (config, ran) = hooked(lab.folder());
-    lab.configure(&config).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
-    settled(&lab, &config).unwrap();
+    let (config, ran) = hooked(&lab);
+    bring_up(&lab, &config).unwrap();
     (lab, config, ran)
 }
 
@@ -276,10 +266,17 @@ fn five_reloads_in_a_row_are_neither_deadly_nor_lost() {
         lab.wait_event_since(A, marks[0], |line| line.is("restarting") && line.time_ns > last, SOON)
             .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
         // The last life is there to stay.
-        sleep(Duration::from_millis(500));
-        let ready = lab.events_since(A, marks[0]).into_iter().filter(|line| line.is("ready")).count();
-        let restarting = lab.events_since(A, marks[0]).into_iter().filter(|line| line.is("restarting")).count();
-        assert_eq!((lab.pid(A).map(|pid| pid as i32), ready), (Some(pid.as_raw()), restarting), "{}", story(&lab));
+        let lives = || {
+            let said = lab.events_since(A, marks[0]);
+            ["restarting", "ready"].map(|event| said.iter().filter(|line| line.is(event)).count())
+        };
+        until("each life is ready, and no more come", || {
+            let before = lives();
+            sleep(Duration::from_millis(500));
+            Ok((before[0] == before[1] && lives() == before).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        assert_eq!(pid, self::pid(&lab, A), "{}", story(&lab));
         expect_at_home(&lab);
         assert_eq!(moves(&lab, B, marks[1]), [], "{}", story(&lab));
     });
@@ -314,14 +311,17 @@ fn a_stop_at_any_moment_of_a_start_is_neither_lost_nor_deadly() {
     undisturbed(|| {
         let lab = running(&config()).unwrap();
         lab.stop(A).unwrap();
-        for delay in [0, 1, 3, 10, 30, 100] {
+        for delay in [None, Some(0), Some(1), Some(3), Some(10), Some(30), Some(100)] {
             lab.start(A).unwrap();
-            sleep(Duration::from_millis(delay));
+            if let Some(delay) = delay {
+                wait_minds_signals(&lab, A).unwrap();
+                sleep(Duration::from_millis(delay));
+            }
             kill(pid(&lab, A), Signal::SIGTERM).unwrap();
             let status = lab.wait_exit(A, SOON).unwrap();
             // Before its first line it is any program's end.
-            let before_its_first_line = delay <= 3 && status.code().is_none();
-            assert!(status.success() || before_its_first_line, "after {delay} ms: {status}: {}", story(&lab));
+            let before_its_first_line = delay.is_none() && status.code().is_none();
+            assert!(status.success() || before_its_first_line, "after {delay:?} ms: {status}: {}", story(&lab));
             assert!(!has(&lab, A, ipv4(1, 10).into()));
         }
     });
@@ -387,7 +387,7 @@ impl Drop for Copied {
 fn a_binary_that_is_gone_refuses_the_reload_and_one_that_cannot_run_lets_go_of_everything() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        let (config, ran) = hooked(lab.folder());
+        let (config, ran) = hooked(&lab);
         lab.configure(&config).unwrap();
         let mut copied = Copied::start(&lab, A);
         let service = ipv4(1, 10).into();

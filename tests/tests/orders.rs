@@ -1,17 +1,15 @@
 //! What an operator orders, and the operator's own commands: hand-overs, maintenance, hooks, fence, health checks.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use heartbeat_tests::client::ProbeOptions;
 use heartbeat_tests::client::tcp::{Server, TcpProbe};
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
+use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, realtime_ns};
-use heartbeat_tests::pair::{SOON, owners, running, settled, until};
+use heartbeat_tests::pair::{SOON, bring_up, owners, running, until};
+use heartbeat_tests::scripts::Scripts;
 use heartbeat_tests::trials::{Measured, Run, between};
 
 fn config() -> Config {
@@ -20,11 +18,7 @@ fn config() -> Config {
 
 /// With networks that are judged.
 fn judged() -> Config {
-    let mut config = config();
-    for (i, channel) in config.channels.iter_mut().filter(|channel| channel.kind == "network").enumerate() {
-        channel.probe = vec![ipv4(i + 1, host_number(Host::Client)).to_string()];
-    }
-    config
+    config().judged_by_clients()
 }
 
 fn wait_owners(lab: &Lab, node: Node, expected: [&str; 2]) {
@@ -39,35 +33,9 @@ fn ordered(lab: &Lab, node: Node, words: &[&str]) {
 /// A lab whose agents run with that configuration, and a folder for scripts.
 fn with_scripts(config: impl FnOnce(&Scripts) -> Config) -> (Lab, Scripts) {
     let lab = Lab::new(Options::default()).unwrap();
-    let scripts = Scripts(lab.folder().join("scripts"));
-    fs::create_dir(&scripts.0).unwrap();
-    let config = config(&scripts);
-    lab.configure(&config).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
-    settled(&lab, &config).unwrap();
+    let scripts = Scripts::of(&lab).unwrap();
+    bring_up(&lab, &config(&scripts)).unwrap();
     (lab, scripts)
-}
-
-struct Scripts(PathBuf);
-
-impl Scripts {
-    /// A script of that name; as TOML, a command that runs it.
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        format!("[\"{}\"]", path.display())
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap_or_default()
-    }
 }
 
 #[test]
@@ -158,9 +126,8 @@ fn in_maintenance_nothing_moves_and_it_outlives_the_agent() {
 fn hooks_run_in_order_and_are_told_what_for() {
     let (lab, scripts) = with_scripts(|scripts| {
         let line = "$HEARTBEAT_NODE $HEARTBEAT_GROUP $HEARTBEAT_REASON $(ip -4 -o addr | grep -c ' 192.0.2.10/')";
-        let log = scripts.path("log");
-        let acquire = scripts.write("acquire", &format!("echo acquire {line} >> {log}; echo imported"));
-        let release = scripts.write("release", &format!("echo release {line} >> {log}"));
+        let acquire = scripts.write("acquire", &format!("echo acquire {line} >> log; echo imported")).unwrap();
+        let release = scripts.write("release", &format!("echo release {line} >> log")).unwrap();
         let mut config = config();
         config.groups[0].extra = format!("on_acquire = {acquire}\non_release = {release}\n");
         config
@@ -176,10 +143,9 @@ fn hooks_run_in_order_and_are_told_what_for() {
 #[test]
 fn a_failing_acquire_hook_is_undone_and_the_other_controller_serves() {
     let (lab, scripts) = with_scripts(|scripts| {
-        let broken = scripts.path("broken-on-b");
-        let acquire = scripts.write("acquire", &format!("test $HEARTBEAT_NODE = a || ! test -e {broken}"));
-        let release = scripts.write("release", &format!("echo $HEARTBEAT_NODE >> {}", scripts.path("released")));
-        fs::write(&broken, "").unwrap();
+        let acquire = scripts.write("acquire", "test $HEARTBEAT_NODE = a || ! test -e broken-on-b").unwrap();
+        let release = scripts.write("release", "echo $HEARTBEAT_NODE >> released").unwrap();
+        scripts.touch("broken-on-b").unwrap();
         let mut config = config();
         config.groups[0].extra = format!("on_acquire = {acquire}\non_release = {release}\n");
         config
@@ -196,7 +162,7 @@ fn a_failing_acquire_hook_is_undone_and_the_other_controller_serves() {
 fn a_failing_release_hook_keeps_the_group_or_is_forced() {
     for force in [false, true] {
         let (lab, _scripts) = with_scripts(|scripts| {
-            let release = scripts.write("release", "echo busy; exit 1");
+            let release = scripts.write("release", "echo busy; exit 1").unwrap();
             let mut config = config();
             let policy = if force { "on_release_failure = \"force\"\n" } else { "" };
             config.groups[0].extra = format!("on_release = {release}\n{policy}");
@@ -220,9 +186,8 @@ fn a_failing_release_hook_keeps_the_group_or_is_forced() {
 #[test]
 fn nothing_is_taken_from_a_silent_peer_before_the_fence_hook_succeeds() {
     let (lab, scripts) = with_scripts(|scripts| {
-        let fence = scripts
-            .write("fence", &format!("echo x >> {0}; test -e {1}", scripts.path("tries"), scripts.path("fenced")));
-        let mut config = judged();
+        let fence = scripts.write("fence", "echo x >> tries; test -e fenced").unwrap();
+        let mut config = config();
         config.extra = format!("[fence]\ncommand = {fence}\nretries = 1\npause = \"10ms\"\n");
         config
     });
@@ -230,7 +195,7 @@ fn nothing_is_taken_from_a_silent_peer_before_the_fence_hook_succeeds() {
     let withheld = lab.wait_event(Node::B, |line| line.is("takeover_withheld"), SOON).unwrap();
     assert_eq!((&withheld.raw["reason"], scripts.read("tries").as_str()), (&"not_fenced".into(), "x\nx\n"));
     assert_eq!(owners(&lab.status(Node::B).unwrap().json), ["", "b"]);
-    fs::write(scripts.path("fenced"), "").unwrap();
+    scripts.touch("fenced").unwrap();
     lab.wait_event(Node::B, |line| line.is_of("group_acquired", "storage-a"), Duration::from_secs(30)).unwrap();
 }
 
@@ -253,19 +218,18 @@ fn what_somebody_still_answers_for_is_left_to_him_where_that_is_configured() {
 #[test]
 fn a_failing_health_check_hands_over_and_on_both_sides_moves_nothing() {
     let (lab, scripts) = with_scripts(|scripts| {
-        let check = scripts
-            .write("check", &format!("! test -e {}-$HEARTBEAT_NODE || {{ echo gone; false; }}", scripts.path("bad")));
+        let check = scripts.write("check", "! test -e bad-$HEARTBEAT_NODE || { echo gone; false; }").unwrap();
         let mut config = judged();
         config.extra = format!("[[check]]\nname = \"pool\"\ncommand = {check}\ninterval = \"100ms\"\nfall = 2\n");
         config
     });
-    fs::write(scripts.path("bad-a"), "").unwrap();
+    scripts.touch("bad-a").unwrap();
     let changed = |line: &heartbeat_tests::lab::LogLine| line.is("check_changed") && line.raw["healthy"] == false;
     let told = lab.wait_event(Node::A, changed, SOON).unwrap();
     assert_eq!((&told.raw["check"], &told.raw["output"]), (&"pool".into(), &"gone".into()));
     wait_owners(&lab, Node::A, ["b", "b"]);
     let mark = lab.mark(Node::A);
-    fs::write(scripts.path("bad-b"), "").unwrap();
+    scripts.touch("bad-b").unwrap();
     lab.wait_event(Node::B, changed, SOON).unwrap();
     let both =
         |line: &heartbeat_tests::lab::LogLine| line.is("judged") && line.raw["verdict"]["nothing"] == "both_faulted";

@@ -11,9 +11,8 @@ use std::thread;
 use std::time::Instant;
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, binary, heartbeat};
-use heartbeat_tests::pair::{SOON, settled};
+use heartbeat_tests::pair::{SOON, bring_up};
 use nix::pty::{Winsize, openpty};
 
 const COLUMNS: NonZeroU16 = NonZeroU16::new(100).unwrap();
@@ -110,15 +109,8 @@ impl Drop for Terminal {
 /// A pair whose networks are judged.
 fn judged() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
-    let mut config = Config::pair(2, Family::V4).profile("lan");
-    for (i, channel) in config.channels.iter_mut().filter(|channel| channel.kind == "network").enumerate() {
-        channel.probe = vec![ipv4(i + 1, host_number(Host::Client)).to_string()];
-    }
-    lab.configure(&config).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
-    settled(&lab, &config).unwrap();
+    let config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+    bring_up(&lab, &config).unwrap();
     lab
 }
 

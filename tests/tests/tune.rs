@@ -9,7 +9,7 @@ use heartbeat::status::histogram::Durations;
 use heartbeat::tune::{Channel, Counted, Recording, recommend};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, heartbeat};
-use heartbeat_tests::pair::settled;
+use heartbeat_tests::pair::bring_up;
 use serde_json::Value;
 
 const HOUR_S: f64 = 3_600.0;
@@ -199,11 +199,7 @@ fn tune_finds_the_loss_of_a_lossy_network_and_what_it_recommends_holds() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
         let mut config = Config::pair(2, Family::V4).profile("fast");
-        lab.configure(&config).unwrap();
-        for node in Node::BOTH {
-            lab.start(node).unwrap();
-        }
-        settled(&lab, &config).unwrap();
+        bring_up(&lab, &config).unwrap();
         lose(&lab, 1, 10);
         lose(&lab, 2, 100);
         // One false alarm a minute, at most.
@@ -232,11 +228,7 @@ fn tune_finds_the_loss_of_a_lossy_network_and_what_it_recommends_holds() {
         for node in Node::BOTH {
             lab.stop(node).unwrap();
         }
-        lab.configure(&config).unwrap();
-        for node in Node::BOTH {
-            lab.start(node).unwrap();
-        }
-        settled(&lab, &config).unwrap();
+        bring_up(&lab, &config).unwrap();
         let since = lab.mark(Node::A);
         let watched = Duration::from_secs(30);
         // Half a false alarm is promised for this time and channel: none, that is.

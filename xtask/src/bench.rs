@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use nix::unistd::geteuid;
 
-use crate::{packages, setup, shell};
+use crate::{setup, shell};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -53,8 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "the benchmarks load XDP programs and make network namespaces, so they need root. Type:\n    \
          sudo --preserve-env=HOME env \"PATH=$PATH\" cargo xtask bench"
     );
-    setup::toolchain()?;
-    packages::for_benchmarks()?;
+    setup::benchmarks()?;
     let wanted = |subject: &Subject| options.what.is_empty() || options.what.contains(subject);
     // The whole workspace each time: cargo would compile shared dependencies anew for another selection.
     shell::run(shell::cargo().args(["build", "--release", "--workspace", "--bins", "--benches"]))?;

@@ -4,6 +4,7 @@ mod bench;
 mod compile;
 mod lab;
 mod lint;
+mod lock;
 mod packages;
 mod run;
 mod setup;

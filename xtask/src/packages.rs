@@ -137,9 +137,13 @@ fn ids(os_release: &str) -> impl Iterator<Item = &str> {
     lines.flat_map(|value| value.trim_matches('"').split_whitespace())
 }
 
+/// An installation waits for another one of this system, such as one that upgrades by itself, for up to ten minutes.
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.arg("--quiet").env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    command
+        .args(["--quiet", "-o", "DPkg::Lock::Timeout=600"])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null());
     command
 }
 

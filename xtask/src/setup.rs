@@ -1,13 +1,13 @@
 //! `cargo xtask setup`: what the build of the XDP program needs beyond a Rust toolchain (the source of `core`, and a
 //! bpf-linker of the same LLVM as rustc), and what the tests call.
 //!
-//! Each call looks at what is there and brings only what is missing, so every other command begins with its part of it. All
-//! that it builds lies in `target/tools`. The toolchain itself, with its components, comes from `rust-toolchain.toml` by
-//! rustup; programs of the system, on Debian, from its [`packages`].
+//! Each call looks at what is there and brings only what is missing, so every other command begins with its part of it: one
+//! at a time, by a [`Lock`]. All that it builds lies in `target/tools`. The toolchain itself, with its components, comes from
+//! `rust-toolchain.toml` by rustup; programs of the system, on Debian, from its [`packages`].
 
 use std::{
     env, fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
+    lock::Lock,
     packages::{self, on_path},
     shell::{self, repository, step},
 };
@@ -25,6 +26,9 @@ const BPF_LINKER: &str = "0.13.0";
 
 /// The oldest bpf-linker that is taken from PATH: older ones know only LLVMs that may misread the bitcode of this rustc.
 const OLDEST_BPF_LINKER: (u32, u32) = (0, 13);
+
+/// Where bpf-linker is built, in `target/tools`; gone once it is.
+const BUILD: &str = "build";
 
 /// What rustc and bpf-linker are tried on. BPF comes without a built `core`, so the program brings its own.
 const TRIAL: &str = r#"
@@ -50,13 +54,34 @@ pub extern "C" fn trial() -> u32 {
 
 /// Everything, also what only the tests need; gives the Python that they call.
 pub(crate) fn everything() -> Result<PathBuf> {
-    toolchain()?;
+    let lock = lock()?;
+    bring_toolchain(&lock)?;
     packages::for_tests()?;
-    python()
+    python(&lock)
 }
 
 /// What a build needs.
 pub(crate) fn toolchain() -> Result<()> {
+    bring_toolchain(&lock()?)
+}
+
+/// What a build and the benchmarks need.
+pub(crate) fn benchmarks() -> Result<()> {
+    let lock = lock()?;
+    bring_toolchain(&lock)?;
+    packages::for_benchmarks()
+}
+
+/// The folder of all that is built here.
+fn tools() -> PathBuf {
+    repository().join("target/tools")
+}
+
+fn lock() -> Result<Lock> {
+    Lock::take(&tools(), || step("another cargo xtask sets up this clone: waiting"))
+}
+
+fn bring_toolchain(lock: &Lock) -> Result<()> {
     let toolchain = Toolchain::find()?;
     step(&format!("Rust {} with LLVM {}", toolchain.release, toolchain.llvm));
     for (component, file) in [
@@ -66,24 +91,35 @@ pub(crate) fn toolchain() -> Result<()> {
     ] {
         toolchain.need(component, file)?;
     }
-    let linker = bpf_linker(&toolchain)?;
+    let linker = bpf_linker(&toolchain, lock)?;
     step(&format!("bpf-linker: {}", linker.display()));
     Ok(())
 }
 
 /// For the tests: a Python with another implementation of HdrHistogram, which reads what ours writes.
-fn python() -> Result<PathBuf> {
+fn python(lock: &Lock) -> Result<PathBuf> {
     const READER: &str = "hdrhistogram==0.10.*";
-    let folder = repository().join("target/tools/python");
+    // The list of its files is what pip writes last: without one, its installation was interrupted.
+    const WHOLE: &str = "import hdrh.log, importlib.metadata as m; assert m.files('hdrhistogram')";
+    let folder = tools().join("python");
     let python = folder.join("bin/python3");
-    let has_reader =
-        || Command::new(&python).args(["-c", "import hdrh.log"]).output().is_ok_and(|o| o.status.success());
+    let has_reader = || Command::new(&python).args(["-c", WHOLE]).output().is_ok_and(|o| o.status.success());
     if !has_reader() {
+        if folder.exists() {
+            anew(&folder);
+        }
         step(&format!("bringing {READER} for the tests"));
-        shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        shell::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", READER]))?;
+        let venv = ["-m", "venv", "--clear"];
+        shell::run(Command::new("python3").args(venv).arg(&folder).stdin(lock.share()?))?;
+        let install = ["-m", "pip", "install", "--quiet", READER];
+        shell::run(Command::new(&python).args(install).stdin(lock.share()?))?;
     }
     Ok(python)
+}
+
+/// Says that what an interrupted set-up has left in `folder` counts for nothing.
+fn anew(folder: &Path) {
+    step(&format!("{} is not whole, as an interrupted set-up leaves it: building it anew", folder.display()));
 }
 
 /// The toolchain of `rust-toolchain.toml`, which also compiled this program.
@@ -155,10 +191,12 @@ impl Toolchain {
 }
 
 /// A bpf-linker that works with this rustc: the one we built, one on PATH, or one built now.
-fn bpf_linker(toolchain: &Toolchain) -> Result<PathBuf> {
-    let tools = repository().join("target/tools");
+fn bpf_linker(toolchain: &Toolchain, lock: &Lock) -> Result<PathBuf> {
+    let tools = tools();
     let own = tools.join("bin/bpf-linker");
     if own.exists() && trial(&tools, &own).is_ok() {
+        // Interrupted between the last two steps of building it.
+        remove_build(&tools)?;
         return Ok(own);
     }
     // The build script of heartbeat-user prefers our own: a broken one must go.
@@ -169,7 +207,7 @@ fn bpf_linker(toolchain: &Toolchain) -> Result<PathBuf> {
             Err(why) => step(&format!("{} does not work with this rustc: {why:#}", found.display())),
         }
     }
-    build_bpf_linker(toolchain, &tools)?;
+    build_bpf_linker(toolchain, &tools, lock)?;
     trial(&tools, &own).context("the bpf-linker just built does not work")?;
     Ok(own)
 }
@@ -199,7 +237,7 @@ fn trial(tools: &Path, linker: &Path) -> Result<()> {
 }
 
 /// Builds bpf-linker against the LLVM library that the toolchain brings along, so that no system package is needed.
-fn build_bpf_linker(toolchain: &Toolchain, tools: &Path) -> Result<()> {
+fn build_bpf_linker(toolchain: &Toolchain, tools: &Path, lock: &Lock) -> Result<()> {
     let llvm = toolchain.llvm_library()?;
     let prefix = tools.join("llvm");
     fs::create_dir_all(prefix.join("lib"))?;
@@ -209,7 +247,11 @@ fn build_bpf_linker(toolchain: &Toolchain, tools: &Path) -> Result<()> {
 
     let feature = format!("llvm-{}", toolchain.llvm_major());
     step(&format!("building bpf-linker {BPF_LINKER} for {feature} (a minute or two)"));
-    let build = tools.join("build");
+    let build = tools.join(BUILD);
+    if build.exists() {
+        anew(&build);
+        remove_build(tools)?;
+    }
     shell::run(
         shell::cargo()
             .args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked", "--force"])
@@ -218,6 +260,7 @@ fn build_bpf_linker(toolchain: &Toolchain, tools: &Path) -> Result<()> {
             .arg(tools)
             .arg("--target-dir")
             .arg(&build)
+            .stdin(lock.share()?)
             .env("LLVM_PREFIX", &prefix)
             .env(
                 "CARGO_ENCODED_RUSTFLAGS",
@@ -231,7 +274,13 @@ fn build_bpf_linker(toolchain: &Toolchain, tools: &Path) -> Result<()> {
             toolchain.llvm_major()
         )
     })?;
-    fs::remove_dir_all(&build).with_context(|| format!("removing {}", build.display()))
+    remove_build(tools)
+}
+
+/// Removes what was left of building bpf-linker, if there is anything.
+fn remove_build(tools: &Path) -> Result<()> {
+    let build = tools.join(BUILD);
+    gone(fs::remove_dir_all(&build), &build)
 }
 
 /// The rustc beside our cargo.
@@ -249,9 +298,14 @@ fn version(printed: &str) -> Option<(u32, u32)> {
 
 /// Removes a file or link, if there is one.
 fn remove(file: &Path) -> Result<()> {
-    match fs::remove_file(file) {
+    gone(fs::remove_file(file), file)
+}
+
+/// What a removal came to, where having been gone before is as good.
+fn gone(removed: io::Result<()>, path: &Path) -> Result<()> {
+    match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", file.display()))
+            Err(error).with_context(|| format!("removing {}", path.display()))
         }
         _ => Ok(()),
     }

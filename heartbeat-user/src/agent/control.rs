@@ -15,7 +15,7 @@ use crate::{
         self, CheckPlan, Outcome,
         signals::{self, Signals},
     },
-    core::{ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, is_quick},
+    core::{ChannelIndex, ChannelState, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, is_quick},
     dataplane::bell,
     probe::{self, Network, Plan},
     status::{
@@ -71,6 +71,7 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts, signa
         unattached,
         attach_pending,
         seeking: HashSet::new(),
+        networks: probe::networks(&options.config, options.node),
     };
     let result = control.serve(signals, orders, of_fence).await;
     control.end(result)
@@ -111,6 +112,8 @@ pub(super) struct Control<'a> {
     pub(super) attach_pending: u64,
     /// Channels whose interfaces are being looked for.
     pub(super) seeking: HashSet<u8>,
+    /// The networks that are judged.
+    networks: Vec<Network>,
 }
 
 /// The end of something that took its time.
@@ -338,9 +341,12 @@ impl Control<'_> {
     }
 
     fn networks(&self) -> (Vec<Network>, Plan) {
-        let Options { config, node, .. } = self.options;
-        let pause = Duration::from_nanos(config.judging.probe_pause.0);
-        (probe::networks(config, *node), Plan { rounds: config.judging.probe_rounds, pause })
+        let judging = &self.options.config.judging;
+        let view = self.parts.facts.view();
+        let state = |channel: ChannelIndex| Some(view.as_ref()?.channels.get(channel.usize())?.state);
+        let is_heard = |network: &Network| state(network.channel) == Some(ChannelState::Open);
+        let networks = self.networks.iter().map(|n| Network { peer_heard: is_heard(n), ..n.clone() }).collect();
+        (networks, Plan { rounds: judging.probe_rounds, pause: Duration::from_nanos(judging.probe_pause.0) })
     }
 
     fn tell_takeover(&self, done: Done) {

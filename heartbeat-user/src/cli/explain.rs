@@ -152,6 +152,15 @@ fn findings(events: &[Record]) -> Vec<Finding> {
                     format!("check the cables and switches of controller {here}: it is cut off"),
                 );
             } else {
+                if let Some(withheld) = isolated(events) {
+                    find(
+                        format!("nothing is taken over: {}", withheld.text),
+                        format!(
+                            "check the cables and switches of controller {here}, and whether whoever is asked there answers; \
+                             where {there} is off for sure: heartbeat takeover GROUP --force"
+                        ),
+                    );
+                }
                 find(
                     format!("controller {there} is down, or all that joins it with {here} is: {}", event.text),
                     format!("see whether controller {there} has power and runs"),
@@ -235,6 +244,12 @@ fn findings(events: &[Record]) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// That a takeover is withheld since nothing shows that our own networks work, if it still is.
+fn isolated(events: &[Record]) -> Option<&Record> {
+    let withheld = last(events, &["takeover_withheld", "group_acquiring", "peer_good"])?;
+    withheld.evidence.get("reason").is_some_and(|reason| reason == "isolated").then_some(withheld)
 }
 
 /// What came of it, since the first of the faults that still stand.
@@ -386,5 +401,25 @@ mod tests {
         assert!(explained(&events(&[READY, GOOD, BAD, dead])).contains("controller b is down"));
         assert!(explained(&events(&[READY, GOOD, BAD, stalled])).contains("the agent of controller b stands still"));
         assert!(explained(&events(&[READY, GOOD, carrier, BAD, dead])).contains("all ports or cables of controller a"));
+    }
+
+    #[test]
+    fn a_takeover_that_is_withheld_since_no_network_answers_says_what_an_operator_can_do_until_it_is_made() {
+        let dead = r#"{"event": "peer_dead", "silent_ns": 300000000, "stalled_ns": null}"#;
+        let withheld = r#"{"event": "takeover_withheld", "reason": "isolated", "text": "nobody answers"}"#;
+        let acquiring = r#"{"event": "group_acquiring", "group": "storage-b", "reason": "peer_dead"}"#;
+        let text = explained(&events(&[READY, GOOD, BAD, dead, withheld]));
+        for words in
+            ["nothing is taken over: nobody answers", "heartbeat takeover GROUP --force", "controller b is down"]
+        {
+            assert!(text.contains(words), "no {words:?} in:\n{text}");
+        }
+        let other = withheld.replace("isolated", "stranger");
+        for later in [[withheld, acquiring], [withheld, GOOD], [withheld, &other]] {
+            assert!(
+                !explained(&events(&[&[READY, GOOD, BAD, dead], &later[..]].concat())).contains("--force"),
+                "{later:?}"
+            );
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What can be wrong with a configuration, said so that it can be put right: file, line, key, value, and what would be
 //! right.
 
+use super::load::MAX_FILE;
 use super::profiles::show;
 use super::read::ReadFault;
 use crate::core::Nanos;
@@ -105,7 +106,7 @@ impl ConfigError {
             ReadFault::System(reason) => Self::Read { path, reason },
             // No mode is forbidden; who may write it is told by `heartbeat check`.
             ReadFault::NotRegular | ReadFault::Exposed(_) => Self::NotRegular { path },
-            ReadFault::TooLarge => Self::TooLarge { path, limit: super::MAX_FILE },
+            ReadFault::TooLarge => Self::TooLarge { path, limit: MAX_FILE },
             ReadFault::Changing => Self::Changing { path },
         }
     }

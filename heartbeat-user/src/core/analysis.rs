@@ -142,13 +142,13 @@ enum Rising {
 }
 
 impl Analysis {
-    pub(super) fn new(judging: &Judging) -> Self {
+    pub(super) fn new(judging: &Judging, memory: Memory) -> Self {
         Self {
             wanted: 0,
             begins: Nanos(0),
             running: None,
             found: Found::default(),
-            memory: Memory::new(),
+            memory,
             surveying: None,
             survey_due: if judging.found & judging.networks == 0 { Nanos::NEVER } else { Nanos(0) },
             quick_again: Nanos(0),
@@ -238,7 +238,7 @@ impl Core {
         if analysis == SURVEY {
             if let Some(since) = self.analysis.surveying.take() {
                 let circumstances = self.circumstances(since);
-                self.analysis.memory.learn(&probed, &circumstances);
+                self.analysis.memory.learn(now, &probed, &circumstances);
             }
             return;
         }
@@ -252,7 +252,7 @@ impl Core {
         let (local, unsure) = if is_quick(analysis) {
             self.analysis.memory.quick(&probed, networks)
         } else {
-            (self.analysis.memory.full(&probed, &circumstances), 0)
+            (self.analysis.memory.full(now, &probed, &circumstances), 0)
         };
         // One question that was not answered is no fault yet that has to be got over.
         let operational = self.analysis.damp(now, networks, local.operational | unsure, judging.rise) & !unsure;
@@ -301,8 +301,19 @@ impl Core {
         }
     }
 
+    /// Whether some network of ours works whatever is asked there: by own facts, on one where nobody is expected to answer.
+    pub(super) fn is_connected_unasked(&self, now: Nanos) -> bool {
+        let unwell = self.channels.iter().enumerate().filter(|(_, c)| !c.link.is_well());
+        let port = unwell.fold(0, |bits, (i, _)| bits | 1 << i);
+        let own = Probed { port, ..Probed::default() };
+        self.analysis.memory.is_connected(now, &own, &self.circumstances(now))
+    }
+
     /// Whether some network of ours works, by what a look at them showed: else it is us who are cut off.
-    pub(super) fn is_connected(&self, now: Nanos, probed: &Probed) -> bool {
+    pub(super) fn is_connected(&mut self, now: Nanos, probed: &Probed) -> bool {
+        let networks = self.setup.judging.networks;
+        // The first network that answers ends a look: of the others nothing is known then.
+        self.analysis.memory.asked(now, if probed.answered & networks == 0 { networks } else { 0 }, probed);
         let last = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
         let overheard = self.analysis.memory.overheard(last.unwrap_or(now.since(self.setup.judging.again)));
         self.analysis.memory.is_connected(now, probed, &Circumstances { overheard, ..self.circumstances(now) })

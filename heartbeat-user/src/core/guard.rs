@@ -178,7 +178,9 @@ impl Core {
             Look::Asked { at } => now.since(at) >= late,
             Look::Found { at, .. } => now.since(at) >= AGAIN,
         };
-        if ask {
+        if ask && self.is_connected_unasked(now) {
+            (self.watch.look, self.watch.unanswered_since) = (Look::Found { at: now, any: true }, None);
+        } else if ask {
             self.watch.number = self.watch.number.wrapping_add(1);
             self.watch.unanswered_since.get_or_insert(now);
             self.watch.look = Look::Asked { at: now };

@@ -41,6 +41,7 @@ pub use wish::{OperatorOrder, Refusal};
 
 use analysis::Analysis;
 use counter::Change;
+use evidence::Memory;
 use flaps::Flaps;
 use generator::Generator;
 use guard::Watch;
@@ -317,7 +318,7 @@ impl Core {
             steps: Vec::with_capacity(setup.homes.len() * 4 + 4),
             channels,
             ownership,
-            analysis: Analysis::new(&setup.judging),
+            analysis: Analysis::new(&setup.judging, Memory::new(now, &setup.links)),
             wish: Wish::default(),
             watch: Watch::default(),
             peer: PeerState::Unknown,

@@ -10,7 +10,8 @@ use heartbeat_ebpf::wire::Message;
 pub(super) const SECOND: Nanos = Nanos::from_millis(1_000);
 const OWN: u64 = 11;
 const PEER: u64 = 12;
-const BEGIN: Nanos = Nanos::from_millis(50_000);
+/// Not just after a boot.
+const BEGIN: Nanos = Nanos::from_millis(500_000);
 
 /// Controller a of a pair with two channels, both judged, and two groups, the second at home on b. It is paired already, and holds
 /// what it says it resumes.

@@ -10,40 +10,36 @@
 //! ```
 //! An agent that finds its own program there takes it as it is, with the maps that no pin names: keys, doorbell, log.
 
+mod attaching;
+mod rest;
+mod test_run;
+
+pub use attaching::Attached;
+pub use test_run::Yardstick;
+
 use super::{
-    Order, Tables, XdpMode, XdpPreference, bpf_link,
-    earlier::{self, held_by},
-    interface,
+    Order, Tables, XdpMode, bpf_link, interface,
     pins::{
-        BPFFS, LINK, ROOT, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape,
-        unpin,
+        BPFFS, LINK, all_adoptable, empty, entries, link_path, mount_bpffs, remove_other_versions, unescape, unpin,
     },
-    program::{self, Loaded, Logger},
+    program::{Loaded, Logger},
 };
 use crate::core::{ChannelIndex, Node};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
-    Ebpf, Pod, TestRun as _, TestRunOptions,
+    Ebpf, Pod,
     maps::{Array, HashMap, Map, MapData, RingBuf},
-    programs::{
-        Xdp,
-        links::{FdLink, PinnedLink},
-        xdp::{XdpLink, XdpMode as AyaMode},
-    },
+    programs::{Xdp, links::FdLink},
 };
 use heartbeat_ebpf::{
-    frame::Address,
     layout::{self, End},
     siphash::Key,
 };
-use nix::{
-    errno::Errno,
-    sys::statfs::{BPF_FS_MAGIC, statfs},
-};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use rest::Rest;
 use std::{
     collections::BTreeMap,
-    fs, io,
-    net::IpAddr,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -72,32 +68,6 @@ pub struct Adopted {
     pub interfaces: Vec<String>,
     /// The records (channels) whose writer had died within, made readable again.
     pub repaired: Vec<ChannelIndex>,
-}
-
-/// How a channel is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attached {
-    /// In this mode.
-    pub mode: XdpMode,
-    /// The interface's index now: it changes when an interface is removed and made again.
-    pub ifindex: u32,
-    /// The program stayed attached from the agent before; it was exchanged without a gap.
-    pub adopted: bool,
-    /// Why it is not a better mode.
-    pub why: Option<String>,
-    /// The interfaces whose indices the program may run with: its own, and its members', as native XDP on a bond does.
-    pub interfaces: Vec<u32>,
-    /// The channel has an end that it did not have before: another interface, address or member.
-    pub new_end: bool,
-}
-
-/// A program of the object, for [`Kernel::test_run`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Yardstick {
-    /// The program that counts heartbeats.
-    Heartbeat,
-    /// One that passes everything: what a run costs without us.
-    Empty,
 }
 
 /// The XDP program and its maps in this kernel.
@@ -209,56 +179,6 @@ impl Kernel {
         Ok(())
     }
 
-    /// Reads `channel`, which ends at `address` of `interface`. May be called again at any time, as after the interface was
-    /// made anew; what already is as it should be is not touched.
-    ///
-    /// # Errors
-    /// Where there is no such interface, or the mode asked for is not to be had; then the channel is not read at all.
-    pub fn attach(
-        &mut self,
-        channel: ChannelIndex,
-        interface: &str,
-        address: IpAddr,
-        preference: XdpPreference,
-    ) -> Result<Attached> {
-        ensure!(u32::from(channel.0) < layout::CHANNELS, "channel {channel}: the highest is {}", layout::CHANNELS - 1);
-        let ifindex = match interface::index_of(interface) {
-            Ok(Some(ifindex)) => ifindex,
-            Ok(None) => {
-                self.detach(channel);
-                bail!("interface {interface}: there is none of this name");
-            }
-            Err(error) => {
-                self.detach(channel);
-                return Err(error).with_context(|| format!("interface {interface}"));
-            }
-        };
-        self.leave(channel, (preference != XdpPreference::Socket).then_some((interface, ifindex)));
-        let mut attached = match self.hold(interface, ifindex, preference) {
-            Ok(attached) => attached,
-            Err(error) => {
-                self.detach(channel);
-                return Err(error);
-            }
-        };
-        let mut ends = Vec::new();
-        if attached.mode != XdpMode::Socket
-            && let Some(held) = self.interfaces.get_mut(interface)
-        {
-            held.channels |= channel.bit();
-            let members = interface::members(ifindex).unwrap_or_else(|error| {
-                log::warn!("interface {interface}: its members are not known: {error:#}");
-                Vec::new()
-            });
-            attached.interfaces.extend(members);
-            let of = |&interface| End { interface, zero: 0, address: words(address) };
-            ends.extend(attached.interfaces.iter().map(of));
-        }
-        attached.new_end = self.set_ends(channel, &ends)?;
-        self.tables.set_interfaces(channel, if ends.is_empty() { &[] } else { &attached.interfaces });
-        Ok(attached)
-    }
-
     /// Whether the interface that the program was attached to last is without the carrier that it had before: some drivers
     /// take the link down for seconds. While it is, no other interface should be attached to. At most 5 s.
     #[must_use]
@@ -271,15 +191,6 @@ impl Kernel {
         while self.is_resting() {
             thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    /// Stops reading `channel`; the program leaves an interface with its last channel.
-    pub fn detach(&mut self, channel: ChannelIndex) {
-        if let Err(error) = self.set_ends(channel, &[]) {
-            log::warn!("channel {channel}: {error:#}");
-        }
-        self.tables.set_interfaces(channel, &[]);
-        self.leave(channel, None);
     }
 
     /// To be called once all channels are attached: takes away what an agent before has left for interfaces and channels
@@ -346,215 +257,6 @@ impl Kernel {
         Ok(())
     }
 
-    /// Runs a program `repeat` times on `frame`, as if it had come in at the loopback interface (index 1): its verdict,
-    /// and the mean time of a run. For tests and benchmarks; slots and histograms count as with a real frame.
-    ///
-    /// # Errors
-    /// Where the kernel refuses; it takes frames of 14 bytes to 3 KiB or so.
-    pub fn test_run(&mut self, yardstick: Yardstick, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
-        let program = match yardstick {
-            Yardstick::Heartbeat => &mut self.program,
-            Yardstick::Empty => {
-                let ebpf = match self.yardstick.take() {
-                    Some(loaded) => loaded,
-                    None => program::empty(&self.folder)?,
-                };
-                program::xdp(self.yardstick.insert(ebpf), layout::program::EMPTY)?
-            }
-        };
-        let result = program.test_run(TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() })?;
-        Ok((result.return_value, result.duration))
-    }
-
-    /// Runs the program once on `frame`, as if it had come in at the interface of this index.
-    ///
-    /// # Errors
-    /// As with [`Kernel::test_run`]; ENODEV: there is no such interface.
-    pub fn test_run_at(&mut self, ifindex: u32, frame: &[u8]) -> Result<u32> {
-        // `struct xdp_md` of linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let context = [0, frame.len() as u32, 0, ifindex, 0, 0].map(u32::to_ne_bytes).concat();
-        let options = TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), ..TestRunOptions::new() };
-        Ok(self.program.test_run(options)?.return_value)
-    }
-
-    /// Runs the program once on `frame`, as [`Kernel::test_run`] does: its verdict, and the frame as it left it.
-    ///
-    /// # Errors
-    /// As with [`Kernel::test_run`].
-    pub fn test_turn(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
-        let mut out = vec![0; frame.len() + 256];
-        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
-        let result = self.program.test_run(options)?;
-        out.truncate(result.data_size_out as usize);
-        Ok((result.return_value, out))
-    }
-
-    /// Makes the program run on `interface` in a mode that `preference` allows: the one it has, one that was pinned, or a
-    /// new one. `Socket` is no attachment and always to be had.
-    fn hold(&mut self, interface: &str, ifindex: u32, preference: XdpPreference) -> Result<Attached> {
-        if preference == XdpPreference::Socket {
-            return Ok(by_socket(ifindex, earlier::release(interface)?.unwrap_or_else(|| "as configured".into())));
-        }
-        if let Some(why) = interface::without_ethernet(ifindex)? {
-            ensure!(preference == XdpPreference::Auto, "interface {interface}: {why}");
-            return Ok(by_socket(ifindex, why));
-        }
-        if let Some(held) = self.interfaces.get(interface) {
-            ensure!(
-                preference.allows(held.mode),
-                "interface {interface}: another channel has XDP attached there in {} mode already",
-                held.mode
-            );
-            return Ok(Attached {
-                mode: held.mode,
-                ifindex,
-                adopted: held.adopted,
-                why: held.why.clone(),
-                interfaces: vec![ifindex],
-                new_end: false,
-            });
-        }
-        let held = match self.adopt(interface, ifindex, preference) {
-            Some((mode, link)) => Ok((mode, true, link)),
-            None => self.attach_anew(interface, ifindex, preference).map(|(mode, link)| (mode, false, link)),
-        };
-        // Reasons come one a mode that was tried, for better ones also where a later one worked.
-        let (mode, adopted, (link, why)) = match held {
-            Ok((mode, adopted, held)) => (mode, adopted, held),
-            Err(why) if preference == XdpPreference::Auto => {
-                return Ok(by_socket(ifindex, why));
-            }
-            Err(why) => bail!("interface {interface}: {why}"),
-        };
-        let attached = Attached { mode, ifindex, adopted, why: why.clone(), interfaces: vec![ifindex], new_end: false };
-        self.interfaces.insert(interface.into(), Interface { ifindex, mode, why, adopted, channels: 0, _link: link });
-        Ok(attached)
-    }
-
-    /// Takes over the link that an agent before has pinned, and puts this program in. None where there is none that would
-    /// do; what would not do is taken away.
-    fn adopt(
-        &mut self,
-        interface: &str,
-        ifindex: u32,
-        preference: XdpPreference,
-    ) -> Option<(XdpMode, (FdLink, Option<String>))> {
-        let path = self.link_path(interface);
-        if !path.exists() {
-            return None;
-        }
-        let mut adopt = || -> Result<(XdpMode, FdLink)> {
-            let joined = bpf_link::joined(&path)?;
-            ensure!(
-                joined.ifindex == ifindex,
-                "it was on the interface of index {}, {interface} now has {ifindex}",
-                joined.ifindex
-            );
-            let holder = interface::holder(ifindex)?.context("it has no program")?;
-            ensure!(preference.allows(holder.mode), "it is in {} mode", holder.mode);
-            let link = FdLink::from(PinnedLink::from_pin(&path)?);
-            if joined.program == self.program.info()?.id() {
-                // Even an exchange for itself would wait for the kernel's networking lock.
-                return Ok((holder.mode, link));
-            }
-            let link = XdpLink::try_from(link)?;
-            let program = &mut self.program;
-            let id = program.attach_to_link(link)?;
-            Ok((holder.mode, program.take_link(id)?.try_into()?))
-        };
-        match adopt() {
-            Ok((mode, link)) => {
-                let why = (mode == XdpMode::Generic && preference == XdpPreference::Auto)
-                    .then(|| "generic: adopted from the agent before".into());
-                Some((mode, (link, why)))
-            }
-            Err(error) => {
-                log::debug!("interface {interface}: the pinned link is of no use: {error:#}");
-                unpin(&path);
-                None
-            }
-        }
-    }
-
-    /// Attaches the program, in the best mode allowed. The error says why each mode was refused.
-    fn attach_anew(
-        &mut self,
-        interface: &str,
-        ifindex: u32,
-        preference: XdpPreference,
-    ) -> Result<(XdpMode, (FdLink, Option<String>)), String> {
-        // Of an agent with another runtime directory: nobody reads what it counts.
-        if let Err(error) = earlier::release_below(Path::new(ROOT), ifindex) {
-            log::debug!("interface {interface}: {error:#}");
-        }
-        let path = self.link_path(interface);
-        let had_carrier = interface::carrier(ifindex).unwrap_or(false);
-        let mut why = Vec::new();
-        for (mode, aya_mode) in [(XdpMode::Native, AyaMode::Driver), (XdpMode::Generic, AyaMode::Skb)] {
-            if !preference.allows(mode) {
-                continue;
-            }
-            let mut attach = || -> Result<FdLink> {
-                let program = &mut self.program;
-                let id = program.attach_to_if_index(ifindex, aya_mode)?;
-                let link: FdLink = program.take_link(id)?.try_into()?;
-                Ok(link.pin(&path).context("pinning the link")?.into())
-            };
-            match attach() {
-                Ok(link) => {
-                    if had_carrier && mode == XdpMode::Native {
-                        self.rest.begin(ifindex, Instant::now());
-                    }
-                    return Ok((mode, (link, (!why.is_empty()).then(|| why.join("; ")))));
-                }
-                Err(error) => why.push(format!("{mode}: {}", refusal(&error, interface, ifindex))),
-            }
-        }
-        Err(why.join("; "))
-    }
-
-    /// Takes `channel` off all interfaces but `except`, which is kept if it still is the same.
-    fn leave(&mut self, channel: ChannelIndex, except: Option<(&str, u32)>) {
-        let folder = &self.folder;
-        self.interfaces.retain(|name, interface| {
-            let keep = match except {
-                // One made anew may have the index of the one before, but the link went with that.
-                Some((kept, ifindex)) if kept == name => {
-                    let linked_to = bpf_link::joined(&link_path(folder, name)).map(|joined| joined.ifindex);
-                    interface.ifindex == ifindex && linked_to.is_ok_and(|of| of == ifindex)
-                }
-                _ => {
-                    interface.channels &= !channel.bit();
-                    interface.channels != 0
-                }
-            };
-            if !keep {
-                unpin(&link_path(folder, name));
-            }
-            keep
-        });
-    }
-
-    /// Makes `ends` the only places where `channel` ends. Whether any is new.
-    fn set_ends(&mut self, channel: ChannelIndex, ends: &[End]) -> Result<bool> {
-        let slot = u32::from(self.tables.number(channel));
-        let mut new = false;
-        for end in ends {
-            new |= self.channel_of.get(&EndKey(*end), 0).ok() != Some(slot);
-            self.channel_of.insert(EndKey(*end), slot, 0).context("setting a channel's end")?;
-        }
-        let stale: Vec<_> = self
-            .channel_of
-            .iter()
-            .filter_map(Result::ok)
-            .filter(|(key, of)| *of == slot && !ends.contains(&key.0))
-            .collect();
-        for (key, _) in stale {
-            self.channel_of.remove(&key).context("removing a channel's old end")?;
-        }
-        Ok(new)
-    }
-
     /// The interfaces whose pinned links can be adopted. Links of interfaces that are gone or were renamed are removed, so
     /// that they do not stand in the way of what is to be attached there.
     fn adoptable_links(&self) -> Result<Vec<String>> {
@@ -587,79 +289,9 @@ impl Kernel {
     }
 }
 
-fn words(address: IpAddr) -> Address {
-    Address::new(match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    })
-}
-
 fn array(map: &Map) -> Result<&MapData> {
     match map {
         Map::Array(data) => Ok(data),
         _ => bail!("a map is no array"),
-    }
-}
-
-/// Why a mode was refused, in a few words: the error's name, and whose program is in the way.
-fn refusal(error: &anyhow::Error, interface: &str, ifindex: u32) -> String {
-    let errno = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error)
-        .map(Errno::from_raw);
-    match errno {
-        Some(Errno::EBUSY | Errno::EEXIST) => match interface::holder(ifindex) {
-            Ok(Some(holder)) => held_by(interface, &holder),
-            _ => format!("{interface} holds another XDP program"),
-        },
-        Some(Errno::EOPNOTSUPP) => "EOPNOTSUPP (the driver has no XDP, or not with these settings)".into(),
-        Some(errno) => format!("{errno:?} ({})", errno.desc()),
-        None => format!("{error:#}"),
-    }
-}
-
-fn by_socket(ifindex: u32, why: String) -> Attached {
-    let interfaces = vec![ifindex];
-    Attached { mode: XdpMode::Socket, ifindex, adopted: false, why: Some(why), interfaces, new_end: false }
-}
-
-/// The time after an attachment in which the link may be down because of it.
-#[derive(Default)]
-struct Rest(Option<(u32, Instant)>);
-
-impl Rest {
-    const LONGEST: Duration = Duration::from_secs(5);
-
-    fn begin(&mut self, ifindex: u32, now: Instant) {
-        self.0 = Some((ifindex, now));
-    }
-
-    fn goes_on(&mut self, now: Instant, carrier: impl FnOnce(u32) -> bool) -> bool {
-        if let Some((ifindex, since)) = self.0
-            && (now.saturating_duration_since(since) >= Self::LONGEST || carrier(ifindex))
-        {
-            self.0 = None;
-        }
-        self.0.is_some()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn after_an_attachment_others_wait_until_the_carrier_is_back_or_five_seconds() {
-        let (now, mut rest) = (Instant::now(), Rest::default());
-        let after = |ms| now + Duration::from_millis(ms);
-        assert!(!rest.goes_on(now, |_| false));
-        rest.begin(7, now);
-        assert!(rest.goes_on(after(1), |ifindex| ifindex != 7));
-        assert!(!rest.goes_on(after(2), |_| true));
-        assert!(!rest.goes_on(after(3), |_| false), "it is over");
-        rest.begin(7, now);
-        assert!(rest.goes_on(after(4_999), |_| false));
-        assert!(!rest.goes_on(after(5_000), |_| false));
     }
 }

@@ -264,7 +264,10 @@ fn filter(peer: IpAddr, pair_id: u32) -> Vec<SockFilter> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{net::UdpSocket, time::Duration};
+    use std::{
+        net::UdpSocket,
+        time::{Duration, Instant},
+    };
 
     const PAIR: u32 = 0x0102_0304;
 
@@ -291,16 +294,19 @@ mod tests {
             Self { socket: HeartbeatSocket::open(&ends, 1).unwrap(), to: (own, port).into(), peer, stranger }
         }
 
+        /// What has passed of all that was sent until now: a last message of the peer's, which passes always, comes behind it.
         fn received(&self) -> Vec<Datagram> {
-            let (mut all, mut batch) = (Vec::new(), Batch::new());
-            std::thread::sleep(Duration::from_millis(20));
-            loop {
-                let some = self.socket.receive(&mut batch).unwrap();
-                if some.is_empty() {
-                    return all;
-                }
-                all.extend(some.iter().copied());
+            let mut last = message(PAIR);
+            last[wire::LEN - 1] = 0xff;
+            self.peer.send_to(&last, self.to).unwrap();
+            let (mut all, mut batch): (Vec<Datagram>, _) = (Vec::new(), Batch::new());
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while all.last().and_then(Datagram::message) != Some(&last) {
+                assert!(Instant::now() < deadline, "{} came, and not the last one", all.len());
+                all.extend(self.socket.receive(&mut batch).unwrap().iter().copied());
             }
+            all.pop();
+            all
         }
     }
 

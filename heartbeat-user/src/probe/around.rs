@@ -110,13 +110,14 @@ pub fn look_around(netlink: &mut Netlink, network: &Network) -> io::Result<Aroun
         }
         Asks::Found => {
             around.all_hosts = true;
-            let (peer_mac, neighbours) = neighbours(netlink, around.index, network.peer)?;
+            let (peer_mac, neighbours) = neighbours(netlink, around.index, network)?;
             let known = |ip: IpAddr| neighbours.iter().find(|n| n.ip == ip);
             let is_peer = |ip: IpAddr| peer_mac.is_some() && known(ip).is_some_and(|n| n.mac == peer_mac);
             let routers =
                 [AddressFamily::Inet, AddressFamily::Inet6].map(|family| next_hops(netlink, around.index, family));
             let routers = routers.into_iter().flatten().flatten();
-            for ip in routers.chain(neighbours.iter().map(|n| n.ip)) {
+            let witnesses = network.witnesses.list().into_iter();
+            for ip in witnesses.chain(routers).chain(neighbours.iter().map(|n| n.ip)) {
                 let ours = around.own_addresses.contains(&ip) || network.avoid.contains(&ip) || ip == network.peer;
                 let twice = around.targets.iter().any(|target| target.ip == ip);
                 if around.targets.len() < MOST && !ours && !twice && !is_peer(ip) {
@@ -127,6 +128,14 @@ pub fn look_around(netlink: &mut Netlink, network: &Network) -> io::Result<Aroun
         Asks::Addresses(_) | Asks::Nobody => {}
     }
     Ok(around)
+}
+
+impl Network {
+    /// The peer's Ethernet address, where this is known of the neighbours now.
+    pub(super) fn mac_of_peer(&self, known: &[Neighbour]) -> Option<Vec<u8>> {
+        let now = known.iter().find(|n| n.ip == self.peer).and_then(|n| n.mac.clone());
+        self.peer_mac.learn(now, self.peer_heard)
+    }
 }
 
 fn flags(netlink: &mut Netlink, interface: &str) -> io::Result<(u32, LinkFlags)> {
@@ -153,13 +162,13 @@ pub struct Neighbour {
 }
 
 /// The peer's Ethernet address, and the neighbours that may answer: those first that the kernel heard of last.
-fn neighbours(netlink: &mut Netlink, index: u32, peer: IpAddr) -> io::Result<(Option<Vec<u8>>, Vec<Neighbour>)> {
+fn neighbours(netlink: &mut Netlink, index: u32, network: &Network) -> io::Result<(Option<Vec<u8>>, Vec<Neighbour>)> {
     let mut request = NeighbourMessage::default();
     request.attributes.push(NeighbourAttribute::IfIndex(index));
     let mut found = some_of(netlink, &RouteNetlinkMessage::GetNeighbour(request), |payload| {
         NeighbourMessage::parse(payload).ok().filter(|n| n.header.ifindex == index).as_ref().and_then(neighbour_from)
     })?;
-    let peer_mac = found.iter().find(|n| n.ip == peer).and_then(|n| n.mac.clone());
+    let peer_mac = network.mac_of_peer(&found);
     let rank = |state| match state {
         NeighbourState::Reachable | NeighbourState::Permanent => Some(0),
         NeighbourState::Delay | NeighbourState::Probe => Some(1),

@@ -59,6 +59,8 @@ struct Heard {
     answers: Mutex<Vec<Answer>>,
     /// Whoever answered a question to all hosts, and may be the peer under another address.
     unknown: Mutex<Vec<IpAddr>>,
+    /// There is one more of them.
+    met: Notify,
     refused: Mutex<Option<io::Error>>,
     changed: Notify,
 }
@@ -183,6 +185,7 @@ async fn echo(question: &Question, kind: Kind, heard: &Heard) -> io::Result<()> 
                     let mut unknown = heard.unknown.lock().unwrap_or_else(PoisonError::into_inner);
                     if unknown.len() < around::MOST && !unknown.contains(&from) {
                         unknown.push(from);
+                        heard.met.notify_one();
                     }
                 }
             }
@@ -213,8 +216,11 @@ async fn resolve(question: &Question, heard: &Heard) -> io::Result<()> {
     let peer = question.network.peer;
     let mut pause = FIRST_LOOK;
     while Instant::now() < question.deadline {
-        sleep(pause).await;
-        pause *= 2;
+        // Whoever has just answered is told at once: the kernel has had to learn of him, or will soon.
+        tokio::select! {
+            () = sleep(pause) => pause *= 2,
+            () = heard.met.notified() => pause = FIRST_LOOK,
+        }
         let unknown = heard.unknown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let asked: Vec<_> = near.iter().chain(&unknown).copied().chain([peer]).collect();
         let known;
@@ -223,7 +229,7 @@ async fn resolve(question: &Question, heard: &Heard) -> io::Result<()> {
             Ok((netlink, known))
         })
         .await?;
-        let peer_mac = known.iter().find(|n| n.ip == peer).and_then(|n| n.mac.clone());
+        let peer_mac = question.network.mac_of_peer(&known);
         for neighbour in &known {
             if near.contains(&neighbour.ip) && neighbour.state == NeighbourState::Reachable {
                 heard.note(neighbour.ip, How::Neighbour);

@@ -19,12 +19,18 @@ use crate::{
     takeover::Netlink,
 };
 use around::{Around, OwnFault};
+use ask::Answer;
 use request::Secret;
-use std::{io, net::IpAddr, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{task::JoinSet, time::timeout};
 
 /// One network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Network {
     /// Its channel.
     pub channel: ChannelIndex,
@@ -34,12 +40,52 @@ pub struct Network {
     pub own: IpAddr,
     /// The peer's, who says nothing of the network.
     pub peer: IpAddr,
+    /// Whether the peer is heard there now.
+    pub peer_heard: bool,
+    /// What tells it from others, whatever address it has.
+    pub peer_mac: PeerMac,
     /// Whom to ask.
     pub asks: Asks,
+    /// Who answered last, of those who were found.
+    pub witnesses: Witnesses,
     /// Addresses that one of the two controllers holds.
     pub avoid: Vec<IpAddr>,
     /// So many of those who are asked must answer; at least one.
     pub quorum: usize,
+}
+
+/// The peer's Ethernet address on a network as it was when the peer was heard there last. The kernel forgets it soon after the
+/// peer's death, or takes that of a router which answers for absent hosts: then the peer's other addresses would pass for
+/// somebody else's, and that router for the peer. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct PeerMac(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl PeerMac {
+    /// Where the kernel holds this of the peer's address `now`, and the peer is `heard`, or is not.
+    fn learn(&self, now: Option<Vec<u8>>, heard: bool) -> Option<Vec<u8>> {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard && now.is_some() {
+            remembered.clone_from(&now);
+        }
+        remembered.clone().or(now)
+    }
+}
+
+/// Whoever was found on a network and answered when somebody last did: asked by name from then on, for an answer to all hosts comes
+/// later, and says first whose it is. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Witnesses(Arc<Mutex<Vec<IpAddr>>>);
+
+impl Witnesses {
+    fn list(&self) -> Vec<IpAddr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, answered: &[Answer]) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.clear();
+        list.extend(answered.iter().map(|answer| answer.ip));
+    }
 }
 
 /// Whom to ask in a network.
@@ -115,6 +161,9 @@ pub fn networks(config: &Config, node: Node) -> Vec<Network> {
             interface: end.interface.clone(),
             own: end.address,
             peer: peer.address,
+            peer_heard: false,
+            peer_mac: PeerMac::default(),
+            witnesses: Witnesses::default(),
             asks: match &channel.probe {
                 Targets::Auto => Asks::Found,
                 Targets::Addresses(addresses) => Asks::Addresses(addresses.clone()),
@@ -280,6 +329,7 @@ async fn probe(network: &Network, around: io::Result<Around>, plan: Plan, analys
     let quorum = network.quorum.clamp(1, targets.len().max(1));
     match ask::ask(network, around, quorum, plan, analysis, secret).await {
         Ok(answered) if answered.len() >= quorum => {
+            network.witnesses.remember(&answered);
             let who: Vec<_> = answered.iter().map(ToString::to_string).collect();
             finding(State::Answers, format!("{} answered", who.join(", ")))
         }

@@ -438,7 +438,11 @@ fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> St
         ([false, true], _) => parts.push("the peer is in maintenance: nothing moves".into()),
     }
     match view.withheld {
-        Some(Withheld::Isolated) => parts.push("no takeover: no network of our own answers, or none has a carrier".into()),
+        Some(Withheld::Isolated) => parts.push(
+            "no takeover: no network of our own answers, or none has a carrier (`heartbeat takeover GROUP --force` where \
+             the peer is off for sure)"
+                .into(),
+        ),
         Some(Withheld::Stranger) => parts.push(
             "no takeover: heartbeats arrive that are not our peer's (another key, pair, channel or node letter), or from a \
              peer that does not hear us"

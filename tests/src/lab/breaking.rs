@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,8 +12,8 @@ use super::agents::STOP_LIMIT;
 use super::netlink::{Mac, Which};
 use super::netns::Namespace;
 use super::topology::{
-    Host, NICS, Node, Switch, XLINK, addresses, host_sysctls, interface, interface_index, mac, network_name,
-    settle_addresses,
+    Host, NICS, Node, Switch, XLINK, addresses, host_sysctls, interface, interface_index, link_local, mac,
+    network_name, settle_addresses,
 };
 use super::{Lab, realtime_ns, remains};
 
@@ -198,11 +199,12 @@ impl Lab {
     /// # Errors
     /// It is powered off.
     pub fn interfaces_up(&self, node: Node) -> Result<u64> {
-        let namespace = self.controller(node)?;
+        let (namespace, host) = (self.controller(node)?, Host::Controller(node));
+        self.switches.iter().try_for_each(|switch| switch.hasten_addresses(host, &namespace))?;
         namespace.netlink().set_up(&Which::Group(NICS), true)?;
         self.broken().interfaces_down.remove(&node);
         self.carry_xlink()?;
-        self.switches.iter().try_for_each(|switch| switch.address(Host::Controller(node), &namespace))?;
+        self.switches.iter().try_for_each(|switch| switch.address(host, &namespace))?;
         self.settle_addresses(node)?;
         Ok(realtime_ns())
     }
@@ -231,7 +233,9 @@ impl Lab {
         let port = switch.namespace.netlink().link(&switch.port(Host::Client))?;
         switch.namespace.netlink().pin_forwarding(port.index, NOBODY)?;
         let at = realtime_ns();
-        for (address, _) in addresses(Host::Controller(node.peer()), number) {
+        let peer = Host::Controller(node.peer());
+        let made = IpAddr::from(link_local(mac(peer, number)));
+        for address in addresses(peer, number).into_iter().map(|(address, _)| address).chain([made]) {
             namespace.netlink().pin_neighbour(interface_index(number), address, NOBODY)?;
         }
         Ok(at)

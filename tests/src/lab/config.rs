@@ -84,6 +84,15 @@ impl ChannelConfig {
 }
 
 impl Config {
+    /// Whether its networks work is asked of their clients, one of a network.
+    #[must_use]
+    pub fn judged_by_clients(mut self) -> Self {
+        for (channel, number) in self.channels.iter_mut().filter(|channel| channel.kind == "network").zip(1..) {
+            channel.probe = vec![ipv4(number, host_number(Host::Client)).to_string()];
+        }
+        self
+    }
+
     /// The pair of a lab with that many networks and the dedicated cable, at profile `lan` and `xdp = "auto"`: group
     /// `storage-a` with 192.0.2.10/24 on net1 at home on a, and from two networks on `storage-b` with 198.51.100.10/24
     /// on net2 at home on b.

@@ -4,9 +4,8 @@
 //! nothing asynchronous. Interface indices are chosen by us, never looked up: see [`super::topology`].
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use netlink_packet_core::{
@@ -17,14 +16,11 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, State,
 };
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -288,12 +284,8 @@ impl Netlink {
     /// # Errors
     /// The kernel's own.
     pub fn neighbour(&self, address: IpAddr) -> Result<Option<Mac>> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = family(address);
-        let wanted = NeighbourAttribute::Destination(match address {
-            IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
-            IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
-        });
+        let message = neighbour_message(address);
+        let wanted = message.attributes[0].clone();
         let answers = self.dump(RouteNetlinkMessage::GetNeighbour(message))?;
         Ok(answers.iter().find_map(|answer| match answer {
             RouteNetlinkMessage::NewNeighbour(message) if message.attributes.contains(&wanted) => {
@@ -336,14 +328,22 @@ impl Netlink {
     }
 
     /// Whoever sends to `address` by the interface `index` sends to `mac` from now on, whatever anybody answers.
-    pub(super) fn pin_neighbour(&self, index: u32, address: IpAddr, mac: Mac) -> Result<()> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = family(address);
-        message.attributes.push(NeighbourAttribute::Destination(match address {
-            IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
-            IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
-        }));
-        self.pin(message, index, mac).with_context(|| format!("cannot pin the neighbour {address}"))
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn pin_neighbour(&self, index: u32, address: IpAddr, mac: Mac) -> Result<()> {
+        self.pin(neighbour_message(address), index, mac).with_context(|| format!("cannot pin the neighbour {address}"))
+    }
+
+    /// Whoever sends to `address` by the interface `index` has to ask for it first.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub fn forget_neighbour(&self, index: u32, address: IpAddr) -> Result<()> {
+        let mut message = neighbour_message(address);
+        message.header.ifindex = index;
+        self.change(RouteNetlinkMessage::DelNeighbour(message), 0)
+            .with_context(|| format!("cannot forget the neighbour {address}"))
     }
 
     /// The bridge that the port `index` is plugged into sends what is for `mac` to that port, wherever `mac` is.
@@ -428,29 +428,6 @@ impl AddressEntry {
     }
 }
 
-/// Hears of every change of an IPv6 address in the namespace of the thread that opened it.
-pub(super) struct AddressEvents(Socket);
-
-impl AddressEvents {
-    pub(super) fn open() -> Result<Self> {
-        /// linux/rtnetlink.h
-        const RTNLGRP_IPV6_IFADDR: u32 = 9;
-        let mut socket = Socket::new(NETLINK_ROUTE).context("cannot open an rtnetlink socket")?;
-        socket.bind_auto().context("cannot bind an rtnetlink socket")?;
-        socket.add_membership(RTNLGRP_IPV6_IFADDR).context("cannot listen for addresses")?;
-        socket.set_non_blocking(true).context("cannot set up an rtnetlink socket")?;
-        Ok(Self(socket))
-    }
-
-    /// Waits for a change, at most so long.
-    pub(super) fn wait(&self, limit: Duration) {
-        let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        let _interrupted = poll(&mut ready, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
-        // Whatever it was, and however many: whoever waits looks at the addresses themselves.
-        while self.0.recv_from_full().is_ok() {}
-    }
-}
-
 impl std::fmt::Display for Which<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -476,6 +453,13 @@ fn set_flag_up(message: &mut LinkMessage, up: bool) {
 
 fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn neighbour_message(address: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(address);
+    message.attributes.push(NeighbourAttribute::Destination(address.into()));
+    message
 }
 
 fn address_message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessage {

@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Mutex;
@@ -16,13 +17,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 
 use super::child;
-use super::netlink::{AddressEvents, Netlink};
+use super::netlink::Netlink;
 
 /// Where named namespaces are bound, shared with `ip netns`.
 pub(super) const FOLDER: &str = "/run/netns";
@@ -176,6 +179,29 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         self.remove();
+    }
+}
+
+/// Hears of every change of an IPv6 address in the namespace of the thread that opened it.
+struct AddressEvents(Socket);
+
+impl AddressEvents {
+    fn open() -> Result<Self> {
+        /// linux/rtnetlink.h
+        const RTNLGRP_IPV6_IFADDR: u32 = 9;
+        let mut socket = Socket::new(NETLINK_ROUTE).context("cannot open an rtnetlink socket")?;
+        socket.bind_auto().context("cannot bind an rtnetlink socket")?;
+        socket.add_membership(RTNLGRP_IPV6_IFADDR).context("cannot listen for addresses")?;
+        socket.set_non_blocking(true).context("cannot set up an rtnetlink socket")?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for a change, at most so long.
+    fn wait(&self, limit: Duration) {
+        let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let _interrupted = poll(&mut ready, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+        // Whatever it was, and however many: whoever waits looks at the addresses themselves.
+        while self.0.recv_from_full().is_ok() {}
     }
 }
 

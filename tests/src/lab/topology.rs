@@ -179,7 +179,14 @@ pub fn host_number(host: Host) -> u8 {
     }
 }
 
-/// Every address of `host` on network `number`, with prefix length.
+/// The link-local address that the kernel makes of an Ethernet address (RFC 4291, appendix A).
+#[must_use]
+pub fn link_local([a, b, c, d, e, f]: Mac) -> Ipv6Addr {
+    let word = |high, low| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f))
+}
+
+/// Every address of `host` on network `number`, with prefix length, but for those that the kernel makes itself.
 pub(super) fn addresses(host: Host, number: usize) -> Vec<(IpAddr, u8)> {
     let last = host_number(host);
     if let (XLINK, Host::Controller(node)) = (number, host) {
@@ -194,7 +201,8 @@ pub(super) fn addresses(host: Host, number: usize) -> Vec<(IpAddr, u8)> {
 
 /// Settings of the namespaces of controllers and clients. They are those of ordinary hosts, which are born with worse ones
 /// than a lab would choose: IPv6 addresses go with an interface that is set down, and are tentative at first; replies may
-/// come by any interface that leads to the sender. Only, a lab gives out no addresses but its own, and waits for nobody.
+/// come by any interface that leads to the sender. Only, a lab's addresses are its own and those that the kernel makes, and
+/// it waits for nobody.
 pub(super) fn host_sysctls(promote_secondaries: bool) -> Vec<(&'static str, &'static str)> {
     let promote = if promote_secondaries { "1" } else { "0" };
     vec![
@@ -202,7 +210,8 @@ pub(super) fn host_sysctls(promote_secondaries: bool) -> Vec<(&'static str, &'st
         ("ipv6/conf/default/accept_dad", "1"),
         ("ipv6/conf/all/keep_addr_on_down", "0"),
         ("ipv6/conf/default/keep_addr_on_down", "0"),
-        ("ipv6/conf/default/addr_gen_mode", "1"),
+        // Link-local ones from the Ethernet address (EUI-64), without which the kernel asks no IPv6 neighbour by itself.
+        ("ipv6/conf/default/addr_gen_mode", "0"),
         ("ipv6/conf/default/accept_ra", "0"),
         ("ipv6/conf/default/router_solicitations", "0"),
         ("ipv6/conf/default/router_solicitation_delay", "0"),
@@ -256,14 +265,20 @@ impl Switch {
             // So that the controller's XDP program can answer (XDP_TX).
             self.namespace.netlink().attach_xdp(&port, super::xdp_pass::load()?.as_raw_fd())?;
         }
+        self.hasten_addresses(host, far)?;
         far.netlink().set_up(&Which::Name(&far_name), true)?;
         self.address(host, far)
     }
 
+    /// From now until [`settle_addresses`], duplicate address detection on a host's NIC takes no time: to be said before it
+    /// is set up.
+    pub(super) fn hasten_addresses(&self, host: Host, far: &Namespace) -> Result<()> {
+        far.set(&format!("ipv6/neigh/{}/retrans_time_ms", self.nic(host).0), DAD[1])
+    }
+
     /// Gives a host's NIC its addresses. They can be used once [`settle_addresses`] has returned.
     pub(super) fn address(&self, host: Host, far: &Namespace) -> Result<()> {
-        let (name, index) = self.nic(host);
-        far.set(&format!("ipv6/neigh/{name}/retrans_time_ms"), DAD[1])?;
+        let (_, index) = self.nic(host);
         for (address, prefix_len) in addresses(host, self.number) {
             far.netlink().add_address(index, address, prefix_len)?;
         }

@@ -106,7 +106,8 @@ fn a_survivor_that_is_reloaded_does_not_take_what_its_peer_kept_when_it_left() {
 fn a_peer_that_is_back_before_the_fence_has_struck_is_not_shot() {
     undisturbed(|| {
         let (lab, config) = started(|lab, config| {
-            let fence = "touch aimed-$HEARTBEAT_NODE; sleep 1; touch shot-$HEARTBEAT_NODE";
+            let fence =
+                "touch aimed-$HEARTBEAT_NODE; until test -e back; do sleep 0.1; done; touch shot-$HEARTBEAT_NODE";
             let fence = Scripts::of(lab).unwrap().write("fence", fence).unwrap();
             config.extra = format!("[fence]\ncommand = {fence}\nretries = 2\npause = \"100ms\"\n");
         });
@@ -122,8 +123,9 @@ fn a_peer_that_is_back_before_the_fence_has_struck_is_not_shot() {
         for (node, mark) in [A, B].into_iter().zip(before) {
             wait(&lab, node, mark, "peer_good");
         }
-        // As long as both attempts and more would take.
-        thread::sleep(Duration::from_millis(3_500));
+        // Whatever still aims strikes now, and so would another attempt.
+        scripts.touch("back").unwrap();
+        thread::sleep(Duration::from_millis(1_500));
         assert!(!scripts.has("shot-a") && !scripts.has("shot-b"), "{}", story(&lab));
         assert_eq!([holders(&lab, service(1)), holders(&lab, service(2))], [[A], [B]], "{}", story(&lab));
         client.noticed_less_than(&lab, "a fence called off", began, crate::support::NOTICED);
@@ -134,10 +136,10 @@ fn a_peer_that_is_back_before_the_fence_has_struck_is_not_shot() {
 fn a_fence_that_fails_once_is_not_tried_again_on_a_peer_that_is_back() {
     undisturbed(|| {
         let (lab, config) = started(|lab, config| {
-            let fence = "test -e tried-$HEARTBEAT_NODE && touch shot-$HEARTBEAT_NODE && exit 0\n\
+            let fence = "test -e back && touch shot-$HEARTBEAT_NODE && exit 0\n\
                          touch tried-$HEARTBEAT_NODE; exit 1";
             let fence = Scripts::of(lab).unwrap().write("fence", fence).unwrap();
-            config.extra = format!("[fence]\ncommand = {fence}\nretries = 5\npause = \"1s\"\n");
+            config.extra = format!("[fence]\ncommand = {fence}\nretries = 20\npause = \"1s\"\n");
         });
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
@@ -150,6 +152,8 @@ fn a_fence_that_fails_once_is_not_tried_again_on_a_peer_that_is_back() {
         for (node, mark) in [A, B].into_iter().zip(before) {
             wait(&lab, node, mark, "peer_good");
         }
+        // Another attempt would strike.
+        scripts.touch("back").unwrap();
         thread::sleep(Duration::from_millis(2_500));
         assert!(!scripts.has("shot-a") && !scripts.has("shot-b"), "{}", story(&lab));
     });

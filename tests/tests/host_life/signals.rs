@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{GroupConfig, Lab, realtime_ns};
-use heartbeat_tests::pair::{SOON, until};
+use heartbeat_tests::pair::{SOON, until, wait_minds_signals};
 use heartbeat_tests::trials::story;
 use nix::sys::signal::Signal;
 
 use crate::support::{A, B, NOTICED, config, holders, marks, pair, service, stays, takes_over, wait_holders};
 
-/// Moments within a start or a reload, which take 10 to 150 ms.
+/// Moments within a reload, which takes 10 to 150 ms, or of a start from when the agent minds its signals.
 const PHASES_MS: [u64; 8] = [0, 2, 5, 10, 20, 40, 80, 160];
 
 #[test]
@@ -74,23 +74,27 @@ fn a_stop_in_any_phase_of_a_reload_ends_the_agent_in_order() {
 fn a_stop_in_any_phase_of_a_start_after_a_crash_leaves_nothing_behind() {
     undisturbed(|| {
         let (lab, _clients) = pair(&config().profile("fast"));
-        for phase in PHASES_MS {
+        for phase in std::iter::once(None).chain(PHASES_MS.map(Some)) {
             // It holds its group while it dies.
             wait_holders(&lab, service(1), &[A]);
             lab.kill(A).unwrap();
             lab.start(A).unwrap();
-            thread::sleep(Duration::from_millis(phase));
+            if let Some(phase) = phase {
+                wait_minds_signals(&lab, A).unwrap();
+                thread::sleep(Duration::from_millis(phase));
+            }
+            let phase = phase.map_or("at once".to_owned(), |phase| format!("after {phase} ms"));
             let ended = lab.stop(A);
-            let ended = ended.unwrap_or_else(|error| panic!("after {phase} ms: {error:#}\n{}", story(&lab)));
+            let ended = ended.unwrap_or_else(|error| panic!("{phase}: {error:#}\n{}", story(&lab)));
             // Before it has begun at all, it cannot but die of it.
-            let unborn = ended.signal() == Some(Signal::SIGTERM as i32) && phase < 5;
-            assert!(ended.success() || unborn, "after {phase} ms: {ended}\n{}", story(&lab));
+            let unborn = ended.signal() == Some(Signal::SIGTERM as i32) && phase == "at once";
+            assert!(ended.success() || unborn, "{phase}: {ended}\n{}", story(&lab));
             if unborn {
                 lab.start(A).unwrap();
                 lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
                 lab.stop(A).unwrap();
             }
-            assert!(!holders(&lab, service(1)).contains(&A), "after {phase} ms\n{}", story(&lab));
+            assert!(!holders(&lab, service(1)).contains(&A), "{phase}\n{}", story(&lab));
             wait_holders(&lab, service(1), &[B]);
             back(&lab);
         }
@@ -107,10 +111,11 @@ fn back(lab: &Lab) {
 fn a_reload_during_a_start_is_not_lost() {
     undisturbed(|| {
         let (lab, _clients) = pair(&config().profile("fast"));
-        for phase in [5, 20, 60] {
+        for phase in [0, 5, 20, 60] {
             lab.stop(A).unwrap();
             wait_holders(&lab, service(1), &[B]);
             lab.start(A).unwrap();
+            wait_minds_signals(&lab, A).unwrap();
             thread::sleep(Duration::from_millis(phase));
             lab.reload(A).unwrap();
             lab.wait_event(A, |line| line.is("restarting"), SOON)

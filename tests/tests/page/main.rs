@@ -6,15 +6,14 @@ mod browser;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
 
 use browser::Page;
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
-use heartbeat_tests::pair::{SOON, owners, settled, until};
+use heartbeat_tests::pair::{self, SOON, bring_up, owners, until};
 use serde_json::{Value, json};
 
+const HTTP: &str = "127.0.0.1:9694";
 const TOKEN: &str = "0123456789abcdef";
 
 /// What somebody could write into the output of a check.
@@ -23,30 +22,20 @@ const HOSTILE: &str = "<img src=x onerror=document.title=1><script>document.titl
 /// A pair that is well, with HTTP, a token, networks that are judged, and a check that fails where the file `ill` is.
 fn serving() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
-    let token = lab.folder().join("token");
-    fs::write(&token, format!("{TOKEN}\n")).unwrap();
-    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
-    let mut config = Config::pair(2, Family::V4).profile("lan");
-    for (i, channel) in config.channels.iter_mut().filter(|channel| channel.kind == "network").enumerate() {
-        channel.probe = vec![ipv4(i + 1, host_number(Host::Client)).to_string()];
-    }
-    config.extra = format!(
-        "[api]\nhttp = \"127.0.0.1:9694\"\ntoken_file = \"{}\"\n[[check]]\nname = \"pool\"\ninterval = \"100ms\"\nfall = 1\n\
+    let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+    config.extra = pair::serving(&lab, HTTP, TOKEN).unwrap();
+    config.extra += &format!(
+        "[[check]]\nname = \"pool\"\ninterval = \"100ms\"\nfall = 1\n\
          command = [\"/bin/sh\", \"-c\", \"test ! -e {} || {{ echo '{HOSTILE}'; exit 1; }}\"]\n",
-        token.display(),
         lab.folder().join("ill").display()
     );
-    lab.configure(&config).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
-    settled(&lab, &config).unwrap();
+    bring_up(&lab, &config).unwrap();
     lab
 }
 
 /// Status line, headers and body of the answer to a request of controller a.
 fn ask(lab: &Lab, path: &str, more: &str) -> String {
-    let mut stream = lab.controller(Node::A).unwrap().run(|| TcpStream::connect("127.0.0.1:9694")).unwrap().unwrap();
+    let mut stream = lab.controller(Node::A).unwrap().run(|| TcpStream::connect(HTTP)).unwrap().unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}Connection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

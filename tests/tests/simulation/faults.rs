@@ -136,7 +136,11 @@ pub fn random(world: &mut World, random: &mut Random) {
         26 => world.sides[side].release_fails = random.below(3) == 0,
         27 => world.sides[side].fence_fails = random.below(3) == 0,
         28 => world.check_health(side, random.below(2) as usize, random.below(2) == 0),
-        29 => world.sides[side].answers = if random.below(2) == 0 { u64::MAX } else { random.next() },
+        29 if random.below(2) == 0 => world.sides[side].answers = u64::MAX,
+        29 => {
+            let networks = random.next();
+            (world.sides[side].answers, world.sides[side].others) = (networks, networks >> 32);
+        }
         30 => replay(world, random),
         31 => strangers(world, random, side, channel),
         32 => world.sides[side].dies_after = Some(random.below(12) as usize),

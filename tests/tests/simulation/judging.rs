@@ -3,7 +3,7 @@
 use crate::world::{A, B, World};
 use heartbeat::{
     config::Profile,
-    core::{BothFaulted, Event, Judging, Link, Nanos, Needs, Place, Reason, Verdict, Why},
+    core::{BothFaulted, Event, Judging, Link, Nanos, Needs, Place, Reason, Verdict, Why, Withheld},
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);
@@ -365,6 +365,38 @@ fn a_target_that_vanishes_while_heartbeats_pass_neither_moves_nor_isolates() {
     world.sides[A].power_off(now);
     world.run(SECOND.times(3));
     assert_eq!(world.held(), [0, 3]);
+}
+
+#[test]
+fn a_target_that_vanishes_with_the_peer_is_waited_for_35_s_where_others_are_heard_and_else_for_ever() {
+    for others in [0b001, 0] {
+        let mut world = World::new(Profile::Lan.timing());
+        for side in [A, B] {
+            world.sides[side].judging = Judging { found: 0b011, again: SECOND, ..judging() };
+            world.sides[side].guards.by_probe = true;
+            world.sides[side].others = others;
+            world.start(side);
+        }
+        world.run(SECOND.times(10));
+        let died_at = world.now;
+        world.sides[A].power_off(died_at);
+        world.sides[B].answers = 0;
+        world.run(SECOND.times(3_000));
+        let withheld = |e: &Event| matches!(e, Event::TakeoverWithheld { reason: Withheld::Isolated });
+        assert_eq!(world.told(B, withheld).1, 1);
+        let (claimed, _) = world.told(B, |e| matches!(e, Event::GroupAcquiring { reason: Reason::PeerDead, .. }));
+        let waited = claimed.map(|at| at.since(died_at));
+        if others == 0 {
+            assert_eq!((waited, world.held()), (None, [0, 2]));
+            assert_eq!(world.core(B).withheld(), Some(Withheld::Isolated));
+            // Somebody is heard at last.
+            world.sides[B].others = 0b010;
+            world.run(SECOND.times(2));
+        } else {
+            assert!(waited >= Some(SECOND.times(35)) && waited <= Some(SECOND.times(37)), "{waited:?}");
+        }
+        assert_eq!(world.held(), [0, 3]);
+    }
 }
 
 /// Cables, networks, directions, stalls, crashes and loss at random; `World::check` after every step.

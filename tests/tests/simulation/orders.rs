@@ -207,19 +207,22 @@ fn what_its_home_cannot_take_is_taken_by_the_other() {
     assert_eq!(world.told(B, claimed(Reason::Unheld)).1, 1);
 }
 
+/// Two networks are judged.
+fn two_networks() -> Judging {
+    Judging {
+        networks: 0b011,
+        weights: vec![100; 3],
+        needs: vec![Needs::default(); 2],
+        bound: Nanos::from_millis(600),
+        ..Judging::default()
+    }
+}
+
 fn judged() -> World {
     let mut world = World::new(Profile::Lan.timing());
     for side in [A, B] {
-        world.sides[side].judging = Judging {
-            networks: 0b011,
-            weights: vec![100; 3],
-            needs: vec![Needs::default(); 2],
-            checks: vec![50, 70],
-            bound: Nanos::from_millis(600),
-            again: SECOND,
-            rise: SECOND.times(5),
-            ..Judging::default()
-        };
+        world.sides[side].judging =
+            Judging { checks: vec![50, 70], again: SECOND, rise: SECOND.times(5), ..two_networks() };
         world.sides[side].guards = Guards { by_probe: true, fence: true, ..Guards::default() };
         world.start(side);
     }
@@ -305,13 +308,7 @@ fn where_the_control_side_stands_still_that_is_said_and_then_the_carrier_decides
     for carrier in [true, false] {
         let mut world = World::new(Profile::Lan.timing());
         for side in [A, B] {
-            world.sides[side].judging = Judging {
-                networks: 0b011,
-                weights: vec![100; 3],
-                needs: vec![Needs::default(); 2],
-                bound: Nanos::from_millis(600),
-                ..Judging::default()
-            };
+            world.sides[side].judging = two_networks();
             world.sides[side].guards.by_probe = true;
             world.start(side);
         }

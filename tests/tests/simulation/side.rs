@@ -70,8 +70,9 @@ pub struct Side {
     pub wake: Nanos,
     pub events: Vec<(Nanos, Event)>,
     pub judging: Judging,
-    /// The networks that would answer, if there is a carrier.
+    /// The networks that would answer, if there is a carrier; and those on which others than the peer are heard, likewise.
     pub answers: u64,
+    pub others: u64,
     /// Local analyses under way: when each ends, on the controller's own clock.
     pub probes: Vec<(Nanos, u32)>,
     /// By group of the world.
@@ -151,6 +152,7 @@ impl Side {
             events: Vec::new(),
             judging: Judging::default(),
             answers: u64::MAX,
+            others: 0,
             probes: Vec::new(),
             failback: vec![None; homes.len()],
             paces: vec![1; cables],
@@ -356,9 +358,12 @@ impl Side {
             core.handle_fenced(now, number, !self.fence_fails);
         }
         if now.since(self.looked_at) >= LOOK_EVERY || core.silence_is_due(now) {
-            self.looked_at = now;
+            let since = std::mem::replace(&mut self.looked_at, now);
             for (channel, cable) in self.running.channels() {
                 core.handle_link(now, channel, self.links[cable]);
+                if self.carrier(cable) && self.others >> cable & 1 == 1 {
+                    core.handle_third_party(since, channel);
+                }
             }
         }
         core.handle_time(now);

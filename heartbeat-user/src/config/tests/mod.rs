@@ -6,9 +6,9 @@ mod records;
 mod refusals;
 
 use super::*;
-use crate::core::Nanos;
+use crate::core::{ChannelIndex, Nanos, Node};
 use proptest::prelude::*;
-use std::fs;
+use std::{fs, path::Path};
 
 const BASE: &str = r#"[pair]
 id = 7

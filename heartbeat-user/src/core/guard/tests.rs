@@ -124,3 +124,22 @@ fn a_look_that_never_ends_is_said_and_after_as_long_again_a_carrier_is_enough() 
         assert_eq!(bench.core.withheld(), (!carrier).then_some(Withheld::Isolated));
     }
 }
+
+#[test]
+fn where_nobody_is_expected_to_answer_own_facts_decide_and_nobody_is_waited_for() {
+    for well in [true, false] {
+        let mut bench = Bench::new(1, PROBE);
+        // Whoever is there is found, and nobody ever was.
+        bench.core.setup.judging.found = 0b11;
+        for channel in 0..2 {
+            // A serial line or a cable of their own may still carry heartbeats: it is not all carriers that are gone.
+            let link = Link::Present { index: 1, carrier: true, address: well };
+            bench.core.handle_link(bench.now, ChannelIndex(channel), link);
+        }
+        bench.done();
+        bench.silence(Nanos::from_millis(400));
+        let done = bench.done();
+        assert_eq!(done.contains(&Action::Acquire(GroupIndex(1), Reason::PeerDead)), well, "{done:?}");
+        assert_eq!(done.iter().any(|action| matches!(action, Action::Look(_))), !well, "{done:?}");
+    }
+}

@@ -1,4 +1,4 @@
-use super::{in_namespace, remove_link};
+use super::{MAC, arp, in_namespace, remove_link};
 use crate::takeover::{
     Announcement, Announcer, Link, arp_announcement, arp_announcing_reply, forwards_ipv6, unsolicited_advertisement,
 };
@@ -10,30 +10,14 @@ use pnet_packet::{
 };
 use std::{fs, net::Ipv6Addr};
 
-const MAC: [u8; 6] = [0x02, 0, 0x5e, 0x10, 0, 0x01];
-
 #[test]
 fn an_arp_announcement_is_a_broadcast_request_from_and_for_the_address() {
-    #[rustfmt::skip]
-    let expected = [
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0x5e, 0x10, 0, 0x01, 0x08, 0x06,
-        0, 1, 0x08, 0, 6, 4, 0, 1,
-        0x02, 0, 0x5e, 0x10, 0, 0x01, 192, 0, 2, 10,
-        0, 0, 0, 0, 0, 0, 192, 0, 2, 10,
-    ];
-    assert_eq!(arp_announcement(MAC, "192.0.2.10".parse().unwrap()), expected);
+    assert_eq!(arp_announcement(MAC, "192.0.2.10".parse().unwrap()), arp(1, [192, 0, 2, 10], [0; 6]));
 }
 
 #[test]
 fn the_other_form_is_a_broadcast_reply_whose_target_is_its_sender() {
-    #[rustfmt::skip]
-    let expected = [
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0x5e, 0x10, 0, 0x01, 0x08, 0x06,
-        0, 1, 0x08, 0, 6, 4, 0, 2,
-        0x02, 0, 0x5e, 0x10, 0, 0x01, 192, 0, 2, 10,
-        0x02, 0, 0x5e, 0x10, 0, 0x01, 192, 0, 2, 10,
-    ];
-    assert_eq!(arp_announcing_reply(MAC, "192.0.2.10".parse().unwrap()), expected);
+    assert_eq!(arp_announcing_reply(MAC, "192.0.2.10".parse().unwrap()), arp(2, [192, 0, 2, 10], MAC));
 }
 
 #[test]

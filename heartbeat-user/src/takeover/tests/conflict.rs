@@ -1,4 +1,4 @@
-use super::{in_namespace, running::ip};
+use super::{MAC, arp, in_namespace, running::ip};
 use crate::takeover::{
     ARP_FRAME, Announcement, Announcer, Claim, arp_announcement, arp_probe, claim_in, conflict::Ears,
     neighbor_solicitation, probe, unsolicited_advertisement,
@@ -7,12 +7,11 @@ use pnet_packet::icmpv6::{self, Icmpv6Packet};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv6Addr};
 
-const MAC: [u8; 6] = [0x02, 0, 0x5e, 0x10, 0, 0x01];
 const OTHER: [u8; 6] = [0x02, 0, 0x5e, 0x10, 0, 0x02];
 const IPV4: &str = "192.0.2.10";
 const IPV6: &str = "2001:db8::10";
 
-fn arp() -> Vec<u8> {
+fn announced() -> Vec<u8> {
     arp_announcement(MAC, IPV4.parse().unwrap()).to_vec()
 }
 
@@ -30,13 +29,7 @@ fn advertisement(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 #[test]
 fn an_arp_probe_is_a_broadcast_request_from_nobody() {
-    #[rustfmt::skip]
-    let expected = [
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0x5e, 0x10, 0, 0x01, 0x08, 0x06,
-        0, 1, 0x08, 0, 6, 4, 0, 1,
-        0x02, 0, 0x5e, 0x10, 0, 0x01, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 192, 0, 2, 10,
-    ];
+    let expected = arp(1, [0; 4], [0; 6]);
     assert_eq!(arp_probe(MAC, IPV4.parse().unwrap()), expected);
     assert_eq!(probe(MAC, ip(IPV4)), expected);
     assert_eq!(claim_in(&expected), None, "a question is no claim");
@@ -65,7 +58,7 @@ fn a_solicitation_comes_from_nobody_and_has_a_right_checksum() {
 #[test]
 fn requests_and_replies_claim_their_senders_address() {
     let claim = Some(Claim { ip: ip(IPV4), mac: MAC });
-    let mut frame = arp();
+    let mut frame = announced();
     assert_eq!(claim_in(&frame), claim);
     frame[21] = 2; // a reply
     frame[38..42].copy_from_slice(&[192, 0, 2, 99]); // to somebody else
@@ -103,11 +96,11 @@ fn malformed_arp_claims_nothing() {
     let broken =
         [(15, 2, "hardware"), (16, 9, "protocol"), (18, 8, "length"), (19, 16, "length"), (21, 3, "operation")];
     for (at, byte, what) in broken {
-        let mut frame = arp();
+        let mut frame = announced();
         frame[at] = byte;
         assert_eq!(claim_in(&frame), None, "{what}");
     }
-    let frame = arp();
+    let frame = announced();
     assert_eq!(frame.len(), ARP_FRAME);
     (0..frame.len()).for_each(|length| assert_eq!(claim_in(&frame[..length]), None, "{length} bytes"));
 }
@@ -184,7 +177,7 @@ proptest! {
     fn no_frame_makes_the_parser_panic(mut frame in proptest::collection::vec(any::<u8>(), 0..200), form in 0..3) {
         if frame.len() >= 60 {
             match form {
-                0 => frame[12..22].copy_from_slice(&arp()[12..22]),
+                0 => frame[12..22].copy_from_slice(&announced()[12..22]),
                 1 => frame[12..22].copy_from_slice(&advertisement(|_| ())[12..22]),
                 _ => {}
             }

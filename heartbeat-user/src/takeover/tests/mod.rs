@@ -38,6 +38,23 @@ use std::{
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Of a controller.
+const MAC: [u8; 6] = [0x02, 0, 0x5e, 0x10, 0, 0x01];
+
+/// What [`MAC`] tells or asks everybody about 192.0.2.10, byte by byte (RFC 826).
+fn arp(operation: u8, sender: [u8; 4], target_mac: [u8; 6]) -> [u8; 42] {
+    let [s0, s1, s2, s3] = sender;
+    let [m0, m1, m2, m3, m4, m5] = target_mac;
+    #[rustfmt::skip]
+    let frame = [
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0x5e, 0x10, 0, 0x01, 0x08, 0x06,
+        0, 1, 0x08, 0, 6, 4, 0, operation,
+        0x02, 0, 0x5e, 0x10, 0, 0x01, s0, s1, s2, s3,
+        m0, m1, m2, m3, m4, m5, 192, 0, 2, 10,
+    ];
+    frame
+}
+
 pub(super) struct Lab {
     pub(super) netlink: Netlink,
     pub(super) near: Link,

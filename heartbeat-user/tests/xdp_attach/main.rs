@@ -1,17 +1,18 @@
-//! The XDP program on interfaces: modes and fall-backs, pins, adoption after a restart, interfaces that come and go. Each
+//! The XDP program on interfaces: modes and fall-backs, members, interfaces that come and go, channels that share one. Each
 //! test has a namespace of its own with a veth pair, `near` (ours) and `far`. Needs root and iproute2.
 
+mod earlier;
+#[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "shared with other tests and the benchmark")]
 mod support;
 
 use heartbeat::{
     core::ChannelIndex,
-    dataplane::{Adopted, Attached, IN_FILE_ORDER, Kernel, PinnedCell, XdpMode, XdpPreference, release},
+    dataplane::{Adopted, Attached, IN_FILE_ORDER, Kernel, XdpMode, XdpPreference},
 };
 use heartbeat_ebpf::{layout::Outcome, wire};
 use nix::net::if_::if_nametoindex;
 use std::{
-    fs,
     net::UdpSocket,
     process::Command,
     thread,
@@ -39,6 +40,16 @@ fn open(pins: &PinFolder) -> (Kernel, Adopted) {
     (kernel, adopted)
 }
 
+/// A test with a cable, and with a program that is attached to nothing yet.
+fn on_cable(test: impl FnOnce(&PinFolder, Kernel) + Send) {
+    in_namespace(|| {
+        cable();
+        let pins = PinFolder::new();
+        let (kernel, _) = open(&pins);
+        test(&pins, kernel);
+    });
+}
+
 fn attach(kernel: &mut Kernel, preference: XdpPreference) -> Attached {
     kernel.attach(CHANNEL, "near", ADDRESS_V4.into(), preference).expect("attaching")
 }
@@ -54,7 +65,7 @@ fn expect(kernel: &Kernel, outcome: Outcome, count: u64) {
     let tables = kernel.tables();
     let counted = || tables.slot(CHANNEL).counted(outcome);
     let start = Instant::now();
-    while counted() < count && start.elapsed() < Duration::from_secs(2) {
+    while counted() < count && start.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(counted(), count, "{}", outcome.name());
@@ -116,10 +127,7 @@ fn where_native_is_not_to_be_had_auto_takes_generic_and_says_why() {
 
 #[test]
 fn generic_and_socket_can_be_required() {
-    in_namespace(|| {
-        cable();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
+    on_cable(|_, mut kernel| {
         let attached = attach(&mut kernel, XdpPreference::Generic);
         assert_eq!((attached.mode, attached.why), (XdpMode::Generic, None));
         send(1);
@@ -142,14 +150,11 @@ fn frame(sequence: u64) -> Vec<u8> {
 fn heartbeats_that_come_in_at_a_member_of_the_interface_are_the_channels() {
     const DROP: u32 = 1;
     const PASS: u32 = 2;
-    in_namespace(|| {
-        cable();
+    on_cable(|_, mut kernel| {
         run("ip link add br9 type bridge");
         run("ip link set near master br9");
         run("ip link add stranger type veth peer name stranger-far");
         let index = |name: &str| if_nametoindex(name).unwrap();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
         let attached = kernel.attach(CHANNEL, "br9", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
         assert_eq!(attached.interfaces, [index("br9"), index("near")]);
         for (at, sequence) in [("br9", 1), ("near", 2)] {
@@ -174,12 +179,9 @@ fn heartbeats_that_come_in_at_a_member_of_the_interface_are_the_channels() {
 
 #[test]
 fn the_same_address_on_two_interfaces_is_two_channels() {
-    in_namespace(|| {
-        cable();
+    on_cable(|_, mut kernel| {
         run("ip link add spare type veth peer name spare-far");
         let index = |name: &str| if_nametoindex(name).unwrap();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
         attach(&mut kernel, XdpPreference::Auto);
         kernel.attach(OTHER, "spare", ADDRESS_V4.into(), XdpPreference::Auto).unwrap();
         kernel.test_run_at(index("near"), &frame(1)).unwrap();
@@ -211,77 +213,14 @@ fn an_interface_without_ethernet_goes_by_socket_and_says_why() {
     });
 }
 
-/// Finding H2: a life that reads by socket, or has another runtime directory, must not be deaf because of an earlier one.
-#[test]
-fn what_an_earlier_life_with_another_runtime_directory_attached_is_let_go_of() {
-    in_namespace(|| {
-        cable();
-        let earlier = PinFolder::below_root();
-        let (mut kernel, _) = open(&earlier);
-        attach(&mut kernel, XdpPreference::Auto);
-        kernel.tables().agent().owned.set(6);
-        kernel.tables().agent().alive_ns.set(7);
-        drop(kernel);
-        assert!(program_on("near").is_some());
-        let cell = PinnedCell::read(earlier.path()).unwrap();
-        assert_eq!((cell.incarnation(), cell.peer_incarnation(), cell.owned(), cell.alive_ns()), (OWN, PEER, 6, 7));
-
-        assert_eq!(release("near").unwrap(), None);
-        assert_eq!(program_on("near"), None);
-
-        // Attaching does it by itself.
-        let (mut kernel, _) = open(&earlier);
-        attach(&mut kernel, XdpPreference::Auto);
-        drop(kernel);
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
-        assert_eq!(attach(&mut kernel, XdpPreference::Auto).mode, XdpMode::Native);
-        send(1);
-        expect(&kernel, Outcome::Accepted, 1);
-
-        // Somebody else's stays, and is named: those of tests are not below our root.
-        let foreign = release("near").unwrap().unwrap();
-        assert!(foreign.contains("near holds another XDP program, id "), "{foreign}");
-        assert!(program_on("near").is_some());
-        kernel.remove().unwrap();
-        assert_eq!(release("near").unwrap(), None);
-        assert_eq!(release("no-such-if").unwrap(), None);
-    });
-}
-
-/// Indices are a namespace's: the agent of another one, which has the same, goes on counting.
-#[test]
-fn another_namespaces_program_is_not_let_go_of() {
-    in_namespace(|| {
-        cable();
-        let theirs = PinFolder::below_root();
-        let (mut kernel, _) = open(&theirs);
-        attach(&mut kernel, XdpPreference::Auto);
-        in_namespace(|| {
-            cable();
-            let pins = PinFolder::new();
-            let (mut ours, _) = open(&pins);
-            attach(&mut ours, XdpPreference::Auto);
-            release("near").unwrap();
-            ours.remove().unwrap();
-        });
-        send(1);
-        expect(&kernel, Outcome::Accepted, 1);
-        kernel.remove().unwrap();
-    });
-}
-
 #[test]
 fn channels_keep_their_slots_by_name_wherever_they_stand() {
-    in_namespace(|| {
-        cable();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
+    on_cable(|pins, mut kernel| {
         attach(&mut kernel, XdpPreference::Auto);
         kernel.test_run_at(if_nametoindex("near").unwrap(), &frame(1)).unwrap();
         drop(kernel);
         // The channel that was the first is now the second, and a new one has another slot.
-        let (mut kernel, _) = open(&pins);
+        let (mut kernel, _) = open(pins);
         let mut order = IN_FILE_ORDER;
         order[..3].copy_from_slice(&[2, 0, 1]);
         kernel.tables().slot(ChannelIndex(2)).count(Outcome::Busy);
@@ -299,10 +238,7 @@ fn channels_keep_their_slots_by_name_wherever_they_stand() {
 
 #[test]
 fn with_as_many_channels_as_there_can_be_an_interface_made_anew_finds_room() {
-    in_namespace(|| {
-        cable();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
+    on_cable(|_, mut kernel| {
         for number in 0..64 {
             let address = [192, 0, 2, 100 + number].into();
             kernel.attach(ChannelIndex(number), "near", address, XdpPreference::Auto).unwrap();
@@ -344,69 +280,8 @@ fn another_program_on_the_interface_is_named_and_left_alone() {
 }
 
 #[test]
-fn what_an_agent_leaves_goes_on_counting_and_is_adopted() {
-    in_namespace(|| {
-        cable();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
-        attach(&mut kernel, XdpPreference::Auto);
-        send(1);
-        expect(&kernel, Outcome::Accepted, 1);
-        let first = program_on("near").unwrap();
-        drop(kernel);
-        send(2);
-
-        let (mut kernel, adopted) = open(&pins);
-        let expected = Adopted { maps: true, interfaces: vec!["near".into()], repaired: vec![] };
-        assert_eq!(adopted, expected);
-        expect(&kernel, Outcome::Accepted, 2);
-        send(3);
-        expect(&kernel, Outcome::Accepted, 3);
-        let attached = attach(&mut kernel, XdpPreference::Auto);
-        assert_eq!((attached.mode, attached.adopted), (XdpMode::Native, true));
-        kernel.settle().unwrap();
-        assert_eq!(program_on("near").unwrap(), first, "the same program, without a moment of verifying another");
-        send(4);
-        expect(&kernel, Outcome::Accepted, 4);
-        assert_eq!(kernel.tables().slot(ChannelIndex(0)).missing.get(), 0);
-        kernel.remove().unwrap();
-        assert_eq!(program_on("near"), None);
-    });
-}
-
-#[test]
-fn an_adopted_link_runs_the_new_program_with_the_new_settings() {
-    in_namespace(|| {
-        cable();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
-        attach(&mut kernel, XdpPreference::Generic);
-        drop(kernel);
-        let mut settings = settings();
-        settings.pair_id += 1;
-        let (mut kernel, _) = Kernel::open(&settings, pins.path()).unwrap();
-        let attached = attach(&mut kernel, XdpPreference::Generic);
-        assert!(attached.adopted);
-        send(1);
-        expect(&kernel, Outcome::WrongPair, 1);
-        settings.pair_id -= 1;
-        drop(kernel);
-
-        // Another mode is wanted: then there is nothing to adopt.
-        let (mut kernel, adopted) = Kernel::open(&settings, pins.path()).unwrap();
-        assert!(adopted.maps);
-        let attached = attach(&mut kernel, XdpPreference::Native);
-        assert_eq!((attached.mode, attached.adopted), (XdpMode::Native, false));
-        kernel.remove().unwrap();
-    });
-}
-
-#[test]
 fn an_interface_that_was_made_anew_is_attached_anew() {
-    in_namespace(|| {
-        cable();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
+    on_cable(|pins, mut kernel| {
         let before = attach(&mut kernel, XdpPreference::Auto);
         run("ip link delete near");
         let error = kernel.attach(CHANNEL, "near", ADDRESS_V4.into(), XdpPreference::Auto).unwrap_err();
@@ -422,7 +297,7 @@ fn an_interface_that_was_made_anew_is_attached_anew() {
         drop(kernel);
         run("ip link delete near");
         cable();
-        let (mut kernel, adopted) = open(&pins);
+        let (mut kernel, adopted) = open(pins);
         assert!(adopted.maps);
         assert!(!attach(&mut kernel, XdpPreference::Auto).adopted);
         send(2);
@@ -437,33 +312,8 @@ fn an_interface_that_was_made_anew_is_attached_anew() {
 }
 
 #[test]
-fn links_of_interfaces_that_were_renamed_meanwhile_are_not_adopted() {
-    in_namespace(|| {
-        cable();
-        run("ip link add name spare type veth peer name spare-far");
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
-        attach(&mut kernel, XdpPreference::Auto);
-        kernel.attach(OTHER, "spare", ADDRESS_V6.into(), XdpPreference::Auto).unwrap();
-        drop(kernel);
-        run("ip link set near down");
-        for (from, to) in [("near", "aside"), ("spare", "near"), ("aside", "spare")] {
-            run(&format!("ip link set {from} name {to}"));
-        }
-        let (mut kernel, adopted) = open(&pins);
-        assert_eq!((adopted.maps, adopted.interfaces), (true, vec![]));
-        assert_eq!((program_on("near"), program_on("spare")), (None, None));
-        assert!(!attach(&mut kernel, XdpPreference::Native).adopted);
-        kernel.remove().unwrap();
-    });
-}
-
-#[test]
 fn channels_share_an_interface_until_the_last_one_leaves_it() {
-    in_namespace(|| {
-        cable();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
+    on_cable(|_, mut kernel| {
         attach(&mut kernel, XdpPreference::Auto);
         let second = kernel.attach(OTHER, "near", ADDRESS_V6.into(), XdpPreference::Native).unwrap();
         assert_eq!(second.mode, XdpMode::Native);
@@ -482,10 +332,7 @@ fn channels_share_an_interface_until_the_last_one_leaves_it() {
 
 #[test]
 fn a_channel_that_moves_leaves_no_end_behind() {
-    in_namespace(|| {
-        cable();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
+    on_cable(|_, mut kernel| {
         attach(&mut kernel, XdpPreference::Auto);
         kernel.attach(CHANNEL, "near", ADDRESS_V6.into(), XdpPreference::Auto).unwrap();
         kernel.attach(OTHER, "near", "192.0.2.9".parse().unwrap(), XdpPreference::Auto).unwrap();
@@ -495,69 +342,6 @@ fn a_channel_that_moves_leaves_no_end_behind() {
         attach(&mut kernel, XdpPreference::Auto);
         send(2);
         expect(&kernel, Outcome::Accepted, 1);
-        kernel.remove().unwrap();
-    });
-}
-
-#[test]
-fn what_is_configured_no_more_is_taken_away_once_all_is_settled() {
-    in_namespace(|| {
-        cable();
-        run("ip link add name spare.7 type veth peer name spare-far");
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
-        attach(&mut kernel, XdpPreference::Auto);
-        kernel.attach(OTHER, "spare.7", ADDRESS_V6.into(), XdpPreference::Auto).unwrap();
-        drop(kernel);
-        let (mut kernel, adopted) = open(&pins);
-        assert_eq!(adopted.interfaces, ["near", "spare.7"]);
-        attach(&mut kernel, XdpPreference::Auto);
-        kernel.settle().unwrap();
-        assert!(program_on("near").is_some());
-        assert_eq!(program_on("spare.7"), None);
-        kernel.remove().unwrap();
-    });
-}
-
-#[test]
-fn a_record_that_a_dead_writer_left_locked_is_made_readable() {
-    in_namespace(|| {
-        let pins = PinFolder::new();
-        let (kernel, _) = open(&pins);
-        assert!(kernel.tables().slot(ChannelIndex(4)).live.lock());
-        assert!(kernel.tables().slot(ChannelIndex(5)).echo.lock());
-        drop(kernel);
-        let (kernel, adopted) = open(&pins);
-        assert_eq!(adopted.repaired, [ChannelIndex(4), ChannelIndex(5)]);
-        assert!(kernel.tables().slot(ChannelIndex(4)).live.read().is_some());
-        assert!(kernel.tables().slot(ChannelIndex(5)).echo.read().is_some());
-        kernel.remove().unwrap();
-    });
-}
-
-#[test]
-fn pins_of_another_layout_are_not_adopted_and_do_not_stand_in_the_way() {
-    in_namespace(|| {
-        cable();
-        let pins = PinFolder::new();
-        let (mut kernel, _) = open(&pins);
-        attach(&mut kernel, XdpPreference::Auto);
-        send(1);
-        expect(&kernel, Outcome::Accepted, 1);
-        drop(kernel);
-        let ours = fs::read_dir(pins.path()).unwrap().next().unwrap().unwrap().path();
-        fs::rename(&ours, pins.path().join("v0")).unwrap();
-        let (mut kernel, adopted) = open(&pins);
-        assert_eq!(adopted, Adopted::default());
-        expect(&kernel, Outcome::Accepted, 0);
-        assert_eq!(attach(&mut kernel, XdpPreference::Auto).mode, XdpMode::Native);
-        drop(kernel);
-
-        // Of the same version, but with a map lost.
-        fs::remove_file(ours.join("AGENT")).unwrap();
-        let (mut kernel, adopted) = open(&pins);
-        assert_eq!(adopted, Adopted::default());
-        assert_eq!(attach(&mut kernel, XdpPreference::Auto).mode, XdpMode::Native);
         kernel.remove().unwrap();
     });
 }

@@ -1,22 +1,20 @@
 //! Echo requests that the XDP program answers by turning their frames round, and replies that it puts on record. Crafted
 //! frames by BPF_PROG_TEST_RUN, and once over a cable with a program at either end. Needs root.
 
+mod cable;
+#[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "shared with other tests and the benchmark")]
 mod support;
 
 use heartbeat::{
     core::{ChannelIndex, Node},
-    dataplane::{Kernel, Settings, Tables, XdpMode, XdpPreference, clock},
+    dataplane::{Kernel, Tables, XdpMode, XdpPreference, clock},
 };
 use heartbeat_ebpf::{
     echo::{Echo, Kind},
     layout::{Outcome, Slot},
     siphash::Key,
     wire::{self, Message, View},
-};
-use nix::{
-    ifaddrs::getifaddrs,
-    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket},
 };
 use pnet_packet::{
     Packet as _,
@@ -25,12 +23,7 @@ use pnet_packet::{
     ipv6::Ipv6Packet,
     udp::{self, UdpPacket},
 };
-use std::{
-    os::fd::AsRawFd as _,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, thread, time::Duration};
 use support::*;
 
 const DROP: u32 = 1;
@@ -166,7 +159,8 @@ fn check_message(message: &[u8], asked: Echo, alive_age: std::ops::Range<u64>) {
     assert_eq!(rest, said);
 }
 
-const AGE: std::ops::Range<u64> = 3_000_000_000..4_000_000_000;
+/// What [`Reflector::new`] says, and for how long a test may run on a busy machine.
+const AGE: std::ops::Range<u64> = 3_000_000_000..60_000_000_000;
 
 fn check_ethernet(sent: &[u8], got: &[u8], to_ip: usize) {
     assert_eq!(got.len(), sent.len(), "as many bytes out as in");
@@ -453,59 +447,4 @@ fn a_reply_is_put_on_record_and_never_answered() {
         drop(doorbell);
         reflector.remove();
     });
-}
-
-#[test]
-fn over_a_cable_a_request_is_answered_by_the_program_and_its_reply_by_nothing() {
-    in_namespace(|| {
-        run("ip link add left type veth peer name right");
-        run("ip link set left up");
-        run("ip link set right up");
-        let pins = [PinFolder::new(), PinFolder::new()];
-        let of_b = Settings { node: Node::B, ..settings() };
-        let (mut a, _) = Kernel::open(&settings(), pins[0].path()).unwrap();
-        let (mut b, _) = Kernel::open(&of_b, pins[1].path()).unwrap();
-        for (kernel, interface, address) in [(&mut a, "left", ADDRESS_V6), (&mut b, "right", PEER_V6)] {
-            let attached = kernel.attach(ChannelIndex(V6), interface, address.into(), XdpPreference::Auto).unwrap();
-            assert_eq!(attached.mode, XdpMode::Native);
-        }
-        let (at_a, at_b) = (a.tables(), b.tables());
-        [&at_a, &at_b].into_iter().for_each(|tables| name_channels(tables));
-        at_a.agent().incarnation.set(OWN);
-        at_a.agent().alive_ns.set(clock::monotonic().0 - 3_000_000_000);
-        at_b.agent().incarnation.set(PEER);
-        let [slot_a, slot_b] = [&at_a, &at_b].map(|tables| tables.slot(ChannelIndex(V6)));
-
-        let asked_ns = clock::monotonic().0;
-        send_frame("right", &over_ipv6(&sealed(request(V6, asked_ns))));
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while slot_b.counted(Outcome::EchoReply) == 0 {
-            assert!(Instant::now() < deadline, "no reply; requests at a: {}", slot_a.counted(Outcome::EchoRequest));
-            thread::sleep(Duration::from_millis(1));
-        }
-        let (words, arrived_ns) = slot_b.echo.read().unwrap();
-        let answer = Echo::parse(&words).unwrap();
-        assert_eq!((answer.incarnation, answer.echo_sent_ns), (OWN, asked_ns));
-        assert!(AGE.contains(&answer.alive_age_ns().unwrap()));
-        assert!(asked_ns < answer.sent_ns && answer.sent_ns <= arrived_ns, "one host, one clock");
-
-        // A reply that comes to who asks makes no message, or these two would go on for ever.
-        thread::sleep(Duration::from_millis(20));
-        let sum = |slot: &Slot| Outcome::ALL.iter().map(|outcome| slot.counted(*outcome)).sum::<u64>();
-        assert_eq!((sum(slot_a), sum(slot_b)), (1, 1));
-        a.remove().unwrap();
-        b.remove().unwrap();
-    });
-}
-
-/// Sends a frame as it is out of an interface (packet(7)).
-fn send_frame(interface: &str, frame: &[u8]) {
-    let of_interface = getifaddrs()
-        .expect("the interfaces")
-        .filter(|entry| entry.interface_name == interface)
-        .find_map(|entry| entry.address?.as_link_addr().copied())
-        .expect("its link-level address");
-    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).expect("a packet socket");
-    let sent = sendto(socket.as_raw_fd(), frame, &of_interface, MsgFlags::empty()).expect("room");
-    assert_eq!(sent, frame.len());
 }

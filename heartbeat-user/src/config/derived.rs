@@ -1,0 +1,77 @@
+//! What follows from a configuration: what the judgement, the hand-over and the hooks are set up with.
+
+use super::{Config, Group, Hooks, Judging, Targets};
+use crate::core::{self, Hook, HookedGroups, Names, Nanos, Needs};
+
+impl Config {
+    /// One bit for each channel.
+    #[must_use]
+    pub fn channel_mask(&self) -> u64 {
+        self.channels.iter().fold(0, |mask, channel| mask | channel.index.bit())
+    }
+
+    /// The channels whose networks are judged (FIG. 9, step 914).
+    #[must_use]
+    pub fn judged(&self) -> u64 {
+        self.channels.iter().filter(|c| c.is_judged()).fold(0, |mask, channel| mask | channel.index.bit())
+    }
+
+    /// What each group needs of whoever is to hold it.
+    fn needs(&self) -> Vec<Needs> {
+        let networks = |g: &Group| g.addresses.iter().fold(0, |bits, address| bits | address.channel.bit());
+        self.groups.iter().map(|g| Needs { networks: networks(g), qos: g.needs }).collect()
+    }
+
+    /// Silence on all channels after which the peer is dead: the slowest channel's detection time.
+    #[must_use]
+    pub fn detection(&self) -> Nanos {
+        let slowest = self.channels.iter().map(|c| c.pace(self.timing.interval)).max().unwrap_or(1);
+        self.timing.paced(slowest).detection()
+    }
+
+    /// What the judgement is set up with.
+    #[must_use]
+    pub fn core_judging(&self) -> core::Judging {
+        let Judging { both_faulted, probe_rounds, probe_pause, again, hold, rise, .. } = self.judging;
+        core::Judging {
+            networks: self.judged(),
+            found: self
+                .channels
+                .iter()
+                .filter(|c| c.is_judged() && matches!(c.probe, Targets::Auto | Targets::None))
+                .fold(0, |mask, channel| mask | channel.index.bit()),
+            weights: self.channels.iter().map(|c| c.weight).collect(),
+            checks: self.checks.iter().map(|c| c.weight).collect(),
+            needs: self.needs(),
+            rise,
+            both_faulted,
+            bound: probe_pause.times(probe_rounds.into()),
+            again,
+            hold,
+        }
+    }
+
+    /// An order to hand a group over is given up after this: both sides' hooks, and ten seconds.
+    #[must_use]
+    pub fn patience(&self) -> Nanos {
+        let hooks = |g: &Group| Hook::ALL.into_iter().filter(|hook| g.hooks.words(*hook).is_some()).count();
+        let longest = self.groups.iter().map(|g| g.hooks.timeout.times(hooks(g) as u64)).max().unwrap_or_default();
+        longest.after(Nanos::from_millis(10_000))
+    }
+
+    /// Which groups have which hooks.
+    #[must_use]
+    pub fn hooked(&self) -> HookedGroups {
+        let those = |which: &dyn Fn(&Hooks) -> bool| {
+            self.groups.iter().filter(|g| which(&g.hooks)).fold(0, |bits, g| bits | g.index.bit())
+        };
+        let has = Hook::ALL.map(|hook| those(&|hooks| hooks.words(hook).is_some()));
+        HookedGroups { has, force: those(&|hooks| hooks.force) }
+    }
+
+    /// The names of channels and groups, as messages have them.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::new(self.channels.iter().map(|c| c.name.as_str()), self.groups.iter().map(|g| g.name.as_str()))
+    }
+}
