@@ -9,6 +9,7 @@ use super::{
     shared::{Command, Report, group_of},
     start::Parts,
     upkeep::Upkeep,
+    watchdog,
 };
 use crate::{
     command::{
@@ -25,6 +26,7 @@ use crate::{
     takeover::Done,
 };
 use anyhow::{Result, bail};
+use libsystemd::daemon::NotifyState;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -139,6 +141,7 @@ impl Control<'_> {
         self.watch_checks(&checked);
         self.watch_fence();
         signals::take();
+        watchdog::tell_systemd(&[NotifyState::Ready]);
         let control_bell = bell::watch(self.parts.control_bell.clone())?;
         let mut logger = match &mut self.parts.kernel {
             Some(kernel) => Some(bell::watch(kernel.logger()?)?),

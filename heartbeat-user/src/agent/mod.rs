@@ -23,6 +23,7 @@ mod start;
 mod threads;
 pub mod turn;
 mod upkeep;
+mod watchdog;
 
 pub use let_go::let_go;
 

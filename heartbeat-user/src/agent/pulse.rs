@@ -8,6 +8,7 @@ pub use transport::Transport;
 use super::{
     shared::{Command, Report},
     turn,
+    watchdog::Feeder,
 };
 use crate::{
     core::{Action, ChannelIndex, Core, Event, Nanos, Reason},
@@ -118,6 +119,8 @@ pub struct Pulse {
     pub expected: Expected,
     /// A fencing to be ended that the control side has no room for yet.
     pub abort_pending: Option<u32>,
+    /// Says that all is well, where somebody waits for that.
+    pub watchdog: Option<Feeder>,
     /// Channels to attach anew that the control side has no room for yet.
     pub attach_pending: u64,
 }
@@ -130,7 +133,7 @@ impl Pulse {
     pub fn run(mut self) -> std::io::Result<()> {
         self.watch()?;
         loop {
-            let deadline = self.core.deadline();
+            let deadline = self.deadline();
             let rung = self.wait(deadline)?;
             let now = clock::monotonic();
             if !rung {
@@ -142,10 +145,19 @@ impl Pulse {
             self.core.handle_time(now);
             let exit = self.perform(now);
             self.publish(now);
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.feed(now, true);
+            }
             if exit {
                 return Ok(());
             }
         }
+    }
+
+    /// When there is something to do, whatever happens.
+    fn deadline(&self) -> Nanos {
+        let fed = self.watchdog.as_ref().map_or(Nanos::NEVER, Feeder::deadline);
+        self.core.deadline().min(fed)
     }
 
     /// Everything that the kernel has counted since the last time.

@@ -12,6 +12,7 @@ use super::{
     runtime_dir::{Claim, RuntimeDir},
     shared::{Command, Report},
     threads::{self, RingsAtTheEnd},
+    watchdog::Watchdogs,
 };
 use crate::{
     config::{Config, PairKeys, XdpPreference, check_host, host::Host},
@@ -43,6 +44,8 @@ pub(super) struct Parts {
     pub(super) control_bell: Bell,
     pub(super) pulse: JoinHandle<std::io::Result<()>>,
     pub(super) takeover: JoinHandle<()>,
+    /// The thread that feeds the watchdogs, where there are any; it ends after the pulse thread.
+    pub(super) watchdogs: Option<JoinHandle<Watchdogs>>,
     pub(super) folder: RuntimeDir,
     /// Held for as long as the agent runs.
     pub(super) claim: Claim,
@@ -88,6 +91,7 @@ pub(super) fn prepare(
     let lines = if lines.is_empty() { None } else { Some(Opener::new(lines).context("threads for serial lines")?) };
     let kernel = opened.kernel.as_mut();
     let attached = channels::attach_all(config, *node, kernel, &opened.tables, &mut interfaces, journal)?;
+    let watchdogs = Watchdogs::open(options, journal);
     let setup = setup(options, &keys, &folder, attached.links, incarnation, resumed);
     let now = clock::monotonic();
     let core = Core::new(setup, now);
@@ -134,6 +138,7 @@ pub(super) fn prepare(
         shared: Arc::clone(&shared),
     };
     let takeover = threads::takeover(worker, config.dataplane.priority - 1, ways)?;
+    let (feeder, watchdogs) = watchdogs.start(config.dataplane.priority - 1)?;
     let pulse = Pulse {
         core,
         channels: attached.channels,
@@ -149,6 +154,7 @@ pub(super) fn prepare(
         shared,
         keys: by_id,
         expected: Expected { pair_id: config.pair.id, node: node.wire(), channel_id: 0 },
+        watchdog: feeder,
         attach_pending: 0,
         abort_pending: None,
     };
@@ -176,6 +182,7 @@ pub(super) fn prepare(
         control_bell,
         pulse,
         takeover,
+        watchdogs,
         folder,
         claim,
         life,

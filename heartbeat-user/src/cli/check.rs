@@ -113,6 +113,10 @@ fn report(
     for (what, value) in rows {
         writeln!(text, "{what:<11} {value}").expect("a String takes all text");
     }
+    if let Some(watchdog) = &config.watchdog {
+        writeln!(text, "{:<11} {}, {}", "watchdog", watchdog.device.display(), show(watchdog.timeout))
+            .expect("a String takes all text");
+    }
     let tables = [channels(config, place.as_ref()), groups(config), commands(config)];
     for table in tables.into_iter().filter(|table| !table.is_empty()) {
         writeln!(text, "\n{}", table.trim_fmt()).expect("a String takes all text");

@@ -19,6 +19,7 @@ mod serial_frame;
 pub mod socket;
 mod tables;
 pub mod waiter;
+pub mod watchdog;
 
 pub use earlier::{PinnedCell, release};
 pub use interface::{XdpMode, XdpPreference, index_of};

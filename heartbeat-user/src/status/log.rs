@@ -150,6 +150,12 @@ pub enum ControlEvent {
     FenceUnfit { level: String, by: String, why: String },
     /// A fence device could not be relied on from now on, or can again.
     FenceDevice { level: String, by: String, answers: bool, how: String, output: String },
+    /// The host's watchdog runs, and is fed; `adopted`: as the life before did.
+    WatchdogRuns { device: String, timeout_ns: Nanos, adopted: bool },
+    /// It cannot be had.
+    WatchdogMissing { device: String, why: String },
+    /// The agent ended without having let go of everything, and nobody feeds it any more.
+    WatchdogLeft { device: String, timeout_ns: Nanos },
     /// A health check succeeds from now on, or fails.
     CheckChanged { check: String, healthy: bool, how: String, output: String },
     /// Something of this host is not as the configuration has it: the agent goes on without, and looks again.

@@ -231,7 +231,9 @@ impl Tell for ControlEvent {
         match self {
             Self::AddressFailed { .. } | Self::AddressStays { .. } | Self::Rival { .. } => Critical,
             Self::CommandRan { succeeded: false, .. } | Self::CheckChanged { healthy: false, .. } => Critical,
-            Self::FenceRan { succeeded: false, .. } => Critical,
+            Self::FenceRan { succeeded: false, .. } | Self::WatchdogLeft { .. } => Critical,
+            Self::WatchdogMissing { .. } => Warning,
+            Self::WatchdogRuns { .. } => Info,
             Self::FenceUnfit { .. } | Self::FenceDevice { answers: false, .. } => Warning,
             Self::FenceRan { .. } | Self::FenceDevice { .. } => Notice,
             Self::StillAnswered { .. } | Self::AddressRestored { .. } | Self::ReloadRefused { .. } => Warning,
@@ -281,6 +283,17 @@ impl Tell for ControlEvent {
             Self::FenceDevice { level, by, answers: true, .. } => format!("{level}: the device of {by} answers again"),
             Self::FenceDevice { level, by, how, .. } => {
                 format!("{level}: the device of {by} cannot be relied on: {how}")
+            }
+            Self::WatchdogRuns { device, timeout_ns, .. } => {
+                format!("{device} resets this host when the agent does not do its work for {timeout_ns}")
+            }
+            Self::WatchdogMissing { device, why } => {
+                format!("{device} cannot be had: {why}; nobody resets this host when the agent does not do its work")
+            }
+            Self::WatchdogLeft { device, timeout_ns } => {
+                format!(
+                    "the agent ends without having let go of everything: {device} resets this host within {timeout_ns}"
+                )
             }
             Self::CheckChanged { check, healthy: true, .. } => format!("check {check} succeeds"),
             Self::CheckChanged { check, how, .. } => format!("check {check} fails: {how}"),

@@ -5,7 +5,9 @@
 mod announcing;
 mod fencing;
 mod files;
+mod fuse_watchdog;
 mod hooks;
 mod interfaces;
 mod signals;
 mod support;
+mod watchdog;
