@@ -108,6 +108,7 @@ pub(super) fn prepare(
         tables: Arc::clone(&tables),
         modes: Mutex::new(attached.modes),
         fence: Mutex::new(FenceFacts::new(config)),
+        reset_within: watchdogs.within(),
         feed: Arc::clone(&journal.feed),
         records: journal.records.clone(),
     });

@@ -5,7 +5,7 @@
 use crate::config::host::hostname;
 use crate::config::{
     Config, ConfigError, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_folders, check_owners,
-    parse_node, show,
+    check_watchdog, parse_node, show,
 };
 use crate::core::{Nanos, Node};
 use crate::fence;
@@ -125,6 +125,7 @@ fn report(
         problems.extend(host.problems(config, node).iter().map(HostProblem::to_string));
     }
     problems.extend(check_commands(config).iter().chain(&check_folders(config)).map(HostProblem::to_string));
+    problems.extend(check_watchdog(config).map(|problem| problem.to_string()));
     (text, problems)
 }
 
@@ -317,6 +318,41 @@ warning: net2: only own facts are left";
             problems.len() == 1 && problems[0].starts_with("fence.command = \"/nonexistent/fence\""),
             "{problems:?}"
         );
+    }
+
+    #[test]
+    fn of_an_agent_the_names_of_its_options_are_shown_and_what_it_will_not_take_is_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = folder.path().join("fence_test");
+        let says = "#!/bin/sh\ncat <<END\n<resource-agent><parameters><parameter name=\"ip\"/><parameter name=\"password\"/>\
+                    </parameters><actions><action name=\"off\"/></actions></resource-agent>\nEND\n";
+        fs::write(&agent, says).unwrap();
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o700)).unwrap();
+        let fence = format!(
+            "[fence]\nagent = \"{}\"\noptions = {{ password = \"hunter2x\", pluk = \"hunter2x\" }}\na = {{ ip = \"hunter2x1\" }}\n\
+             b = {{ ip = \"hunter2x2\" }}\n[watchdog]\ndevice = \"/nonexistent/watchdog\"\n",
+            agent.display()
+        );
+        let config = Config::parse(&format!("{EXAMPLE}\n{fence}"), "example.toml").unwrap();
+        let (text, problems) = report(&config, Ok(Node::A), Ok(fitting_host()), key());
+        assert_eq!(
+            problems,
+            [
+                "watchdog.device = \"/nonexistent/watchdog\": ENOENT: No such file or directory; right would be one such as \
+              /dev/watchdog, whose driver is loaded"
+            ]
+        );
+        let agent = agent.display();
+        let row = format!("fence.agent  60s      {agent}, told to switch a off by ip, password, pluk\n");
+        assert!(text.contains(&row) && text.contains("told to switch b off by ip,"), "{text}");
+        assert!(text.contains("\nwatchdog    /nonexistent/watchdog, 10s\n"), "{text}");
+        let misfits = misfits(&config).unwrap();
+        assert_eq!(misfits, [format!("fence: {agent}: option pluk: the agent has none of that name")]);
+        assert!(!format!("{text}{misfits:?}").contains("hunter2x"), "{text}");
+        // One that is not there.
+        let absent = format!("{EXAMPLE}\n{fence}").replace(&agent.to_string(), "fence_of_nobody");
+        let (_, problems) = report(&Config::parse(&absent, "x").unwrap(), Ok(Node::A), Ok(fitting_host()), key());
+        assert!(problems[0].starts_with("fence.agent: there is no fence_of_nobody in /usr/local/sbin"), "{problems:?}");
     }
 
     #[test]

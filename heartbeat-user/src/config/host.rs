@@ -163,6 +163,14 @@ pub enum HostProblem {
         /// A command that puts it right.
         remedy: String,
     },
+    /// There is no watchdog device.
+    #[error("watchdog.device = {path:?}: {reason}; right would be one such as /dev/watchdog, whose driver is loaded")]
+    WatchdogMissing {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        reason: nix::Error,
+    },
     /// The folder of a file that is to be written is not there.
     #[error("{key} = {path:?}: its folder: {reason}; right would be `mkdir -p {}`", path.parent().unwrap_or(path).display())]
     FolderMissing {
@@ -241,6 +249,15 @@ pub fn check_folders(config: &Config) -> Vec<HostProblem> {
         Some(HostProblem::FolderMissing { key, path, reason })
     };
     files.into_iter().filter_map(|(key, file)| problem((key, file.as_ref()?.path.clone()))).collect()
+}
+
+/// The watchdog of `config`, if it is not there. An agent runs all the same.
+#[must_use]
+pub fn check_watchdog(config: &Config) -> Option<HostProblem> {
+    let path = config.watchdog.as_ref()?.device.clone();
+    let error = std::fs::metadata(&path).err()?;
+    let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
+    Some(HostProblem::WatchdogMissing { path, reason })
 }
 
 /// The files that the agent reads or runs, `config_file` among them, that others than root (and who runs this) could change, or

@@ -28,7 +28,7 @@ pub use crate::dataplane::{SerialLine, XdpPreference};
 pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault, Problem, Problems};
 pub use fence::{AgentOptions, Fence, Level, Means};
-pub use host::{Host, HostProblem, check_commands, check_folders, check_host, check_owners};
+pub use host::{Host, HostProblem, check_commands, check_folders, check_host, check_owners, check_watchdog};
 pub use key::{KeyError, PairKeys};
 pub use model::{
     Api, Channel, ChannelKind, Check, Config, Dataplane, End, Group, Hooks, Judging, Pair, ServiceAddress, Takeover,

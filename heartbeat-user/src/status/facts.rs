@@ -150,6 +150,8 @@ pub struct Facts {
     pub modes: Mutex<Vec<Option<XdpMode>>>,
     /// What is known of the fence.
     pub fence: Mutex<FenceFacts>,
+    /// This host is reset within so long when the agent does not do its work any more; nothing without a watchdog of the host's.
+    pub reset_within: Option<Nanos>,
     /// What happened.
     pub feed: Arc<Feed>,
     /// Where that goes.

@@ -1,13 +1,13 @@
 //! The host's watchdog and systemd's. This kernel has no watchdog driver: the device is a file of FUSE that takes the same calls.
 
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{Lab, Node, Options, binary};
-use heartbeat_tests::pair::{PACE, SOON, settled, until};
+use heartbeat_tests::pair::{SOON, settled, until};
 use heartbeat_tests::trials::{show, story};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -124,7 +124,7 @@ fn systemd_is_told_when_the_agent_is_ready_reloads_and_stops_and_is_fed_as_often
             .arg(lab.config_file(A))
             .args(["--node", "a", "--runtime-dir"])
             .arg(lab.runtime_dir(A));
-        agent.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "400000");
+        agent.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "400000").stdout(Stdio::null()).stderr(Stdio::null());
         let mut agent = lab.controller(Node::A).unwrap().spawn(agent).unwrap();
         let pid = Pid::from_raw(i32::try_from(agent.id()).unwrap());
         let next = || {
@@ -140,8 +140,8 @@ fn systemd_is_told_when_the_agent_is_ready_reloads_and_stops_and_is_fed_as_often
             while begun.elapsed() < Duration::from_secs(2) {
                 times += u32::from(next().contains("WATCHDOG=1"));
             }
-            // Four times within each 400 ms: 20 are due.
-            assert!((least..=21).contains(&times), "{times}");
+            // Four times within each 400 ms: 20 are due, and some may have waited for us.
+            assert!((least..=24).contains(&times), "{times}");
         };
         fed(18);
         kill(pid, Signal::SIGHUP).unwrap();
@@ -151,6 +151,5 @@ fn systemd_is_told_when_the_agent_is_ready_reloads_and_stops_and_is_fed_as_often
         kill(pid, Signal::SIGTERM).unwrap();
         until_said("STOPPING=1");
         assert!(until("it ends", || Ok(agent.try_wait()?)).unwrap().success());
-        thread::sleep(PACE);
     });
 }

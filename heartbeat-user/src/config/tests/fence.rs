@@ -151,3 +151,23 @@ fn a_file_with_a_secret_is_its_owners_alone() {
     assert_eq!(loaded(&by_script, 0o644), Ok(()));
     assert_eq!(loaded(BASE, 0o644), Ok(()));
 }
+
+#[test]
+fn a_watchdog_has_a_device_and_whole_seconds() {
+    let watchdog = |text: &str| with(&format!("[watchdog]\n{text}")).map(|config| config.watchdog.unwrap());
+    let plain = watchdog("device = \"/dev/watchdog\"\n").unwrap();
+    assert_eq!((plain.device.to_str(), plain.timeout), (Some("/dev/watchdog"), MS(10_000)));
+    assert_eq!(watchdog("device = \"/dev/watchdog0\"\ntimeout = \"1m\"\n").unwrap().timeout, MS(60_000));
+    for (text, expected) in [
+        ("", "watchdog.device: missing; right would be the absolute path of the host's watchdog device"),
+        ("device = \"watchdog\"\n", "watchdog.device = \"watchdog\": not usable"),
+        (
+            "device = \"/dev/watchdog\"\ntimeout = \"1s\"\n",
+            "watchdog.timeout = \"1s\": out of range; right would be \"2s\" to \"600s\"",
+        ),
+        ("device = \"/dev/watchdog\"\ntimeout = \"2500ms\"\n", "right would be whole seconds"),
+    ] {
+        let said = watchdog(text).unwrap_err().to_string();
+        assert!(said.contains(expected), "{text}: {said}");
+    }
+}
