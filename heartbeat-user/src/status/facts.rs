@@ -166,7 +166,6 @@ impl Facts {
     }
 
     /// What is known of the fence; whoever asks waits for nobody for long.
-    #[must_use]
     pub fn fence(&self) -> MutexGuard<'_, FenceFacts> {
         self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
