@@ -156,6 +156,23 @@ fn a_powered_off_controller_is_gone_at_once_and_boots_afresh() {
     });
 }
 
+/// An agent that dies with its host cannot end what it had started.
+#[test]
+fn whatever_was_started_on_a_host_ends_with_it() {
+    let lab = lab();
+    let host = lab.controller(Node::B).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP TERM; sleep 1000 >/dev/null & echo $!"]).stdout(Stdio::piped());
+    let started = host.spawn(shell).unwrap().wait_with_output().unwrap();
+    let process = Path::new("/proc").join(String::from_utf8(started.stdout).unwrap().trim());
+    let runs = || fs::read_to_string(process.join("stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    assert!(runs());
+    drop(host);
+    lab.power_off(Node::B).unwrap();
+    // It was killed; whoever it was left to may not have looked yet.
+    heartbeat_tests::pair::until("it is gone", || Ok((!runs()).then_some(()))).unwrap();
+}
+
 #[test]
 fn interfaces_that_were_down_get_their_addresses_back() {
     undisturbed(|| {

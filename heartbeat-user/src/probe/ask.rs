@@ -86,26 +86,31 @@ impl Heard {
 struct Question {
     network: Network,
     around: Around,
-    plan: Plan,
-    analysis: u32,
-    secret: Secret,
+    asking: Asking,
     deadline: Instant,
+}
+
+/// How somebody is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// How often, and how long.
+    pub plan: Plan,
+    /// For which analysis.
+    pub analysis: u32,
+    /// What tells our requests' replies.
+    pub secret: Secret,
+    /// Whether the kernel's tables are asked, too: that may wait for whoever changes an interface.
+    pub tables: bool,
 }
 
 /// Who answered, within the time of the plan, or until as many as must had.
 ///
 /// # Errors
 /// Nobody answered, and a socket's reason why nobody could be asked.
-pub async fn ask(
-    network: &Network,
-    around: Around,
-    quorum: usize,
-    plan: Plan,
-    analysis: u32,
-    secret: Secret,
-) -> io::Result<Vec<Answer>> {
+pub async fn ask(network: &Network, around: Around, quorum: usize, asking: Asking) -> io::Result<Vec<Answer>> {
+    let plan = asking.plan;
     let deadline = Instant::now() + plan.pause * u32::from(plan.rounds);
-    let question = Question { network: network.clone(), around, plan, analysis, secret, deadline };
+    let question = Question { network: network.clone(), around, asking, deadline };
     let heard = Arc::new(Heard::default());
     let mut parts = JoinSet::new();
     for kind in [Kind::V4, Kind::V6].into_iter().filter(|kind| question.of(*kind).next().is_some()) {
@@ -117,7 +122,7 @@ pub async fn ask(
             }
         });
     }
-    {
+    if asking.tables {
         let (question, heard) = (question.clone(), Arc::clone(&heard));
         parts.spawn(async move {
             // Where the kernel's tables cannot be asked, echoes decide.
@@ -157,7 +162,7 @@ impl Question {
 
 /// Echo requests of one family, until nothing is left to come.
 async fn echo(question: &Question, kind: Kind, heard: &Heard) -> io::Result<()> {
-    let Question { network, around, plan, analysis, secret, .. } = question;
+    let Question { network, around, asking: Asking { plan, analysis, secret, .. }, .. } = question;
     // WO 01/82077, FIG. 8, step 806
     let socket = bell::watch(open(network, around.index, kind)?)?;
     let send = async {

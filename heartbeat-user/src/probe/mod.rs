@@ -18,8 +18,8 @@ use crate::{
     core::{ChannelIndex, Node, Probed},
     takeover::Netlink,
 };
-use around::{Around, OwnFault};
-use ask::Answer;
+use around::{Around, OwnFault, Target};
+use ask::{Answer, Asking};
 use request::Secret;
 use std::{
     io,
@@ -71,20 +71,26 @@ impl PeerMac {
     }
 }
 
-/// Whoever was found on a network and answered when somebody last did: asked by name from then on, for an answer to all hosts comes
-/// later, and says first whose it is. Clones share it.
+/// A network as it was when it last answered, with those alone who did. They are asked by name from then on, for an answer to all
+/// hosts comes later, and says first whose it is; and where time presses, without a look into the kernel's tables, which wait for
+/// whoever changes an interface. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Witnesses(Arc<Mutex<Vec<IpAddr>>>);
+pub struct Witnesses(Arc<Mutex<Option<Around>>>);
 
 impl Witnesses {
-    fn list(&self) -> Vec<IpAddr> {
+    fn around(&self) -> Option<Around> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn remember(&self, answered: &[Answer]) {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        list.clear();
-        list.extend(answered.iter().map(|answer| answer.ip));
+    fn list(&self) -> Vec<IpAddr> {
+        self.around().into_iter().flat_map(|around| around.targets).map(|target| target.ip).collect()
+    }
+
+    fn remember(&self, around: Around, answered: &[Answer]) {
+        let on_link = |ip| around.targets.iter().find(|target| target.ip == ip).is_none_or(|target| target.on_link);
+        let targets = answered.iter().map(|answer| Target { ip: answer.ip, on_link: on_link(answer.ip) }).collect();
+        let around = Around { targets, all_hosts: false, ..around };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(around);
     }
 }
 
@@ -238,18 +244,50 @@ pub async fn analyse(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Fin
 
 /// The same, but the first network that answers ends it: whether it is us who are cut off.
 pub async fn any_answers(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let mut tasks = all(networks, plan, analysis).await;
-    while let Some(joined) = tasks.join_next().await {
-        if let Ok((_, finding)) = joined {
-            let answers = finding.state == State::Answers;
-            found.push(finding);
-            if answers {
-                break;
+    let look = async {
+        let mut found = Vec::new();
+        let mut tasks = all(networks, plan, analysis).await;
+        while let Some(joined) = tasks.join_next().await {
+            if let Ok((_, finding)) = joined {
+                let answers = finding.state == State::Answers;
+                found.push(finding);
+                if answers {
+                    break;
+                }
             }
         }
+        found
+    };
+    tokio::select! {
+        found = look => found,
+        Some(finding) = any_witness(networks, plan, analysis) => vec![finding],
     }
-    found
+}
+
+/// The first network one of whose witnesses answers an echo request, however much changed since; none where none does.
+async fn any_witness(networks: &[Network], plan: Plan, analysis: u32) -> Option<Finding> {
+    let asking = Asking { plan, analysis, secret: Secret::new(), tables: false };
+    let mut tasks = JoinSet::new();
+    for network in networks {
+        let Some(around) = network.witnesses.around().filter(|around| around.targets.len() >= network.quorum.max(1))
+        else {
+            continue;
+        };
+        let network = network.clone();
+        tasks.spawn(async move {
+            let quorum = network.quorum.max(1);
+            let answered = ask::ask(&network, around, quorum, asking).await.ok()?;
+            let why = || answered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ") + " answered";
+            let answers = || Finding { channel: network.channel, state: State::Answers, why: why() };
+            (answered.len() >= quorum).then(answers)
+        });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        if let Ok(Some(finding)) = joined {
+            return Some(finding);
+        }
+    }
+    None
 }
 
 /// Our own facts alone, as of now.
@@ -275,11 +313,11 @@ pub fn beside(own: Vec<Finding>, asked: Vec<Finding>) -> Vec<Finding> {
 }
 
 async fn all(networks: &[Network], plan: Plan, analysis: u32) -> JoinSet<(usize, Finding)> {
-    let secret = Secret::new();
+    let asking = Asking { plan, analysis, secret: Secret::new(), tables: true };
     let around = looked(networks, plan, around::look_around).await;
     let mut tasks = JoinSet::new();
     for (place, (network, around)) in networks.iter().cloned().zip(around).enumerate() {
-        tasks.spawn(async move { (place, probe(&network, around, plan, analysis, secret).await) });
+        tasks.spawn(async move { (place, probe(&network, around, asking).await) });
     }
     tasks
 }
@@ -309,7 +347,7 @@ fn own_fault(fault: OwnFault) -> (State, String) {
     }
 }
 
-async fn probe(network: &Network, around: io::Result<Around>, plan: Plan, analysis: u32, secret: Secret) -> Finding {
+async fn probe(network: &Network, around: io::Result<Around>, asking: Asking) -> Finding {
     let finding = |state, why: String| Finding { channel: network.channel, state, why };
     let around = match around {
         Ok(Around { own: Some(fault), .. }) => {
@@ -327,9 +365,9 @@ async fn probe(network: &Network, around: io::Result<Around>, plan: Plan, analys
         };
     }
     let quorum = network.quorum.clamp(1, targets.len().max(1));
-    match ask::ask(network, around, quorum, plan, analysis, secret).await {
+    match ask::ask(network, around.clone(), quorum, asking).await {
         Ok(answered) if answered.len() >= quorum => {
-            network.witnesses.remember(&answered);
+            network.witnesses.remember(around, &answered);
             let who: Vec<_> = answered.iter().map(ToString::to_string).collect();
             finding(State::Answers, format!("{} answered", who.join(", ")))
         }

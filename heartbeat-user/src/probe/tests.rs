@@ -1,7 +1,7 @@
 //! Requests by hand; and, in namespaces of their own, networks that answer and networks that do not (root).
 
 use super::{
-    Asks, Network, PeerMac, Plan, State, Witnesses, analyse,
+    Asks, Network, PeerMac, Plan, State, Witnesses, analyse, any_witness,
     around::{self, Target},
     look,
     request::{Kind, LONGEST, Secret, build, is_reply},
@@ -306,6 +306,10 @@ fn all_hosts_are_asked_where_nobody_is_known_and_the_peer_is_told_from_them() {
         let mut netlink = Netlink::open().unwrap();
         let mut asked = |network| around::look_around(&mut netlink, network).unwrap().targets;
         assert_eq!(asked(&networks[1]), [Target { ip: [10, 1, 1, 2].into(), on_link: true }]);
+        let witness = run(any_witness(&networks, Plan { pause: Duration::from_secs(5), ..PLAN }, 6)).unwrap();
+        assert_eq!((witness.channel, witness.why.as_str()), (ChannelIndex(1), "10.1.1.2 answered"));
+        far("2 link set q1 down");
+        assert_eq!(run(any_witness(&networks, PLAN, 7)), None);
     });
 }
 

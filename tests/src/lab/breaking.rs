@@ -137,7 +137,9 @@ impl Lab {
 
     // ---- controllers
 
-    /// Cuts a controller's power: its agent is gone, all its interfaces vanish together, its memory (bpffs) is lost.
+    /// Cuts a controller's power: its agent is gone with all that it started, all its interfaces lose their carrier together, its
+    /// memory (bpffs) is lost. What that leaves in this machine's kernel is taken away when the power is on again, or with the
+    /// lab: that takes tens of milliseconds, for which no other host of this kernel could change an address.
     ///
     /// # Errors
     /// It is off already.
@@ -148,16 +150,25 @@ impl Lab {
         };
         let at = realtime_ns();
         let had_agent = agent.signal(Signal::SIGKILL).is_ok();
-        namespace.netlink().delete_group(NICS)?;
+        namespace.netlink().set_up(&Which::Group(NICS), false)?;
         self.carry_xlink()?;
         if had_agent {
             agent.wait_end(STOP_LIMIT)?;
         }
-        namespace.remove();
-        remains::remove_pins(&agent.runtime_dir);
+        namespace.end_all_inside();
+        namespace.remove_name();
+        *self.remains_of(node) = Some(namespace);
         fs::remove_dir_all(&agent.runtime_dir).context("cannot empty the runtime directory")?;
         fs::create_dir(&agent.runtime_dir).context("cannot create a runtime directory")?;
         Ok(at)
+    }
+
+    fn take_remains_away(&self, node: Node) -> Result<()> {
+        if let Some(namespace) = self.remains_of(node).take() {
+            namespace.netlink().delete_group(NICS)?;
+            remains::remove_pins(&self.agent(node).runtime_dir);
+        }
+        Ok(())
     }
 
     /// Switches it on again: a fresh boot with all cables plugged in, and no agent yet.
@@ -169,6 +180,7 @@ impl Lab {
         {
             let mut slot = self.controller_slot(node);
             ensure!(slot.is_none(), "controller {node} is powered on already");
+            self.take_remains_away(node)?;
             *slot = Some(Arc::new(Namespace::create(&format!("{}-{node}", self.id()), &sysctls)?));
         }
         let own = format!("{node}-");

@@ -74,6 +74,8 @@ pub struct Lab {
     agents: [Agent; 2],
     /// `None` while the power is off.
     controllers: [Mutex<Option<Arc<Namespace>>>; 2],
+    /// What this machine's kernel still has of one whose power is off.
+    remains: [Mutex<Option<Arc<Namespace>>>; 2],
     clients: Vec<Arc<Namespace>>,
     /// The dedicated cable first, then the networks: [`Switch::number`] is the position.
     switches: Vec<Switch>,
@@ -107,7 +109,8 @@ impl Lab {
         for agent in &agents {
             fs::create_dir(&agent.runtime_dir).context("cannot create a runtime directory")?;
         }
-        let lab = Self { options, agents, controllers, clients, switches, broken: Mutex::default(), home };
+        let (remains, broken) = Default::default();
+        let lab = Self { options, agents, controllers, remains, clients, switches, broken, home };
         for (switch, client) in lab.switches.iter().skip(1).zip(&lab.clients) {
             switch.plug(Host::Client, client)?;
             switch.wait_operational(&switch.port(Host::Client))?;
@@ -190,6 +193,12 @@ impl Lab {
     fn agent(&self, node: Node) -> &Agent {
         let [a, b] = &self.agents;
         if node == Node::A { a } else { b }
+    }
+
+    fn remains_of(&self, node: Node) -> MutexGuard<'_, Option<Arc<Namespace>>> {
+        let [a, b] = &self.remains;
+        let slot = if node == Node::A { a } else { b };
+        slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn controller_slot(&self, node: Node) -> MutexGuard<'_, Option<Arc<Namespace>>> {

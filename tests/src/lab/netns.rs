@@ -9,6 +9,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Mutex;
@@ -23,6 +24,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::child;
 use super::netlink::Netlink;
@@ -165,8 +168,20 @@ impl Namespace {
         self.run(move || command.spawn())?.with_context(|| format!("cannot start {}", program.display()))
     }
 
-    /// Removes the name and ends the resident thread. The kernel frees the namespace with its last socket.
+    /// Ends whoever still runs inside, as a host does whose power goes: what an agent had started may outlive it.
+    pub(super) fn end_all_inside(&self) {
+        end_all_inside(&self.path());
+    }
+
+    /// Removes the name: nobody enters by it any more.
+    pub(super) fn remove_name(&self) {
+        remove_file(&self.path());
+    }
+
+    /// Ends whoever still runs inside, removes the name and ends the resident thread. The kernel frees the namespace with its last
+    /// socket.
     pub fn remove(&self) {
+        self.end_all_inside();
         let resident = self.resident.lock().ok().and_then(|mut resident| resident.take());
         if let Some(Resident { jobs, thread }) = resident {
             drop(jobs);
@@ -202,6 +217,19 @@ impl AddressEvents {
         let _interrupted = poll(&mut ready, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
         // Whatever it was, and however many: whoever waits looks at the addresses themselves.
         while self.0.recv_from_full().is_ok() {}
+    }
+}
+
+/// Kills the processes whose network namespace is the one at `path`.
+fn end_all_inside(path: &Path) {
+    let (Ok(namespace), Ok(all)) = (fs::metadata(path), fs::read_dir("/proc")) else { return };
+    let namespace = (namespace.dev(), namespace.ino());
+    for process in all.flatten() {
+        let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+        let inside = fs::metadata(process.path().join("ns/net")).is_ok_and(|its| (its.dev(), its.ino()) == namespace);
+        if let Some(pid) = pid.filter(|_| inside) {
+            let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 }
 
