@@ -32,7 +32,7 @@ const IPROUTE: Need = Need {
 };
 
 /// What the tests call beside that.
-const FOR_TESTS: [Need; 8] = [
+const FOR_TESTS: [Need; 9] = [
     IPROUTE,
     Need {
         package: "nftables",
@@ -55,6 +55,11 @@ const FOR_TESTS: [Need; 8] = [
         package: "systemd",
         purpose: "the journal that takes our events; nothing is started",
         is_there: || Path::new("/lib/systemd/systemd-journald").exists() && on_path("journalctl").is_some(),
+    },
+    Need {
+        package: "fence-agents",
+        purpose: "fence agents of others, which are run as they are",
+        is_there: || Path::new("/usr/sbin/fence_dummy").exists(),
     },
     Need {
         package: "python3-venv",

@@ -3,12 +3,14 @@
 use super::{
     Ended, Options,
     arbitrating::Arbitrating,
+    fencing::FenceNews,
     hooks,
     reload::Candidate,
     restart::Restart,
     shared::{Command, Report, group_of},
     start::Parts,
     upkeep::Upkeep,
+    watchdog,
 };
 use crate::{
     arbiter::Answered,
@@ -26,6 +28,7 @@ use crate::{
     takeover::Done,
 };
 use anyhow::{Result, bail};
+use libsystemd::daemon::NotifyState;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -48,6 +51,7 @@ const LOOK_ENDING: Duration = Duration::from_millis(1);
 /// Runs until the pulse thread has ended.
 pub(super) async fn run(options: &Options, journal: Journal, parts: Parts, signals: &mut Signals) -> Result<Ended> {
     let (ordered, orders) = mpsc::channel(1);
+    let (fence_news, of_fence) = mpsc::unbounded_channel();
     let (unattached, attach_pending) = (parts.unattached, parts.attach_pending);
     let mut control = Control {
         options,
@@ -60,6 +64,7 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts, signa
         asked: 0,
         fencing: None,
         arbitrating: Arbitrating::new(&options.config, options.node),
+        fence_news,
         ended: Ended::Stopped,
         ending: false,
         restart: None,
@@ -73,7 +78,7 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts, signa
         seeking: HashSet::new(),
         networks: probe::networks(&options.config, options.node),
     };
-    let result = control.serve(signals, orders).await;
+    let result = control.serve(signals, orders, of_fence).await;
     control.end(result)
 }
 
@@ -81,13 +86,15 @@ pub(super) struct Control<'a> {
     pub(super) options: &'a Options,
     pub(super) journal: Journal,
     pub(super) parts: Parts,
-    /// Health checks, for ever.
-    watchers: JoinSet<()>,
+    /// Health checks and questions to the fence's devices, for ever.
+    pub(super) watchers: JoinSet<()>,
     /// What takes its time, and what follows from it.
     pub(super) jobs: JoinSet<Job>,
-    /// The fencing that runs, by its number.
-    fencing: Option<(u32, AbortHandle)>,
     pub(super) arbitrating: Arbitrating,
+    /// The fencing that runs, by its number.
+    pub(super) fencing: Option<(u32, AbortHandle)>,
+    /// Where it is told how that goes, and what its devices say.
+    pub(super) fence_news: mpsc::UnboundedSender<FenceNews>,
     /// The last verdict, with its evidence, as JSON.
     verdict: String,
     /// Who waits for an answer to which order.
@@ -122,19 +129,27 @@ pub(super) enum Job {
     /// The index of a channel's interface, if that is there.
     Sought(ChannelIndex, Option<u32>),
     Hook(GroupIndex, Hook, Outcome),
-    Fence(u32, Outcome),
     Arbitrated(u32, Arbitrate, Answered),
     /// What a look at the arbiter found: it is well, or not.
     ArbiterLooked(Result<String, String>),
+    /// Whether the peer is off.
+    Fence(u32, bool),
 }
 
 impl Control<'_> {
-    async fn serve(&mut self, signals: &mut Signals, mut ordered: mpsc::Receiver<Ordered>) -> Result<()> {
+    async fn serve(
+        &mut self,
+        signals: &mut Signals,
+        mut ordered: mpsc::Receiver<Ordered>,
+        mut of_fence: mpsc::UnboundedReceiver<FenceNews>,
+    ) -> Result<()> {
         self.serve_api()?;
         self.keep_silence();
         let (checked, mut checks) = mpsc::unbounded_channel();
         self.watch_checks(&checked);
+        self.watch_fence();
         signals::take();
+        watchdog::tell_systemd(&[NotifyState::Ready]);
         let control_bell = bell::watch(self.parts.control_bell.clone())?;
         let mut logger = match &mut self.parts.kernel {
             Some(kernel) => Some(bell::watch(kernel.logger()?)?),
@@ -151,6 +166,7 @@ impl Control<'_> {
                 }
                 Some(order) = ordered.recv() => self.order(order),
                 Some((check, healthy, outcome)) = checks.recv() => self.checked(check, healthy, &outcome),
+                Some(news) = of_fence.recv() => self.fence_told(news),
                 Some(Ok(job)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.end_job(job),
                 Ok(mut guard) = readable(&mut logger) => {
                     guard.get_inner_mut().flush();
@@ -229,37 +245,13 @@ impl Control<'_> {
                     self.command(Command::Found { channel, index });
                 }
             }
-            Job::Fence(number, outcome) => {
-                self.journal.control(&hooks::told("fence", None, &outcome));
-                self.command(Command::Fenced { number, succeeded: outcome.succeeded() });
-            }
             Job::Arbitrated(number, question, answered) => self.arbitrated(number, question, answered),
             Job::ArbiterLooked(found) => self.arbiter_looked(found),
+            Job::Fence(number, succeeded) => self.command(Command::Fenced { number, succeeded }),
             Job::Hook(group, hook, outcome) => {
                 self.journal.control(&hooks::told(hook.name(), Some(group), &outcome));
                 self.command(Command::HookEnded { group, hook, succeeded: outcome.succeeded() });
             }
-        }
-    }
-
-    /// Ends the command with all that it started: dropping it does.
-    fn call_off_fencing(&mut self, number: u32) {
-        if let Some((running, job)) = self.fencing.take_if(|(running, _)| *running == number) {
-            log::debug!("fencing {running} is ended");
-            job.abort();
-        }
-    }
-
-    fn fence(&mut self, number: u32) {
-        let Options { config, node, .. } = self.options;
-        let Some(fence) = config.fence.clone() else { return };
-        let environment = hooks::peer(config, *node);
-        let [timeout, pause] = [fence.timeout, fence.pause].map(|span| Duration::from_nanos(span.0));
-        let job = self.jobs.spawn(async move {
-            Job::Fence(number, command::insist(&fence.command, &environment, timeout, fence.retries, pause).await)
-        });
-        if let Some((_, before)) = self.fencing.replace((number, job)) {
-            before.abort();
         }
     }
 

@@ -9,6 +9,7 @@ mod arbitrating;
 mod attaching;
 mod channels;
 mod control;
+mod fencing;
 mod hooks;
 pub mod inherit;
 mod left;
@@ -24,6 +25,7 @@ mod threads;
 pub mod turn;
 mod unfence;
 mod upkeep;
+mod watchdog;
 
 pub use let_go::let_go;
 pub use unfence::unfence;

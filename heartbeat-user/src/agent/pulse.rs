@@ -8,6 +8,7 @@ pub use transport::Transport;
 use super::{
     shared::{Command, Report},
     turn,
+    watchdog::Feeder,
 };
 use crate::{
     core::{Action, Arbitrated, ChannelIndex, Core, Event, Nanos, Reason},
@@ -119,6 +120,8 @@ pub struct Pulse {
     pub expected: Expected,
     /// A fencing to be ended that the control side has no room for yet.
     pub abort_pending: Option<u32>,
+    /// Says that all is well, where somebody waits for that.
+    pub watchdog: Option<Feeder>,
     /// Channels to attach anew that the control side has no room for yet.
     pub attach_pending: u64,
 }
@@ -133,7 +136,7 @@ impl Pulse {
         // Where it is not known who we are, that was said.
         let _ = guard::watch_this_thread(&self.tables);
         loop {
-            let deadline = self.core.deadline();
+            let deadline = self.deadline();
             let rung = self.wait(deadline)?;
             let now = clock::monotonic();
             if !rung {
@@ -146,10 +149,19 @@ impl Pulse {
             self.core.handle_time(now);
             let exit = self.perform(now, closed);
             self.publish(now);
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.feed(now, true);
+            }
             if exit {
                 return Ok(());
             }
         }
+    }
+
+    /// When there is something to do, whatever happens.
+    fn deadline(&self) -> Nanos {
+        let fed = self.watchdog.as_ref().map_or(Nanos::NEVER, Feeder::deadline);
+        self.core.deadline().min(fed)
     }
 
     /// Everything that the kernel has counted since the last time.

@@ -16,6 +16,7 @@ use super::{
     reload::{self, Candidate, Standing},
     shared::Command,
     start::Parts,
+    watchdog,
 };
 use crate::{
     command::signals::{self, Told},
@@ -24,6 +25,7 @@ use crate::{
     takeover::Order,
 };
 use anyhow::{Context, Result, anyhow};
+use libsystemd::daemon::NotifyState;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -66,6 +68,7 @@ impl Control<'_> {
             self.journal.records.go_on();
         }
         (self.ending, self.ended, self.again) = (true, Ended::Stopped, false);
+        watchdog::tell_systemd(&[NotifyState::Stopping]);
         self.command(Command::Stop);
     }
 
@@ -148,6 +151,7 @@ impl Control<'_> {
             Some(Restart::Waiting(_)) if self.on_its_way().is_none() => {
                 self.ended = Ended::Restart;
                 self.journal.control(&ControlEvent::Restarting);
+                watchdog::tell_systemd_of_reload();
                 self.journal.records.hold();
                 (self.ending, self.restart) = (true, Some(Restart::RecordsHold(Instant::now())));
             }
@@ -171,7 +175,7 @@ impl Control<'_> {
     /// us lets go of what is held.
     pub(super) fn end(self, served: Result<()>) -> Result<Ended> {
         let Self { journal, parts, ended, api, again, .. } = self;
-        let Parts { kernel, orders, reports, pulse, takeover, facts, folder, claim, mut life, .. } = parts;
+        let Parts { kernel, orders, reports, pulse, takeover, watchdogs, facts, folder, claim, mut life, .. } = parts;
         // Where something else failed, the pulse thread goes on until the process ends: the peer hears what is held until it
         // is let go of.
         let pulse_died = pulse.is_finished().then(|| pulse.join()).and_then(|joined| match joined {
@@ -182,6 +186,9 @@ impl Control<'_> {
         let _ = orders.send(Order::Stop);
         drop(reports);
         let takeover_died = takeover.join().is_err().then(|| anyhow!("the takeover thread panicked"));
+        // Where something failed it is left as it is: it runs on, and resets the host unless somebody feeds it soon.
+        let in_order = pulse_died.is_none() && served.is_ok();
+        let watchdogs = watchdogs.filter(|_| in_order).and_then(|thread| thread.join().ok());
         drop(api);
         let _ = std::fs::remove_file(folder.socket());
         if let Some(error) = pulse_died.or(takeover_died).or(served.err()) {
@@ -193,7 +200,13 @@ impl Control<'_> {
                 let agent = facts.tables.agent();
                 let kept = agent.owned.get() | agent.hooked.get();
                 life.keep_only(kept);
-                if kept != 0 || !life.left.is_empty() {
+                let holds_nothing = kept == 0 && life.left.is_empty();
+                match watchdogs {
+                    Some(watchdogs) if holds_nothing => watchdogs.disarm(),
+                    Some(watchdogs) => watchdogs.leave(&journal),
+                    None => {}
+                }
+                if !holds_nothing {
                     life.write(&folder)?;
                 } else {
                     Life::forget(&folder);
@@ -205,8 +218,14 @@ impl Control<'_> {
                 folder.forget_tables();
                 journal.control(&ControlEvent::Stopped);
             }
-            Ended::Restart if again => signals::raise(Told::Reload),
-            Ended::Restart => {}
+            Ended::Restart => {
+                if let Some(watchdogs) = watchdogs {
+                    watchdogs.hand_on();
+                }
+                if again {
+                    signals::raise(Told::Reload);
+                }
+            }
         }
         journal.records.end(ended == Ended::Restart);
         drop(claim);

@@ -12,9 +12,10 @@ use super::{
     runtime_dir::{Claim, RuntimeDir},
     shared::{Command, Report},
     threads::{self, RingsAtTheEnd},
+    watchdog::Watchdogs,
 };
 use crate::{
-    config::{Config, Fence, PairKeys, XdpPreference, check_host, host::Host},
+    config::{Config, PairKeys, XdpPreference, check_host, host::Host},
     core::{Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{
         Kernel, Opener, Settings, Tables,
@@ -25,7 +26,7 @@ use crate::{
         link::Links,
         realtime,
     },
-    status::{ControlEvent, Facts, Journal, Latencies, Shared, View},
+    status::{ControlEvent, Facts, FenceFacts, Journal, Latencies, Shared, View},
     takeover::{self, Order},
 };
 use anyhow::{Context, Result, bail};
@@ -53,6 +54,8 @@ pub(super) struct Parts {
     pub(super) control_bell: Bell,
     pub(super) pulse: JoinHandle<std::io::Result<()>>,
     pub(super) takeover: JoinHandle<()>,
+    /// The thread that feeds the watchdogs, where there are any; it ends after the pulse thread.
+    pub(super) watchdogs: Option<JoinHandle<Watchdogs>>,
     pub(super) folder: RuntimeDir,
     /// Held for as long as the agent runs.
     pub(super) claim: Claim,
@@ -110,6 +113,7 @@ pub(super) fn prepare(
     let lines = if lines.is_empty() { None } else { Some(Opener::new(lines).context("threads for serial lines")?) };
     let kernel = opened.kernel.as_mut();
     let attached = channels::attach_all(config, *node, kernel, &opened.tables, &mut interfaces, journal)?;
+    let watchdogs = Watchdogs::open(options, journal);
     let setup = setup(options, &keys, &folder, attached.links, incarnation, resumed);
     let now = clock::monotonic();
     let core = Core::new(setup, now);
@@ -125,6 +129,8 @@ pub(super) fn prepare(
         shared: Arc::clone(&shared),
         tables: Arc::clone(&tables),
         modes: Mutex::new(attached.modes),
+        fence: Mutex::new(FenceFacts::new(config)),
+        reset_within: watchdogs.within(),
         feed: Arc::clone(&journal.feed),
         records: journal.records.clone(),
     });
@@ -155,6 +161,7 @@ pub(super) fn prepare(
         shared: Arc::clone(&shared),
     };
     let takeover = threads::takeover(worker, config.dataplane.priority - 1, ways)?;
+    let (feeder, watchdogs) = watchdogs.start(config.dataplane.priority - 1)?;
     let pulse = Pulse {
         core,
         channels: attached.channels,
@@ -170,6 +177,7 @@ pub(super) fn prepare(
         shared,
         keys: by_id,
         expected: Expected { pair_id: config.pair.id, node: node.wire(), channel_id: 0 },
+        watchdog: feeder,
         attach_pending: 0,
         abort_pending: None,
     };
@@ -197,6 +205,7 @@ pub(super) fn prepare(
         control_bell,
         pulse,
         takeover,
+        watchdogs,
         folder,
         claim,
         life,
@@ -307,7 +316,7 @@ fn setup(
         guards: Guards {
             by_probe: config.judging.isolation_by_probe && config.judged() != 0,
             fence: config.fence.is_some(),
-            fence_within: config.fence.as_ref().map_or(Nanos::NEVER, Fence::within),
+            fence_within: config.fence.as_ref().map_or(Nanos::NEVER, |fence| fence.within(node)),
             stalled_grace: config.judging.stalled_grace,
         },
         exclusivity: config.exclusivity(),

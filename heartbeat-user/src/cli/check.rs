@@ -5,10 +5,11 @@
 use super::arbiter;
 use crate::config::host::hostname;
 use crate::config::{
-    Config, ConfigError, Host, HostProblem, KeyError, PairKeys, check_commands, check_folders, check_owners,
-    parse_node, show,
+    Config, ConfigError, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_folders, check_owners,
+    check_watchdog, parse_node, show,
 };
 use crate::core::{Nanos, Node};
+use crate::fence;
 use crate::probe::{Prospect, prospects};
 use anyhow::{Result, anyhow};
 use comfy_table::Table;
@@ -18,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Validate a configuration and print what would run on this host
 ///
-/// Looks at the file, the key file, the files that commands are, this host's interfaces and addresses, and the arbiter; runs and
-/// changes nothing. The exit code is 0 if an agent could start here, 1 if not.
+/// Looks at the file, the key file, the files that commands are, this host's interfaces and addresses, and the arbiter; changes
+/// nothing, and runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration file, the same on both controllers
@@ -41,8 +42,9 @@ pub fn run(args: &CheckArgs) -> Result<()> {
         None => config.node_for(None, &hostname()?),
     };
     let known = node.as_ref().ok().copied();
-    let (text, problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
+    let (text, mut problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
     print!("{text}");
+    problems.extend(misfits(&config)?);
     if let Some(node) = known {
         print!("{}", judged(&config, &prospects(&config, node)));
         match arbiter::look(&config, node) {
@@ -122,6 +124,10 @@ fn report(
         writeln!(text, "arbiter     {}: answers within {within}, grants for {ttl}", arbiter.described())
             .expect("a String takes all text");
     }
+    if let Some(watchdog) = &config.watchdog {
+        writeln!(text, "{:<11} {}, {}", "watchdog", watchdog.device.display(), show(watchdog.timeout))
+            .expect("a String takes all text");
+    }
     let tables = [channels(config, place.as_ref()), groups(config), commands(config)];
     for table in tables.into_iter().filter(|table| !table.is_empty()) {
         writeln!(text, "\n{}", table.trim_fmt()).expect("a String takes all text");
@@ -130,6 +136,7 @@ fn report(
         problems.extend(host.problems(config, node).iter().map(HostProblem::to_string));
     }
     problems.extend(check_commands(config).iter().chain(&check_folders(config)).map(HostProblem::to_string));
+    problems.extend(check_watchdog(config).map(|problem| problem.to_string()));
     (text, problems)
 }
 
@@ -192,7 +199,28 @@ fn commands(config: &Config) -> Table {
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
         table.add_row([String::new(), key, show(timeout), words.join(" ")]);
     }
+    for level in config.fence.iter().flat_map(|fence| &fence.levels) {
+        let Means::Agent { name, options } = &level.by else { continue };
+        let path = fence::find(name).map_or_else(|_| name.clone(), |path| path.display().to_string());
+        // Values may be secrets.
+        let runs = [Node::A, Node::B].map(|node| (node, options[usize::from(node.wire())].names()));
+        for (node, names) in runs {
+            let first = [String::new(), format!("{}.agent", level.key), show(level.timeout)];
+            let first = if node == Node::A { first } else { Default::default() };
+            let runs = format!("{path}, told to switch {node} off by {names}");
+            table.add_row(first.into_iter().chain([runs]).collect::<Vec<_>>());
+        }
+    }
     table
+}
+
+/// What fence agents say of their options. One that is not there is told with the other commands.
+fn misfits(config: &Config) -> Result<Vec<String>> {
+    if !config.agents().any(|(_, name)| fence::find(name).is_ok_and(|path| path.is_file())) {
+        return Ok(Vec::new());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    Ok(runtime.block_on(fence::misfits(config)))
 }
 
 /// A word as it is, where that shows where it ends.
@@ -301,6 +329,41 @@ warning: net2: only own facts are left";
             problems.len() == 1 && problems[0].starts_with("fence.command = \"/nonexistent/fence\""),
             "{problems:?}"
         );
+    }
+
+    #[test]
+    fn of_an_agent_the_names_of_its_options_are_shown_and_what_it_will_not_take_is_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = folder.path().join("fence_test");
+        let says = "#!/bin/sh\ncat <<END\n<resource-agent><parameters><parameter name=\"ip\"/><parameter name=\"password\"/>\
+                    </parameters><actions><action name=\"off\"/></actions></resource-agent>\nEND\n";
+        fs::write(&agent, says).unwrap();
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o700)).unwrap();
+        let fence = format!(
+            "[fence]\nagent = \"{}\"\noptions = {{ password = \"hunter2x\", pluk = \"hunter2x\" }}\na = {{ ip = \"hunter2x1\" }}\n\
+             b = {{ ip = \"hunter2x2\" }}\n[watchdog]\ndevice = \"/nonexistent/watchdog\"\n",
+            agent.display()
+        );
+        let config = Config::parse(&format!("{EXAMPLE}\n{fence}"), "example.toml").unwrap();
+        let (text, problems) = report(&config, Ok(Node::A), Ok(fitting_host()), key());
+        assert_eq!(
+            problems,
+            [
+                "watchdog.device = \"/nonexistent/watchdog\": ENOENT: No such file or directory; right would be one such as \
+              /dev/watchdog, whose driver is loaded"
+            ]
+        );
+        let agent = agent.display();
+        let row = format!("fence.agent  60s      {agent}, told to switch a off by ip, password, pluk\n");
+        assert!(text.contains(&row) && text.contains("told to switch b off by ip,"), "{text}");
+        assert!(text.contains("\nwatchdog    /nonexistent/watchdog, 10s\n"), "{text}");
+        let misfits = misfits(&config).unwrap();
+        assert_eq!(misfits, [format!("fence: {agent}: option pluk: the agent has none of that name")]);
+        assert!(!format!("{text}{misfits:?}").contains("hunter2x"), "{text}");
+        // One that is not there.
+        let absent = format!("{EXAMPLE}\n{fence}").replace(&agent.to_string(), "fence_of_nobody");
+        let (_, problems) = report(&Config::parse(&absent, "x").unwrap(), Ok(Node::A), Ok(fitting_host()), key());
+        assert!(problems[0].starts_with("fence.agent: there is no fence_of_nobody in /usr/local/sbin"), "{problems:?}");
     }
 
     #[test]

@@ -1,20 +1,19 @@
 //! The operator's commands: hooks of groups, the fence, health checks.
 //!
-//! Each runs in a process group of its own, without a shell, with nothing on its standard input and nothing of ours in its
-//! environment. It is ended, with all that it started, when its time is over or nobody waits for it any more.
+//! Each runs in a process group of its own, without a shell, with nothing on its standard input but what it is told there, and
+//! nothing of ours in its environment. It is ended, with all that it started, when its time is over or nobody waits for it any
+//! more.
 
 mod health;
 pub mod signals;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use health::{CheckPlan, watch};
 
-use nix::{
-    errno::Errno,
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
+use crate::dataplane::child;
+use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
 use std::{
     fmt, io,
     os::unix::process::ExitStatusExt,
@@ -22,17 +21,19 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::unix::pipe,
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::{Instant, sleep, timeout},
 };
+use tree::Tree;
 
 /// So much of its output is kept, from the end.
 pub const KEPT: usize = 4 * 1024;
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_millis(500);
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where commands, and agents that are given by name, are looked for.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,57 +81,84 @@ impl Outcome {
     }
 }
 
-/// Ends the process group when nobody waits for the command any more.
-struct Group(Option<Pid>);
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// The path and the arguments.
+    pub words: &'a [String],
+    /// Its whole environment, but for PATH and LANG.
+    pub environment: &'a [(&'a str, String)],
+    /// What it finds on its standard input.
+    pub input: &'a [u8],
+    /// So many bytes of its output are kept, from the end.
+    pub kept: usize,
+    /// Whether what it writes to standard error counts as output; else it is lost.
+    pub with_errors: bool,
+    /// Whether it is ended when we die, however: it must not go on when nobody could call it off any more.
+    pub dies_with_us: bool,
+}
 
-impl Group {
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            let _ = killpg(group, signal);
-        }
+impl<'a> Task<'a> {
+    /// A command with nothing on its standard input.
+    #[must_use]
+    pub const fn new(words: &'a [String], environment: &'a [(&'a str, String)]) -> Self {
+        Self { words, environment, input: &[], kept: KEPT, with_errors: true, dies_with_us: false }
     }
 }
 
-impl Drop for Group {
+/// Ends all of it when nobody waits for the command any more.
+struct Running(Option<Tree>);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        self.signal(Signal::SIGKILL);
+        if let Some(tree) = &mut self.0 {
+            tree.kill();
+        }
     }
 }
 
 /// Runs a command, whose first word is its path, for at most `patience`; with `environment` as its whole environment, but
 /// for PATH and LANG. Dropping the future ends the command.
 pub async fn run(words: &[String], environment: &[(&str, String)], patience: Duration) -> Outcome {
+    perform(Task::new(words, environment), patience).await
+}
+
+/// Runs it for at most `patience`. Dropping the future ends it.
+pub async fn perform(task: Task<'_>, patience: Duration) -> Outcome {
     let began = Instant::now();
     let outcome = |ended, output: &[u8]| Outcome {
         ended,
         output: String::from_utf8_lossy(output).trim_end().to_owned(),
         took: began.elapsed(),
     };
-    let (mut child, mut pipe) = match start(words, environment) {
+    let (mut child, pipe) = match start(task) {
         Ok(started) => started,
         Err(error) => return outcome(Ended::NotStarted(reason(&error)), &[]),
     };
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
-    let mut output = Tail::default();
-    let ended = timeout(patience, ended(&mut child, &mut pipe, &mut output)).await;
+    let mut running = Running(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).map(Tree::new));
+    let mut ways =
+        Ways { input: child.stdin.take().map(|stdin| (stdin, task.input)), pipe, output: Tail::new(task.kept) };
+    let ended = timeout(patience, ways.until_ended(&mut child)).await;
     let ended = match ended {
         Ok(Ok(status)) => {
             // What it leaves running, it leaves on purpose.
-            group.0 = None;
-            output.drain(&pipe);
+            running.0 = None;
+            ways.drain();
             status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or(0)), Ended::Exit)
         }
         Ok(Err(error)) => Ended::NotStarted(reason(&error)),
         Err(_) => {
-            group.signal(Signal::SIGTERM);
-            let _ = timeout(GRACE, self::ended(&mut child, &mut pipe, &mut output)).await;
-            group.signal(Signal::SIGKILL);
+            if let Some(tree) = &mut running.0 {
+                tree.terminate();
+            }
+            let _ = timeout(GRACE, ways.until_ended(&mut child)).await;
+            drop(running);
             let _ = child.wait().await;
-            output.drain(&pipe);
+            ways.drain();
             Ended::TimedOut(patience)
         }
     };
-    outcome(ended, &output.0)
+    outcome(ended, &ways.output.bytes)
 }
 
 /// Runs a command up to `retries` times more until it succeeds.
@@ -152,62 +180,91 @@ pub async fn insist(
     outcome
 }
 
-fn start(words: &[String], environment: &[(&str, String)]) -> io::Result<(Child, pipe::Receiver)> {
-    let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+fn start(task: Task<'_>) -> io::Result<(Child, pipe::Receiver)> {
+    let (program, arguments) = task.words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let (sender, receiver) = pipe::pipe()?;
     let out = sender.into_blocking_fd()?;
     let _unblocked = signals::Unblocked::new();
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .env("PATH", PATH)
         .env("LANG", "C.UTF-8")
-        .envs(environment.iter().map(|(key, value)| (key, value)))
+        .envs(task.environment.iter().map(|(key, value)| (key, value)))
         .current_dir("/")
-        .stdin(Stdio::null())
-        .stderr(out.try_clone()?)
+        .stdin(if task.input.is_empty() { Stdio::null() } else { Stdio::piped() })
+        .stderr(if task.with_errors { out.try_clone()?.into() } else { Stdio::null() })
         .stdout(out)
         .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
-    Ok((child, receiver))
-}
-
-/// Waits for its end, taking what it writes meanwhile.
-async fn ended(child: &mut Child, pipe: &mut pipe::Receiver, output: &mut Tail) -> io::Result<ExitStatus> {
-    let mut buffer = [0; 4096];
-    let mut open = true;
-    loop {
-        tokio::select! {
-            biased;
-            status = child.wait() => return status,
-            read = pipe.read(&mut buffer), if open => match read {
-                Ok(len) if len > 0 => output.keep(&buffer[..len]),
-                _ => open = false,
-            },
-        }
+        .kill_on_drop(true);
+    if task.dies_with_us {
+        child::dies_with_us(&mut command);
     }
+    Ok((command.spawn()?, receiver))
 }
 
-/// The end of what was written.
-#[derive(Default)]
-struct Tail(Vec<u8>);
+/// What goes in and comes out.
+struct Ways<'a> {
+    /// Closed once all of it is in.
+    input: Option<(ChildStdin, &'a [u8])>,
+    pipe: pipe::Receiver,
+    output: Tail,
+}
 
-impl Tail {
-    fn keep(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-        self.0.drain(..self.0.len().saturating_sub(KEPT));
+impl Ways<'_> {
+    /// Waits for its end, telling it what it is to know and taking what it writes meanwhile.
+    async fn until_ended(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
+        let mut buffer = [0; 4096];
+        let mut open = true;
+        loop {
+            tokio::select! {
+                biased;
+                status = child.wait() => return status,
+                read = self.pipe.read(&mut buffer), if open => match read {
+                    Ok(len) if len > 0 => self.output.keep(&buffer[..len]),
+                    _ => open = false,
+                },
+                done = tell(&mut self.input), if self.input.is_some() => if done {
+                    self.input = None;
+                },
+            }
+        }
     }
 
     /// What is there already; somebody else may keep the pipe open, and go on writing.
-    fn drain(&mut self, pipe: &pipe::Receiver) {
+    fn drain(&mut self) {
         let mut buffer = [0; 4096];
-        for _ in 0..16 {
-            match pipe.try_read(&mut buffer) {
-                Ok(len) if len > 0 => self.keep(&buffer[..len]),
+        for _ in 0..16.max(self.output.most / buffer.len()) {
+            match self.pipe.try_read(&mut buffer) {
+                Ok(len) if len > 0 => self.output.keep(&buffer[..len]),
                 _ => return,
             }
         }
+    }
+}
+
+/// Writes some of the input; whether that was all, or nobody wants it.
+async fn tell(input: &mut Option<(ChildStdin, &[u8])>) -> bool {
+    let Some((stdin, left)) = input else { return true };
+    // What was written is taken off `left` at once: nothing is said twice where the future is dropped.
+    stdin.write_buf(left).await.is_err() || left.is_empty()
+}
+
+/// The end of what was written.
+struct Tail {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl Tail {
+    const fn new(most: usize) -> Self {
+        Self { bytes: Vec::new(), most }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.drain(..self.bytes.len().saturating_sub(self.most));
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{CheckPlan, Ended, KEPT, health::Health, insist, run, watch};
+use super::{CheckPlan, Ended, KEPT, Task, health::Health, insist, perform, run, watch};
 use std::{path::PathBuf, time::Duration};
 use tokio::sync::mpsc;
 
@@ -75,6 +75,66 @@ async fn one_that_hangs_is_ended_with_everything_that_it_started() {
     })
     .await
     .expect("the group is gone");
+}
+
+/// Whether whoever wrote its number there is gone.
+async fn is_gone(folder: &Folder, name: &str) {
+    let pid: i32 = std::fs::read_to_string(folder.file(name)).expect("it began").trim().parse().expect("a number");
+    let gone = || nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_err();
+    tokio::time::timeout(LONG, async {
+        while !gone() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{name} goes on"));
+}
+
+#[tokio::test]
+async fn what_has_a_session_of_its_own_is_ended_too() {
+    let folder = Folder::new("session");
+    // As an agent talks to a device over a terminal: by a child that leads another session, with one more below it.
+    let far = format!(
+        "trap '' TERM HUP; sleep 1000 & echo $! > {}; echo $$ > {}; wait",
+        folder.file("below"),
+        folder.file("far")
+    );
+    let script = format!("setsid /bin/sh -c \"{}\" & wait", far.replace('$', "\\$"));
+    let outcome = run(&shell(&script), &[], Duration::from_millis(300)).await;
+    assert!(matches!(outcome.ended, Ended::TimedOut(_)), "{outcome:?}");
+    for name in ["far", "below"] {
+        is_gone(&folder, name).await;
+    }
+    // The same where nobody waits for it any more.
+    std::fs::remove_file(folder.file("far")).expect("it is there");
+    let far_file = PathBuf::from(folder.file("far"));
+    let command = shell(&script);
+    let running = tokio::spawn(async move { run(&command, &[], LONG).await });
+    while !std::fs::read_to_string(&far_file).is_ok_and(|text| text.ends_with('\n')) {
+        tokio::task::yield_now().await;
+    }
+    running.abort();
+    let _ = running.await;
+    for name in ["far", "below"] {
+        is_gone(&folder, name).await;
+    }
+}
+
+#[tokio::test]
+async fn what_it_is_told_comes_by_its_standard_input_whole_and_ends() {
+    let words = shell("sha256sum; cat");
+    let told = |input: &'static [u8]| async { perform(Task { input, ..Task::new(&words, &[]) }, LONG).await.output };
+    assert_eq!(told(b"").await, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  -");
+    assert_eq!(told(b"abc").await, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  -");
+    // More than a pipe holds.
+    static MANY: [u8; 1_000_000] = [b'a'; 1_000_000];
+    assert_eq!(told(&MANY).await, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0  -");
+    // One that does not listen, and ends.
+    let deaf = perform(Task { input: &MANY, ..Task::new(&shell("exit 4"), &[]) }, LONG).await;
+    assert_eq!(deaf.ended, Ended::Exit(4));
+    let quiet = shell("echo no >&2; echo 12345");
+    let quiet = perform(Task { with_errors: false, kept: 4, ..Task::new(&quiet, &[]) }, LONG).await;
+    assert_eq!(quiet.output, "345");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
-//! The operator's own commands: hooks of groups and of events, `[fence]`, `[[check]]`.
+//! The operator's own commands: hooks of groups and of events, of `[fence]`, `[[check]]`.
 
 use super::error::{Fault, Report};
+use super::fence::Means;
 use super::table::{Table, called};
-use super::{ArbiterEngine, Check, Config, Fence, Group, Hooks};
+use super::{ArbiterEngine, Check, Config, Group, Hooks};
 use crate::core::{Hook, Nanos};
 
 /// The most health checks.
@@ -11,9 +12,10 @@ const MAX_CHECKS: usize = 32;
 const MAX_WORDS: usize = 64;
 const COMMAND: &str =
     "a list of at most 64 texts, the first an absolute path: [\"/usr/lib/heartbeat/import\", \"pool\"]";
-const TIMEOUT: std::ops::RangeInclusive<Nanos> = Nanos::from_millis(10)..=Nanos::from_millis(3_600_000);
+/// How long a command may take.
+pub(super) const TIMEOUT: std::ops::RangeInclusive<Nanos> = Nanos::from_millis(10)..=Nanos::from_millis(3_600_000);
 
-const fn ms(n: u64) -> Nanos {
+pub(super) const fn ms(n: u64) -> Nanos {
     Nanos::from_millis(n)
 }
 
@@ -46,7 +48,10 @@ impl Config {
                 Some((format!("group \"{name}\": {}", hook.name()), hooks.words(hook)?, hooks.timeout))
             })
         });
-        let fence = self.fence.iter().map(|fence| ("fence.command".to_owned(), &fence.command[..], fence.timeout));
+        let fence = self.fence.iter().flat_map(|fence| &fence.levels).filter_map(|level| match &level.by {
+            Means::Command(words) => Some((format!("{}.command", level.key), &words[..], level.timeout)),
+            Means::Agent { .. } => None,
+        });
         let checks = self
             .checks
             .iter()
@@ -80,17 +85,6 @@ pub(super) fn failback(table: &Table<'_>, report: &mut Report<'_>) -> Option<Nan
         return None;
     }
     table.duration(report, "failback", ms(1_000)..=ms(2_592_000_000)).map(|after| after.value)
-}
-
-/// `[fence]`: what must succeed before anything is taken from a silent peer.
-pub(super) fn fence(root: &Table<'_>, report: &mut Report<'_>) -> Option<Fence> {
-    let table = root.table(report, "fence", &["command", "timeout", "retries", "pause"], "a table [fence]")?;
-    table.require(report, "command", COMMAND);
-    let command = command(&table, report, "command");
-    let timeout = table.duration(report, "timeout", TIMEOUT).map_or(ms(10_000), |timeout| timeout.value);
-    let retries = table.integer(report, "retries", 0..=100).map_or(2, |retries| retries.value as u32);
-    let pause = table.duration(report, "pause", Nanos(0)..=ms(3_600_000)).map_or(ms(1_000), |pause| pause.value);
-    Some(Fence { command: command?, timeout, retries, pause })
 }
 
 /// `[[check]]`: whether this controller can serve.

@@ -45,6 +45,17 @@ pub enum ConfigError {
         /// The most that is accepted, in bytes.
         limit: u64,
     },
+    /// There is a secret in the file, and others than its owner may use it.
+    #[error("{}: mode {mode:04o} lets others than its owner read {key}; right would be `chmod 600 {0}`, and another secret if \
+             others may have read it; or an option of the agent that names a file or a script with it", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// What is a secret.
+        key: String,
+    },
     /// The file is not text.
     #[error("{}:{line}:{column}: not UTF-8 text; save the file as UTF-8", path.display())]
     NotUtf8 {
@@ -215,6 +226,12 @@ pub enum Fault {
         /// Why not.
         reason: String,
     },
+    /// A key that has no place there.
+    #[error("has no place here; right would be {right}")]
+    NotHere {
+        /// Where it has one.
+        right: &'static str,
+    },
     /// A name or path with characters or a length that it may not have.
     #[error("not usable; right would be {right}")]
     BadText {
@@ -310,7 +327,7 @@ fn list(words: &[String]) -> String {
 }
 
 /// Which of `known` looks so much like `word` that a slip of the keyboard explains it.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
     if word.len() > MAX_SHOWN {
         return None;
     }
@@ -321,6 +338,15 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, _)| *distance <= tolerated)
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// Whether the last line of `text` is about fencing, and may have a secret in it.
+fn is_of_fence(text: &str) -> bool {
+    let headers = ["[fence", "[[fence"];
+    let last = text.lines().map(str::trim_start).rfind(|line| line.starts_with('['));
+    let key = text.lines().next_back().map_or("", str::trim_start);
+    key.starts_with("fence")
+        || last.is_some_and(|line| headers.iter().any(|header| line.replace(' ', "").starts_with(header)))
 }
 
 /// Collects the problems of one text and knows where in it they are.
@@ -349,8 +375,10 @@ impl<'t> Report<'t> {
         let (before, after) = self.text.split_at(offset);
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let end = after.find('\n').map_or(self.text.len(), |newline| offset + newline);
-        let line = shortened(&self.text[start..end]);
-        self.add(offset, String::new(), Some(line), Fault::Syntax(message.to_owned()));
+        let line = &self.text[start..end];
+        let line =
+            if is_of_fence(&self.text[..end]) { line.split('=').next().unwrap_or_default().trim_end() } else { line };
+        self.add(offset, String::new(), Some(shortened(line)), Fault::Syntax(message.to_owned()));
     }
 
     /// The known word most like `word`; not looked for where no message would say it any more.

@@ -3,6 +3,7 @@
 use super::error::nearest;
 use super::{Channel, Config};
 use crate::core::Node;
+use crate::fence;
 use anyhow::{Context, anyhow};
 use nix::ifaddrs::getifaddrs;
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,6 +125,14 @@ pub enum HostProblem {
         /// What the system says.
         reason: nix::Error,
     },
+    /// A fence agent cannot be found.
+    #[error("{key}: {why}; right would be the name of an agent of the package fence-agents, or an absolute path")]
+    AgentMissing {
+        /// The key that names it.
+        key: String,
+        /// Where it is not.
+        why: String,
+    },
     /// What a command's path leads to cannot be one.
     #[error("{key} = {path:?}: not a file; right would be the path of a program or a script")]
     CommandNotAFile {
@@ -153,6 +162,14 @@ pub enum HostProblem {
         how: String,
         /// A command that puts it right.
         remedy: String,
+    },
+    /// There is no watchdog device.
+    #[error("watchdog.device = {path:?}: {reason}; right would be one such as /dev/watchdog, whose driver is loaded")]
+    WatchdogMissing {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        reason: nix::Error,
     },
     /// The folder of a file that is to be written is not there.
     #[error("{key} = {path:?}: its folder: {reason}; right would be `mkdir -p {}`", path.parent().unwrap_or(path).display())]
@@ -200,21 +217,23 @@ pub fn check_host(config: &Config, node: Node) -> Vec<HostProblem> {
 /// The commands of `config` that could not be run on this host; empty if all could. Runs none.
 #[must_use]
 pub fn check_commands(config: &Config) -> Vec<HostProblem> {
-    let problem = |(key, words, _): (String, &[String], _)| {
-        let path = PathBuf::from(words.first()?);
-        match std::fs::metadata(&path) {
-            Err(error) => {
-                let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
-                Some(HostProblem::CommandMissing { key, path, reason })
-            }
-            Ok(found) if !found.is_file() => Some(HostProblem::CommandNotAFile { key, path }),
-            Ok(found) if found.permissions().mode() & 0o111 == 0 => {
-                Some(HostProblem::CommandNotExecutable { key, path, mode: found.permissions().mode() & 0o7777 })
-            }
-            Ok(_) => None,
+    let problem = |(key, path): (String, PathBuf)| match std::fs::metadata(&path) {
+        Err(error) => {
+            let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
+            Some(HostProblem::CommandMissing { key, path, reason })
         }
+        Ok(found) if !found.is_file() => Some(HostProblem::CommandNotAFile { key, path }),
+        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+            Some(HostProblem::CommandNotExecutable { key, path, mode: found.permissions().mode() & 0o7777 })
+        }
+        Ok(_) => None,
     };
-    config.commands().filter_map(problem).collect()
+    let commands = config.commands().filter_map(|(key, words, _)| Some((key, PathBuf::from(words.first()?))));
+    let agents = config.agents().map(|(key, name)| match fence::find(name) {
+        Ok(path) => problem((key, path)),
+        Err(why) => Some(HostProblem::AgentMissing { key, why }),
+    });
+    commands.filter_map(problem).chain(agents.flatten()).collect()
 }
 
 /// The files of `config` that could not be written, for their folders are not there. An agent runs all the same.
@@ -232,6 +251,15 @@ pub fn check_folders(config: &Config) -> Vec<HostProblem> {
     files.into_iter().filter_map(|(key, file)| problem((key, file.as_ref()?.path.clone()))).collect()
 }
 
+/// The watchdog of `config`, if it is not there. An agent runs all the same.
+#[must_use]
+pub fn check_watchdog(config: &Config) -> Option<HostProblem> {
+    let path = config.watchdog.as_ref()?.device.clone();
+    let error = std::fs::metadata(&path).err()?;
+    let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
+    Some(HostProblem::WatchdogMissing { path, reason })
+}
+
 /// The files that the agent reads or runs, `config_file` among them, that others than root (and who runs this) could change, or
 /// put others in the place of.
 #[must_use]
@@ -241,6 +269,7 @@ pub fn check_owners(config: &Config, config_file: &Path) -> Vec<HostProblem> {
     files.extend(config.api.token_file.iter().map(|file| ("api.token_file".to_owned(), file.clone())));
     files.extend(config.arbiter.iter().flat_map(|a| a.files()).map(|(key, file)| (key.to_owned(), file.to_owned())));
     files.extend(config.commands().filter_map(|(key, words, _)| Some((key, PathBuf::from(words.first()?)))));
+    files.extend(config.agents().filter_map(|(key, name)| Some((key, fence::find(name).ok()?))));
     let mut seen = BTreeSet::new();
     let places = files.into_iter().flat_map(|(what, path)| {
         let folder = path.parent().map(Path::to_owned).filter(|folder| folder.is_absolute());

@@ -2,7 +2,8 @@
 
 use super::error::{ConfigError, Report};
 use super::table::Table;
-use super::{Config, arbiter, commands, read, records, sections, topology};
+use super::{Config, arbiter, commands, fence, read, records, sections, topology};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use toml::de::DeTable;
 
@@ -14,7 +15,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Read`], [`NotRegular`](ConfigError::NotRegular), [`TooLarge`](ConfigError::TooLarge) (more than 1 MiB),
-    /// [`Changing`](ConfigError::Changing), [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
+    /// [`Changing`](ConfigError::Changing), [`Exposed`](ConfigError::Exposed), [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let contents = read::read(path, MAX_FILE, 0).map_err(|fault| ConfigError::of_file(path, fault))?;
         let text = std::str::from_utf8(&contents.bytes).map_err(|error| {
@@ -25,6 +26,12 @@ impl Config {
         })?;
         let mut config = Self::parse(text, &path.display().to_string())?;
         config.file_time = contents.modified();
+        let mode = contents.metadata.mode() & 0o7777;
+        if mode & 0o077 != 0
+            && let Some(key) = config.secret()
+        {
+            return Err(ConfigError::Exposed { path: path.to_owned(), mode, key });
+        }
         if let Some(folder) = path.parent() {
             config.pair.key_file = folder.join(&config.pair.key_file);
             config.api.token_file = config.api.token_file.map(|file| folder.join(file));
@@ -64,6 +71,7 @@ impl Config {
             "histograms",
             "fence",
             "arbiter",
+            "watchdog",
             "check",
             "channel",
             "group",
@@ -78,8 +86,9 @@ impl Config {
         let api = sections::api(&root, report);
         let events = records::events(&root, report);
         let histograms = records::histograms(&root, report);
-        let fence = commands::fence(&root, report);
         let arbiter = arbiter::arbiter(&root, report);
+        let fence = fence::fence(&root, report);
+        let watchdog = sections::watchdog(&root, report);
         let checks = commands::checks(&root, report);
         let (channels, groups) = topology::read(&root, report)?;
         Some(Self {
@@ -95,6 +104,7 @@ impl Config {
             histograms,
             fence,
             arbiter,
+            watchdog,
             checks,
             channels,
             groups,

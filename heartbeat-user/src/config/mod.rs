@@ -10,6 +10,7 @@ mod commands;
 mod derived;
 mod digest;
 mod error;
+mod fence;
 pub mod host;
 pub mod key;
 mod load;
@@ -26,12 +27,14 @@ mod topology;
 
 pub use crate::dataplane::{SerialLine, XdpPreference};
 pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd, read_secret};
+pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault, Problem, Problems};
-pub use host::{Host, HostProblem, check_commands, check_folders, check_host, check_owners};
+pub use fence::{AgentOptions, Fence, Level, Means};
+pub use host::{Host, HostProblem, check_commands, check_folders, check_host, check_owners, check_watchdog};
 pub use key::{KeyError, PairKeys};
 pub use model::{
-    Api, Channel, ChannelKind, Check, Config, Dataplane, End, Fence, Group, Hooks, Judging, Pair, ServiceAddress,
-    Takeover, Targets, Wiring,
+    Api, Channel, ChannelKind, Check, Config, Dataplane, End, Group, Hooks, Judging, Pair, ServiceAddress, Takeover,
+    Targets, Watchdog, Wiring,
 };
 pub use node::parse_node;
 pub use profiles::{Overrides, Profile, show};

@@ -1,6 +1,7 @@
 //! What a configuration says, key by key.
 
 use super::arbiter::Arbiter;
+use super::fence::Fence;
 use super::profiles::Profile;
 use super::records::{Events, Histograms};
 use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Hook, Nanos, Node, Timing};
@@ -30,6 +31,8 @@ pub struct Config {
     pub fence: Option<Fence>,
     /// Who decides between two controllers that do not hear each other.
     pub arbiter: Option<Arbiter>,
+    /// The host's watchdog.
+    pub watchdog: Option<Watchdog>,
     /// Health checks, at most 32.
     pub checks: Vec<Check>,
     /// Who may ask, and where.
@@ -295,26 +298,13 @@ impl Hooks {
     }
 }
 
-/// `[fence]`
+/// `[watchdog]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fence {
-    /// It must end with 0.
-    pub command: Vec<String>,
-    /// It may take so long. Default 10 s.
+pub struct Watchdog {
+    /// The host's watchdog device.
+    pub device: PathBuf,
+    /// It resets the host when it was not fed for so long, in whole seconds. Default 10 s.
     pub timeout: Nanos,
-    /// How often it is tried again. Default 2.
-    pub retries: u32,
-    /// The pause between two attempts. Default 1 s.
-    pub pause: Nanos,
-}
-
-impl Fence {
-    /// The longest that it may take with all its attempts, and five seconds for whoever runs it.
-    #[must_use]
-    pub fn within(&self) -> Nanos {
-        let retries = self.timeout.after(self.pause).times(self.retries.into());
-        retries.after(self.timeout).after(Nanos::from_millis(5_000))
-    }
 }
 
 /// `[api]`

@@ -3,7 +3,7 @@
 use super::error::{Fault, Report};
 use super::profiles::{Overrides, Profile};
 use super::table::{At, Table};
-use super::{Api, Dataplane, Judging, Pair, Takeover, XdpPreference};
+use super::{Api, Dataplane, Judging, Pair, Takeover, Watchdog, XdpPreference};
 use crate::core::{BothFaulted, Nanos, Timing};
 use std::path::PathBuf;
 
@@ -202,6 +202,25 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
         again: again.unwrap_or(default.again),
         hold: hold.unwrap_or(default.hold),
     }
+}
+
+/// `[watchdog]`: what resets the host when the agent does not feed it any more.
+pub(super) fn watchdog(root: &Table<'_>, report: &mut Report<'_>) -> Option<Watchdog> {
+    const DEVICE: &str = "the absolute path of the host's watchdog device, such as \"/dev/watchdog\"";
+    let table = root.table(report, "watchdog", &["device", "timeout"], "a table [watchdog]")?;
+    table.require(report, "device", DEVICE);
+    let device = table.text(report, "device", DEVICE, |path| path.starts_with('/') && !path.contains('\0'));
+    let range = Nanos::from_millis(2_000)..=Nanos::from_millis(600_000);
+    let timeout = table.duration(report, "timeout", range);
+    let seconds = timeout.as_ref().map_or(10, |timeout| timeout.value.0 / 1_000_000_000);
+    if let Some(timeout) = timeout.filter(|timeout| !timeout.value.0.is_multiple_of(1_000_000_000)) {
+        report.value(
+            timeout.span,
+            table.name("timeout"),
+            Fault::BadText { right: "whole seconds: watchdogs know no others" },
+        );
+    }
+    Some(Watchdog { device: PathBuf::from(device?.value), timeout: Nanos::from_millis(seconds * 1_000) })
 }
 
 /// `[api]`: who may ask, and where.

@@ -173,6 +173,24 @@ impl<'t> Table<'t> {
         Table::of(report, format!("{}.", self.name(key)), self.get(key)?, known, right)
     }
 
+    /// What is in the table that `key` is, whatever its keys: none where it is absent, `None` where it is wrong. No message
+    /// repeats its value, which may be a secret.
+    pub(super) fn entries(
+        &self,
+        report: &mut Report<'_>,
+        key: &str,
+        right: &'static str,
+    ) -> Option<Option<(usize, &'t DeTable<'t>)>> {
+        match self.get(key).map(|value| (value.span().start, value.get_ref())) {
+            None => Some(None),
+            Some((start, DeValue::Table(entries))) => Some(Some((start, entries))),
+            Some((start, other)) => {
+                report.key(start, self.name(key), Fault::WrongType { found: type_of(other), right });
+                None
+            }
+        }
+    }
+
     /// `key` must be an array where it is there. Empty where it is absent or wrong.
     pub(super) fn array(&self, report: &mut Report<'_>, key: &str, right: &'static str) -> &'t [Spanned<DeValue<'t>>] {
         match self.get(key).map(|value| (value.span(), value.get_ref())) {

@@ -3,6 +3,7 @@
 
 pub mod bell;
 mod bpf_link;
+pub mod child;
 pub mod clock;
 pub mod drain;
 mod earlier;
@@ -20,6 +21,7 @@ mod silence;
 pub mod socket;
 mod tables;
 pub mod waiter;
+pub mod watchdog;
 
 pub use earlier::{PinnedCell, release};
 pub use interface::{XdpMode, XdpPreference, index_of};

@@ -8,7 +8,7 @@ use crate::{
     probe::{Finding, State},
 };
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -99,6 +99,42 @@ impl Latencies {
     }
 }
 
+/// What is known of the fence.
+#[derive(Clone, Debug, Default)]
+pub struct FenceFacts {
+    /// One for each level, in order.
+    pub devices: Vec<FenceDevice>,
+    /// By what the peer was switched off last in this life, and when.
+    pub fenced: Option<(String, Nanos)>,
+}
+
+/// What is known of a level of the fence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FenceDevice {
+    /// What it runs, by name.
+    pub by: String,
+    /// What of its options the agent will not take, or why that is not known; empty where all is well.
+    pub unfit: String,
+    /// Whether it could be relied on when it was asked last; nothing of a command, of an agent that cannot be asked, and before the
+    /// first answer.
+    pub answers: Option<bool>,
+    /// Why not.
+    pub how: String,
+    /// When it was asked.
+    pub at: Nanos,
+}
+
+impl FenceFacts {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let levels = config.fence.iter().flat_map(|fence| &fence.levels);
+        let device =
+            |level: &crate::config::Level| FenceDevice { by: level.runs().to_owned(), ..FenceDevice::default() };
+        Self { devices: levels.map(device).collect(), fenced: None }
+    }
+}
+
 /// Everything that is shown, by whoever holds it.
 pub struct Facts {
     /// The configuration.
@@ -116,6 +152,10 @@ pub struct Facts {
     pub judged_by: Mutex<Vec<Option<(String, bool)>>>,
     /// How each channel is received; none: a serial line.
     pub modes: Mutex<Vec<Option<XdpMode>>>,
+    /// What is known of the fence.
+    pub fence: Mutex<FenceFacts>,
+    /// This host is reset within so long when the agent does not do its work any more; nothing without a watchdog of the host's.
+    pub reset_within: Option<Nanos>,
     /// What happened.
     pub feed: Arc<Feed>,
     /// Where that goes.
@@ -127,6 +167,11 @@ impl Facts {
     #[must_use]
     pub fn view(&self) -> Option<View> {
         self.shared.view.lock().ok().map(|view| view.clone())
+    }
+
+    /// What is known of the fence; whoever asks waits for nobody for long.
+    pub fn fence(&self) -> MutexGuard<'_, FenceFacts> {
+        self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An analysis ended: this is what the networks are judged by.

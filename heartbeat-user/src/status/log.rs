@@ -135,7 +135,7 @@ pub enum ControlEvent {
     AddressRestored { group: crate::core::GroupIndex, address: String, times: u32 },
     /// An address that we do not own was on this host, and was removed, so often since that was told last.
     AddressSwept { group: crate::core::GroupIndex, address: String, times: u32 },
-    /// A hook, or the fence, ended.
+    /// A hook ended.
     CommandRan {
         what: &'static str,
         group: Option<crate::core::GroupIndex>,
@@ -144,6 +144,18 @@ pub enum ControlEvent {
         took_ns: Nanos,
         output: String,
     },
+    /// A level of the fence ended: the peer is switched off, or the next one's turn has come.
+    FenceRan { level: String, by: String, succeeded: bool, how: String, took_ns: Nanos, output: String },
+    /// A fence agent cannot be had, or does not take its options.
+    FenceUnfit { level: String, by: String, why: String },
+    /// A fence device could not be relied on from now on, or can again.
+    FenceDevice { level: String, by: String, answers: bool, how: String, output: String },
+    /// The host's watchdog runs, and is fed; `adopted`: as the life before did.
+    WatchdogRuns { device: String, timeout_ns: Nanos, adopted: bool },
+    /// It cannot be had.
+    WatchdogMissing { device: String, why: String },
+    /// The agent ended without having let go of everything, and nobody feeds it any more.
+    WatchdogLeft { device: String, timeout_ns: Nanos },
     /// A health check succeeds from now on, or fails.
     CheckChanged { check: String, healthy: bool, how: String, output: String },
     /// What the arbiter answered, where that is something else than before, and what that rests on.

@@ -11,7 +11,7 @@ mod report;
 pub mod server;
 mod telling;
 
-pub use facts::{ChannelLatencies, Facts, Latencies, Shared, View};
+pub use facts::{ChannelLatencies, Facts, FenceDevice, FenceFacts, Latencies, Shared, View};
 pub use log::{ControlEvent, Journal, Output};
 pub use record::{Record, Severity};
 pub use records::Sink;

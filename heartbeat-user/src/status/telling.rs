@@ -276,6 +276,11 @@ impl Tell for ControlEvent {
         match self {
             Self::AddressFailed { .. } | Self::AddressStays { .. } | Self::Rival { .. } => Critical,
             Self::CommandRan { succeeded: false, .. } | Self::CheckChanged { healthy: false, .. } => Critical,
+            Self::FenceRan { succeeded: false, .. } | Self::WatchdogLeft { .. } => Critical,
+            Self::WatchdogMissing { .. } => Warning,
+            Self::WatchdogRuns { .. } => Info,
+            Self::FenceUnfit { .. } | Self::FenceDevice { answers: false, .. } => Warning,
+            Self::FenceRan { .. } | Self::FenceDevice { .. } => Notice,
             Self::StillAnswered { .. } | Self::AddressRestored { .. } | Self::ReloadRefused { .. } => Warning,
             Self::AddressSwept { .. } | Self::HostProblem { .. } | Self::RuntimeDirRestored { .. } => Warning,
             Self::ArbiterChecked { well: false, .. } => Warning,
@@ -315,6 +320,28 @@ impl Tell for ControlEvent {
                 format!("{what}: {how} after {took_ns}")
             }
             Self::CommandRan { what, how, took_ns, .. } => format!("{subject}: {what}: {how} after {took_ns}"),
+            Self::FenceRan { by, succeeded: true, how, took_ns, .. } => {
+                format!("the peer is switched off: {by} {how}, after {took_ns}")
+            }
+            Self::FenceRan { level, by, how, took_ns, .. } => {
+                format!("{level}: the peer is not switched off: {by} {how}, after {took_ns}")
+            }
+            Self::FenceUnfit { level, by, why } => format!("{level}: {by} could not switch the peer off: {why}"),
+            Self::FenceDevice { level, by, answers: true, .. } => format!("{level}: the device of {by} answers again"),
+            Self::FenceDevice { level, by, how, .. } => {
+                format!("{level}: the device of {by} cannot be relied on: {how}")
+            }
+            Self::WatchdogRuns { device, timeout_ns, .. } => {
+                format!("{device} resets this host when the agent does not do its work for {timeout_ns}")
+            }
+            Self::WatchdogMissing { device, why } => {
+                format!("{device} cannot be had: {why}; nobody resets this host when the agent does not do its work")
+            }
+            Self::WatchdogLeft { device, timeout_ns } => {
+                format!(
+                    "the agent ends without having let go of everything: {device} resets this host within {timeout_ns}"
+                )
+            }
             Self::CheckChanged { check, healthy: true, .. } => format!("check {check} succeeds"),
             Self::CheckChanged { check, how, .. } => format!("check {check} fails: {how}"),
             Self::ArbiterAnswered { said, why } => format!("the arbiter was asked: {said}: {why}"),

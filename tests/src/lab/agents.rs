@@ -1,6 +1,7 @@
 //! The lab's agents: configure, start, signal, ask and listen.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -40,7 +41,9 @@ impl Lab {
     /// The file cannot be written.
     pub fn configure_text(&self, node: Node, text: &str) -> Result<()> {
         let path = self.config_file(node);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        // It may have secrets in it.
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).context("cannot keep a configuration to ourselves")
     }
 
     /// Where an agent's configuration is.

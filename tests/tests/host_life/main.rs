@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod announcing;
+mod fencing;
 mod files;
+mod fuse_watchdog;
 mod hooks;
 mod interfaces;
 mod signals;
 mod support;
+mod watchdog;

@@ -1,7 +1,7 @@
 //! Hooks, fence, checks, and what is said of wrong ones.
 
 use super::{edited, parsed};
-use crate::config::{Config, EXAMPLE, HostProblem, Targets, check_commands, check_host};
+use crate::config::{Config, EXAMPLE, HostProblem, Means, Targets, check_commands, check_host};
 use crate::core::{Hook, HookedGroups, Nanos, Node};
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -20,7 +20,12 @@ fn what_is_absent_has_its_default_and_what_is_there_is_read() {
          on_release_failure = \"force\"\nfailback = \"1m\"\n",
     );
     let fence = full.fence.as_ref().expect("a fence");
-    assert_eq!((fence.command.join(" "), fence.retries, fence.timeout), ("/bin/true x".into(), 0, MS(10_000)));
+    let [level] = &fence.levels[..] else { panic!("{fence:?}") };
+    assert_eq!(level.by, Means::Command(vec!["/bin/true".into(), "x".into()]));
+    assert_eq!(
+        (level.key.as_str(), level.retries, level.timeout, fence.delay),
+        ("fence", 0, MS(10_000), [Nanos(0); 2])
+    );
     let check = &full.checks[0];
     assert_eq!((check.interval, check.timeout, check.rise, check.fall, check.weight), (MS(5_000), MS(3_000), 2, 5, 7));
     let hooks = &full.groups[0].hooks;

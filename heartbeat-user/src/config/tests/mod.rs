@@ -2,6 +2,7 @@
 
 mod arbiter;
 mod commands;
+mod fence;
 mod records;
 mod refusals;
 
@@ -89,8 +90,12 @@ fn what_the_example_says_is_a_default_is_one() {
 fn what_the_example_says_is_an_example_is_valid() {
     let set = EXAMPLE.lines().map(|line| line.strip_prefix("## ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
     let config = Config::parse(&set, "example.toml").unwrap();
-    assert!(config.arbiter.is_some_and(|arbiter| arbiter.files().count() == 4));
-    assert!(config.fence.is_some() && config.checks.len() == 1 && config.groups[0].hooks.on_release.is_some());
+    assert!(config.arbiter.as_ref().is_some_and(|arbiter| arbiter.files().count() == 4));
+    assert!(
+        config.fence.is_some_and(|fence| fence.levels.len() == 2)
+            && config.checks.len() == 1
+            && config.groups[0].hooks.on_release.is_some()
+    );
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! What the control side does about the fence: has the peer switched off, calls that off, and has its devices asked whether
+//! they answer.
+
+use super::{
+    Options,
+    control::{Control, Job},
+    hooks,
+};
+use crate::{
+    core::{Nanos, PeerState},
+    dataplane::clock,
+    fence::{self, Asked, Power, Ran},
+    status::{ControlEvent, FenceDevice},
+};
+use tokio::sync::mpsc;
+
+/// What is told of the fence.
+#[derive(Debug)]
+pub(super) enum FenceNews {
+    /// A level ended.
+    Ran(Ran),
+    /// The agent of a level was asked.
+    Asked(usize, Asked),
+}
+
+impl Control<'_> {
+    /// Ends what runs with all that it started: dropping it does.
+    pub(super) fn call_off_fencing(&mut self, number: u32) {
+        if let Some((running, job)) = self.fencing.take_if(|(running, _)| *running == number) {
+            log::debug!("fencing {running} is ended");
+            job.abort();
+        }
+    }
+
+    pub(super) fn fence(&mut self, number: u32) {
+        let Options { config, node, .. } = self.options;
+        let (node, news) = (*node, self.fence_news.clone());
+        let Some(fence) = config.fence.clone() else { return };
+        let environment = hooks::peer(config, node);
+        let job = self.jobs.spawn(async move {
+            let told = |ran| drop(news.send(FenceNews::Ran(ran)));
+            Job::Fence(number, fence::strike(&fence, node, &environment, told).await)
+        });
+        if let Some((_, before)) = self.fencing.replace((number, job)) {
+            before.abort();
+        }
+    }
+
+    /// Each agent is asked for ever.
+    pub(super) fn watch_fence(&mut self) {
+        let Options { config, node, .. } = self.options;
+        let Some(fence) = &config.fence else { return };
+        for (i, level) in fence.levels.iter().enumerate() {
+            let news: mpsc::UnboundedSender<_> = self.fence_news.clone();
+            let told = move |asked| drop(news.send(FenceNews::Asked(i, asked)));
+            self.watchers.spawn(fence::watch(
+                level.clone(),
+                *node,
+                fence.status_every,
+                hooks::peer(config, *node),
+                told,
+            ));
+        }
+    }
+
+    pub(super) fn fence_told(&self, news: FenceNews) {
+        let event = match news {
+            FenceNews::Ran(ran) => Some(self.ran(ran)),
+            FenceNews::Asked(level, asked) => self.asked(level, asked),
+        };
+        if let Some(event) = event {
+            self.journal.control(&event);
+        }
+    }
+
+    fn names(&self, level: usize) -> (String, String) {
+        let level = self.options.config.fence.as_ref().and_then(|fence| fence.levels.get(level));
+        level.map_or_else(Default::default, |level| (level.key.clone(), level.runs().to_owned()))
+    }
+
+    fn ran(&self, ran: Ran) -> ControlEvent {
+        let Ran { level, succeeded, how, output, took } = ran;
+        let (key, by) = self.names(level);
+        if succeeded {
+            self.parts.facts.fence().fenced = Some((by.clone(), clock::monotonic()));
+        }
+        let took_ns = Nanos(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        ControlEvent::FenceRan { level: key, by, succeeded, how, took_ns, output }
+    }
+
+    /// What is to be told: that a device does not answer, or does again.
+    fn asked(&self, level: usize, asked: Asked) -> Option<ControlEvent> {
+        let (key, by) = self.names(level);
+        let mut fence = self.parts.facts.fence();
+        let device = fence.devices.get_mut(level)?;
+        let before = device.clone();
+        let (how, output) = match asked {
+            Asked::Unfit(problems) => {
+                device.unfit = problems.join("; ");
+                let changed = device.unfit != before.unfit && !device.unfit.is_empty();
+                return changed.then(|| ControlEvent::FenceUnfit { level: key, by, why: problems.join("; ") });
+            }
+            Asked::Answered { power, of_power, output } => {
+                let heard = self.parts.facts.view().is_some_and(|view| view.peer == PeerState::Good);
+                (unwell(&power, of_power, heard), output)
+            }
+        };
+        *device = FenceDevice {
+            answers: Some(how.is_none()),
+            how: how.clone().unwrap_or_default(),
+            at: clock::monotonic(),
+            ..before
+        };
+        // The first answer is what is expected.
+        let told = before.answers.unwrap_or(true) != how.is_none();
+        told.then(|| ControlEvent::FenceDevice {
+            level: key,
+            by,
+            answers: how.is_none(),
+            how: how.unwrap_or_default(),
+            output,
+        })
+    }
+}
+
+/// Why a device that says this could not be relied on; nothing where it can. `heard`: whether the peer is.
+fn unwell(power: &Power, of_power: bool, heard: bool) -> Option<String> {
+    match power {
+        Power::Unknown(ended) => Some(format!("asked whether the peer has power, it {ended}")),
+        Power::Off if of_power && heard => Some(
+            "it says that the peer is off, and the peer is heard: it is something else that would be switched off"
+                .to_owned(),
+        ),
+        // `monitor` knows 0 and failures only.
+        Power::Off if !of_power => Some("asked whether it is well, it ended with 2".to_owned()),
+        Power::On | Power::Off => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Ended;
+
+    #[test]
+    fn a_device_is_relied_on_unless_it_is_silent_or_contradicted_by_the_peer() {
+        assert_eq!(unwell(&Power::On, true, true), None);
+        assert_eq!(unwell(&Power::On, true, false), None);
+        assert_eq!(unwell(&Power::Off, true, false), None, "as it should be, of a peer that has no power");
+        assert!(unwell(&Power::Off, true, true).unwrap().contains("something else"));
+        assert!(unwell(&Power::Unknown(Ended::Exit(1)), true, false).unwrap().ends_with("it ended with 1"));
+        assert_eq!(unwell(&Power::On, false, true), None);
+        assert!(unwell(&Power::Off, false, true).is_some());
+    }
+}
