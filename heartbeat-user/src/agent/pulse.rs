@@ -150,7 +150,7 @@ impl Pulse {
             let exit = self.perform(now, closed);
             self.publish(now);
             if let Some(watchdog) = &mut self.watchdog {
-                watchdog.feed(now, true);
+                watchdog.feed(now, self.core.may_feed(now));
             }
             if exit {
                 return Ok(());

@@ -114,7 +114,8 @@ pub(super) fn prepare(
     let kernel = opened.kernel.as_mut();
     let attached = channels::attach_all(config, *node, kernel, &opened.tables, &mut interfaces, journal)?;
     let watchdogs = Watchdogs::open(options, journal);
-    let setup = setup(options, &keys, &folder, attached.links, incarnation, resumed);
+    let mut setup = setup(options, &keys, &folder, attached.links, incarnation, resumed);
+    setup.exclusivity.watchdog = watchdogs.within().unwrap_or(Nanos(0));
     let now = clock::monotonic();
     let core = Core::new(setup, now);
 
