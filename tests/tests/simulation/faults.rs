@@ -69,7 +69,8 @@ fn start_all(world: &mut World) {
 
 /// A start, sometimes with parts missing.
 pub fn start(world: &mut World, random: &mut Random, side: usize) {
-    if random.below(4) == 0 {
+    // A cable each that only one of them has parts the network, which a promise alone does not bear.
+    if random.below(4) == 0 && world.assured != Assured::Promise {
         let s = &mut world.sides[side];
         for cable in 0..s.links.len() {
             match random.below(4) {
