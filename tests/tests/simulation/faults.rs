@@ -187,7 +187,9 @@ fn cut_off(world: &mut World, random: &mut Random, side: usize) {
         0 if world.sides.iter().all(met) => {
             world.cut_side(side, true);
             world.run(Nanos(random.below(world.detection().0 * 3)));
-            return world.cut_side(side, false);
+            world.cut_side(side, false);
+            // Before the other one's turn, both hear each other again.
+            return world.run(world.sides[A].timing.interval.times(3));
         }
         0 | 1 => true,
         _ => false,
