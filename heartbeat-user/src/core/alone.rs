@@ -63,7 +63,12 @@ impl Core {
         let detection = self.detection();
         let alone = &mut self.alone;
         alone.silent_since = if silent { alone.silent_since.or(Some(now)) } else { None };
-        alone.deaf_since = if good && self.said.deaf { alone.deaf_since.or(Some(now)) } else { None };
+        // Where it fell silent since, that was its last word: it counts on us.
+        alone.deaf_since = match self.said.deaf {
+            true if good => alone.deaf_since.or(Some(now)),
+            true => alone.deaf_since,
+            false => None,
+        };
         alone.deaf = alone.deaf_since.is_some_and(|since| now.since(since) >= detection);
         // One that left, or whose agent died, counts on nothing.
         let counts = self.said.flags & flags::LEAVING == 0 && !self.host.died();
@@ -116,7 +121,7 @@ impl Core {
         let silent = heard.unwrap_or(self.started).after(self.longest_silence());
         match self.alone.silent_since {
             _ if ran_out => self.arbiter.until(),
-            Some(_) if now.since(silent) < setup.release_within => silent,
+            Some(_) if !self.alone.deaf && now.since(silent) < setup.release_within => silent,
             _ if self.leftovers != 0 => self.started.since(setup.watchdog),
             _ => at_most,
         }

@@ -2,10 +2,10 @@
 
 use crate::{
     host::{Datagram, KEY, PAIR},
-    side::HOOK_TIMEOUT,
+    side::{HOOK_TIMEOUT, Side},
     world::{A, Assured, B, Random, World},
 };
-use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder, name_id};
+use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder, PeerState, name_id};
 use heartbeat_ebpf::{
     siphash::Key,
     wire::{LEN, Message},
@@ -69,7 +69,8 @@ fn start_all(world: &mut World) {
 
 /// A start, sometimes with parts missing.
 pub fn start(world: &mut World, random: &mut Random, side: usize) {
-    if random.below(4) == 0 {
+    // A cable each that only one of them has parts the network, which a promise alone does not bear.
+    if random.below(4) == 0 && world.assured != Assured::Promise {
         let s = &mut world.sides[side];
         for cable in 0..s.links.len() {
             match random.below(4) {
@@ -182,10 +183,13 @@ pub fn random(world: &mut World, random: &mut Random) {
 /// A controller loses its networks, or has them again; or nothing that it sends arrives, for a while.
 fn cut_off(world: &mut World, random: &mut Random, side: usize) {
     let lost = match random.below(3) {
-        0 if world.sides.iter().all(|s| s.core.is_some()) => {
+        // Two that never met know nothing of each other, and no promise: who hears whom is decided by a fence or an arbiter.
+        0 if world.sides.iter().all(met) => {
             world.cut_side(side, true);
             world.run(Nanos(random.below(world.detection().0 * 3)));
-            return world.cut_side(side, false);
+            world.cut_side(side, false);
+            // Before the other one's turn, both hear each other again.
+            return world.run(world.sides[A].timing.interval.times(3));
         }
         0 | 1 => true,
         _ => false,
@@ -194,6 +198,11 @@ fn cut_off(world: &mut World, random: &mut Random, side: usize) {
     (s.answers, s.networks_lost) = (if lost { 0 } else { u64::MAX }, lost);
     let lost = world.sides.iter().any(|s| s.networks_lost);
     world.cut_all(lost);
+}
+
+/// It hears its peer, and goes on doing so.
+fn met(side: &Side) -> bool {
+    side.reload_takes.is_none() && side.core.as_ref().is_some_and(|core| core.peer() == PeerState::Good)
 }
 
 /// The file is changed on both nodes, and one of them loads it.

@@ -40,6 +40,7 @@ struct Product {
     fence: usize,
     arbiter: usize,
     taken: u64,
+    fell_silent: bool,
 }
 
 impl Product {
@@ -67,10 +68,11 @@ impl Product {
                 _ => {}
             }
         });
-        bench.done();
         let link = Link::Present { index: 1, carrier: !isolated, address: true };
         (0..2).for_each(|channel| bench.core.handle_link(bench.now, ChannelIndex(channel), link));
-        Self { bench, peer, fence, arbiter, taken: 0 }
+        let mut product = Self { bench, peer, fence, arbiter, taken: 0, fell_silent: false };
+        product.answer();
+        product
     }
 
     fn run(&mut self, span: Nanos) {
@@ -78,16 +80,14 @@ impl Product {
         while self.bench.now < until {
             self.bench.silence(timing().interval);
             let died = !matches!(self.peer, Stalled);
-            let answers = matches!(self.peer, Stalled | Died | DiedLate | Closed)
-                || self.peer == DiedSilent && until.since(self.bench.now) > MS(400);
+            let answers = matches!(self.peer, Stalled | Died | DiedLate | Closed | DiedSilent) && !self.fell_silent;
             if answers {
                 let grace = if self.peer == Died { SECOND.times(60) } else { Nanos(0) };
                 let closed = if self.peer == Closed { self.bench.core.owned() } else { 0 };
-                let asked = self.bench.now.since(timing().interval.times(0));
                 let names_digest = Names::new(["net1", "net2"], ["plain", "exclusive", "hooked"]).digest();
                 let said = NoticeSaid {
                     incarnation: self.bench.core.peer_incarnation(),
-                    asked,
+                    asked: self.bench.now,
                     died,
                     leased: true,
                     silent: MS(100),
@@ -149,6 +149,7 @@ fn the_product_of_all_that_is_known_is_as_on_file() {
             let mut row = Product::new(peer, isolated, fence, arbiter);
             row.run(MS(700));
             let at_once = row.shown();
+            row.fell_silent = row.peer == DiedSilent;
             row.run(SECOND.times(4));
             let [fence, arbiter] = [STATES[fence], ANSWERS[arbiter]];
             let line = format!(
