@@ -97,14 +97,11 @@ impl Tables {
         }
         let pinned =
             |name: &str| MapData::from_pin(folder.join(name)).with_context(|| format!("the pinned map {name}"));
-        let [agent, kernel, slots, inter_arrival] =
-            [map::AGENT, map::KERNEL, map::SLOTS, map::INTER_ARRIVAL].map(pinned);
-        let (agent, kernel, slots, inter_arrival) = (agent?, kernel?, slots?, inter_arrival?);
         Ok(Some(Self::of(
-            Region::map(1, Some((agent.fd().as_fd(), 0)))?,
-            Region::map(1, Some((kernel.fd().as_fd(), 0)))?,
-            Region::map(SLOTS, Some((slots.fd().as_fd(), 0)))?,
-            Region::map(SLOTS, Some((inter_arrival.fd().as_fd(), 0)))?,
+            Region::map(1, Some((pinned(map::AGENT)?.fd().as_fd(), 0)))?,
+            Region::map(1, Some((pinned(map::KERNEL)?.fd().as_fd(), 0)))?,
+            Region::map(SLOTS, Some((pinned(map::SLOTS)?.fd().as_fd(), 0)))?,
+            Region::map(SLOTS, Some((pinned(map::INTER_ARRIVAL)?.fd().as_fd(), 0)))?,
             None,
         )))
     }
