@@ -141,7 +141,7 @@ impl Kernel {
         let loaded = Loaded::open(settings, &folder)?;
         let [agent, kernel, slots, inter_arrival, heard] =
             [&loaded.agent, &loaded.kernel, &loaded.slots, &loaded.inter_arrival, &loaded.heard].map(array);
-        let tables = Tables::of_maps(agent?, kernel?, slots?, inter_arrival?, heard?)?;
+        let tables = Tables::of_maps([agent?, kernel?, slots?, inter_arrival?, heard?])?;
         let mut kernel = Self {
             program: loaded.program,
             yardstick: None,

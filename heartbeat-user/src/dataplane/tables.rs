@@ -69,14 +69,8 @@ struct Memory {
 const MEMBERS: usize = 9;
 
 impl Tables {
-    /// The memory of array maps that were made with `BPF_F_MMAPABLE`.
-    pub(super) fn of_maps(
-        agent: &MapData,
-        kernel: &MapData,
-        slots: &MapData,
-        inter_arrival: &MapData,
-        heard: &MapData,
-    ) -> Result<Self> {
+    /// The memory of array maps that were made with `BPF_F_MMAPABLE`: agent, kernel, slots, histograms, who is heard.
+    pub(super) fn of_maps([agent, kernel, slots, inter_arrival, heard]: [&MapData; 5]) -> Result<Self> {
         Ok(Self::of(
             Region::map(1, Some((agent.fd().as_fd(), 0))).context("mapping AGENT into memory")?,
             Region::map(1, Some((kernel.fd().as_fd(), 0))).context("mapping KERNEL into memory")?,
@@ -97,14 +91,11 @@ impl Tables {
         }
         let pinned =
             |name: &str| MapData::from_pin(folder.join(name)).with_context(|| format!("the pinned map {name}"));
-        let [agent, kernel, slots, inter_arrival] =
-            [map::AGENT, map::KERNEL, map::SLOTS, map::INTER_ARRIVAL].map(pinned);
-        let (agent, kernel, slots, inter_arrival) = (agent?, kernel?, slots?, inter_arrival?);
         Ok(Some(Self::of(
-            Region::map(1, Some((agent.fd().as_fd(), 0)))?,
-            Region::map(1, Some((kernel.fd().as_fd(), 0)))?,
-            Region::map(SLOTS, Some((slots.fd().as_fd(), 0)))?,
-            Region::map(SLOTS, Some((inter_arrival.fd().as_fd(), 0)))?,
+            Region::map(1, Some((pinned(map::AGENT)?.fd().as_fd(), 0)))?,
+            Region::map(1, Some((pinned(map::KERNEL)?.fd().as_fd(), 0)))?,
+            Region::map(SLOTS, Some((pinned(map::SLOTS)?.fd().as_fd(), 0)))?,
+            Region::map(SLOTS, Some((pinned(map::INTER_ARRIVAL)?.fd().as_fd(), 0)))?,
             None,
         )))
     }
@@ -115,8 +106,8 @@ impl Tables {
     /// Where the system has no memory to give.
     pub fn anonymous() -> Result<Self> {
         Ok(Self::of(
-            Region::map(1, None).context("memory for the agent's cell")?,
-            Region::map(1, None).context("memory for the kernel's cell")?,
+            Region::map(1, None).context("memory for cells")?,
+            Region::map(1, None).context("memory for cells")?,
             Region::map(SLOTS, None).context("memory for slots")?,
             Region::map(SLOTS, None).context("memory for histograms")?,
             None,
