@@ -70,6 +70,7 @@ fn hooked(lab: &Lab) -> (Config, impl Fn(Node) -> String + use<>) {
         scripts.write(name, &text).unwrap()
     };
     let mut config = config();
+    config.groups[0].exclusive = Some(false);
     config.groups[0].extra = format!("on_acquire = {}\non_release = {}\n", script("acquire"), script("release"));
     (config, move |node| scripts.read(&format!("{node}.hooks")))
 }

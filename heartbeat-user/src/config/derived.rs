@@ -1,6 +1,6 @@
 //! What follows from a configuration: what the judgement, the hand-over and the hooks are set up with.
 
-use super::{Config, Group, Hooks, Judging, Targets};
+use super::{Arbiter, Config, Group, Hooks, Judging, Targets};
 use crate::core::{self, Hook, HookedGroups, Names, Nanos, Needs};
 
 impl Config {
@@ -67,12 +67,13 @@ impl Config {
     }
 
     /// A controller that is cut off has let go of everything after this: of all hooks that may run on the way of one group, for
-    /// those of several run at once, and five seconds to find out and for the addresses.
+    /// those of several run at once, twice what the arbiter may take, and five seconds to find out and for the addresses.
     #[must_use]
     pub fn release_within(&self) -> Nanos {
         let hooks = |g: &Group| Hook::ALL.into_iter().filter(|hook| g.hooks.words(*hook).is_some()).count();
         let longest = self.groups.iter().map(|g| g.hooks.timeout.times(hooks(g) as u64)).max().unwrap_or_default();
-        self.judging.release_within.unwrap_or(longest.after(Nanos::from_millis(5_000)))
+        let arbitration = self.arbiter.as_ref().map_or(Nanos(0), |arbiter| arbiter.within().times(2));
+        self.judging.release_within.unwrap_or(longest.after(arbitration).after(Nanos::from_millis(5_000)))
     }
 
     /// How it is made sure that exclusive groups are held by one only.
@@ -80,7 +81,7 @@ impl Config {
     pub fn exclusivity(&self) -> core::Exclusivity {
         core::Exclusivity {
             groups: self.groups.iter().filter(|g| g.exclusive).fold(0, |bits, g| bits | g.index.bit()),
-            arbiter: self.arbiter.is_some(),
+            arbiter: self.arbiter.as_ref().map(Arbiter::within),
             release_isolated: self.judging.release_isolated,
             release_within: self.release_within(),
             watchdog: Nanos(0),

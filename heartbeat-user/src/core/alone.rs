@@ -7,9 +7,6 @@
 use super::{Core, Nanos, PeerState};
 use heartbeat_ebpf::wire::flags;
 
-/// The arbiter is waited for so long before what it did not grant is let go of.
-const ARBITRATION: Nanos = Nanos::from_millis(2_000);
-
 /// What is known of our being alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Alone {
@@ -87,7 +84,7 @@ impl Core {
         let setup = self.setup.exclusivity;
         let owned = self.ownership.owned();
         let exclusive = owned & setup.groups;
-        let promises = setup.release_isolated || setup.arbiter;
+        let promises = setup.release_isolated || setup.arbiter.is_some();
         let mut to = LetGo::default();
         let maintained = self.peer_knows_of_maintenance();
         if self.alone.cut_off && !maintained {
@@ -95,13 +92,13 @@ impl Core {
         } else if self.alone.deaf && promises && !maintained {
             to.cut_off = exclusive;
         }
-        if setup.arbiter
+        if setup.arbiter.is_some()
             && let Some(since) = self.alone.since()
         {
             let granted = self.arbiter.granted(now);
             let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
             // One that left holds nothing, and comes back to ask the arbiter first.
-            let patient = self.peer_left() || maintained || now.since(since) < ARBITRATION;
+            let patient = self.peer_left() || maintained || now.since(since) < setup.arbitration();
             to.not_granted = exclusive & !granted & if patient { lost } else { u64::MAX };
         }
         let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
@@ -131,14 +128,16 @@ impl Core {
     pub(super) fn limits(&self, now: Nanos) -> (u64, Nanos) {
         let setup = &self.setup.exclusivity;
         let held = self.ownership.held() & setup.groups;
-        let Some(since) = self.alone.since().filter(|_| setup.arbiter && held != 0) else { return (0, Nanos(0)) };
+        let Some(since) = self.alone.since().filter(|_| setup.arbiter.is_some() && held != 0) else {
+            return (0, Nanos(0));
+        };
         let granted = self.arbiter.granted(now);
         if held & !granted == 0 {
             (held, self.arbiter.until())
         } else if self.peer_left() || self.peer_knows_of_maintenance() {
             (0, Nanos(0))
         } else {
-            (held, since.after(ARBITRATION))
+            (held, since.after(setup.arbitration()))
         }
     }
 
@@ -153,7 +152,7 @@ impl Core {
     pub(super) fn alone_deadlines(&self) -> [Nanos; 2] {
         let deaf = self.alone.deaf_since.filter(|_| !self.alone.deaf);
         let deaf = deaf.map_or(Nanos::NEVER, |since| since.after(self.detection()));
-        let granted = self.alone.since().filter(|_| self.setup.exclusivity.arbiter);
-        [deaf, granted.map_or(Nanos::NEVER, |since| since.after(ARBITRATION))]
+        let granted = self.alone.since().filter(|_| self.setup.exclusivity.arbiter.is_some());
+        [deaf, granted.map_or(Nanos::NEVER, |since| since.after(self.setup.exclusivity.arbitration()))]
     }
 }

@@ -8,7 +8,7 @@
 //!                     +-- after a second, again      +--> lost: what is held on it is let go of
 //! ```
 
-use super::{Action, Core, Event, Nanos};
+use super::{Action, Core, Event, Exclusivity, Nanos};
 
 /// What the arbiter is asked for: groups, a bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,19 @@ pub enum Arbitrated {
 
 /// Asked again after this, where it did not grant what is needed.
 const AGAIN: Nanos = Nanos::from_millis(1_000);
-/// An answer that takes longer is none.
-const PATIENCE: Nanos = Nanos::from_millis(5_000);
+
+impl Exclusivity {
+    /// An answer that takes longer is none: its own time, and some to start what asks.
+    pub(super) fn patience(&self) -> Nanos {
+        self.arbiter.unwrap_or_default().after(AGAIN)
+    }
+
+    /// The arbiter is waited for so long before what it did not grant is let go of: one question may go unanswered, as where the host
+    /// that fell silent was also the one that led it.
+    pub(super) fn arbitration(&self) -> Nanos {
+        self.patience().times(2)
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Question {
@@ -129,9 +140,9 @@ impl Arbiter {
     }
 
     /// When it is to be asked again.
-    pub(super) fn deadline(&self) -> Nanos {
+    pub(super) fn deadline(&self, patience: Nanos) -> Nanos {
         match self.asked {
-            Some(question) => question.at.after(PATIENCE),
+            Some(question) => question.at.after(patience),
             None if self.owes == 0 => Nanos::NEVER,
             None => self.renewal().min(self.answered.after(AGAIN)).min(self.until),
         }
@@ -167,10 +178,12 @@ impl Core {
 
     /// Asks for `needed`, and gives back what is needed no more.
     pub(super) fn arbitrate(&mut self, now: Nanos, needed: u64) {
-        if !self.setup.exclusivity.arbiter {
+        if self.setup.exclusivity.arbiter.is_none() {
             return;
         }
-        if let Some(question) = self.arbiter.asked.filter(|question| now.since(question.at) >= PATIENCE) {
+        if let Some(question) =
+            self.arbiter.asked.filter(|question| now.since(question.at) >= self.setup.exclusivity.patience())
+        {
             let number = self.arbiter.number;
             self.handle_arbitrated(now, number, Arbitrated::Unreachable);
             self.arbiter.owes |= question.what.groups();

@@ -23,8 +23,8 @@ use serde::Serialize;
 pub struct Exclusivity {
     /// The groups, a bit each.
     pub groups: u64,
-    /// There is an arbiter.
-    pub arbiter: bool,
+    /// There is an arbiter, and it answers within so long.
+    pub arbiter: Option<Nanos>,
     /// A controller that is cut off lets go of what it holds.
     pub release_isolated: bool,
     /// Within so long after it found its peer silent, hooks included.
@@ -38,7 +38,7 @@ impl Exclusivity {
     /// does not grant us what we hold.
     #[must_use]
     pub const fn promise(&self) -> u8 {
-        let promises = self.release_isolated || self.arbiter;
+        let promises = self.release_isolated || self.arbiter.is_some();
         if promises { promise::said(self.release_within.after(self.watchdog)) } else { 0 }
     }
 }
@@ -217,7 +217,7 @@ impl Core {
             left,
             fenced: self.is_fenced(),
             has_fence: self.setup.guards.fence,
-            has_arbiter: setup.arbiter,
+            has_arbiter: setup.arbiter.is_some(),
             granted: self.arbiter.granted(now),
             denied: self.arbiter.denied(),
             unreachable: self.arbiter.is_unreachable(),
@@ -246,7 +246,7 @@ impl Core {
         // An arbiter's grant may have been its own until now.
         let told = last.after(self.takeover_after()).max(self.watch.dead_since);
         let alone = told.after(self.longest_silence());
-        let from = if self.setup.exclusivity.arbiter { alone.max(self.arbiter.since()) } else { alone };
+        let from = if self.setup.exclusivity.arbiter.is_some() { alone.max(self.arbiter.since()) } else { alone };
         Some(from.after(within).after(Nanos(within.0 / 50)))
     }
 

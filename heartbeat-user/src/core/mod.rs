@@ -401,7 +401,7 @@ impl Core {
     fn waits_until(&self, now: Nanos) -> Nanos {
         let promised = self.safety.until.unwrap_or(Nanos::NEVER);
         let host = self.host_deadlines().into_iter().chain(self.alone_deadlines());
-        let waits = host.chain([promised, self.arbiter.deadline()]);
+        let waits = host.chain([promised, self.arbiter.deadline(self.setup.exclusivity.patience())]);
         waits.filter(|at| *at > now).min().unwrap_or(Nanos::NEVER)
     }
 }

@@ -30,8 +30,8 @@ pub struct Config {
     pub timing: Vec<(String, String)>,
     /// `[dataplane] xdp`.
     pub xdp: String,
-    /// `[takeover] restart_grace`: `"0s"`, so that a test which kills an agent sees what follows at once.
-    pub restart_grace: String,
+    /// `[takeover] restart_grace`, where a test that kills an agent wants another than the default.
+    pub restart_grace: Option<String>,
     /// The channels, in order.
     pub channels: Vec<ChannelConfig>,
     /// The groups, in order.
@@ -66,8 +66,8 @@ pub struct GroupConfig {
     pub home: Node,
     /// Channel and CIDR of each service address.
     pub addresses: Vec<(String, String)>,
-    /// `exclusive`: not, so that a test with hooks sees a takeover from a silent peer at once.
-    pub exclusive: bool,
+    /// `exclusive`, where a test with hooks wants another than the default.
+    pub exclusive: Option<bool>,
     /// Appended to its table as it is: hooks and so on.
     pub extra: String,
 }
@@ -117,7 +117,7 @@ impl Config {
             name: (*name).to_owned(),
             home: *home,
             addresses: vec![(network_name(number), service_cidr(number, family))],
-            exclusive: false,
+            exclusive: None,
             extra: String::new(),
         });
         Self {
@@ -126,7 +126,7 @@ impl Config {
             key_file: None,
             timing: Vec::new(),
             xdp: "auto".to_owned(),
-            restart_grace: "0s".to_owned(),
+            restart_grace: None,
             groups: groups.collect(),
             channels,
             extra: String::new(),
@@ -189,7 +189,9 @@ impl Config {
             writeln!(to, "{key} = {value}")?;
         }
         writeln!(to, "\n[dataplane]\nxdp = \"{}\"", self.xdp)?;
-        writeln!(to, "\n[takeover]\nrestart_grace = \"{}\"", self.restart_grace)?;
+        if let Some(grace) = &self.restart_grace {
+            writeln!(to, "\n[takeover]\nrestart_grace = \"{grace}\"")?;
+        }
         for channel in &self.channels {
             writeln!(to, "\n[[channel]]\nname = \"{}\"\nkind = \"{}\"", channel.name, channel.kind)?;
             for (node, (interface, address)) in [("a", &channel.a), ("b", &channel.b)] {
@@ -211,7 +213,10 @@ impl Config {
             for (channel, cidr) in &group.addresses {
                 writeln!(to, "  {{ channel = \"{channel}\", cidr = \"{cidr}\" }},")?;
             }
-            writeln!(to, "]\nexclusive = {}\n{}", group.exclusive, group.extra)?;
+            writeln!(to, "]\n{}", group.extra)?;
+            if let Some(exclusive) = group.exclusive {
+                writeln!(to, "exclusive = {exclusive}")?;
+            }
         }
         to.write_str(&self.extra)
     }

@@ -41,7 +41,7 @@ fn a_group_inserted_before_the_others_is_served_and_the_others_stay_where_they_a
             name: "archive".to_owned(),
             home: A,
             addresses: vec![("net1".to_owned(), format!("{new}/24"))],
-            exclusive: false,
+            exclusive: None,
             extra: String::new(),
         };
         longer.groups.insert(0, group);

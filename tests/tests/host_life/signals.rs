@@ -24,7 +24,7 @@ fn five_reloads_within_fifty_milliseconds_end_with_the_newest_file_and_nobody_no
             name: "late".to_owned(),
             home: B,
             addresses: vec![("net2".to_owned(), "198.51.100.40/24".to_owned())],
-            exclusive: false,
+            exclusive: None,
             extra: String::new(),
         });
         let (before, began, pid) = (marks(&lab), realtime_ns(), lab.pid(A));

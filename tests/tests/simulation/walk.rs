@@ -182,7 +182,7 @@ fn random_exclusivity(world: &mut World, random: &mut Random) {
     for side in &mut world.sides {
         side.exclusivity = Exclusivity {
             groups,
-            arbiter: assured == Assured::Arbiter,
+            arbiter: (assured == Assured::Arbiter).then_some(Nanos(0)),
             release_isolated: assured == Assured::Promise || side.exclusivity.release_isolated,
             release_within: within,
             watchdog: if assured == Assured::Fence { Nanos(0) } else { watchdog },

@@ -9,8 +9,12 @@ const FAR: Nanos = Nanos::from_millis(30_000);
 /// Controller a holds group 0, b group 1; both are exclusive, and there is an arbiter.
 fn bench() -> Bench {
     let mut bench = Bench::of(1, |setup| {
-        setup.exclusivity =
-            Exclusivity { groups: 0b11, arbiter: true, release_within: SECOND.times(3), ..Exclusivity::default() };
+        setup.exclusivity = Exclusivity {
+            groups: 0b11,
+            arbiter: Some(SECOND),
+            release_within: SECOND.times(3),
+            ..Exclusivity::default()
+        };
     });
     bench.hear(|message| message.release_within = 3);
     bench.done();
@@ -100,7 +104,7 @@ fn an_answer_that_comes_twice_late_or_from_a_clock_that_is_wrong_grants_nothing(
     assert_eq!(bench.core.arbiter.granted(bench.now), 0, "it had answered");
     bench.silence(SECOND.times(2));
     let number = asked(&mut bench)[0].0;
-    bench.silence(PATIENCE);
+    bench.silence(bench.core.setup.exclusivity.patience());
     bench.core.handle_arbitrated(bench.now, number, grant);
     assert_eq!(bench.core.arbiter.granted(bench.now), 0, "too late");
 }

@@ -53,7 +53,7 @@ impl Product {
             setup.guards.fence = fence != 0;
             setup.exclusivity = Exclusivity {
                 groups: 0b110,
-                arbiter: arbiter != 0,
+                arbiter: (arbiter != 0).then_some(Nanos(0)),
                 release_isolated: true,
                 release_within: SECOND,
                 watchdog: Nanos(0),
