@@ -94,13 +94,18 @@ fn a_channel_that_goes_silent_soon_after_it_opened_fails_as_soon_as_its_twenty_a
             // Step 416: 20 at the first one. Steps 422, 424: one more for each after it. Steps 425 to 436: 4 less at each
             // check, a check every 50 ms from the first message on; failed at the check that finds 0.
             assert!(received < 28, "the count must not meet the clamp at 48: {received} messages");
-            let checks = (20 + received - 1).div_ceil(4) + 1;
+            let checks = |received: u64| (20 + received - 1).div_ceil(4) + 1;
+            let most = checks(received);
             let took = bad.time_ns - good.time_ns;
-            let late = lateness(&lab, node, good.time_ns, bad.time_ns);
-            eprintln!("{node}: {received} messages, {checks} checks, {:.2} ms", took as f64 / 1e6);
+            let late = lateness(&lab, node, good.time_ns - PERIOD, bad.time_ns);
+            // Step 416 sets the count, however many came since the agent last looked: a second one where the peer's beat and
+            // the agent's look drift past each other, more where either came late.
+            let at_once = (1 + late / INTERVAL).min(received - 1);
+            let fewest = checks(received - at_once);
+            eprintln!("{node}: {received} messages, {fewest} to {most} checks, {:.2} ms", took as f64 / 1e6);
             // An opened channel is noticed with the agent's own next heartbeat.
-            assert!(took + INTERVAL + MS >= checks * PERIOD, "{took} ns, {checks} checks");
-            assert!(took <= checks * PERIOD + SLACK + late, "{took} ns, {checks} checks, stalls {late}");
+            assert!(took + INTERVAL + MS >= fewest * PERIOD, "{took} ns, {fewest} checks");
+            assert!(took <= most * PERIOD + SLACK + late, "{took} ns, {most} checks, stalls {late}");
         }
     });
 }

@@ -232,6 +232,9 @@ mod tests {
         let said = judged(renamed, Standing { heard: 0b011, ..met() }).unwrap_err();
         assert!(said.contains("the file has none") && said.contains("keep one"), "{said}");
         assert_eq!(judged(renamed, Standing { heard: 0, ..met() }), Ok(()), "there is nothing to lose");
+        let moved = |text: &str| text.replace("\"192.0.2.2\"", "\"192.0.2.3\"");
+        let said = judged(moved, Standing { heard: 0b001, ..met() }).unwrap_err();
+        assert!(said.contains("the file has none"), "the peer goes on sending to and from the old address: {said}");
     }
 
     #[test]

@@ -303,7 +303,7 @@ impl Core {
         let unwell = self.channels.iter().enumerate().filter(|(_, c)| !c.link.is_well());
         let port = unwell.fold(0, |bits, (i, _)| bits | 1 << i);
         let own = Probed { port, ..Probed::default() };
-        self.analysis.memory.is_connected(now, &own, &self.circumstances(now))
+        self.analysis.memory.is_connected(now, &own, &self.since_silence(now))
     }
 
     /// Whether some network of ours works, by what a look at them showed: else it is us who are cut off.
@@ -311,9 +311,14 @@ impl Core {
         let networks = self.setup.judging.networks;
         // The first network that answers ends a look: of the others nothing is known then.
         self.analysis.memory.asked(now, if probed.answered & networks == 0 { networks } else { 0 }, probed);
+        self.analysis.memory.is_connected(now, probed, &self.since_silence(now))
+    }
+
+    /// What is known beside the answers since the peer fell silent: whoever was heard before that proves nothing.
+    fn since_silence(&self, now: Nanos) -> Circumstances {
         let last = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
         let overheard = self.analysis.memory.overheard(last.unwrap_or(now.since(self.setup.judging.again)));
-        self.analysis.memory.is_connected(now, probed, &Circumstances { overheard, ..self.circumstances(now) })
+        Circumstances { overheard, ..self.circumstances(now) }
     }
 
     /// The groups of which some network has, for certain, a fault of the peer's own, and none of ours.

@@ -215,6 +215,7 @@ mod tests {
         let before = PinnedCell::of(2, &words).unwrap();
         assert_eq!((before.incarnation(), before.peer_incarnation(), before.alive_ns()), (1, 2, 3));
         assert_eq!((before.owned(), before.term()), (4, 5));
+        assert_eq!([before.hooked(), before.peer_flags(), before.peer_kept()], [0; 3], "it had none of these");
         assert_eq!(PinnedCell::of(layout::VERSION + 1, &words), None);
         assert_eq!(PinnedCell::of(1, &words), None);
         assert_eq!(PinnedCell::of(2, &words[..4]), None);

@@ -46,7 +46,7 @@ pub struct Network {
     pub peer_mac: PeerMac,
     /// Whom to ask.
     pub asks: Asks,
-    /// Who answered last, of those who were found.
+    /// Who answered when it last did.
     pub witnesses: Witnesses,
     /// Addresses that one of the two controllers holds.
     pub avoid: Vec<IpAddr>,
@@ -277,8 +277,11 @@ async fn any_witness(networks: &[Network], plan: Plan, analysis: u32) -> Option<
         tasks.spawn(async move {
             let quorum = network.quorum.max(1);
             let answered = ask::ask(&network, around, quorum, asking).await.ok()?;
-            let why = || answered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ") + " answered";
-            let answers = || Finding { channel: network.channel, state: State::Answers, why: why() };
+            let answers = || Finding {
+                channel: network.channel,
+                state: State::Answers,
+                why: format!("{} answered", listed(&answered)),
+            };
             (answered.len() >= quorum).then(answers)
         });
     }
@@ -347,6 +350,10 @@ fn own_fault(fault: OwnFault) -> (State, String) {
     }
 }
 
+fn listed(answers: &[Answer]) -> String {
+    answers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 async fn probe(network: &Network, around: io::Result<Around>, asking: Asking) -> Finding {
     let finding = |state, why: String| Finding { channel: network.channel, state, why };
     let around = match around {
@@ -368,14 +375,12 @@ async fn probe(network: &Network, around: io::Result<Around>, asking: Asking) ->
     match ask::ask(network, around.clone(), quorum, asking).await {
         Ok(answered) if answered.len() >= quorum => {
             network.witnesses.remember(around, &answered);
-            let who: Vec<_> = answered.iter().map(ToString::to_string).collect();
-            finding(State::Answers, format!("{} answered", who.join(", ")))
+            finding(State::Answers, format!("{} answered", listed(&answered)))
         }
         Ok(_) if targets.is_empty() => finding(State::Nobody, "nobody was found".into()),
         Ok(answered) if answered.is_empty() => finding(State::Silent, format!("none of {targets:?} answered")),
         Ok(answered) => {
-            let who: Vec<_> = answered.iter().map(ToString::to_string).collect();
-            finding(State::Silent, format!("of {targets:?} only {} answered; {quorum} must", who.join(", ")))
+            finding(State::Silent, format!("of {targets:?} only {} answered; {quorum} must", listed(&answered)))
         }
         Err(error) => finding(State::Silent, format!("{}: {error}", network.interface)),
     }

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use std::{
     net::IpAddr,
     process::Command,
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -74,8 +75,11 @@ fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// `n` networks: the interface `p<i>` with 10.1.i.1, a cable to a namespace in which 10.1.i.2 answers; all of it ends with us.
+/// `n` networks: the interface `p<i>` with 10.1.i.1, a cable to a namespace in which 10.1.i.2 answers; all of it ends with us. One
+/// test at a time: the namespace is named by this process and `n`.
 fn in_namespace(n: usize, test: impl FnOnce() + Send + 'static) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let far = format!("probe-test-{}-{n}", std::process::id());
     struct Far(String);
     impl Drop for Far {

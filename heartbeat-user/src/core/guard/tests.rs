@@ -143,3 +143,24 @@ fn where_nobody_is_expected_to_answer_own_facts_decide_and_nobody_is_waited_for(
         assert_eq!(done.iter().any(|action| matches!(action, Action::Look(_))), !well, "{done:?}");
     }
 }
+
+#[test]
+fn whoever_was_heard_before_the_silence_does_not_spare_the_question() {
+    for after in [false, true] {
+        let mut bench = Bench::new(1, PROBE);
+        bench.core.setup.judging.found = 0b11;
+        // Ports that have just come up may not forward yet.
+        for carrier in [false, true] {
+            for channel in 0..2 {
+                let link = Link::Present { index: 1, carrier, address: true };
+                bench.core.handle_link(bench.now, ChannelIndex(channel), link);
+            }
+        }
+        bench.hear(|_| {});
+        bench.core.handle_third_party(Nanos(bench.now.0 - u64::from(!after)), ChannelIndex(0));
+        bench.done();
+        bench.silence(Nanos::from_millis(400));
+        let done = bench.done();
+        assert_eq!(done.iter().any(|action| matches!(action, Action::Look(_))), !after, "{done:?}");
+    }
+}
