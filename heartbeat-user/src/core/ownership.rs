@@ -18,7 +18,8 @@
 //!    waited for; an exclusive group is claimed only where that is [safe](super::exclusive).
 //! 3. If both hold one after a partition, the higher term keeps it. A term goes up by one in each silence of the peer in which
 //!    anything is claimed: so of two that found each other dead, the terms tie, and each group stays with the one that had it
-//!    first, where one of them took it from the other; else it is kept at home.
+//!    first, where one of them took it from the other; else it is kept at home. Where the agent of one of them died or stands still
+//!    meanwhile, the other goes beyond its term, and its kernel obeys.
 
 use super::alone::LetGo;
 use super::{GroupIndex, Nanos, Node, Reason, Withheld};
@@ -332,6 +333,7 @@ impl Ownership {
         self.let_go(now, facts, &mut step);
         self.settle_claims(now, facts, &mut step);
         let conflict = self.settle_conflicts(now, facts, &mut step);
+        self.outdo(facts);
         if facts.peer_good {
             (self.forced, self.raised) = (0, false);
         }
