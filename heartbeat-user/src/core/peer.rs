@@ -73,7 +73,7 @@ impl Core {
         let before = self.pairing.peer();
         let answers = (self.paired_at.0..=now.0).contains(&message.echo_sent_ns);
         if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation, answers) {
-            if message.incarnation == self.pairing.named(channel, self.peer == PeerState::Good)
+            if message.incarnation == self.pairing.heard_on(channel, self.peer == PeerState::Good)
                 && let Some(c) = self.channels.get_mut(channel.usize())
             {
                 // What we send next proves that it is new.

@@ -65,6 +65,37 @@ fn a_recorded_life_that_we_never_heard_does_not_end_a_pairing() {
     world.assert_settled();
 }
 
+/// Whom it names is then whoever may live, as well as the one that it is paired with.
+#[test]
+fn whoever_hears_nobody_but_recordings_is_heard_on_by_its_peer() {
+    let mut world = World::lan();
+    // Of b's second life, a hears nothing, but somebody else does.
+    world.cut_side(B, true);
+    world.kill(B);
+    world.record = true;
+    world.start(B);
+    world.run(SECOND);
+    world.record = false;
+    world.cut_side(B, false);
+    world.kill(B);
+    world.start(B);
+    world.run(SECOND.times(5));
+    world.assert_settled();
+    world.sides.iter_mut().for_each(|side| side.events.clear());
+    let recorded = world.recorded[B].clone();
+    world.cut_side(B, true);
+    for part in 0..600 {
+        let datagram = recorded[part % recorded.len()];
+        world.replay(A, datagram);
+        world.run(Nanos::from_millis(50));
+    }
+    let dead = |event: &Event| matches!(event, Event::PeerDead { .. });
+    assert_eq!([A, B].map(|side| world.told(side, dead).1), [1, 0]);
+    world.cut_side(B, false);
+    world.run(SECOND.times(5));
+    world.assert_settled();
+}
+
 #[test]
 fn a_dead_peers_recordings_do_not_bring_it_back_nor_hinder_the_takeover() {
     let mut world = World::lan();
