@@ -115,7 +115,8 @@ impl Core {
     /// What is to be let go of. In maintenance nothing is; but what the peer, which does not know of it, may be taking.
     pub(super) fn let_go(&mut self, now: Nanos) -> LetGo {
         let setup = self.setup.exclusivity;
-        let owned = self.ownership.owned();
+        // What an operator ordered to be here whatever the peer has, stays.
+        let owned = self.ownership.owned() & !self.ownership.by_force();
         let exclusive = owned & setup.groups;
         let promises = setup.release_isolated || setup.arbiter.is_some();
         let mut to = LetGo::default();
@@ -125,19 +126,21 @@ impl Core {
         } else if (self.alone.perhaps_cut_off || self.alone.deaf && promises) && !maintained {
             to.cut_off = exclusive;
         }
-        if setup.arbiter.is_some()
-            && let Some(since) = self.alone.since()
-        {
-            let granted = self.arbiter.granted(now);
-            let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
-            let patient = maintained || now.since(since) < setup.arbitration();
-            to.not_granted = exclusive & !granted & if patient { lost } else { u64::MAX };
-        }
+        to.not_granted = exclusive & self.ungranted(now);
         let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
         let any = (to.cut_off | to.not_granted) & exclusive | left != 0;
         self.alone.letting_go_since =
             any.then(|| self.alone.letting_go_since.unwrap_or_else(|| self.promised_since(now)));
         to
+    }
+
+    /// What must not be here for want of a grant.
+    pub(super) fn ungranted(&self, now: Nanos) -> u64 {
+        let setup = &self.setup.exclusivity;
+        let Some(since) = self.alone.since().filter(|_| setup.arbiter.is_some()) else { return 0 };
+        let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
+        let patient = self.peer_knows_of_maintenance() || now.since(since) < setup.arbitration();
+        !self.arbiter.granted(now) & if patient { lost } else { u64::MAX }
     }
 
     /// Since when, by the peer's count, what is to be let go of is to be: since it must find us silent or gone, or since our grant ran
@@ -161,7 +164,7 @@ impl Core {
     /// Until when the kernel may serve exclusive groups if we give no sign of life, and which: on a grant, or until one must be there.
     pub(super) fn limits(&self, now: Nanos) -> (u64, Nanos) {
         let setup = &self.setup.exclusivity;
-        let held = self.ownership.held() & setup.groups;
+        let held = self.ownership.held() & setup.groups & !self.ownership.by_force();
         let Some(since) = self.alone.since().filter(|_| setup.arbiter.is_some() && held != 0) else {
             return (0, Nanos(0));
         };

@@ -106,6 +106,11 @@ impl Arbiter {
         self.since
     }
 
+    /// Whether something was asked for that is not given back yet.
+    pub(super) const fn is_needed(&self) -> bool {
+        self.owes != 0
+    }
+
     /// The groups that the other controller has.
     pub(super) const fn denied(&self) -> u64 {
         self.denied

@@ -73,12 +73,16 @@ pub(super) struct Known {
     pub granted: u64,
     pub denied: u64,
     pub unreachable: bool,
+    /// The arbiter should have granted them by now, and did not: what is taken of these is let go of at once.
+    pub ungranted: u64,
     /// Its kernel keeps silent for them.
     pub closed: u64,
     /// Its kernel may yet say so.
     pub confirms: bool,
     /// Its agent died or stands still.
     pub without_agent: bool,
+    /// Of these, that agent may have something in use.
+    pub left_behind: u64,
     /// Its agent died, and could not go on any more when its host answered last.
     pub dead_for_good: bool,
     /// Its kernel keeps silent once it hears us no more.
@@ -156,11 +160,11 @@ impl Known {
         // What an agent that is not there has in use, nobody lets go of.
         let in_use = match (self.without_agent, self.leased) {
             (false, _) => 0,
-            (true, true) if !self.answers => self.hooked,
+            (true, true) if !self.answers => self.hooked & self.left_behind,
             // It hears us, so that no lease ends: its kernel must say that it keeps silent.
-            (true, _) => u64::MAX,
+            (true, _) => self.left_behind,
         };
-        let of = |is: bool, groups: u64| if is { groups & self.groups } else { 0 };
+        let of = |is: bool, groups: u64| if is { groups & self.groups & !self.ungranted } else { 0 };
         let mut safety = Safety {
             at_once: of(true, self.left),
             closed: of(true, self.closed & plain),
@@ -213,6 +217,7 @@ impl Core {
         let setup = &self.setup.exclusivity;
         let left = if self.has_surely_left() { !self.said.owned } else { 0 };
         let confirms = self.host_confirms(now);
+        let leaves = self.said.flags & flags::LEAVING != 0;
         Known {
             groups: setup.groups,
             hooked: self.setup.hooks.any(),
@@ -223,10 +228,13 @@ impl Core {
             granted: self.arbiter.granted(now),
             denied: self.arbiter.denied(),
             unreachable: self.arbiter.is_unreachable(),
+            ungranted: self.ungranted(now),
             // What it said once, a next life of its agent may have undone.
             closed: if confirms { self.host.closed() } else { 0 },
             confirms,
             without_agent: self.host.is_without_agent(),
+            // One that ended in order has let go of the rest.
+            left_behind: if self.host.ended(self.pairing.peer()) && leaves { self.said.owned } else { u64::MAX },
             dead_for_good: self.host.dead_for_good(self.detection()),
             leased: self.host.leased(),
             answers: self.host_answers(now),
@@ -283,8 +291,13 @@ impl Core {
         let groups = self.setup.exclusivity.groups;
         let held = if self.alone.is_alone() { self.ownership.owned() } else { 0 };
         let bad = self.peer == PeerState::Bad && !self.host_answers(now);
-        let claims =
-            if bad && guard == Guard::Clear && !self.in_maintenance() { self.ownership.standing_by() } else { 0 };
+        let clear = match guard {
+            Guard::Clear => true,
+            // What was asked for is not given back for each look at our own networks.
+            Guard::Asking => self.arbiter.is_needed(),
+            Guard::Objects(_) => false,
+        };
+        let claims = if bad && clear && !self.in_maintenance() { self.ownership.standing_by() } else { 0 };
         groups & (held | claims)
     }
 }

@@ -115,6 +115,8 @@ pub struct Ownership {
     stopping: bool,
     /// To be claimed whatever the silent peer may have: an operator ordered it.
     forced: u64,
+    /// What was claimed so in this silence.
+    by_force: u64,
     hold: Nanos,
     unheld: Nanos,
 }
@@ -157,6 +159,7 @@ impl Ownership {
             withheld: None,
             stopping: false,
             forced: 0,
+            by_force: 0,
             hold: Nanos(0),
             unheld: UNHELD,
         }
@@ -189,6 +192,12 @@ impl Ownership {
     /// The group is to be claimed, if the peer stays silent, whatever speaks against it.
     pub const fn force(&mut self, group: GroupIndex) {
         self.forced |= group.bit();
+    }
+
+    /// The groups that are here because an operator ordered that, whatever the silent peer may have.
+    #[must_use]
+    pub fn by_force(&self) -> u64 {
+        self.by_force & self.owned()
     }
 
     /// The groups that are at home here.
@@ -335,7 +344,7 @@ impl Ownership {
         let conflict = self.settle_conflicts(now, facts, &mut step);
         self.outdo(facts);
         if facts.peer_good {
-            (self.forced, self.raised) = (0, false);
+            (self.forced, self.by_force, self.raised) = (0, 0, false);
         }
         if conflict || facts.leftovers {
             return;

@@ -72,6 +72,11 @@ impl PeerHost {
         self.died.is_some()
     }
 
+    /// This life is the one that died.
+    pub(super) fn ended(&self, incarnation: u64) -> bool {
+        self.died.is_some_and(|died| died.incarnation == incarnation)
+    }
+
     /// Its agent is dead, and one that was started by the time of the last answer would have come too late to go on with anything.
     pub(super) fn dead_for_good(&self, detection: Nanos) -> bool {
         let late = |died: &Died| died.at.after(died.grace.max(detection)).after(detection);

@@ -206,9 +206,12 @@ fn a_forged_notice_or_one_of_another_life_changes_nothing() {
     world.run(SECOND);
     assert!(world.sides[A].events.is_empty());
     // What the pair's key signed is believed, until the peer answers itself.
+    world.stall(B, SECOND.times(2));
+    world.run(SECOND);
     world.replay(A, Datagram::notice(0, &genuine(&world)));
     world.run(SECOND);
     assert_eq!(world.told(A, |event| matches!(event, Event::PeerDied { .. })).1, 1);
+    world.run(SECOND.times(10));
     world.assert_settled();
 }
 

@@ -3,7 +3,7 @@
 use crate::world::{A, Assured, B, World};
 use heartbeat::{
     config::Profile,
-    core::{Exclusivity, Nanos},
+    core::{Exclusivity, GroupIndex, Nanos, OperatorOrder},
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);
@@ -14,6 +14,7 @@ const WITHIN: Nanos = Nanos::from_millis(3_000);
 fn pair(assured: Assured) -> World {
     let mut world = World::new(Profile::Lan.timing());
     world.assured = assured;
+    world.trace = std::env::var_os("T").is_some();
     for side in &mut world.sides {
         side.host.guards = true;
         (side.judging.networks, side.guards.by_probe) = (0b111, true);
@@ -71,7 +72,11 @@ fn a_controller_that_is_cut_off_lets_go_also_where_its_peer_had_left() {
 /// Nobody can have taken anything meanwhile.
 #[test]
 fn whoever_was_cut_off_for_a_moment_while_its_peer_is_away_serves_again_at_once() {
-    let mut world = settled(Assured::Promise);
+    let mut world = pair(Assured::Promise);
+    world.sides.iter_mut().for_each(|side| side.exclusivity.release_within = SECOND.times(10));
+    world.start(A);
+    world.start(B);
+    world.run(SECOND.times(5));
     world.stop(B);
     world.run(SECOND.times(5));
     cut_off(&mut world, A, true);
@@ -220,4 +225,24 @@ fn an_agent_that_dies_at_any_point_of_a_start_a_takeover_a_release_or_a_reload_h
             }
         }
     }
+}
+
+#[test]
+fn what_an_operator_forces_is_here_to_stay_also_without_a_grant() {
+    let mut world = settled(Assured::Arbiter);
+    world.sides[A].arbiter_reached = [false; 2];
+    world.sides[B].power_off(world.now);
+    world.run(SECOND.times(20));
+    assert_eq!(world.held(), [0, 0]);
+    for group in 0..2 {
+        assert_eq!(world.order(A, OperatorOrder::TakeoverForced(GroupIndex(group))), Ok(()));
+    }
+    for _ in 0..10 {
+        world.run(SECOND.times(3));
+        assert_eq!(world.held(), [3, 0]);
+    }
+    world.sides[A].arbiter_reached = [true; 2];
+    world.start(B);
+    world.run(SECOND.times(20));
+    world.assert_settled();
 }
