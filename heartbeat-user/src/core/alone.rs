@@ -22,9 +22,10 @@ pub(super) struct Alone {
     perhaps_cut_off: bool,
     /// Since when none of our networks has worked, or that has not been known, in this silence.
     isolated_since: Option<Nanos>,
-    /// When the peer may last have taken over, or begun another life, without our knowing: we had been cut off for long, or a life of
-    /// its own was seen that does not hear us.
-    missed_at: Option<Nanos>,
+    /// When that was so last, in this silence; or when a life of the peer's was seen that does not hear us.
+    isolated_at: Option<Nanos>,
+    /// The same, and for so long that one that left may have begun another life, and taken over, without our knowing.
+    missed: bool,
     /// Since when something has had to be let go of.
     letting_go_since: Option<Nanos>,
 }
@@ -42,9 +43,14 @@ impl Alone {
         self.silent_since.is_some() || self.deaf
     }
 
-    /// Until when the peer may have taken over, or begun another life, without our knowing.
-    pub(super) const fn missed_at(&self) -> Option<Nanos> {
-        self.missed_at
+    /// When we were perhaps cut off last, in this silence.
+    pub(super) const fn isolated_at(&self) -> Option<Nanos> {
+        self.isolated_at
+    }
+
+    /// Whether a peer that left may have begun another life, and taken over, without our knowing.
+    pub(super) const fn has_missed_something(&self) -> bool {
+        self.missed
     }
 
     /// None of our networks works, as far as is known.
@@ -54,7 +60,7 @@ impl Alone {
 
     /// A life of the peer's, perhaps recorded, does not name us: it may live, and not hear us.
     pub(super) const fn see_unmet(&mut self, now: Nanos) {
-        self.missed_at = Some(now);
+        (self.isolated_at, self.missed) = (Some(now), true);
     }
 
     fn since(&self) -> Option<Nanos> {
@@ -73,7 +79,7 @@ impl Core {
         let detection = self.detection();
         // Nobody takes anything by a promise sooner; and that we are cut off was found out at most so late.
         let promised = promise::heard(self.setup.exclusivity.promise()).unwrap_or_default();
-        let unnoticed = promised.since(self.finds_out_within());
+        let unnoticed = promised.since(self.setup.finds_out_within());
         let alone = &mut self.alone;
         alone.silent_since = if silent { alone.silent_since.or(Some(now)) } else { None };
         // Where it fell silent since, that was its last word: it counts on us.
@@ -89,11 +95,12 @@ impl Core {
         alone.cut_off = releases && silent && isolated && counts;
         alone.perhaps_cut_off = releases && silent && perhaps;
         alone.isolated_since = if silent && perhaps { alone.isolated_since.or(Some(now)) } else { None };
-        if alone.isolated_since.is_some_and(|since| now.since(since) >= unnoticed) {
-            alone.missed_at = Some(now);
+        if let Some(since) = alone.isolated_since {
+            alone.isolated_at = Some(now);
+            alone.missed |= now.since(since) >= unnoticed;
         }
         if good {
-            alone.missed_at = None;
+            (alone.isolated_at, alone.missed) = (None, false);
         }
     }
 
@@ -104,7 +111,7 @@ impl Core {
         let slept = self.setup.resumed.map_or(self.started, |before| self.started.since(before.alive));
         let promised = promise::heard(self.setup.exclusivity.promise());
         let heeded = heard || promised.is_none_or(|promised| slept < promised);
-        self.said.flags & flags::LEAVING != 0 && heeded && self.alone.missed_at().is_none()
+        self.said.flags & flags::LEAVING != 0 && heeded && !self.alone.missed
     }
 
     /// Whether the peer, when it was heard last, knew of a maintenance of ours: it takes nothing then.

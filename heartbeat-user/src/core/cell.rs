@@ -53,7 +53,7 @@ impl Core {
         let (peer_names, places) = self.peer_names.group_places(&self.setup.names);
         let active = owned & !self.ownership.claiming();
         // One that left may be back, where we could not hear that.
-        let left = if self.alone.missed_at().is_some() { 0 } else { flags::LEAVING };
+        let left = if self.alone.has_missed_something() { 0 } else { flags::LEAVING };
         CellState {
             owned: active & !self.setup.hooks.any() | held,
             hooked: self.courses.left(),

@@ -11,9 +11,9 @@
 //! | nothing of that, and there are neither fence nor arbiter | once the peer, cut off, must have let go of it as it promised |
 //!
 //! The last one holds for a peer that is dead or cut off from its networks; of a network that parts so that each half works for
-//! one of the two only a fence or an arbiter knows. Whoever was cut off itself for long knows nothing, as one that starts: the
-//! peer may have taken over since, or be back, and lose its networks just when ours work again. From then on it has the time to find
-//! that out, and to let go.
+//! one of the two only a fence or an arbiter knows. Whoever was cut off itself knows nothing, as one that starts: the peer
+//! may have taken over since, or be back, and lose its networks just when ours work again. From then on it has the time to find that
+//! out, and to let go.
 
 use super::{Core, GroupIndex, Nanos, PeerState, Reason, Withheld, ownership::Guard, promise};
 use heartbeat_ebpf::wire::flags;
@@ -249,13 +249,15 @@ impl Core {
     fn gone_at(&self) -> Option<Nanos> {
         let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
         let own = promise::heard(self.setup.exclusivity.promise());
-        let missed_at = self.alone.missed_at();
+        let isolated_at = self.alone.isolated_at();
         let (last, within, finds_out) = match heard {
             _ if self.said.keeps => return None,
-            Some(heard) if missed_at.is_none() => (heard, self.said.release_within?, Nanos(0)),
-            Some(heard) => (heard.max(missed_at?), own?.max(self.said.release_within?), self.finds_out_within()),
+            Some(heard) if isolated_at.is_none() => (heard, self.said.release_within?, Nanos(0)),
             // It may have been alone for long, and lost its networks only now.
-            None => (self.started.max(missed_at.unwrap_or_default()), own?, self.finds_out_within()),
+            Some(heard) => {
+                (heard.max(isolated_at?), own?.max(self.said.release_within?), self.setup.finds_out_within())
+            }
+            None => (self.started.max(isolated_at.unwrap_or_default()), own?, self.setup.finds_out_within()),
         };
         // What we say since we found it dead tells it that; or it finds us silent after it heard us, which may be that much later.
         // An arbiter's grant may have been its own until now.

@@ -2,7 +2,7 @@
 //!
 //! What takes time is begun while the peer is only suspected, so that a claim rarely waits for it.
 
-use super::{Action, Channel, ChannelState, Core, Event, Nanos, PeerState, Probed, Withheld, ownership::Guard};
+use super::{Action, Channel, ChannelState, Core, Event, Nanos, PeerState, Probed, Setup, Withheld, ownership::Guard};
 use heartbeat_ebpf::wire::flags;
 
 /// A look at our own networks, or a fencing, that failed is repeated after this.
@@ -70,6 +70,17 @@ pub(super) struct Watch {
     fencing: u32,
     /// Since when the peer has been dead.
     pub(super) dead_since: Nanos,
+}
+
+impl Setup {
+    fn late_look(&self) -> Nanos {
+        self.judging.bound.times(2).after(AGAIN)
+    }
+
+    /// A controller that is alone finds out within so long that it is cut off.
+    pub(super) fn finds_out_within(&self) -> Nanos {
+        if self.guards.by_probe { AGAIN.after(self.late_look()) } else { Nanos(0) }
+    }
 }
 
 impl Core {
@@ -200,11 +211,6 @@ impl Core {
         self.is_isolated() || self.setup.guards.by_probe && unanswered
     }
 
-    /// A controller that has been alone for longer finds out within so long that it is cut off.
-    pub(super) fn finds_out_within(&self) -> Nanos {
-        if self.setup.guards.by_probe { AGAIN.after(self.late_look()) } else { Nanos(0) }
-    }
-
     /// We began, perhaps with what an earlier life held, and have not heard the peer although it should have been by now.
     pub(super) fn is_unheard(&self, now: Nanos) -> bool {
         self.peer == PeerState::Unknown && now.since(self.started) >= self.setup.timing.interval.times(2)
@@ -217,7 +223,7 @@ impl Core {
 
     /// A look that has not ended by then is asked for again.
     fn late_look(&self) -> Nanos {
-        self.setup.judging.bound.times(2).after(AGAIN)
+        self.setup.late_look()
     }
 
     fn look(&mut self, now: Nanos) {

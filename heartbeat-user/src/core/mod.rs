@@ -171,7 +171,9 @@ const FAREWELLS: u8 = 3;
 impl Core {
     /// Starts to listen at `now`.
     #[must_use]
-    pub fn new(setup: Setup, now: Nanos) -> Self {
+    pub fn new(mut setup: Setup, now: Nanos) -> Self {
+        // Nobody lets go of anything before it knows that it is cut off.
+        setup.exclusivity.release_within = setup.exclusivity.release_within.max(setup.finds_out_within());
         let timing = setup.timing;
         let resumed = setup.resumed.unwrap_or_default();
         let slowest = setup.paces.iter().copied().max().unwrap_or(1);

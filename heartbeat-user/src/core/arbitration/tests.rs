@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::{
-    Exclusivity, GroupIndex, Reason,
+    Exclusivity, GroupIndex, Probed, Reason,
     testing::{Bench, SECOND},
 };
 
@@ -84,12 +84,45 @@ fn what_runs_out_or_is_denied_or_never_granted_is_let_go_of() {
     second.turn();
     assert!(second.done().contains(&lost));
     assert_eq!(second.core.cell_state(second.now).shut, 0b01, "and silent at once");
-    // Out of reach: after a while.
-    let mut third = bench();
-    third.silence(Nanos::from_millis(2_200));
-    assert!(!third.done().contains(&lost));
-    third.silence(Nanos::from_millis(300));
-    assert!(third.done().contains(&lost));
+    // Out of reach: after a while, two questions or half of what was promised.
+    for (promised, patient) in [(10, 4_000), (3, 1_500)] {
+        let mut third = bench();
+        third.core.setup.exclusivity.release_within = SECOND.times(promised);
+        third.silence(Nanos::from_millis(patient + 290));
+        assert!(!third.done().contains(&lost), "{promised}");
+        third.silence(Nanos::from_millis(20));
+        assert!(third.done().contains(&lost), "{promised}");
+    }
+}
+
+#[test]
+fn what_is_granted_is_not_given_back_for_a_look_at_our_own_networks() {
+    let mut bench = bench();
+    bench.core.setup.guards.by_probe = true;
+    let mut asked = Vec::new();
+    for _ in 0..50 {
+        bench.silence(Nanos::from_millis(100));
+        for action in bench.done() {
+            let now = bench.now;
+            match action {
+                Action::Look(number) => {
+                    bench.silence(Nanos::from_millis(5));
+                    let probed = Probed { answered: 1, ..Probed::default() };
+                    bench.core.handle_looked(bench.now, number, probed);
+                }
+                Action::Arbitrate(number, what) => {
+                    asked.push(what);
+                    let grant = Arbitrated::Granted { groups: what.groups(), until: now.after(FAR) };
+                    bench.core.handle_arbitrated(now, number, grant);
+                }
+                _ => {}
+            }
+            bench.turn();
+        }
+    }
+    assert!(asked.contains(&Arbitrate::Acquire(0b11)), "{asked:?}");
+    assert!(!asked.iter().any(|what| matches!(what, Arbitrate::Release(_))), "{asked:?}");
+    assert_eq!(bench.core.owned(), 0b11);
 }
 
 #[test]
