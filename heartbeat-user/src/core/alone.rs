@@ -141,10 +141,11 @@ impl Core {
         to
     }
 
-    /// What must not be here for want of a grant.
+    /// What must not be here for want of a grant; of a peer that is surely down, none is wanted.
     pub(super) fn ungranted(&self, now: Nanos) -> u64 {
         let setup = &self.setup.exclusivity;
-        let Some(since) = self.alone.since().filter(|_| setup.arbiter.is_some()) else { return 0 };
+        let wanted = setup.arbiter.is_some() && !self.is_fenced();
+        let Some(since) = self.alone.since().filter(|_| wanted) else { return 0 };
         let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
         let patient = self.peer_knows_of_maintenance() || now.since(since) < setup.arbitration();
         !self.arbiter.granted(now) & if patient { lost } else { u64::MAX }
