@@ -201,3 +201,6 @@ impl Core {
         [deaf, granted.map_or(Nanos::NEVER, |since| since.after(self.setup.exclusivity.arbitration()))]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,22 @@ fn a_notice_that_is_old_or_of_somebody_else_or_outlived_says_nothing() {
 }
 
 #[test]
+fn what_must_not_be_held_twice_is_not_taken_where_the_host_falls_silent_before_its_kernel_does() {
+    let mut bench = Bench::of(1, |setup| setup.exclusivity.groups = 0b10);
+    bench.silence(timing().interval);
+    hear(&mut bench, |said| said.grace = Nanos(0));
+    assert_eq!(bench.core.owned(), 0b11, "claimed");
+    bench.silence(SECOND.times(3));
+    assert!(bench.core.owned() == 1 && !bench.done().contains(&TAKEN));
+    // Of any other, the lease of its kernel is over.
+    let mut plain = Bench::new(1, Guards::default());
+    plain.silence(timing().interval);
+    hear(&mut plain, |said| said.grace = Nanos(0));
+    plain.silence(SECOND.times(3));
+    assert!(plain.done().contains(&TAKEN));
+}
+
+#[test]
 fn what_a_kernel_said_once_of_keeping_silent_holds_while_its_host_says_so() {
     let mut bench = Bench::of(1, |setup| setup.exclusivity.groups = 0b10);
     bench.silence(timing().interval);
