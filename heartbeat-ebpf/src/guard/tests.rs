@@ -376,3 +376,10 @@ proptest! {
         prop_assert_eq!(claimed_of(groups, claimed, &orders), expected);
     }
 }
+
+#[test]
+fn a_notice_tells_of_all_of_which_something_is_in_place_not_only_of_what_a_next_life_may_go_on_with() {
+    let host = Host::holding(10).killed_at(NOW - 5);
+    host.agent.owned.set(0b01);
+    assert_eq!(host.hears(&Message { owned: 0, ..claim(1) }, NOW).expect("a notice").owned, 0b11);
+}
