@@ -8,7 +8,12 @@ const FAR: Nanos = Nanos::from_millis(30_000);
 
 /// Controller a holds group 0, b group 1; both are exclusive, and there is an arbiter.
 fn bench() -> Bench {
-    let mut bench = Bench::of(1, |setup| {
+    holding(1)
+}
+
+/// The same, but a holds these, and b the rest.
+fn holding(owned: u64) -> Bench {
+    let mut bench = Bench::of(owned, |setup| {
         setup.exclusivity = Exclusivity {
             groups: 0b11,
             arbiter: Some(SECOND),
@@ -97,7 +102,7 @@ fn what_runs_out_or_is_denied_or_never_granted_is_let_go_of() {
 
 #[test]
 fn what_is_granted_is_not_given_back_for_a_look_at_our_own_networks() {
-    let mut bench = bench();
+    let mut bench = holding(0);
     bench.core.setup.guards.by_probe = true;
     let mut asked = Vec::new();
     for _ in 0..50 {
