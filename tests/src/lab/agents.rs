@@ -106,6 +106,16 @@ impl Lab {
         self.agent(node).wait_end(STOP_LIMIT).map(|_| at)
     }
 
+    /// SIGSEGV, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn crash(&self, node: Node) -> Result<u64> {
+        let at = realtime_ns();
+        self.agent(node).signal(Signal::SIGSEGV)?;
+        self.agent(node).wait_end(STOP_LIMIT).map(|_| at)
+    }
+
     /// SIGTERM, and waits for the clean end.
     ///
     /// # Errors
