@@ -34,7 +34,8 @@ fn expect_one(lab: &Lab, client: &Both, what: &str) {
     let since = realtime_ns();
     until("it answers", || Ok((client.of(holder, since, u64::MAX).len() > 50).then_some(())))
         .unwrap_or_else(|error| panic!("{what}: {holder}: {error:#}\n{}", story(lab)));
-    let other = client.of(holder.other(), since, u64::MAX);
+    let other = if holder == A { B } else { A };
+    let other = client.of(other, since, u64::MAX);
     assert_eq!(other, Vec::<u64>::new(), "{what}: {holder} has it\n{}", story(lab));
     let both = both_answered(&client.answers());
     assert_eq!(both, Vec::<u64>::new(), "{what}: both answered\n{}", story(lab));
@@ -86,14 +87,13 @@ fn an_agent_killed_while_its_hooks_run_comes_back_beside_nobody() {
         bring_up(&lab, &config).unwrap();
         let client = Both::start(&lab, 1, ipv4(1, 10), EVERY).unwrap();
         for hook in ["on_releasing", "on_release", "on_acquire", "on_acquired"] {
-            // By a's own hand: to the other, or back.
-            let (to, order) = if hook.starts_with("on_rel") { (A, "release") } else { (B, "takeover") };
-            let to_a = if to == A { A } else { B };
+            // Where it is before a gives it away, or takes it.
+            let (from, order) = if hook.starts_with("on_rel") { (A, "release") } else { (B, "takeover") };
             until("it is where it begins", || {
-                if owners(&lab.status(A)?.json).first().map(String::as_str) == Some(to_a.name()) {
+                if owners(&lab.status(A)?.json).first().map(String::as_str) == Some(from.name()) {
                     return Ok(Some(()));
                 }
-                let _not_yet = lab.order(to_a, &["takeover", "storage-a"])?;
+                let _not_yet = lab.order(from, &["takeover", "storage-a"])?;
                 Ok(None)
             })
             .unwrap_or_else(|error| panic!("{hook}: {error:#}\n{}", story(&lab)));
