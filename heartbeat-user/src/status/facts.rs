@@ -2,7 +2,7 @@
 
 use super::{feed::Feed, histogram::Durations, records::Records};
 use crate::{
-    config::Config,
+    config::{Config, Device, Fence},
     core::{ChannelView, Nanos, Node, PeerState, Verdict, Withheld},
     dataplane::{Tables, XdpMode},
     probe::{Finding, State},
@@ -102,13 +102,13 @@ impl Latencies {
 /// What is known of the fence.
 #[derive(Clone, Debug, Default)]
 pub struct FenceFacts {
-    /// One for each level, in order.
+    /// One for each device of all levels, in order.
     pub devices: Vec<FenceDevice>,
     /// By what the peer was switched off last in this life, and when.
     pub fenced: Option<(String, Nanos)>,
 }
 
-/// What is known of a level of the fence.
+/// What is known of a device of the fence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FenceDevice {
     /// What it runs, by name.
@@ -128,10 +128,8 @@ impl FenceFacts {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let levels = config.fence.iter().flat_map(|fence| &fence.levels);
-        let device =
-            |level: &crate::config::Level| FenceDevice { by: level.runs().to_owned(), ..FenceDevice::default() };
-        Self { devices: levels.map(device).collect(), fenced: None }
+        let device = |device: &Device| FenceDevice { by: device.runs().to_owned(), ..FenceDevice::default() };
+        Self { devices: config.fence.iter().flat_map(Fence::devices).map(device).collect(), fenced: None }
     }
 }
 

@@ -174,6 +174,8 @@ pub enum ControlEvent {
     ReloadRefused { why: String },
     /// The runtime directory was emptied; what belongs there is there again.
     RuntimeDirRestored { path: String },
+    /// Somebody had removed programs or pins from the kernel; they are there again.
+    KernelRestored { what: String },
     /// The agent ends; everything is released.
     Stopped,
     /// The agent is replaced by a new life of itself.

@@ -283,6 +283,7 @@ impl Tell for ControlEvent {
             Self::FenceRan { .. } | Self::FenceDevice { .. } => Notice,
             Self::StillAnswered { .. } | Self::AddressRestored { .. } | Self::ReloadRefused { .. } => Warning,
             Self::AddressSwept { .. } | Self::HostProblem { .. } | Self::RuntimeDirRestored { .. } => Warning,
+            Self::KernelRestored { .. } => Warning,
             Self::ArbiterChecked { well: false, .. } => Warning,
             Self::ArbiterChecked { .. } | Self::ArbiterAnswered { .. } => Info,
             Self::AddressForgotten { .. } | Self::ReloadWaits { .. } => Notice,
@@ -354,6 +355,9 @@ impl Tell for ControlEvent {
             }
             Self::ReloadWaits { why } => format!("the reload waits: {why}"),
             Self::RuntimeDirRestored { path } => format!("{path} had been emptied; what belongs there is there again"),
+            Self::KernelRestored { what } => {
+                format!("somebody had removed from this kernel: {what}; it is there again")
+            }
             Self::ReloadRefused { why } => format!("not reloaded, everything stays as it is: {why}"),
             Self::Stopped => "the agent ended; everything is released".into(),
             Self::Restarting => "the agent is replaced by a new life of itself".into(),
