@@ -24,7 +24,7 @@ pub struct ArbiterArgs {
     /// Which controller this host is; default: the one with this host's name
     #[arg(long, value_name = "a|b", value_parser = parse_node)]
     pub node: Option<Node>,
-    /// Make the disks of [arbiter] and of channels this pair's, once, on one of the controllers; nothing else may use them
+    /// Prepare the disks of [arbiter] and of channels for this pair, once, on one of the controllers; nothing else may use them
     #[arg(long)]
     pub prepare: bool,
     /// Overwrite what is in their first 20 KiB; no agent may be using them

@@ -249,6 +249,25 @@ fn while_a_write_hangs_nothing_else_is_begun_and_only_the_latest_is_written_then
 }
 
 #[test]
+fn what_a_slow_look_shows_is_no_fresher_than_the_looks_beginning() {
+    let (shared, _, mut b) = pair();
+    b.open();
+    let ends = hang(&shared);
+    while b.threads.busy[0].1.lasts(clock::monotonic()) < Nanos::from_millis(100) {
+        b.waiter.wait(clock::monotonic().after(Nanos::from_millis(10))).unwrap();
+    }
+    let before = clock::monotonic();
+    {
+        let mut shared = shared.lock().unwrap();
+        shared.blocks[0] = Some(Block::of(HEARTBEAT, 3, &[1; LEN]));
+        shared.hangs = None;
+    }
+    drop(ends);
+    let DiskNews::Heard(Some(_), at) = b.next() else { panic!("not heard") };
+    assert!(before.since(at) >= Nanos::from_millis(90), "{}", before.since(at));
+}
+
+#[test]
 fn what_waits_is_replaced_by_what_is_newer() {
     let (shared, mut a, _b) = pair();
     a.open();
