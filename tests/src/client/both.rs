@@ -1,6 +1,7 @@
 //! A client that asks both controllers for one service address, each by its own Ethernet address, whatever the network has
 //! learnt: who answers, and whether both ever do.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,7 @@ const IDENT: u16 = 0xb07b;
 
 /// Asks until it is dropped.
 pub struct Both {
+    every: Duration,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -39,6 +41,8 @@ struct Shared {
 pub struct Answered {
     /// By its Ethernet address.
     pub by: Node,
+    /// The question, the same to both.
+    pub question: u64,
     /// When.
     pub at_ns: u64,
 }
@@ -60,7 +64,7 @@ impl Both {
             thread::spawn(move || ask(&sender, number, target, every, &asks)),
             thread::spawn(move || hear(&receiver, target, &hears)),
         ];
-        Ok(Self { shared, threads })
+        Ok(Self { every, shared, threads })
     }
 
     /// All answers so far, in the order in which they came.
@@ -74,6 +78,17 @@ impl Both {
     pub fn of(&self, by: Node, from_ns: u64, to_ns: u64) -> Vec<u64> {
         let within = |answer: &Answered| answer.by == by && (from_ns..to_ns).contains(&answer.at_ns);
         self.answers().into_iter().filter(within).map(|answer| answer.at_ns).collect()
+    }
+
+    /// For how long since an instant both answered: so many questions had two answers.
+    #[must_use]
+    pub fn both_answered(&self, since_ns: u64) -> Duration {
+        let mut answered: BTreeMap<u64, [bool; 2]> = BTreeMap::new();
+        for answer in self.answers().iter().filter(|answer| answer.at_ns >= since_ns) {
+            answered.entry(answer.question).or_default()[usize::from(answer.by == Node::B)] = true;
+        }
+        let both = answered.values().filter(|by| **by == [true; 2]).count();
+        self.every * u32::try_from(both).unwrap_or(u32::MAX)
     }
 
     /// For how long after the first answer of `new` since an instant `old` still answered, if it did at all; and for how long
@@ -132,11 +147,11 @@ fn hear(socket: &OwnedFd, target: Ipv4Addr, shared: &Shared) {
         let length = message.bytes;
         let at_ns = stamp.and_then(|at| u64::try_from(at.as_nanos()).ok()).unwrap_or_else(realtime_ns);
         let frame = buffer.get(..length).unwrap_or_default();
-        let is_ours = frame.get(12..14) == Some(&[8, 0])
-            && frame.get(14..).is_some_and(|packet| reply_to_us(packet, IpAddr::V4(target), IDENT).is_some());
+        let packet = frame.get(14..).filter(|_| frame.get(12..14) == Some(&[8, 0]));
+        let reply = packet.and_then(|packet| reply_to_us(packet, IpAddr::V4(target), IDENT));
         let source = frame.get(6..12).and_then(|source| source.try_into().ok());
-        if let Some(by) = source.filter(|_| is_ours).and_then(owner_of) {
-            shared.answers.lock().unwrap_or_else(PoisonError::into_inner).push(Answered { by, at_ns });
+        if let Some(((question, _), by)) = reply.zip(source.and_then(owner_of)) {
+            shared.answers.lock().unwrap_or_else(PoisonError::into_inner).push(Answered { by, question, at_ns });
         }
     }
 }
