@@ -109,8 +109,8 @@ impl Disk {
     /// It is not there, no disk, not prepared, another pair's, or cannot be read, or, where that is asked for, written.
     pub fn open(path: &Path, pair: u32, writing: bool) -> Result<Self, DiskError> {
         let file = open(path, writing)?;
-        let [block, ..] = read(&file)?;
-        let header = Header::read(&block).ok_or(DiskError::Unprepared)?;
+        let ([block, ..], whole) = read(&file)?;
+        let header = Header::read(&block).filter(|_| whole).ok_or(DiskError::Unprepared)?;
         if header.pair == pair { Ok(Self { file, header }) } else { Err(DiskError::AnotherPairs(header.pair, pair)) }
     }
 
@@ -133,8 +133,8 @@ impl Disk {
     /// # Errors
     /// The system's, or it is not the disk any more that was opened.
     pub fn read(&self, place: impl Fn(Node) -> u64) -> Result<[Block; 2], DiskError> {
-        let blocks = read(&self.file)?;
-        if Header::read(&blocks[0]) != Some(self.header) {
+        let (blocks, whole) = read(&self.file)?;
+        if Header::read(&blocks[0]) != Some(self.header) || !whole {
             return Err(DiskError::Another);
         }
         Ok([Node::A, Node::B].map(|node| blocks[place(node) as usize].clone()))
@@ -145,19 +145,23 @@ impl Disk {
 #[repr(C, align(4096))]
 struct Blocks([u8; USED_BYTES]);
 
-fn read(file: &File) -> Result<[Block; BLOCKS], DiskError> {
+/// The blocks, and whether all of them are there; what is not there is zeros.
+fn read(file: &File) -> Result<([Block; BLOCKS], bool), DiskError> {
     let mut bytes = Blocks([0; USED_BYTES]);
-    match file.read_exact_at(&mut bytes.0, 0) {
-        Ok(()) => {}
-        // Too small.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(DiskError::Unprepared),
-        Err(error) => return Err(DiskError::NotRead(error)),
-    }
-    Ok(std::array::from_fn(|i| {
+    // Less comes only where there is no more: past the cache, what begins elsewhere than at a sector cannot be read.
+    let there = loop {
+        match file.read_at(&mut bytes.0, 0) {
+            Ok(there) => break there,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(DiskError::NotRead(error)),
+        }
+    };
+    let blocks = std::array::from_fn(|i| {
         let mut block = Block::ZERO;
         block.0.copy_from_slice(&bytes.0[i * BLOCK..][..BLOCK]);
         block
-    }))
+    });
+    Ok((blocks, there == USED_BYTES))
 }
 
 fn write(file: &File, number: u64, block: &Block) -> Result<(), DiskError> {
@@ -181,11 +185,7 @@ fn open(path: &Path, writing: bool) -> Result<File, DiskError> {
 /// The system's; or there is something on it already, unless `force`.
 pub fn prepare(path: &Path, pair: u32, force: bool, leases: impl FnOnce(u64) -> [Block; 2]) -> Result<bool, DiskError> {
     let file = open(path, true)?;
-    let there = match read(&file) {
-        // A file that is shorter.
-        Err(DiskError::Unprepared) => [Block::ZERO; BLOCKS],
-        there => there?,
-    };
+    let (there, _) = read(&file)?;
     if !force && there.iter().any(|block| *block != Block::ZERO) {
         return match Header::read(&there[0]) {
             Some(header) if header.pair == pair => Ok(false),

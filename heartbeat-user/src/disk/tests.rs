@@ -42,6 +42,9 @@ fn what_has_anything_on_it_is_prepared_by_force_only_and_what_is_prepared_stays_
         assert!(refused.to_string().starts_with("has something in its first 20 KiB; --force"), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
+    let (_folder, short) = file(b"text");
+    assert!(matches!(prepare(&short, 7, false, leases), Err(DiskError::Occupied(_))));
+    assert_eq!(fs::read(&short).unwrap(), b"text");
     let mut beyond = vec![0; USED_BYTES + 1];
     beyond[USED_BYTES] = 1;
     let (_folder, path) = file(&beyond);
