@@ -5,6 +5,7 @@ use crate::{
     arbiter::{Answered, Arbiter},
     config::Config,
     core::{Arbitrate, Arbitrated, Node},
+    disk::Busy,
     status::ControlEvent,
 };
 use std::{
@@ -32,6 +33,11 @@ impl Arbitrating {
     pub(super) fn new(config: &Config, node: Node) -> Self {
         let arbiter = Arbiter::new(config, node).map(Arc::new);
         Self { arbiter, looked: None, looking: false, well: None, said: None }
+    }
+
+    /// Tells for how long a read or write has not returned, where it is a disk.
+    pub(super) fn busy(&self) -> Option<&Busy> {
+        self.arbiter.as_ref()?.busy()
     }
 }
 

@@ -220,6 +220,8 @@ impl Control<'_> {
                 Report::NewMember(channel) => self.attach_quietly(channel, false),
                 Report::Unseen(channel) => self.attach_quietly(channel, true),
                 Report::Seek(channel) => self.seek(channel),
+                Report::DiskFailed(channel, why) => self.disk_failed(channel, Some(why)),
+                Report::DiskHangs(channel) => self.disk_failed(channel, None),
                 Report::Takeover(done) => self.tell_takeover(done),
             }
         }

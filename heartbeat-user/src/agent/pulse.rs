@@ -67,6 +67,11 @@ impl PulseChannel {
         Self::of(Port::Line, true, tables, channel)
     }
 
+    /// The same over a disk.
+    pub fn disk(tables: &Tables, channel: ChannelIndex) -> Self {
+        Self::of(Port::Disk, true, tables, channel)
+    }
+
     fn of(port: Port, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
         let drain = Drain::new(tables.slot(channel));
         Self { port, by_socket, xdp_since: clock::monotonic(), opened: None, unattached: false, drain, delay: None }
@@ -79,6 +84,8 @@ enum Port {
     Interface(Ends),
     /// Opened beside this thread.
     Line,
+    /// Opened, written and read beside this thread.
+    Disk,
 }
 
 /// What its generator opened there (FIG. 5, step 510).
@@ -86,6 +93,7 @@ enum Port {
 enum Opened {
     Socket(HeartbeatSocket),
     Line(Box<Serial>),
+    Disk,
 }
 
 /// The pulse thread's world.
@@ -167,6 +175,7 @@ impl Pulse {
     /// Everything that the kernel has counted since the last time.
     fn drain(&mut self, now: Nanos) {
         self.take_lines(now);
+        self.take_disks(now);
         for i in 0..self.channels.len() {
             let channel = ChannelIndex(i as u8);
             self.receive(channel, now);
@@ -224,7 +233,7 @@ impl Pulse {
             match action {
                 Action::Send(channel) => self.send(channel, now),
                 Action::OpenSocket(channel) => self.open(channel, now),
-                Action::CloseSocket(channel) => self.close(channel),
+                Action::CloseSocket(channel) => self.close(channel, now),
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
                 // What finds no room has failed, and is answered at once: nobody waits for what is never done.
                 Action::Acquire(group, reason) => {

@@ -167,6 +167,10 @@ pub enum Report {
     Unseen(ChannelIndex),
     /// A channel's interface is absent: it is to be looked for by its name.
     Seek(ChannelIndex),
+    /// A channel's disk has failed, and why.
+    DiskFailed(ChannelIndex, String),
+    /// A read or write of a channel's disk has not returned in time.
+    DiskHangs(ChannelIndex),
     /// What the takeover thread did.
     Takeover(Done),
 }

@@ -4,7 +4,7 @@
 //! A start needs a configuration and a key, nothing else: what is missing is a channel that is BAD, and is tried again.
 
 use super::{
-    Options, channels,
+    Options, channels, disks,
     inherit::slots,
     left::{self, Left},
     life::Life,
@@ -18,7 +18,7 @@ use crate::{
     config::{Config, PairKeys, XdpPreference, check_host, host::Host},
     core::{Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
     dataplane::{
-        Kernel, Opener, Settings, Tables,
+        DiskThreads, Kernel, Opener, Settings, Tables,
         bell::Bell,
         clock,
         drain::Mark,
@@ -56,6 +56,8 @@ pub(super) struct Parts {
     pub(super) takeover: JoinHandle<()>,
     /// The thread that feeds the watchdogs, where there are any; it ends after the pulse thread.
     pub(super) watchdogs: Option<JoinHandle<Watchdogs>>,
+    /// The threads of channels over disks, where there are any.
+    pub(super) disks: Option<DiskThreads>,
     pub(super) folder: RuntimeDir,
     /// Held for as long as the agent runs.
     pub(super) claim: Claim,
@@ -111,6 +113,7 @@ pub(super) fn prepare(
         .context("sockets to look at interfaces")?;
     let lines = config.channels.iter().filter_map(|c| Some((c.index.0, c.line(*node)?))).collect::<Vec<_>>();
     let lines = if lines.is_empty() { None } else { Some(Opener::new(lines).context("threads for serial lines")?) };
+    let (disks, disk_threads) = disks::start(options)?;
     let kernel = opened.kernel.as_mut();
     let attached = channels::attach_all(config, *node, kernel, &opened.tables, &mut interfaces, journal)?;
     let watchdogs = Watchdogs::open(options, journal);
@@ -168,7 +171,7 @@ pub(super) fn prepare(
         channels: attached.channels,
         tables,
         doorbell,
-        transport: Transport::new(interfaces, lines)?,
+        transport: Transport::new(interfaces, lines, disks)?,
         bell: pulse_bell.clone(),
         commands: commands_in,
         orders: orders.clone(),
@@ -207,6 +210,7 @@ pub(super) fn prepare(
         pulse,
         takeover,
         watchdogs,
+        disks: disk_threads,
         folder,
         claim,
         life,
@@ -309,7 +313,7 @@ fn setup(
         file_time: config.file_time,
         timing: config.timing,
         paces: config.channels.iter().map(|c| c.pace(config.timing.interval)).collect(),
-        lines: config.channels.iter().filter(|c| c.line(node).is_some()).fold(0, |bits, c| bits | c.index.bit()),
+        lines: config.channels.iter().filter(|c| c.end(node).is_none()).fold(0, |bits, c| bits | c.index.bit()),
         links,
         homes: config.groups.iter().map(|g| g.home).collect(),
         failback: config.groups.iter().map(|g| g.failback).collect(),

@@ -240,6 +240,53 @@ fn what_somebody_else_wrote_is_not_ours() {
     });
 }
 
+#[test]
+fn a_token_that_has_expired_and_a_lease_that_is_gone_grant_nothing() {
+    let refusals = [
+        ("/v3/lease/grant", "etcdserver: invalid auth token", 16),
+        ("/v3/kv/txn", "etcdserver: invalid auth token", 16),
+        ("/v3/kv/txn", "etcdserver: revision of auth store is old", 3),
+        ("/v3/kv/txn", "etcdserver: requested lease not found", 5),
+        ("/v3/lease/grant", "etcdserver: no leader", 14),
+    ];
+    done(async {
+        for (path, message, code) in refusals {
+            let store = store();
+            let instead = json!({ "error": message, "code": code, "message": message });
+            store.lock().unwrap().instead.insert(path, instead);
+            let etcd = etcd(vec![serve(Arc::clone(&store), Duration::from_secs(1), at_once).await]);
+            unreachable(&asked(&etcd).await, message);
+            assert_eq!(store.lock().unwrap().value(KEY), None);
+            // It is asked for a new one the next time.
+            store.lock().unwrap().instead.clear();
+            assert!(matches!(asked(&etcd).await.outcome, Arbitrated::Granted { groups: 1, .. }), "{message}");
+        }
+    });
+}
+
+#[test]
+fn a_key_whose_lease_is_lost_is_its_holders_until_that_one_gives_it_back() {
+    done(async {
+        let store = store();
+        let etcd = etcd(vec![serve(Arc::clone(&store), Duration::from_secs(1), at_once).await]);
+        let b = pair(Node::B, Nanos::from_millis(1_000));
+        // As after a restore: the key is there, and no lease that would end it.
+        store.lock().unwrap().put(KEY, "b filer-b");
+        for _ in 0..3 {
+            assert_eq!(asked(&etcd).await.outcome, Arbitrated::Denied);
+            sleep(Duration::from_millis(500)).await;
+        }
+        // Its holder is granted it, which puts it under a lease again.
+        assert!(matches!(etcd.ask(&b, Arbitrate::Acquire(1)).await.outcome, Arbitrated::Granted { groups: 1, .. }));
+        assert_eq!(asked(&etcd).await.outcome, Arbitrated::Denied);
+        let begin = clock::monotonic();
+        while asked(&etcd).await.outcome == Arbitrated::Denied {
+            assert!(clock::monotonic().since(begin) < Nanos::from_millis(10_000));
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
 /// xorshift64*
 struct Random(u64);
 

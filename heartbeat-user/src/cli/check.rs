@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::arbiter;
+use super::{arbiter, disks};
 use crate::config::host::hostname;
 use crate::config::{
-    Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_folders,
-    check_owners, check_watchdog, parse_node, show,
+    Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
+    check_folders, check_owners, check_watchdog, parse_node, show,
 };
 use crate::core::{Nanos, Node};
 use crate::fence;
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Validate a configuration and print what would run on this host
 ///
-/// Looks at the file, the key file, the files that commands are, this host's interfaces and addresses, and the arbiter; changes
-/// nothing, and runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
+/// Looks at the file, the key file, the files that commands are, this host's interfaces and addresses, disks, and the arbiter;
+/// changes nothing, and runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration file, the same on both controllers
@@ -51,6 +51,10 @@ pub fn run(args: &CheckArgs) -> Result<()> {
             Some(Ok(well)) => println!("\nthe arbiter is well: {well}"),
             Some(Err(why)) => eprintln!("warning: the arbiter is not well: {why}"),
             None => {}
+        }
+        let names = check_disk_names(&config, node);
+        for warning in disks::look(&config, node).into_iter().chain(names.iter().map(HostProblem::to_string)) {
+            eprintln!("warning: {warning}");
         }
     }
     for warning in check_owners(&config, &args.config) {

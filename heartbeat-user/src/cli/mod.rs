@@ -5,6 +5,7 @@ pub mod arbiter;
 pub mod check;
 pub mod client;
 pub mod completions;
+mod disks;
 pub mod events;
 pub mod explain;
 pub mod histogram;

@@ -334,7 +334,12 @@ fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usi
         judged_by: judged_by.map(|(by, _)| by),
         carrier: matches!(seen.link, Link::Present { carrier: true, .. }),
         fault: seen.place.map(|place| place.to_string()),
-        xdp_mode: mode.map_or_else(|| "serial".to_owned(), |mode| mode.to_string()),
+        xdp_mode: match mode {
+            Some(mode) => mode.to_string(),
+            // No network, or one that is not attached to.
+            None if configured.end(*node).is_none() => configured.kind.name().to_owned(),
+            None => "none".to_owned(),
+        },
         sent: seen.sent,
         received: slot.counted(Outcome::Accepted),
         missing: slot.missing.get(),

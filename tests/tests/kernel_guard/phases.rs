@@ -2,21 +2,9 @@
 //! no time did both answer.
 
 use super::*;
-use heartbeat_tests::client::both::Answered;
 use heartbeat_tests::pair::{bring_up, owners};
 use heartbeat_tests::scripts::Scripts;
 use heartbeat_tests::trials::story;
-
-/// Two answers of one and none of the other in between are so close when only one serves.
-const NEAR_NS: u64 = 5_000_000;
-
-/// The instants at which one answered amid answers of the other.
-fn both_answered(answers: &[Answered]) -> Vec<u64> {
-    let amid = |three: &&[Answered]| {
-        three[0].by == three[2].by && three[0].by != three[1].by && three[2].at_ns - three[0].at_ns < NEAR_NS
-    };
-    answers.windows(3).filter(amid).map(|three| three[1].at_ns).collect()
-}
 
 /// Both agree about who has `storage-a`; that one answers, and the other does not.
 fn expect_one(lab: &Lab, client: &Both, what: &str) {
@@ -37,8 +25,7 @@ fn expect_one(lab: &Lab, client: &Both, what: &str) {
     let other = if holder == A { B } else { A };
     let other = client.of(other, since, u64::MAX);
     assert_eq!(other, Vec::<u64>::new(), "{what}: {holder} has it\n{}", story(lab));
-    let both = both_answered(&client.answers());
-    assert_eq!(both, Vec::<u64>::new(), "{what}: both answered\n{}", story(lab));
+    assert_eq!(client.both_answered(0), Duration::ZERO, "{what}: both answered\n{}", story(lab));
 }
 
 fn kill_and_start_again(lab: &Lab) {

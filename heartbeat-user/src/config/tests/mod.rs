@@ -2,6 +2,7 @@
 
 mod arbiter;
 mod commands;
+mod disks;
 mod fence;
 mod records;
 mod refusals;
