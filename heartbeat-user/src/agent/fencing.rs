@@ -82,7 +82,7 @@ impl Control<'_> {
         let Ran { level, succeeded, how, output, took } = ran;
         let (key, by) = self.names(level);
         if succeeded {
-            self.parts.facts.fence().fenced = Some((by.clone(), clock::monotonic()));
+            self.parts.facts.known().fence.fenced = Some((by.clone(), clock::monotonic()));
         }
         let took_ns = Nanos(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         ControlEvent::FenceRan { level: key, by, succeeded, how, took_ns, output }
@@ -91,8 +91,8 @@ impl Control<'_> {
     /// What is to be told: that a device does not answer, or does again.
     fn asked(&self, level: usize, asked: Asked) -> Option<ControlEvent> {
         let (key, by) = self.names(level);
-        let mut fence = self.parts.facts.fence();
-        let device = fence.devices.get_mut(level)?;
+        let mut known = self.parts.facts.known();
+        let device = known.fence.devices.get_mut(level)?;
         let before = device.clone();
         let (how, output) = match asked {
             Asked::Unfit(problems) => {
