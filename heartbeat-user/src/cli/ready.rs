@@ -109,8 +109,8 @@ mod tests {
         status.maintenance = true;
         let text = show(&status.concluded(), Paint::OFF);
         let expected = " NOT READY  2 reasons why a failover would not work now (controller a, pair 7, facts 12 ms old)
-  maintenance   controller a is in maintenance: nothing moves, whatever fails; right would be `heartbeat maintenance off`
-                there
+  maintenance   controller a is in maintenance: nothing moves, whatever fails; right would be `heartbeat maintenance
+                off` there
   channel_down  net2 is BAD, silent for 3.2 s; right would be GOOD
 ";
         assert_eq!(text, expected);

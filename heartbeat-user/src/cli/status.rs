@@ -100,8 +100,8 @@ fn head(sheet: &mut Sheet, status: &Status) {
         sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Bad, &text)));
     }
     if answer != Answer::Good {
-        let hint = "why, and what to do: heartbeat explain";
-        sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Strong, hint)));
+        let hint = fit("why, and what to do: heartbeat explain", sheet.width.saturating_sub(indent));
+        sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Strong, &hint)));
     }
     sheet.line("");
     let (word, tone) = answer::health(status.peer.state);

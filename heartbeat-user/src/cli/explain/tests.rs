@@ -111,7 +111,7 @@ fn an_agent_that_died_is_told_and_what_made_the_claim_safe_is_named() {
     }
     for (safe, words) in [
         (r#""closed""#, "its agent stands still and its kernel keeps silent"),
-        (r#""lease_over""#, "the lease of its kernel is over"),
+        (r#""lease_over""#, "its agent died and the lease of its kernel is over"),
         (r#""granted""#, "the arbiter granted it"),
         (r#""promised""#, "the peer promised to let go of it"),
         (r#""fenced""#, "the peer is fenced\n"),
