@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod by_hand;
+mod deaths;
 
 use std::process::Command;
 use std::time::Duration;

@@ -82,8 +82,12 @@ fn what_the_example_says_is_a_default_is_one() {
     let lines = EXAMPLE.lines().map(|line| if commented(line) { &line[2..] } else { line });
     let set = lines.collect::<Vec<_>>().join("\n");
     assert_eq!(set.matches("priority = 60").count(), 1);
-    let config = Config::parse(&set, "example.toml").unwrap();
-    assert_eq!(config, Config::parse(EXAMPLE, "example.toml").unwrap());
+    let mut config = Config::parse(&set, "example.toml").unwrap();
+    let unset = Config::parse(EXAMPLE, "example.toml").unwrap();
+    // These follow from the rest of the file.
+    assert_eq!([config.restart_grace(), config.release_within()], [unset.restart_grace(), unset.release_within()]);
+    (config.takeover.restart_grace, config.judging.release_within) = (None, None);
+    assert_eq!(config, unset);
 }
 
 #[test]
