@@ -83,7 +83,7 @@ impl Control<'_> {
             None => Default::default(),
         };
         if succeeded {
-            self.parts.facts.fence().fenced = Some((by.clone(), clock::monotonic()));
+            self.parts.facts.known().fence.fenced = Some((by.clone(), clock::monotonic()));
         }
         let took_ns = Nanos(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         ControlEvent::FenceRan { level: key, by, succeeded, how, took_ns, output }
@@ -93,8 +93,8 @@ impl Control<'_> {
     fn asked(&self, place: usize, asked: Asked) -> Option<ControlEvent> {
         let device = self.options.config.fence.as_ref()?.devices().nth(place)?;
         let (key, by) = (device.key.clone(), device.runs().to_owned());
-        let mut fence = self.parts.facts.fence();
-        let device = fence.devices.get_mut(place)?;
+        let mut known = self.parts.facts.known();
+        let device = known.fence.devices.get_mut(place)?;
         let before = device.clone();
         let (how, output) = match asked {
             Asked::Unfit(problems) => {

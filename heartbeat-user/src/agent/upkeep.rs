@@ -5,7 +5,7 @@ use super::{api, control::Control, let_go};
 use crate::{
     command::signals,
     dataplane::Mended,
-    status::{ControlEvent, server::Server},
+    status::{ControlEvent, Problem, ProblemKind, server::Server},
 };
 use anyhow::Result;
 use std::{
@@ -37,6 +37,16 @@ impl Upkeep {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         Self { looked: now, attached: now, folder_said: false, silence_said: Vec::new(), restored: None }
+    }
+
+    /// What keeps the kernel from keeping silent.
+    pub(super) fn silence_problems(&self) -> impl Iterator<Item = Problem> {
+        let problem = |what: &String| Problem {
+            kind: ProblemKind::Kernel,
+            thing: what.split(':').next().unwrap_or_default().to_owned(),
+            text: what.clone(),
+        };
+        self.silence_said.iter().map(problem)
     }
 }
 
@@ -70,6 +80,7 @@ impl Control<'_> {
             }
         }
         self.keep_silence();
+        self.look_at_readiness();
         if self.unattached != 0 && self.upkeep.attached.elapsed() >= ATTACH_AGAIN {
             self.upkeep.attached = Instant::now();
             self.attach_pending |= self.unattached;
