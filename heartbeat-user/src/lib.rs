@@ -7,6 +7,7 @@ pub mod command;
 pub mod config;
 pub mod core;
 pub mod dataplane;
+pub mod disk;
 pub mod fence;
 pub mod probe;
 pub mod status;

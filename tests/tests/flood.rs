@@ -222,10 +222,10 @@ fn a_dead_peer_stays_dead_whatever_is_replayed() {
         let newer: Vec<_> = recording(&lab, Node::B, 5).into_iter().map(|(frame, _)| (frame, "replayed")).collect();
         let mark = lab.mark(Node::A);
         lab.kill(Node::B).unwrap();
-        lab.wait_event_since(Node::A, mark, |line| line.is("peer_dead"), SOON).unwrap();
+        lab.wait_event_since(Node::A, mark, |line| line.is("peer_died"), SOON).unwrap();
+        // What it took is told last.
+        lab.wait_event_since(Node::A, mark, |line| line.is("takeover_measured"), SOON).unwrap();
         until("a holds everything", || Ok((held(&lab.status(Node::A)?.json) == [true, true]).then_some(()))).unwrap();
-        // The kernel of the killed one answers for its address still, and that is told last.
-        lab.wait_event_since(Node::A, mark, |line| line.is("still_answered"), SOON).unwrap();
         let mark = lab.mark(Node::A);
         pour(&lab, &older, 50_000);
         pour(&lab, &newer, 50_000);

@@ -201,7 +201,8 @@ fn nothing_is_taken_from_a_silent_peer_before_the_fence_hook_succeeds() {
 
 #[test]
 fn what_somebody_still_answers_for_is_left_to_him_where_that_is_configured() {
-    let mut config = config();
+    // Without programs its kernel obeys nobody.
+    let mut config = config().xdp("socket");
     config.extra = "[judging]\nstill_answering = \"wait\"\n".to_owned();
     let lab = running(&config).unwrap();
     // The agent is gone, its addresses are not.

@@ -135,10 +135,7 @@ fn an_agent_started_too_late_removes_what_the_peer_has_taken_over_and_stands_by(
             let addresses = lab.controller(node).unwrap().netlink().addresses().unwrap();
             addresses.iter().any(|(_, address)| *address == service)
         };
-        assert!(
-            holds(A) && holds(B),
-            "until the dead agent's lease takes it away in the kernel, both have the address"
-        );
+        assert!(holds(A) && holds(B), "the dead agent's kernel has the address, and keeps silent for it");
 
         let on_b = lab.mark(B);
         lab.start(A).unwrap();

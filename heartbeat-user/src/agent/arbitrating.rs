@@ -5,6 +5,8 @@ use crate::{
     arbiter::{Answered, Arbiter},
     config::Config,
     core::{Arbitrate, Arbitrated, Node},
+    dataplane::clock,
+    disk::Busy,
     status::ControlEvent,
 };
 use std::{
@@ -33,6 +35,11 @@ impl Arbitrating {
         let arbiter = Arbiter::new(config, node).map(Arc::new);
         Self { arbiter, looked: None, looking: false, well: None, said: None }
     }
+
+    /// Tells for how long a read or write has not returned, where it is a disk.
+    pub(super) fn busy(&self) -> Option<&Busy> {
+        self.arbiter.as_ref()?.busy()
+    }
 }
 
 impl Control<'_> {
@@ -53,6 +60,7 @@ impl Control<'_> {
             (Arbitrated::Unreachable, _) => "unreachable",
         };
         self.command(Command::Arbitrated { number, outcome });
+        self.note_arbiter(outcome != Arbitrated::Unreachable, &why);
         if self.arbitrating.said.replace(said) != Some(said) {
             self.journal.control(&ControlEvent::ArbiterAnswered { said, why });
         }
@@ -73,9 +81,17 @@ impl Control<'_> {
         let well = found.is_ok();
         let before = self.arbitrating.well.replace(well);
         let (Ok(how) | Err(how)) = found;
+        self.note_arbiter(well, &how);
         match before {
             Some(before) if before == well => log::debug!("the arbiter: {how}"),
             _ => self.journal.control(&ControlEvent::ArbiterChecked { well, how }),
+        }
+    }
+
+    /// What is shown of it.
+    fn note_arbiter(&self, well: bool, how: &str) {
+        if let Some(arbiter) = &mut self.parts.facts.known().arbiter {
+            arbiter.note(clock::monotonic(), well, how);
         }
     }
 }

@@ -102,10 +102,12 @@ pub(super) fn attach_all(
     let mut all = AttachedAll::default();
     let (_, taken) = ports(config, node);
     for channel in &config.channels {
-        if channel.line(node).is_some() {
+        if channel.end(node).is_none() {
             // It is open, or not, when the generator has tried.
             all.links.push(Link::Present { index: 0, carrier: true, address: true });
-            all.channels.push(PulseChannel::line(tables, channel.index));
+            let is_disk = channel.disk(node).is_some();
+            let new = if is_disk { PulseChannel::disk } else { PulseChannel::line };
+            all.channels.push(new(tables, channel.index));
             all.modes.push(None);
             continue;
         }

@@ -3,12 +3,15 @@
 //! - *takeover* (SCHED_FIFO, one below): adds, removes and announces addresses;
 //! - *control* (tokio, this one): attaches the XDP program, tells events, answers for the status, takes signals;
 //! - *records* (tokio): brings events to where they go, and waits there for whoever is slow.
+//!
+//! And one for each serial line and disk, which waits for that device in place of the pulse thread.
 
 mod api;
 mod arbitrating;
 mod attaching;
 mod channels;
 mod control;
+mod disks;
 mod fencing;
 mod hooks;
 pub mod inherit;
@@ -16,6 +19,7 @@ mod left;
 mod let_go;
 pub mod life;
 mod pulse;
+mod readiness;
 mod reload;
 mod restart;
 mod runtime_dir;

@@ -67,6 +67,11 @@ impl PulseChannel {
         Self::of(Port::Line, true, tables, channel)
     }
 
+    /// The same over a disk.
+    pub fn disk(tables: &Tables, channel: ChannelIndex) -> Self {
+        Self::of(Port::Disk, true, tables, channel)
+    }
+
     fn of(port: Port, by_socket: bool, tables: &Tables, channel: ChannelIndex) -> Self {
         let drain = Drain::new(tables.slot(channel));
         Self { port, by_socket, xdp_since: clock::monotonic(), opened: None, unattached: false, drain, delay: None }
@@ -79,6 +84,8 @@ enum Port {
     Interface(Ends),
     /// Opened beside this thread.
     Line,
+    /// Opened, written and read beside this thread.
+    Disk,
 }
 
 /// What its generator opened there (FIG. 5, step 510).
@@ -86,6 +93,7 @@ enum Port {
 enum Opened {
     Socket(HeartbeatSocket),
     Line(Box<Serial>),
+    Disk,
 }
 
 /// The pulse thread's world.
@@ -167,6 +175,7 @@ impl Pulse {
     /// Everything that the kernel has counted since the last time.
     fn drain(&mut self, now: Nanos) {
         self.take_lines(now);
+        self.take_disks(now);
         for i in 0..self.channels.len() {
             let channel = ChannelIndex(i as u8);
             self.receive(channel, now);
@@ -205,6 +214,7 @@ impl Pulse {
                     let _ = self.reports.try_send(Report::Answer(id, result));
                     self.control.ring();
                 }
+                Command::Fitness(fit) => self.core.handle_fitness(fit),
                 Command::Looked { number, probed } => self.core.handle_looked(clock::monotonic(), number, probed),
                 Command::Stop => self.core.handle_stop(clock::monotonic()),
                 Command::Restart => self.core.handle_restart(),
@@ -224,7 +234,7 @@ impl Pulse {
             match action {
                 Action::Send(channel) => self.send(channel, now),
                 Action::OpenSocket(channel) => self.open(channel, now),
-                Action::CloseSocket(channel) => self.close(channel),
+                Action::CloseSocket(channel) => self.close(channel, now),
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
                 // What finds no room has failed, and is answered at once: nobody waits for what is never done.
                 Action::Acquire(group, reason) => {
@@ -318,28 +328,7 @@ impl Pulse {
     fn publish(&self, now: Nanos) {
         // Never waits: where the control side is reading, it gets the next one.
         if let Ok(mut view) = self.shared.view.try_lock() {
-            view.at = now;
-            view.peer = self.core.peer();
-            view.peer_left = self.core.peer_left();
-            view.peer_stalled = self.core.peer_stalled(now);
-            view.peer_died = self.core.peer_died(now);
-            view.peer_incarnation = self.core.peer_incarnation();
-            view.peer_owned = self.core.peer_owned();
-            view.owned = self.core.owned();
-            view.held = self.core.held();
-            view.busy = self.core.busy();
-            view.peer_keys = self.core.peer_key_prints();
-            view.term = self.core.term();
-            view.withheld = self.core.withheld();
-            view.withheld_until = self.core.withheld_until(now);
-            view.differences = self.core.differences();
-            view.maintenance = self.core.maintenance();
-            view.verdict = self.core.verdict();
-            for (i, to) in view.channels.iter_mut().enumerate() {
-                if let Some(channel) = self.core.channel(ChannelIndex(i as u8)) {
-                    *to = channel;
-                }
-            }
+            view.take(&self.core, now);
         }
     }
 }

@@ -133,10 +133,12 @@ pub(super) fn judge(now: &Config, node: Node, candidate: &Candidate, standing: S
     Ok(())
 }
 
-/// Whether what one sends by it, the other goes on hearing: the same name, and the same addresses or a serial line both times.
+/// Whether what one sends by it, the other goes on hearing: the same name, and the same addresses, the same disk, or a serial line
+/// both times.
 fn is_same_path(one: &Channel, other: &Channel) -> bool {
     let ends = |channel: &Channel| [Node::A, Node::B].map(|node| channel.end(node).map(|end| end.address));
-    one.name == other.name && ends(one) == ends(other)
+    let disks = |channel: &Channel| [Node::A, Node::B].map(|node| channel.disk(node).map(|(path, _)| path.to_owned()));
+    one.name == other.name && ends(one) == ends(other) && disks(one) == disks(other)
 }
 
 /// Where the best mode was tried before, what was refused then would be refused again.

@@ -12,6 +12,7 @@
 use super::{
     Ended,
     control::{Control, Job},
+    disks,
     life::Life,
     reload::{self, Candidate, Standing},
     shared::Command,
@@ -129,8 +130,12 @@ impl Control<'_> {
         }
     }
 
-    /// What must not be cut short by a restart, in words.
+    /// What must not be cut short by a restart, or would hold it up, in words.
     fn on_its_way(&self) -> Option<String> {
+        self.moving_group().or_else(|| self.hanging_disk())
+    }
+
+    fn moving_group(&self) -> Option<String> {
         let busy = self.parts.facts.view().map_or(0, |view| view.busy);
         let group = (busy != 0).then(|| GroupIndex(busy.trailing_zeros() as u8))?;
         let name = &self.options.config.groups.get(group.usize())?.name;
@@ -175,7 +180,9 @@ impl Control<'_> {
     /// us lets go of what is held.
     pub(super) fn end(self, served: Result<()>) -> Result<Ended> {
         let Self { journal, parts, ended, api, again, .. } = self;
-        let Parts { kernel, orders, reports, pulse, takeover, watchdogs, facts, folder, claim, mut life, .. } = parts;
+        let Parts {
+            kernel, orders, reports, pulse, takeover, watchdogs, disks, facts, folder, claim, mut life, ..
+        } = parts;
         // Where something else failed, the pulse thread goes on until the process ends: the peer hears what is held until it
         // is let go of.
         let pulse_died = pulse.is_finished().then(|| pulse.join()).and_then(|joined| match joined {
@@ -196,6 +203,7 @@ impl Control<'_> {
         }
         match ended {
             Ended::Stopped => {
+                disks::finish(disks);
                 // What could not be let go of, a next life tries again.
                 let agent = facts.tables.agent();
                 let kept = agent.owned.get() | agent.hooked.get();

@@ -4,7 +4,7 @@
 //! A start needs a configuration and a key, nothing else: what is missing is a channel that is BAD, and is tried again.
 
 use super::{
-    Options, channels,
+    Options, channels, disks,
     inherit::slots,
     left::{self, Left},
     life::Life,
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     config::{Config, PairKeys, XdpPreference, check_host, host::Host},
-    core::{Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
+    core::{Core, GroupIndex, Guards, Link, Nanos, Node, Resumed, Setup},
     dataplane::{
-        Kernel, Opener, Settings, Tables,
+        DiskThreads, Kernel, Opener, Settings, Tables,
         bell::Bell,
         clock,
         drain::Mark,
@@ -26,7 +26,7 @@ use crate::{
         link::Links,
         realtime,
     },
-    status::{ControlEvent, Facts, FenceFacts, Journal, Latencies, Shared, View},
+    status::{ControlEvent, Facts, Journal, Known, Latencies, Problem, Shared, View},
     takeover::{self, Order},
 };
 use anyhow::{Context, Result, bail};
@@ -56,6 +56,8 @@ pub(super) struct Parts {
     pub(super) takeover: JoinHandle<()>,
     /// The thread that feeds the watchdogs, where there are any; it ends after the pulse thread.
     pub(super) watchdogs: Option<JoinHandle<Watchdogs>>,
+    /// The threads of channels over disks, where there are any.
+    pub(super) disks: Option<DiskThreads>,
     pub(super) folder: RuntimeDir,
     /// Held for as long as the agent runs.
     pub(super) claim: Claim,
@@ -77,7 +79,7 @@ pub(super) fn prepare(
 ) -> Result<Parts> {
     let Options { config, node, .. } = options;
     let keys = PairKeys::load(&config.pair.key_file)?;
-    tell_host(config, *node, journal)?;
+    let problems = tell_host(config, *node, journal)?;
     if let Err(error) = realtime::lock_memory() {
         log::warn!("memory cannot be locked ({error}): under memory pressure heartbeats may be late");
     }
@@ -111,17 +113,18 @@ pub(super) fn prepare(
         .context("sockets to look at interfaces")?;
     let lines = config.channels.iter().filter_map(|c| Some((c.index.0, c.line(*node)?))).collect::<Vec<_>>();
     let lines = if lines.is_empty() { None } else { Some(Opener::new(lines).context("threads for serial lines")?) };
+    let (disks, disk_threads) = disks::start(options)?;
     let kernel = opened.kernel.as_mut();
     let attached = channels::attach_all(config, *node, kernel, &opened.tables, &mut interfaces, journal)?;
     let watchdogs = Watchdogs::open(options, journal);
     let mut setup = setup(options, &keys, &folder, attached.links, incarnation, resumed);
     setup.exclusivity.watchdog = watchdogs.within().unwrap_or(Nanos(0));
-    let now = clock::monotonic();
+    let (key_prints, now) = (setup.key_prints, clock::monotonic());
     let core = Core::new(setup, now);
 
     let owned = resumed.map_or(0, |r| r.owned);
     let tables = opened.tables;
-    let shared = Arc::new(shared(&core, config, owned, now));
+    let shared = Arc::new(shared(&core, config, now));
     let facts = Arc::new(Facts {
         judged_by: Mutex::default(),
         config: config.clone(),
@@ -130,8 +133,9 @@ pub(super) fn prepare(
         shared: Arc::clone(&shared),
         tables: Arc::clone(&tables),
         modes: Mutex::new(attached.modes),
-        fence: Mutex::new(FenceFacts::new(config)),
-        reset_within: watchdogs.within(),
+        known: Mutex::new(Known { problems, ..Known::new(config) }),
+        watchdog: watchdogs.facts(),
+        key_prints,
         feed: Arc::clone(&journal.feed),
         records: journal.records.clone(),
     });
@@ -168,7 +172,7 @@ pub(super) fn prepare(
         channels: attached.channels,
         tables,
         doorbell,
-        transport: Transport::new(interfaces, lines)?,
+        transport: Transport::new(interfaces, lines, disks)?,
         bell: pulse_bell.clone(),
         commands: commands_in,
         orders: orders.clone(),
@@ -207,6 +211,7 @@ pub(super) fn prepare(
         pulse,
         takeover,
         watchdogs,
+        disks: disk_threads,
         folder,
         claim,
         life,
@@ -217,16 +222,16 @@ pub(super) fn prepare(
 }
 
 /// What of this host is not as it should be. Only that this is the other controller's host is no fault that may pass.
-fn tell_host(config: &Config, node: Node, journal: &Journal) -> Result<()> {
+fn tell_host(config: &Config, node: Node, journal: &Journal) -> Result<Vec<Problem>> {
     let problems = check_host(config, node);
     if Host::read().is_ok_and(|host| host.is_the_others(config, node)) {
         let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
         bail!("this is not the host of controller {node}:\n{}", list.join("\n"));
     }
-    for problem in problems {
+    for problem in &problems {
         journal.control(&ControlEvent::HostProblem { what: problem.to_string() });
     }
-    Ok(())
+    Ok(problems.iter().map(Problem::from).collect())
 }
 
 /// The kernel's part of the agent, or what takes its place.
@@ -309,7 +314,7 @@ fn setup(
         file_time: config.file_time,
         timing: config.timing,
         paces: config.channels.iter().map(|c| c.pace(config.timing.interval)).collect(),
-        lines: config.channels.iter().filter(|c| c.line(node).is_some()).fold(0, |bits, c| bits | c.index.bit()),
+        lines: config.channels.iter().filter(|c| c.end(node).is_none()).fold(0, |bits, c| bits | c.index.bit()),
         links,
         homes: config.groups.iter().map(|g| g.home).collect(),
         failback: config.groups.iter().map(|g| g.failback).collect(),
@@ -331,28 +336,9 @@ fn setup(
     }
 }
 
-fn shared(core: &Core, config: &Config, owned: u64, now: Nanos) -> Shared {
+fn shared(core: &Core, config: &Config, now: Nanos) -> Shared {
     Shared {
-        view: Mutex::new(View {
-            at: now,
-            peer: PeerState::Unknown,
-            peer_left: false,
-            peer_stalled: None,
-            peer_died: None,
-            peer_incarnation: 0,
-            peer_owned: 0,
-            owned,
-            held: 0,
-            busy: 0,
-            peer_keys: None,
-            term: 0,
-            withheld: None,
-            withheld_until: None,
-            differences: [false; 3],
-            maintenance: [false; 2],
-            verdict: None,
-            channels: config.channels.iter().filter_map(|channel| core.channel(channel.index)).collect(),
-        }),
+        view: Mutex::new(View::new(core, now, config.channels.len())),
         latencies: Latencies::new(config.channels.len()),
         events_lost: AtomicU64::new(0),
     }

@@ -16,12 +16,13 @@ mod http;
 mod tests;
 mod tls;
 
-pub use disk::{LEASE_BYTES, prepare};
+pub use disk::blank;
 
 use crate::{
     config::{self, ArbiterEngine, Config},
     core::{Arbitrate, Arbitrated, Nanos, Node},
     dataplane::clock,
+    disk::Busy,
 };
 use tokio::sync::Mutex;
 
@@ -122,6 +123,15 @@ impl Arbiter {
                 Answered::unreachable(format!("{}, but the answer came too late", answered.why))
             }
             _ => answered,
+        }
+    }
+
+    /// Tells for how long a read or write has not returned, where it is a disk.
+    #[must_use]
+    pub fn busy(&self) -> Option<&Busy> {
+        match &self.engine {
+            Engine::Disk(disk) => Some(disk.busy()),
+            Engine::Etcd(_) | Engine::Command(_) => None,
         }
     }
 

@@ -1,17 +1,18 @@
-//! `heartbeat arbiter`: asks whether the arbiter would answer, and makes a disk one.
+//! `heartbeat arbiter`: asks whether the arbiter would answer, and prepares disks that both controllers have.
 
 #![forbid(unsafe_code)]
 
+use super::disks;
 use crate::{
-    arbiter::{Arbiter, prepare},
-    config::{ArbiterEngine, Config, host::hostname, parse_node},
+    arbiter::Arbiter,
+    config::{Config, host::hostname, parse_node},
     core::Node,
 };
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use std::path::PathBuf;
 use tokio::runtime::Builder;
 
-/// Look whether the arbiter of a configuration would answer, or make a disk an arbiter
+/// Look whether the arbiter of a configuration would answer, or prepare disks
 ///
 /// Without --prepare nothing is changed: etcd is asked for the groups' keys at each endpoint, a disk is read, a command is not
 /// run. The exit code is 0 if all of it is well, 1 if not.
@@ -23,10 +24,10 @@ pub struct ArbiterArgs {
     /// Which controller this host is; default: the one with this host's name
     #[arg(long, value_name = "a|b", value_parser = parse_node)]
     pub node: Option<Node>,
-    /// Write the lease on the disk of [arbiter], once, on one of the controllers; nothing else may use that disk
+    /// Prepare the disks of [arbiter] and of channels for this pair, once, on one of the controllers; nothing else may use them
     #[arg(long)]
     pub prepare: bool,
-    /// Overwrite what is in its first 12 KiB; no agent may be using it
+    /// Overwrite what is in their first 20 KiB; no agent may be using them
     #[arg(long, requires = "prepare")]
     pub force: bool,
 }
@@ -34,23 +35,20 @@ pub struct ArbiterArgs {
 /// Prints what the arbiter is like.
 ///
 /// # Errors
-/// There is none, it is not well, or the disk cannot be prepared.
+/// There is none, it is not well, or a disk cannot be prepared.
 pub fn run(args: &ArbiterArgs) -> Result<()> {
     let config = Config::load(&args.config)?;
     let file = args.config.display();
-    let arbiter = config.arbiter.as_ref().with_context(|| format!("{file} has no [arbiter]"))?;
-    if args.prepare {
-        let ArbiterEngine::Disk(disk) = &arbiter.engine else {
-            bail!("--prepare is for a disk; the arbiter of {file} is {}", arbiter.described())
-        };
-        prepare(disk, config.pair.id, args.force).map_err(|why| anyhow!(why))?;
-        println!("{}: prepared for pair {}", disk.display(), config.pair.id);
-        return Ok(());
-    }
     let node = match args.node {
         Some(node) => node,
         None => config.node_for(None, &hostname()?)?,
     };
+    if args.prepare {
+        let done = disks::prepare(&config, node, args.force).with_context(|| file.to_string())?;
+        println!("{}", done.join("\n"));
+        return Ok(());
+    }
+    ensure!(config.arbiter.is_some(), "{file} has no [arbiter]");
     match look(&config, node) {
         Some(Err(why)) => Err(anyhow!(why)),
         Some(Ok(well)) => {

@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::arbiter;
+use super::{arbiter, disks};
 use crate::config::host::hostname;
 use crate::config::{
-    Config, ConfigError, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_folders, check_owners,
-    check_watchdog, parse_node, show,
+    Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
+    check_folders, check_owners, check_watchdog, parse_node, show,
 };
 use crate::core::{Nanos, Node};
 use crate::fence;
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Validate a configuration and print what would run on this host
 ///
-/// Looks at the file, the key file, the files that commands are, this host's interfaces and addresses, and the arbiter; changes
-/// nothing, and runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
+/// Looks at the file, the key file, the files that commands are, this host's interfaces and addresses, disks, and the arbiter;
+/// changes nothing, and runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration file, the same on both controllers
@@ -51,6 +51,10 @@ pub fn run(args: &CheckArgs) -> Result<()> {
             Some(Ok(well)) => println!("\nthe arbiter is well: {well}"),
             Some(Err(why)) => eprintln!("warning: the arbiter is not well: {why}"),
             None => {}
+        }
+        let names = check_disk_names(&config, node);
+        for warning in disks::look(&config, node).into_iter().chain(names.iter().map(HostProblem::to_string)) {
+            eprintln!("warning: {warning}");
         }
     }
     for warning in check_owners(&config, &args.config) {
@@ -199,13 +203,13 @@ fn commands(config: &Config) -> Table {
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
         table.add_row([String::new(), key, show(timeout), words.join(" ")]);
     }
-    for level in config.fence.iter().flat_map(|fence| &fence.levels) {
-        let Means::Agent { name, options } = &level.by else { continue };
+    for device in config.fence.iter().flat_map(Fence::devices) {
+        let Means::Agent { name, options } = &device.by else { continue };
         let path = fence::find(name).map_or_else(|_| name.clone(), |path| path.display().to_string());
         // Values may be secrets.
         let runs = [Node::A, Node::B].map(|node| (node, options[usize::from(node.wire())].names()));
         for (node, names) in runs {
-            let first = [String::new(), format!("{}.agent", level.key), show(level.timeout)];
+            let first = [String::new(), format!("{}.agent", device.key), show(device.timeout)];
             let first = if node == Node::A { first } else { Default::default() };
             let runs = format!("{path}, told to switch {node} off by {names}");
             table.add_row(first.into_iter().chain([runs]).collect::<Vec<_>>());

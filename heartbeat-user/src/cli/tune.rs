@@ -174,7 +174,8 @@ fn live(args: &TuneArgs) -> Result<Live> {
         let (r, m) = before.as_ref().and_then(|before| of(&before.status)).unwrap_or_default();
         // What comes late is taken from what was missing before.
         recording.counted = Some(Counted { received: received.saturating_sub(r), missing: missing.saturating_sub(m) });
-        recording.serial = now.status.channels.iter().any(|c| c.name == recording.name && c.kind == "serial");
+        recording.serial =
+            now.status.channels.iter().any(|c| c.name == recording.name && matches!(&*c.kind, "serial" | "disk"));
         recording.configured = (!recording.serial).then_some(interval);
     }
     // The detection time that the status has is that of the slowest channel.

@@ -1,14 +1,14 @@
 //! What a configuration needs of the host that it is for: the interfaces, and this controller's own addresses on them.
 
 use super::error::nearest;
-use super::{Channel, Config};
+use super::{ArbiterEngine, Channel, Config};
 use crate::core::Node;
 use crate::fence;
 use anyhow::{Context, anyhow};
 use nix::ifaddrs::getifaddrs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A way in which a host does not fit its configuration.
@@ -115,6 +115,36 @@ pub enum HostProblem {
         /// Its path.
         device: PathBuf,
     },
+    /// A disk does not exist.
+    #[error(
+        "channel \"{channel}\": {device:?}: {reason}; right would be this host's path of the disk that both controllers have"
+    )]
+    DiskMissing {
+        /// The channel.
+        channel: String,
+        /// Its disk.
+        device: PathBuf,
+        /// What the system says.
+        reason: nix::Error,
+    },
+    /// What a disk's path leads to is none.
+    #[error(
+        "channel \"{channel}\": {device:?} is no disk; right would be one such as /dev/disk/by-id/wwn-0x5000c500a1b2c3d4"
+    )]
+    NotADisk {
+        /// The channel.
+        channel: String,
+        /// Its path.
+        device: PathBuf,
+    },
+    /// A name that the kernel gives to disks in the order in which it finds them.
+    #[error("{key}: {path:?} may be another disk after the next boot; right would be its name below /dev/disk/by-id")]
+    PassingName {
+        /// The key that names it.
+        key: String,
+        /// Its path.
+        path: PathBuf,
+    },
     /// A command cannot be found.
     #[error("{key} = {path:?}: {reason}; put the command there, or correct its path")]
     CommandMissing {
@@ -183,9 +213,37 @@ pub enum HostProblem {
     },
 }
 
+/// What is wrong with a channel's disk. What is on it is told by those who read it.
+fn disk(channel: &Channel, device: &Path) -> Option<HostProblem> {
+    let (channel, device) = (channel.name.clone(), device.to_owned());
+    match std::fs::metadata(&device) {
+        Ok(found) if found.file_type().is_block_device() || found.is_file() => None,
+        Ok(_) => Some(HostProblem::NotADisk { channel, device }),
+        Err(error) => {
+            let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
+            Some(HostProblem::DiskMissing { channel, device, reason })
+        }
+    }
+}
+
+/// The disks of `config`, as `node` has them, whose names may be others' after the next boot. An agent runs all the same.
+#[must_use]
+pub fn check_disk_names(config: &Config, node: Node) -> Vec<HostProblem> {
+    let channels = config.channels.iter().filter_map(|channel| {
+        let (path, _) = channel.disk(node)?;
+        Some((format!("channel \"{}\": {node}.device", channel.name), path.to_owned()))
+    });
+    let arbiter = config.arbiter.as_ref().and_then(|arbiter| match &arbiter.engine {
+        ArbiterEngine::Disk(path) => Some(("arbiter.disk".to_owned(), path.clone())),
+        _ => None,
+    });
+    let passing = |path: &Path| path.parent() == Some(Path::new("/dev"));
+    let problems = channels.chain(arbiter).filter(|(_, path)| passing(path));
+    problems.map(|(key, path)| HostProblem::PassingName { key, path }).collect()
+}
+
 /// What is wrong with a serial line's device.
 fn device(channel: &Channel, device: PathBuf) -> Option<HostProblem> {
-    use std::os::unix::fs::FileTypeExt;
     let channel = channel.name.clone();
     match std::fs::metadata(&device) {
         Ok(found) if found.file_type().is_char_device() => None,
@@ -342,6 +400,7 @@ impl Host {
                 own.and_then(|own| self.own_end(config, channel, &own.interface, own.address)),
                 self.peer_end(channel, node),
                 channel.line(node).and_then(|line| device(channel, line.device)),
+                channel.disk(node).and_then(|(path, _)| disk(channel, path)),
             ]
         });
         let services = config.groups.iter().flat_map(|group| {

@@ -8,6 +8,7 @@
 mod arbiter;
 mod commands;
 mod derived;
+mod devices;
 mod digest;
 mod error;
 mod fence;
@@ -29,8 +30,10 @@ pub use crate::dataplane::{SerialLine, XdpPreference};
 pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd, read_secret};
 pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault, Problem, Problems};
-pub use fence::{AgentOptions, Fence, Level, Means};
-pub use host::{Host, HostProblem, check_commands, check_folders, check_host, check_owners, check_watchdog};
+pub use fence::{AgentOptions, Device, Fence, Level, Means};
+pub use host::{
+    Host, HostProblem, check_commands, check_disk_names, check_folders, check_host, check_owners, check_watchdog,
+};
 pub use key::{KeyError, PairKeys};
 pub use model::{
     Api, Channel, ChannelKind, Check, Config, Dataplane, End, Group, Hooks, Judging, Pair, ServiceAddress, Takeover,

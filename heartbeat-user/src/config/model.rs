@@ -8,7 +8,7 @@ use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Hook, Nanos, Node, Timi
 use crate::dataplane::{SerialLine, XdpPreference, least_interval};
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A configuration that has been checked as far as that is possible without looking at a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -141,12 +141,12 @@ impl Channel {
         matches!(self.kind, ChannelKind::Network)
     }
 
-    /// `node`'s end, unless it is a serial line.
+    /// `node`'s end, unless it is no network.
     #[must_use]
     pub fn end(&self, node: Node) -> Option<&End> {
         match &self.wiring {
             Wiring::Interfaces(ends) => Some(&ends[usize::from(node.wire())]),
-            Wiring::Line { .. } => None,
+            Wiring::Line { .. } | Wiring::Disk { .. } => None,
         }
     }
 
@@ -154,30 +154,42 @@ impl Channel {
     #[must_use]
     pub fn line(&self, node: Node) -> Option<SerialLine> {
         match &self.wiring {
-            Wiring::Interfaces(_) => None,
+            Wiring::Interfaces(_) | Wiring::Disk { .. } => None,
             Wiring::Line { devices, speed } => {
                 Some(SerialLine { device: devices[usize::from(node.wire())].clone(), speed: *speed })
             }
         }
     }
 
-    /// The interface, or the device, that `node` has it on.
+    /// The disk, as `node` has it, and how often a heartbeat is written on it, where it is one.
     #[must_use]
-    pub fn port(&self, node: Node) -> String {
-        match (self.end(node), self.line(node)) {
-            (Some(end), _) => end.interface.clone(),
-            (None, Some(line)) => line.device.display().to_string(),
-            (None, None) => String::new(),
+    pub fn disk(&self, node: Node) -> Option<(&Path, Nanos)> {
+        match &self.wiring {
+            Wiring::Interfaces(_) | Wiring::Line { .. } => None,
+            Wiring::Disk { devices, every } => Some((&devices[usize::from(node.wire())], *every)),
         }
     }
 
-    /// Every so-manieth heartbeat is sent on it: a serial line may be too slow for all.
+    /// The interface, or the device, that `node` has it on.
+    #[must_use]
+    pub fn port(&self, node: Node) -> String {
+        match &self.wiring {
+            Wiring::Interfaces(ends) => ends[usize::from(node.wire())].interface.clone(),
+            Wiring::Line { devices, .. } | Wiring::Disk { devices, .. } => {
+                devices[usize::from(node.wire())].display().to_string()
+            }
+        }
+    }
+
+    /// Every so-manieth heartbeat is sent on it: a serial line may be too slow for all, and a disk is.
     #[must_use]
     pub fn pace(&self, interval: Nanos) -> u32 {
-        match self.wiring {
-            Wiring::Interfaces(_) => 1,
-            Wiring::Line { speed, .. } => least_interval(speed).0.div_ceil(interval.0.max(1)).max(1) as u32,
-        }
+        let least = match self.wiring {
+            Wiring::Interfaces(_) => return 1,
+            Wiring::Line { speed, .. } => least_interval(speed),
+            Wiring::Disk { every, .. } => every,
+        };
+        least.0.div_ceil(interval.0.max(1)).max(1) as u32
     }
 }
 
@@ -205,6 +217,8 @@ pub enum ChannelKind {
     Dedicated,
     /// A serial line between the two.
     Serial,
+    /// A disk that both have.
+    Disk,
 }
 
 impl ChannelKind {
@@ -215,6 +229,7 @@ impl ChannelKind {
             Self::Network => "network",
             Self::Dedicated => "dedicated",
             Self::Serial => "serial",
+            Self::Disk => "disk",
         }
     }
 }
@@ -231,6 +246,13 @@ pub enum Wiring {
         devices: [PathBuf; 2],
         /// In baud.
         speed: u32,
+    },
+    /// A disk that both have.
+    Disk {
+        /// Its path on controller a and on controller b.
+        devices: [PathBuf; 2],
+        /// How often each writes a heartbeat; a multiple of the pair's interval is used. Default 1 s.
+        every: Nanos,
     },
 }
 

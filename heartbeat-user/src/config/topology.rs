@@ -1,15 +1,14 @@
 //! What the pair consists of: `[[channel]]` and `[[group]]`, and that no two of their parts get in each other's way.
 
 use super::commands::{self, HOOK_KEYS};
+use super::devices;
 use super::error::{Fault, Report};
 use super::table::{At, Table, called};
 use super::{Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress, Targets, Wiring};
 use crate::core::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node, name_id};
-use crate::dataplane::is_speed;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
-use std::path::PathBuf;
 
 const NAME: &str = "a name of 1 to 32 of A-Z a-z 0-9 . _ -";
 const ADDRESS: &str = "an IPv4 or IPv6 address without prefix or scope, such as \"192.0.2.1\" or \"fe80::1\"";
@@ -39,7 +38,7 @@ fn channels<'t>(root: &Table<'t>, report: &mut Report<'_>, taken: &mut Taken<'t>
     let mut channels = Vec::new();
     for (i, value) in tables.iter().enumerate() {
         let path = called("channel", i + 1, value.get_ref());
-        let known = ["name", "kind", "a", "b", "speed", "probe", "probe_quorum", "weight"];
+        let known = ["name", "kind", "a", "b", "speed", "every", "probe", "probe_quorum", "weight"];
         if let Some(table) = Table::of(report, path, value, &known, "a table [[channel]]") {
             channels.push(channel(i, &table, report, taken));
         }
@@ -55,16 +54,11 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
         taken.claim(report, claim, name.span.clone(), table.name("name"), holder, "another name");
     }
     let kind = kind(table, report);
-    if kind == Some(ChannelKind::Serial) {
-        return line(i, name.as_ref(), table, report, taken);
+    if let Some(kind @ (ChannelKind::Serial | ChannelKind::Disk)) = kind {
+        let whole = devices::channel(i, kind, name.as_ref(), table, report, taken);
+        return ReadChannel { name: name.map(|name| name.value), kind: Some(kind), whole };
     }
-    if let Some(speed) = table.peek_span("speed") {
-        report.value(
-            speed,
-            table.name("speed"),
-            Fault::BadText { right: "only channels of kind \"serial\" to have one" },
-        );
-    }
+    devices::refuse_others(table, report, kind);
     let label = name.as_ref().map_or(format!("channel {}", i + 1), |name| format!("channel \"{}\"", name.value));
     let [a, b] = [Node::A, Node::B].map(|node| end(i, node, &label, table, report, taken));
     if let (Some(a), Some(b)) = (&a.1, &b.1)
@@ -97,57 +91,6 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
         })
     };
     ReadChannel { name: name.as_ref().map(|name| name.value), kind, whole: whole() }
-}
-
-/// A serial line.
-fn line<'t>(
-    i: usize,
-    name: Option<&At<&'t str>>,
-    table: &Table<'t>,
-    report: &mut Report<'_>,
-    taken: &mut Taken<'t>,
-) -> ReadChannel<'t> {
-    const RIGHT: &str = "{ device = \"/dev/ttyS0\" } with this controller's own device";
-    const DEVICE: &str = "the absolute path of a terminal device";
-    const SPEED: &str = "a speed of termios(3) from 1200 to 4000000, such as 115200";
-    let label = name.map_or(format!("channel {}", i + 1), |name| format!("channel \"{}\"", name.value));
-    let devices = [Node::A, Node::B].map(|node| {
-        let key = node.to_string();
-        table.require(report, &key, RIGHT);
-        let end = table.table(report, &key, &["device"], RIGHT)?;
-        end.require(report, "device", DEVICE);
-        let device = end.text(report, "device", DEVICE, |path| path.starts_with('/') && !path.contains('\0'))?;
-        let claim = Claim::Interface(node, device.value);
-        let holder = format!("controller {node}'s device for {label}");
-        taken.claim(report, claim, device.span.clone(), end.name("device"), holder, "one channel a device");
-        Some(PathBuf::from(device.value))
-    });
-    let speed = match table.integer(report, "speed", 1_200..=4_000_000) {
-        Some(speed) if !is_speed(speed.value as u32) => {
-            report.value(speed.span, table.name("speed"), Fault::BadText { right: SPEED });
-            None
-        }
-        Some(speed) => Some(speed.value as u32),
-        None => (!table.has("speed")).then_some(115_200),
-    };
-    for key in ["probe", "probe_quorum", "weight"] {
-        if let Some(span) = table.peek_span(key) {
-            report.value(span, table.name(key), Fault::NotJudged);
-        }
-    }
-    let whole = || {
-        let [a, b] = devices;
-        Some(Channel {
-            index: ChannelIndex(u8::try_from(i).ok()?),
-            name: name?.value.to_owned(),
-            kind: ChannelKind::Serial,
-            wiring: Wiring::Line { devices: [a?, b?], speed: speed? },
-            probe: Targets::None,
-            probe_quorum: 1,
-            weight: 100,
-        })
-    };
-    ReadChannel { name: name.map(|name| name.value), kind: Some(ChannelKind::Serial), whole: whole() }
 }
 
 /// Who is probed: of the ends' family, and neither end.
@@ -202,8 +145,9 @@ fn probe(
 }
 
 fn kind(table: &Table<'_>, report: &mut Report<'_>) -> Option<ChannelKind> {
-    const RIGHT: &str = "\"network\", \"dedicated\" or \"serial\"";
-    let choices = [ChannelKind::Network, ChannelKind::Dedicated, ChannelKind::Serial].map(|kind| (kind.name(), kind));
+    const RIGHT: &str = "\"network\", \"dedicated\", \"serial\" or \"disk\"";
+    let choices = [ChannelKind::Network, ChannelKind::Dedicated, ChannelKind::Serial, ChannelKind::Disk];
+    let choices = choices.map(|kind| (kind.name(), kind));
     match table.choice(report, "kind", RIGHT, &choices) {
         None if !table.has("kind") => Some(ChannelKind::Network),
         kind => kind,
@@ -338,7 +282,7 @@ fn service_address<'t>(
     entry.require(report, "channel", CHANNEL);
     let channel = entry.text(report, "channel", CHANNEL, |_| true);
     let channel = channel.and_then(|name| match channels.iter().position(|known| known.name == Some(name.value)) {
-        Some(i) if matches!(channels[i].kind, Some(ChannelKind::Dedicated | ChannelKind::Serial)) => {
+        Some(i) if channels[i].kind.is_some_and(|kind| kind != ChannelKind::Network) => {
             report.value(name.span, entry.name("channel"), Fault::DedicatedChannel);
             None
         }
@@ -425,10 +369,11 @@ fn parse_cidr(text: &str) -> Result<(IpAddr, u8), Fault> {
 
 /// What only one place in the file may have.
 #[derive(PartialEq, Eq, Hash)]
-enum Claim<'t> {
+pub(super) enum Claim<'t> {
     /// By their ids: what stands for a name in messages must not stand for two.
     ChannelName(u32),
     GroupName(u32),
+    /// Or a device.
     Interface(Node, &'t str),
     /// Link-local addresses are a channel's own: the same one may stand on another channel.
     Address(Option<usize>, IpAddr),
@@ -446,11 +391,11 @@ impl Claim<'_> {
 
 /// Who has what so far: the holder, and where it stands in the text.
 #[derive(Default)]
-struct Taken<'t>(HashMap<Claim<'t>, (String, usize)>);
+pub(super) struct Taken<'t>(HashMap<Claim<'t>, (String, usize)>);
 
 impl<'t> Taken<'t> {
     /// Notes that the value at `span` claims it; reports it where something else did before.
-    fn claim(
+    pub(super) fn claim(
         &mut self,
         report: &mut Report<'_>,
         claim: Claim<'t>,

@@ -15,7 +15,7 @@ const FENCE_AGAIN: Nanos = Nanos::from_millis(10_000);
 pub struct Guards {
     /// Some network of ours must answer.
     pub by_probe: bool,
-    /// The fence hook must succeed.
+    /// The peer must be fenced.
     pub fence: bool,
     /// With all its attempts, it takes no longer than this.
     pub fence_within: Nanos,

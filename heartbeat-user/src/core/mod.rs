@@ -34,7 +34,7 @@ mod view;
 mod wish;
 
 pub use action::{Action, SocketResult};
-pub use analysis::{Judging, is_quick};
+pub use analysis::{Judging, Service, is_quick};
 pub use arbitration::{Arbitrate, Arbitrated};
 pub use cell::CellState;
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};

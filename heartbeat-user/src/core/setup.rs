@@ -23,7 +23,7 @@ pub struct Setup {
     pub links: Vec<Link>,
     /// On each channel, every so-manieth heartbeat is sent: 1, or more where a serial line is slow.
     pub paces: Vec<u32>,
-    /// The serial lines, a bit each: a carrier there says nothing of our networks.
+    /// The serial lines and disks, a bit each: a carrier there says nothing of our networks.
     pub lines: u64,
     /// The homes of the groups.
     pub homes: Vec<Node>,

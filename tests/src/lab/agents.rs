@@ -22,6 +22,9 @@ const ORDER_LIMIT: Duration = Duration::from_secs(70);
 /// How long `heartbeat status` may take.
 const STATUS_LIMIT: Duration = Duration::from_secs(5);
 
+/// A signal that ends a process has ended it by then.
+const SOON_GONE: Duration = Duration::from_millis(200);
+
 impl Lab {
     /// Writes the configuration of both agents, and makes the pair's key if there is none yet.
     ///
@@ -104,6 +107,21 @@ impl Lab {
         let at = realtime_ns();
         self.agent(node).signal(Signal::SIGKILL)?;
         self.agent(node).wait_end(STOP_LIMIT).map(|_| at)
+    }
+
+    /// SIGSEGV, and waits until the process is gone. The first one finds Rust's handler, which leaves the next one to the kernel:
+    /// whoever touched what is not there would do so again.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn crash(&self, node: Node) -> Result<u64> {
+        self.agent(node).signal(Signal::SIGSEGV)?;
+        loop {
+            let at = realtime_ns();
+            if self.agent(node).signal(Signal::SIGSEGV).is_err() || self.agent(node).wait_end(SOON_GONE).is_ok() {
+                return self.agent(node).wait_end(STOP_LIMIT).map(|_| at);
+            }
+        }
     }
 
     /// SIGTERM, and waits for the clean end.

@@ -45,9 +45,9 @@ pub struct Config {
 pub struct ChannelConfig {
     /// Its name: `net1`, `xlink`.
     pub name: String,
-    /// `network`, `dedicated` or `serial`.
+    /// `network`, `dedicated`, `serial` or `disk`.
     pub kind: String,
-    /// Interface and address on a; of a serial line the device, and nothing.
+    /// Interface and address on a; of a serial line and a disk the device, and nothing.
     pub a: (String, String),
     /// Interface and address on b.
     pub b: (String, String),
@@ -55,6 +55,8 @@ pub struct ChannelConfig {
     pub probe: Vec<String>,
     /// In baud, of a serial line; `None` leaves the key out.
     pub speed: Option<u32>,
+    /// How often a heartbeat is written on a disk; `None` leaves the key out.
+    pub every: Option<String>,
 }
 
 /// A `[[group]]`.
@@ -83,6 +85,22 @@ impl ChannelConfig {
             b: (b, String::new()),
             probe: Vec::new(),
             speed: Some(speed),
+            every: None,
+        }
+    }
+
+    /// A disk of that name, which both have at that path, with a heartbeat so often.
+    #[must_use]
+    pub fn disk(name: &str, path: &Path, every: &str) -> Self {
+        let end = || (path.display().to_string(), String::new());
+        Self {
+            name: name.to_owned(),
+            kind: "disk".to_owned(),
+            a: end(),
+            b: end(),
+            probe: Vec::new(),
+            speed: None,
+            every: Some(every.to_owned()),
         }
     }
 }
@@ -111,6 +129,7 @@ impl Config {
             b: link(Node::B),
             probe: Vec::new(),
             speed: None,
+            every: None,
         });
         let homes = [("storage-a", Node::A), ("storage-b", Node::B)];
         let groups = homes.iter().zip(1..=networks).map(|((name, home), number)| GroupConfig {
@@ -195,7 +214,7 @@ impl Config {
         for channel in &self.channels {
             writeln!(to, "\n[[channel]]\nname = \"{}\"\nkind = \"{}\"", channel.name, channel.kind)?;
             for (node, (interface, address)) in [("a", &channel.a), ("b", &channel.b)] {
-                if channel.kind == "serial" {
+                if matches!(&*channel.kind, "serial" | "disk") {
                     writeln!(to, "{node} = {{ device = \"{interface}\" }}")?;
                 } else {
                     writeln!(to, "{node} = {{ interface = \"{interface}\", address = \"{address}\" }}")?;
@@ -203,6 +222,9 @@ impl Config {
             }
             if let Some(speed) = channel.speed {
                 writeln!(to, "speed = {speed}")?;
+            }
+            if let Some(every) = &channel.every {
+                writeln!(to, "every = \"{every}\"")?;
             }
             if !channel.probe.is_empty() {
                 writeln!(to, "probe = {:?}", channel.probe)?;
@@ -238,6 +260,7 @@ fn network_channel(number: usize, family: Family) -> ChannelConfig {
         b: end(Node::B),
         probe: Vec::new(),
         speed: None,
+        every: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod breaking;
 mod child;
 mod config;
 pub mod control;
+pub mod disk;
 mod log;
 pub mod netlink;
 mod netns;

@@ -1,80 +1,31 @@
 //! A lease on a disk: a loop device, where this kernel has them, else the file behind it, read and written past all caches.
 
-use super::{ACQUIRE, Held, Random, config, done, end_of, granted, until};
-use heartbeat::arbiter::{Answered, Arbiter, LEASE_BYTES, prepare};
+use super::{ACQUIRE, Held, Random, done, end_of, granted, until};
+use heartbeat::arbiter::{Answered, Arbiter, blank};
 use heartbeat::config::Config;
 use heartbeat::core::{Arbitrate, Arbitrated, Node};
 use heartbeat::dataplane::clock;
+use heartbeat::disk::{self, USED_BYTES};
+use heartbeat_tests::lab::disk::{BLOCK, SharedDisk};
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
-const BLOCK: u64 = 4096;
-
-/// A disk of 1 MiB.
-struct Disk {
-    path: PathBuf,
-    is_loop: bool,
-    folder: TempDir,
+/// One that is prepared for pair 7.
+fn prepared() -> SharedDisk {
+    let disk = SharedDisk::new().unwrap();
+    prepare(&disk.path, 7, false).unwrap();
+    disk
 }
 
-impl Disk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let file = folder.path().join("disk");
-        File::create(&file).unwrap().set_len(1 << 20).unwrap();
-        let made = Command::new("losetup").args(["--find", "--show", "--direct-io=on"]).arg(&file).output();
-        match made {
-            Ok(made) if made.status.success() => {
-                let path = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
-                Self { path, is_loop: true, folder }
-            }
-            other => {
-                eprintln!("NOT ON A LOOP DEVICE, but on the file: {other:?}");
-                Self { path: file, is_loop: false, folder }
-            }
-        }
-    }
-
-    fn prepared() -> Self {
-        let disk = Self::new();
-        prepare(&disk.path, 7, false).unwrap();
-        disk
-    }
-
-    fn config(&self, io_timeout: &str) -> Config {
-        config(7, &format!("disk = \"{}\"\nio_timeout = \"{io_timeout}\"", self.path.display()))
-    }
-
-    /// Overwrites bytes of a block, past us.
-    fn damage(&self, block: u64, at: u64, bytes: &[u8]) {
-        let mut whole = Aligned([0; BLOCK as usize]);
-        let file = direct(&self.path);
-        file.read_exact_at(&mut whole.0, block * BLOCK).unwrap();
-        whole.0[at as usize..][..bytes.len()].copy_from_slice(bytes);
-        file.write_all_at(&whole.0, block * BLOCK).unwrap();
-    }
+fn prepare(path: &Path, pair: u32, force: bool) -> Result<bool, String> {
+    disk::prepare(path, pair, force, blank).map_err(|error| error.to_string())
 }
 
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if self.is_loop {
-            let _ = Command::new("losetup").arg("--detach").arg(&self.path).output();
-        }
-    }
-}
-
-#[repr(align(4096))]
-struct Aligned([u8; BLOCK as usize]);
-
-fn direct(path: &Path) -> File {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let flags = nix::fcntl::OFlag::O_DIRECT.bits();
-    File::options().read(true).write(true).custom_flags(flags).open(path).unwrap()
+fn config(disk: &SharedDisk, io_timeout: &str) -> Config {
+    super::config(7, &format!("disk = \"{}\"\nio_timeout = \"{io_timeout}\"", disk.path.display()))
 }
 
 fn asked(arbiter: &Arbiter, question: Arbitrate) -> Answered {
@@ -87,8 +38,8 @@ fn both(config: &Config) -> [Arbiter; 2] {
 
 #[test]
 fn one_has_it_until_it_gives_it_back_or_falls_silent() {
-    let disk = Disk::prepared();
-    let config = disk.config("100ms");
+    let disk = prepared();
+    let config = config(&disk, "100ms");
     let [a, b] = both(&config);
     assert!(done(a.look()).unwrap().ends_with("controller b has nothing there"));
     let first = asked(&a, ACQUIRE);
@@ -110,8 +61,8 @@ fn one_has_it_until_it_gives_it_back_or_falls_silent() {
 
 #[test]
 fn a_disk_that_is_not_prepared_or_is_anothers_is_named_and_only_force_overwrites_it() {
-    let disk = Disk::new();
-    let config = disk.config("100ms");
+    let disk = SharedDisk::new().unwrap();
+    let config = config(&disk, "100ms");
     let a = Arbiter::new(&config, Node::A).unwrap();
     let shown = disk.path.display().to_string();
     let why = |words: &str| {
@@ -121,9 +72,9 @@ fn a_disk_that_is_not_prepared_or_is_anothers_is_named_and_only_force_overwrites
         assert!(done(a.look()).unwrap_err().contains(words));
     };
     why("is not prepared, or is another disk; right would be `heartbeat arbiter --prepare`");
-    disk.damage(2, 100, b"XFSB");
+    disk.damage(2, 100, b"XFSB").unwrap();
     let refused = prepare(&disk.path, 7, false).unwrap_err();
-    assert!(refused.contains("has something in its first 12 KiB; --force"), "{refused}");
+    assert!(refused.contains("has something in its first 20 KiB; --force"), "{refused}");
     prepare(&disk.path, 8, true).unwrap();
     let refused = prepare(&disk.path, 7, false).unwrap_err();
     assert!(refused.contains("is prepared already, for pair 8"), "{refused}");
@@ -141,7 +92,7 @@ fn paths_that_are_no_disk_are_named_with_what_would_be_right() {
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let short = folder.path().join("short");
-    fs::write(&short, [0; LEASE_BYTES - 1]).unwrap();
+    fs::write(&short, [0; USED_BYTES - 1]).unwrap();
     for (path, words) in [
         (folder.path().join("none"), "cannot be opened: No such file or directory"),
         (pipe, "cannot be opened"),
@@ -149,7 +100,7 @@ fn paths_that_are_no_disk_are_named_with_what_would_be_right() {
         (short, "is not prepared"),
         (folder.path().to_owned(), "cannot be opened: Is a directory"),
     ] {
-        let config = config(7, &format!("disk = \"{}\"", path.display()));
+        let config = super::config(7, &format!("disk = \"{}\"", path.display()));
         let answered = asked(&Arbiter::new(&config, Node::A).unwrap(), ACQUIRE);
         assert!(answered.outcome == Arbitrated::Unreachable, "{answered:?}");
         assert!(
@@ -162,18 +113,18 @@ fn paths_that_are_no_disk_are_named_with_what_would_be_right() {
 
 #[test]
 fn a_torn_block_of_the_peers_is_no_grant_until_it_has_stayed_the_same_for_long_enough() {
-    let disk = Disk::prepared();
-    let config = disk.config("100ms");
+    let disk = prepared();
+    let config = config(&disk, "100ms");
     let [a, b] = both(&config);
     let first = asked(&a, ACQUIRE);
-    disk.damage(1, 30, b"torn");
+    disk.damage(1, 30, b"torn").unwrap();
     let torn = asked(&b, ACQUIRE);
     assert_eq!(torn.outcome, Arbitrated::Denied, "{torn:?}");
     let own = asked(&a, Arbitrate::Renew(0b11));
     assert!(
         own.outcome == Arbitrated::Unreachable && own.why.contains("not as it was written") || granted(own.outcome)
     );
-    disk.damage(1, 30, b"torn");
+    disk.damage(1, 30, b"torn").unwrap();
     let begin = Instant::now();
     until(|| asked(&b, ACQUIRE), granted);
     assert!(begin.elapsed() >= Duration::from_millis(800), "{:?}", begin.elapsed());
@@ -182,14 +133,14 @@ fn a_torn_block_of_the_peers_is_no_grant_until_it_has_stayed_the_same_for_long_e
 
 #[test]
 fn a_disk_that_fails_or_is_gone_is_no_grant_and_the_one_before_stays() {
-    let disk = Disk::prepared();
+    let disk = prepared();
     if !disk.is_loop {
         return;
     }
-    let [a, b] = both(&disk.config("100ms"));
+    let [a, b] = both(&config(&disk, "100ms"));
     let first = asked(&a, ACQUIRE);
     // The file behind it is shorter: what is beyond cannot be read.
-    let file = File::options().write(true).open(disk.folder.path().join("disk")).unwrap();
+    let file = File::options().write(true).open(disk.file()).unwrap();
     file.set_len(BLOCK * 2).unwrap();
     let failed = asked(&a, Arbitrate::Renew(0b11));
     let short = asked(&b, ACQUIRE);
@@ -229,26 +180,43 @@ fn contend(config: &Config, node: Node, seed: u64, end: Instant) -> Vec<Held> {
     held
 }
 
+/// With `HEARTBEAT_TRIALS=20`, 20 rounds of 25 disks.
 #[test]
 fn two_controllers_on_a_real_disk_with_torn_blocks_never_have_a_group_both() {
-    let disks: Vec<_> = (0..12).map(|_| Disk::prepared()).collect();
-    let end = Instant::now() + Duration::from_secs(12);
+    let rounds = std::env::var("HEARTBEAT_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let (mut grants, mut torn) = ([0; 2], 0);
+    for round in 0..rounds {
+        let (more, damaged) = contended(round);
+        grants = [grants[0] + more[0], grants[1] + more[1]];
+        torn += damaged;
+    }
+    println!("{rounds} rounds of {DISKS} disks, {torn} torn blocks: {grants:?} grants, never both");
+    assert!(grants.iter().all(|count| *count as u64 > 20 * rounds), "{grants:?}");
+}
+
+/// Disks of one round.
+const DISKS: u64 = 25;
+
+/// A round of that number: how often each was granted something, and how many blocks were torn.
+fn contended(round: u64) -> ([usize; 2], u32) {
+    let disks: Vec<_> = (0..DISKS).map(|_| prepared()).collect();
+    let end = Instant::now() + Duration::from_secs(10);
     let (mut grants, mut torn) = ([0; 2], 0);
     thread::scope(|scope| {
         let mut runs = Vec::new();
-        for (seed, disk) in disks.iter().enumerate() {
-            let config = disk.config("100ms");
+        for (seed, disk) in (round * DISKS..).zip(&disks) {
+            let config = config(disk, "100ms");
             let [a, b] = [Node::A, Node::B].map(|node| {
                 let config = config.clone();
-                scope.spawn(move || contend(&config, node, seed as u64, end))
+                scope.spawn(move || contend(&config, node, seed, end))
             });
             runs.push((seed, a, b));
         }
-        let mut random = Random::of(99);
+        let mut random = Random::of(99 + round);
         while Instant::now() < end {
-            thread::sleep(random.ms(100));
+            thread::sleep(random.ms(50));
             let disk = &disks[random.below(disks.len() as u64) as usize];
-            disk.damage(1 + random.below(2), random.below(60), &[0xa5; 12]);
+            disk.damage(1 + random.below(2), random.below(60) as usize, &[0xa5; 12]).unwrap();
             torn += 1;
         }
         for (seed, a, b) in runs {
@@ -261,6 +229,5 @@ fn two_controllers_on_a_real_disk_with_torn_blocks_never_have_a_group_both() {
             grants[1] += b.len();
         }
     });
-    println!("12 disks, {torn} torn blocks: {grants:?} grants, never both");
-    assert!(grants.iter().all(|count| *count > 20), "{grants:?}");
+    (grants, torn)
 }

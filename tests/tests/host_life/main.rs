@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod announcing;
+mod cut_off;
 mod fencing;
 mod files;
 mod fuse_watchdog;

@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod by_hand;
+mod deaths;
+mod notices;
+mod phases;
+mod removed;
 
 use std::process::Command;
 use std::time::Duration;

@@ -102,7 +102,7 @@ pub struct Side {
     pub control_hangs: bool,
     pub fences: Vec<(Nanos, u32)>,
     pub fence_takes: Nanos,
-    /// How often the fence hook did its work.
+    /// How often the peer was fenced.
     pub fenced: u32,
     pub fence_fails: bool,
     /// The addresses of a group cannot be removed.

@@ -1,11 +1,11 @@
-//! What the pulse thread waits for, and how messages get out and in: sockets, serial lines, interfaces. Nothing here waits for
-//! anything but the next deadline.
+//! What the pulse thread waits for, and how messages get out and in: sockets, serial lines, disks, interfaces. Nothing here waits
+//! for anything but the next deadline.
 
 use super::{Opened, Port, Pulse, Report};
 use crate::{
     core::{ChannelIndex, Link, Nanos, SocketResult},
     dataplane::{
-        Opener, clock,
+        DiskNews, Disks, Opener, clock,
         link::Links,
         socket::{Batch, HeartbeatSocket},
         waiter::{Ready, Waiter},
@@ -29,6 +29,7 @@ const BELL: u8 = 64;
 const DOORBELL: u8 = 65;
 const LINKS: u8 = 66;
 const LINES: u8 = 67;
+const DISKS: u8 = 68;
 
 /// What the thread waits for, and what it reads with.
 pub struct Transport {
@@ -36,6 +37,7 @@ pub struct Transport {
     /// The interfaces of the channels.
     pub links: Links,
     lines: Option<Opener>,
+    disks: Option<Disks>,
     batch: Box<Batch>,
     ready: Ready,
     /// When sockets were looked at last.
@@ -44,16 +46,17 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// For these interfaces, and these serial lines if there are any.
+    /// For these interfaces, and these serial lines and disks if there are any.
     ///
     /// # Errors
     /// When the process has no more descriptors.
-    pub fn new(links: Links, lines: Option<Opener>) -> io::Result<Self> {
+    pub fn new(links: Links, lines: Option<Opener>, disks: Option<Disks>) -> io::Result<Self> {
         let now = clock::monotonic();
         Ok(Self {
             waiter: Waiter::new()?,
             links,
             lines,
+            disks,
             batch: Box::new(Batch::new()),
             ready: Ready::default(),
             drained_at: now,
@@ -65,13 +68,14 @@ impl Transport {
 impl Pulse {
     /// From here on, what is there from the start is waited for.
     pub(super) fn watch(&self) -> io::Result<()> {
-        let Transport { waiter, links, lines, .. } = &self.transport;
+        let Transport { waiter, links, lines, disks, .. } = &self.transport;
         waiter.add(&self.bell, BELL)?;
         if let Some(doorbell) = &self.doorbell {
             waiter.add(doorbell, DOORBELL)?;
         }
         waiter.add(links, LINKS)?;
-        lines.as_ref().map_or(Ok(()), |lines| waiter.add(lines.bell(), LINES))
+        lines.as_ref().map_or(Ok(()), |lines| waiter.add(lines.bell(), LINES))?;
+        disks.as_ref().map_or(Ok(()), |disks| waiter.add(disks.bell(), DISKS))
     }
 
     /// Whether anything but the time woke us.
@@ -188,7 +192,7 @@ impl Pulse {
     }
 
     pub(super) fn open(&mut self, channel: ChannelIndex, now: Nanos) {
-        let Transport { waiter, links, lines, .. } = &mut self.transport;
+        let Transport { waiter, links, lines, disks, .. } = &mut self.transport;
         let c = &mut self.channels[channel.usize()];
         let opened = match &c.port {
             Port::Interface(ends) => {
@@ -203,6 +207,10 @@ impl Pulse {
             }
             // It is told when that is done.
             Port::Line => match lines.as_ref().map(|lines| lines.open(channel.0)) {
+                Some(Err(e)) => Err(e),
+                _ => return,
+            },
+            Port::Disk => match disks.as_mut().map(|disks| disks.open(channel.0, now)) {
                 Some(Err(e)) => Err(e),
                 _ => return,
             },
@@ -241,13 +249,62 @@ impl Pulse {
         }
     }
 
-    pub(super) fn close(&mut self, channel: ChannelIndex) {
-        // Closing a socket takes it out of what is waited for; a line is still open then.
-        if let Some(Opened::Line(line)) = self.channels[channel.usize()].opened.take() {
-            self.transport.waiter.remove(&line);
-            if let Some(lines) = &self.transport.lines {
-                lines.close(channel.0, line);
+    /// What became of disks meanwhile, and what came from them.
+    pub(super) fn take_disks(&mut self, now: Nanos) {
+        let Transport { disks: Some(disks), ready, .. } = &self.transport else { return };
+        if !ready.has(DISKS) {
+            return;
+        }
+        disks.bell().silence();
+        while let Some((number, news)) = self.transport.disks.as_ref().and_then(Disks::take) {
+            let channel = ChannelIndex(number);
+            let result = match news {
+                DiskNews::Opened => {
+                    self.channels[channel.usize()].opened = Some(Opened::Disk);
+                    SocketResult::Opened
+                }
+                DiskNews::Sent => SocketResult::Sent,
+                DiskNews::Heard(message, at) => {
+                    self.admit(channel, message.as_ref().map(View::new), at);
+                    continue;
+                }
+                DiskNews::Failed(errno, why) => {
+                    if let Some(why) = why
+                        && self.reports.try_send(Report::DiskFailed(channel, why)).is_ok()
+                    {
+                        self.control.ring();
+                    }
+                    SocketResult::Failed(errno)
+                }
+            };
+            self.core.handle_socket(now, channel, result);
+        }
+    }
+
+    /// A message that came by a disk. What asks for an answer gets none there: it would be too late.
+    fn admit(&self, channel: ChannelIndex, message: Option<View<'_>>, at: Nanos) {
+        let (slot, histogram) = (self.tables.slot(channel), self.tables.inter_arrival(channel));
+        let expected = Expected { channel_id: slot.channel_id.get() as u32, ..self.expected };
+        let key = |id: u8| self.keys.get(usize::from(id)).copied().flatten();
+        admit::receive(message, expected, self.tables.agent(), key, slot, histogram, || at.0);
+    }
+
+    pub(super) fn close(&mut self, channel: ChannelIndex, now: Nanos) {
+        let Transport { waiter, lines, disks, .. } = &mut self.transport;
+        match self.channels[channel.usize()].opened.take() {
+            Some(Opened::Line(line)) => {
+                waiter.remove(&line);
+                if let Some(lines) = lines {
+                    lines.close(channel.0, line);
+                }
             }
+            Some(Opened::Disk) => {
+                if let Some(disks) = disks {
+                    disks.close(channel.0, now);
+                }
+            }
+            // Closing a socket takes it out of what is waited for.
+            Some(Opened::Socket(_)) | None => {}
         }
     }
 
@@ -260,6 +317,14 @@ impl Pulse {
         let sent = match opened {
             Opened::Socket(socket) => socket.send(&buffer),
             Opened::Line(line) => line.send(&buffer),
+            // It is told when that is done.
+            Opened::Disk => match self.transport.disks.as_mut().map(|disks| disks.send(channel.0, &buffer, now)) {
+                Some(Err(e)) => {
+                    self.tell_hanging(channel);
+                    Err(e)
+                }
+                _ => return,
+            },
         };
         let result = match sent {
             Ok(true) => SocketResult::Sent,
@@ -278,7 +343,15 @@ impl Pulse {
         let _ = match opened {
             Opened::Socket(socket) => socket.send(&buffer),
             Opened::Line(line) => line.send(&buffer),
+            Opened::Disk => return,
         };
+    }
+
+    /// A disk's thread has not returned in time.
+    fn tell_hanging(&self, channel: ChannelIndex) {
+        if self.reports.try_send(Report::DiskHangs(channel)).is_ok() {
+            self.control.ring();
+        }
     }
 }
 

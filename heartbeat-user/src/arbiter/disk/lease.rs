@@ -16,11 +16,12 @@
 //! A write that failed, or took too long, may have been done, may still be: it gives nothing, and its like may only be what we
 //! would have said. Nothing is read or written while a read or write has not returned.
 
-use super::record::{Block, Record};
+use super::record::Record;
 use crate::{
     arbiter::until,
     config::show,
     core::{Arbitrate, Nanos, Node},
+    disk::{self, Block},
 };
 
 /// The multiple of a read's or write's time that a lease lasts.
@@ -34,7 +35,7 @@ pub(super) trait Device {
     fn now(&self) -> Nanos;
     /// Writes the block of that number, whole and durably.
     async fn write(&mut self, number: u64, block: &Block) -> Result<(), String>;
-    /// Reads blocks 1 and 2.
+    /// Reads the two blocks.
     async fn read(&mut self) -> Result<[Block; 2], String>;
     /// Lets time go by.
     async fn pause(&mut self, span: Nanos);
@@ -65,6 +66,8 @@ pub(super) struct Lease {
     written: Option<Block>,
     /// What the peer's block was when it was read last, and when the first read that showed it had ended.
     peer: Option<(Block, Nanos)>,
+    /// How long the peer's lease lasts, as its last whole block said: that counts while it is torn.
+    peer_ttl: Nanos,
     /// When the last read began.
     looked: Nanos,
 }
@@ -82,7 +85,8 @@ impl Lease {
     pub(super) fn new(node: Node, io_timeout: Nanos, area: u64, life: u64, groups: u64) -> Self {
         let record = Record { area, life, groups, ttl: io_timeout.times(TTL).0, ..Record::default() };
         let inherited = (u64::MAX, Nanos::NEVER);
-        Self { node, io_timeout, record, until: Nanos(0), inherited, written: None, peer: None, looked: Nanos(0) }
+        let (until, looked, peer_ttl) = (Nanos(0), Nanos(0), Nanos(0));
+        Self { node, io_timeout, record, until, inherited, written: None, peer: None, peer_ttl, looked }
     }
 
     pub(super) const fn area(&self) -> u64 {
@@ -186,7 +190,7 @@ impl Lease {
     /// Writes what we say, and reads what both say: when the write began.
     async fn say(&mut self, device: &mut impl Device, holding: u64, claiming: u64) -> Result<Nanos, String> {
         self.record.sequence += 1;
-        let number = number(self.node);
+        let number = disk::lease(self.node);
         let holding = holding | self.inherited.0;
         let block = Record { holding, claiming, ..self.record }.block(number);
         self.written = None;
@@ -210,20 +214,22 @@ impl Lease {
             return Err(format!(
                 "its block {} is not as it was written: another controller {} writes there, or it loses \
                                 what is written",
-                number(self.node),
+                disk::lease(self.node),
                 self.node
             ));
         }
         self.looked = began;
         if self.inherited.1 == Nanos::NEVER {
-            let before = Record::read(&own, number(self.node), self.record.area);
+            let before = Record::read(&own, disk::lease(self.node), self.record.area);
             let same = before.filter(|before| before.groups == self.record.groups);
             let nothing = before.is_some_and(|before| before.holding == 0);
             let groups = if nothing { 0 } else { same.map_or(u64::MAX, |before| before.holding) };
+            let before = before.map_or(Nanos(0), |before| Nanos(before.ttl).min(MAX_TTL));
             self.inherited = (groups, now.after(self.silence_of(before)));
         }
         if self.peer.as_ref().is_none_or(|(known, _)| *known != peer) {
             self.peer = Some((peer, now));
+            self.peer_ttl = self.peer_record().map_or(self.peer_ttl, |record| Nanos(record.ttl).min(MAX_TTL));
         }
         Ok(())
     }
@@ -238,7 +244,7 @@ impl Lease {
 
     fn peer_record(&self) -> Option<Record> {
         let (block, _) = self.peer.as_ref()?;
-        Record::read(block, number(self.node.other()), self.record.area)
+        Record::read(block, disk::lease(self.node.other()), self.record.area)
     }
 
     /// What the peer says, as far as that counts.
@@ -258,12 +264,11 @@ impl Lease {
     /// A peer that says nothing for so long, by our clock, has nothing any more: the longer of both leases, and 1 % for a clock
     /// that is fast.
     fn silence(&self) -> Nanos {
-        self.silence_of(self.peer_record())
+        self.silence_of(self.peer_ttl)
     }
 
-    fn silence_of(&self, record: Option<Record>) -> Nanos {
-        let theirs = record.map_or(0, |record| record.ttl.min(MAX_TTL.0));
-        let ttl = theirs.max(self.record.ttl);
+    fn silence_of(&self, theirs: Nanos) -> Nanos {
+        let ttl = theirs.0.max(self.record.ttl);
         Nanos(ttl + ttl / 100)
     }
 
@@ -271,9 +276,4 @@ impl Lease {
         let since = self.peer.as_ref().map_or(now, |(_, since)| *since);
         since.after(self.silence()).since(now)
     }
-}
-
-/// The block of a controller.
-pub(super) const fn number(node: Node) -> u64 {
-    1 + node.wire() as u64
 }

@@ -1,4 +1,4 @@
-//! A lease on a disk that both controllers have: see [`lease`] for the protocol, [`record`] for what stands where.
+//! A lease on a disk that both controllers have: see [`lease`] for the protocol, [`record`] for what is written.
 //!
 //! A read or write may never return. So a thread of its own does each question's; it is left behind where it hangs, and nothing
 //! more is asked of the disk until it has returned.
@@ -13,26 +13,19 @@ use crate::{
     config::show,
     core::{Arbitrate, Arbitrated, Nanos, Node},
     dataplane::clock,
+    disk::{self, Block, Busy, DiskError},
 };
 use futures_util::FutureExt as _;
-use lease::{Device, Lease, Settled, number};
-use record::{BLOCK, Block, Header, Record, groups_digest};
+use lease::{Device, Lease, Settled};
+use record::{Record, groups_digest};
 use std::{
-    fs::{File, OpenOptions},
     future::Future,
-    io,
-    os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, TryLockError},
     thread,
     time::Duration,
 };
 use tokio::{sync::oneshot, time::timeout};
-
-/// The blocks that are used.
-const BLOCKS: usize = 3;
-/// So many bytes of the disk are used, from its first one.
-pub const LEASE_BYTES: usize = BLOCKS * BLOCK;
 
 /// A disk, as an arbiter.
 pub(super) struct Disk {
@@ -47,6 +40,7 @@ struct Shared {
     io_timeout: Nanos,
     /// Locked by whoever reads or writes.
     lease: Mutex<Option<Lease>>,
+    busy: Busy,
 }
 
 impl Disk {
@@ -58,13 +52,14 @@ impl Disk {
             groups: groups_digest(&pair.groups),
             io_timeout,
             lease: Mutex::default(),
+            busy: Busy::default(),
         };
         Self { shared: Arc::new(shared) }
     }
 
     pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
         let settled = self.on_a_thread(move |shared, lease| {
-            let mut disk = OnDisk::open(&shared.path, true)?;
+            let mut disk = OnDisk::open(shared, true)?;
             shared.lease(&disk, lease)?.settle(&mut disk, ask).at_once()
         });
         let shown = self.shared.path.display();
@@ -87,7 +82,7 @@ impl Disk {
 
     pub(super) async fn look(&self, pair: &Pair) -> Result<String, String> {
         let seen = self.on_a_thread(|shared, lease| {
-            let mut disk = OnDisk::open(&shared.path, false)?;
+            let mut disk = OnDisk::open(shared, false)?;
             shared.lease(&disk, lease)?.observe(&mut disk).at_once()
         });
         let (shown, peer) = (self.shared.path.display(), pair.node.other());
@@ -99,6 +94,11 @@ impl Disk {
         }
     }
 
+    /// Tells for how long a read or write has not returned.
+    pub(super) fn busy(&self) -> &Busy {
+        &self.shared.busy
+    }
+
     async fn on_a_thread<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Shared, &mut Option<Lease>) -> Result<T, String> + Send + 'static,
@@ -106,11 +106,15 @@ impl Disk {
         let (done, result) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let run = move || {
-            let result = match shared.lease.try_lock() {
-                Ok(mut lease) => job(&shared, &mut lease),
-                Err(TryLockError::Poisoned(lease)) => job(&shared, &mut lease.into_inner()),
+            let lease = match shared.lease.try_lock() {
+                Ok(lease) => Ok(lease),
+                Err(TryLockError::Poisoned(lease)) => Ok(lease.into_inner()),
                 Err(TryLockError::WouldBlock) => Err("an earlier read or write has not returned".to_owned()),
             };
+            let result = lease.and_then(|mut lease| {
+                let _reading = shared.busy.begin(clock::monotonic());
+                job(&shared, &mut lease)
+            });
             // Who does not wait any more knows nothing.
             let _ = done.send(result);
         };
@@ -127,12 +131,9 @@ impl Disk {
 impl Shared {
     /// Our part in the lease.
     fn lease<'l>(&self, disk: &OnDisk, lease: &'l mut Option<Lease>) -> Result<&'l mut Lease, String> {
-        let Header { area, pair } = disk.header;
-        if pair != self.pair {
-            return Err(format!("is prepared for pair {pair}, this is pair {}", self.pair));
-        }
+        let area = disk.0.area();
         match lease {
-            Some(lease) if lease.area() != area => Err(ANOTHER.to_owned()),
+            Some(lease) if lease.area() != area => Err(explained(&DiskError::Another)),
             Some(lease) => Ok(lease),
             None => {
                 let life = getrandom::u64().map_err(|error| format!("no random number: {error}"))?;
@@ -142,44 +143,12 @@ impl Shared {
     }
 }
 
-const ANOTHER: &str = "is another disk than before, or was prepared anew; right would be a restart of both agents";
-const UNPREPARED: &str =
-    "is not prepared, or is another disk; right would be `heartbeat arbiter --prepare` on one of the controllers";
-
-/// The blocks in memory, as O_DIRECT wants them.
-#[repr(C, align(4096))]
-struct Blocks([u8; LEASE_BYTES]);
-
-impl Blocks {
-    fn read(file: &File) -> io::Result<[Block; BLOCKS]> {
-        let mut bytes = Self([0; LEASE_BYTES]);
-        file.read_exact_at(&mut bytes.0, 0)?;
-        Ok([0, 1, 2].map(|i| {
-            let mut block = Block::ZERO;
-            block.0.copy_from_slice(&bytes.0[i * BLOCK..][..BLOCK]);
-            block
-        }))
-    }
-}
-
-fn not_read(error: io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => UNPREPARED.to_owned(),
-        _ => format!("not read: {error}"),
-    }
-}
-
 /// The disk, open for one question.
-struct OnDisk {
-    file: File,
-    header: Header,
-}
+struct OnDisk(disk::Disk);
 
 impl OnDisk {
-    fn open(path: &Path, writing: bool) -> Result<Self, String> {
-        let file = open(path, writing)?;
-        let [header, ..] = Blocks::read(&file).map_err(not_read)?;
-        Ok(Self { file, header: Header::read(&header).ok_or(UNPREPARED)? })
+    fn open(shared: &Shared, writing: bool) -> Result<Self, String> {
+        disk::Disk::open(&shared.path, shared.pair, writing).map(Self).map_err(|error| explained(&error))
     }
 }
 
@@ -189,16 +158,11 @@ impl Device for OnDisk {
     }
 
     async fn write(&mut self, number: u64, block: &Block) -> Result<(), String> {
-        let written = self.file.write_all_at(&block.0, number * BLOCK as u64);
-        written.map_err(|error| format!("block {number} not written: {error}"))
+        self.0.write(number, block).map_err(|error| explained(&error))
     }
 
     async fn read(&mut self) -> Result<[Block; 2], String> {
-        let [header, a, b] = Blocks::read(&self.file).map_err(not_read)?;
-        match Header::read(&header) {
-            Some(header) if header == self.header => Ok([a, b]),
-            _ => Err(ANOTHER.to_owned()),
-        }
+        self.0.read(disk::lease).map_err(|error| explained(&error))
     }
 
     async fn pause(&mut self, span: Nanos) {
@@ -206,49 +170,18 @@ impl Device for OnDisk {
     }
 }
 
-/// Past every cache of ours: what is read is what is there, and what was written is there.
-fn open(path: &Path, writing: bool) -> Result<File, String> {
-    let file = OpenOptions::new().read(true).write(writing).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(path);
-    let file = file.map_err(|error| format!("cannot be opened: {error}"))?;
-    let kind = file.metadata().map_err(|error| error.to_string())?.file_type();
-    match kind.is_block_device() || kind.is_file() {
-        true => Ok(file),
-        false => {
-            Err("is no disk; right would be a block device, or a file on one that both controllers have".to_owned())
-        }
+fn explained(error: &DiskError) -> String {
+    match error {
+        // What was granted on the one before, this one does not know.
+        DiskError::Another => format!("{error}; right would be a restart of both agents"),
+        _ => error.to_string(),
     }
 }
 
-/// Writes on a disk what makes it an arbiter for `pair`. Whoever has something granted by it loses that, unnoticed.
-///
-/// # Errors
-/// The system's, with the path; or there is something on it already, unless `force`.
-pub fn prepare(path: &Path, pair: u32, force: bool) -> Result<(), String> {
-    let wrong = |why: String| format!("{}: {why}", path.display());
-    let file = open(path, true).map_err(wrong)?;
-    let there = match Blocks::read(&file) {
-        // A file that is shorter.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => [Block::ZERO; BLOCKS],
-        read => read.map_err(not_read).map_err(wrong)?,
-    };
-    if !force && there.iter().any(|block| !block.is_blank()) {
-        let what = match Header::read(&there[0]) {
-            Some(Header { pair, .. }) => format!("is prepared already, for pair {pair}"),
-            None => "has something in its first 12 KiB".to_owned(),
-        };
-        return Err(wrong(format!("{what}; --force overwrites it, which nobody may be using")));
-    }
-    let area = getrandom::u64().map_err(|error| wrong(format!("no random number: {error}")))?;
-    let records = [Node::A, Node::B].map(|node| {
-        let number = number(node);
-        (number, Record { area, ..Record::default() }.block(number))
-    });
-    // The header last: it says that the others are there.
-    for (number, block) in records.into_iter().chain([(0, Header { area, pair }.block())]) {
-        let written = file.write_all_at(&block.0, number * BLOCK as u64);
-        written.map_err(|error| wrong(format!("block {number} not written: {error}")))?;
-    }
-    Ok(())
+/// The blocks of the two controllers on a disk of that area: nobody has anything.
+#[must_use]
+pub fn blank(area: u64) -> [Block; 2] {
+    [Node::A, Node::B].map(|node| Record { area, ..Record::default() }.block(disk::lease(node)))
 }
 
 /// What waits by itself, in this thread.

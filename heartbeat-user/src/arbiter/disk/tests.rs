@@ -2,11 +2,14 @@
 //! die at any point and begin anew, and whose clocks drift; never do both have a group.
 
 use super::{
+    AtOnce as _, blank,
     lease::{Device, Lease, Settled, TTL},
-    number,
-    record::{Block, Record},
+    record::Record,
 };
-use crate::core::{Arbitrate, Nanos, Node};
+use crate::{
+    core::{Arbitrate, Nanos, Node},
+    disk::{self, Block},
+};
 use std::{
     cell::RefCell,
     collections::VecDeque,
@@ -155,7 +158,7 @@ impl Device for Port {
             let (took, well) = world.course();
             let faults = world.faults;
             let lands = world.random.below(took);
-            let half = 1 + world.random.below(70) as usize;
+            let half = 1 + world.random.below(510) as usize;
             // Whoever reads meanwhile may see a part of it.
             if world.random.one_in(2) {
                 let early = world.random.below(lands + 1);
@@ -276,7 +279,7 @@ type Life = Pin<Box<dyn Future<Output = ()>>>;
 /// A run of that seed, in which one in `faults` reads and writes goes wrong (0: none).
 fn run(seed: u64, faults: u64) -> History {
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let blocks = [Node::A, Node::B].map(|node| Record { area: AREA, ..Record::default() }.block(number(node)));
+    let blocks = blank(AREA);
     let drifts = [0; 2].map(|_: i32| random.below(21) as i64 - 10);
     let offsets = [0; 2].map(|_: i32| random.below(1 << 40));
     let world = World {
@@ -366,13 +369,90 @@ fn without_faults_nothing_fails_but_what_is_prolonged_too_late_and_both_have_the
     assert!(a.min(b).min(denied) > 1_000 && failed < (a + b) / 100, "{:?}", (a, b, denied, failed));
 }
 
+/// A disk on which everything takes no time.
+struct Still {
+    now: Nanos,
+    blocks: [Block; 2],
+}
+
+impl Device for Still {
+    fn now(&self) -> Nanos {
+        self.now
+    }
+
+    async fn write(&mut self, number: u64, block: &Block) -> Result<(), String> {
+        self.blocks[number as usize - 1] = block.clone();
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<[Block; 2], String> {
+        Ok(self.blocks.clone())
+    }
+
+    async fn pause(&mut self, span: Nanos) {
+        self.now = self.now.after(span);
+    }
+}
+
+/// Controller b has group 1 for so long.
+fn of_b(ttl: u64) -> Block {
+    Record { area: AREA, life: 9, sequence: 5, holding: 1, ttl, ..Record::default() }.block(2)
+}
+
+#[test]
+fn a_peer_whose_lease_is_longer_than_ours_is_waited_for_even_where_its_block_is_torn() {
+    for torn in [false, true] {
+        let mut disk = Still { now: Nanos(1), blocks: blank(AREA) };
+        disk.blocks[1] = of_b(10 * LEASE);
+        let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
+        let mut ask = |disk: &mut Still| lease.settle(disk, Arbitrate::Acquire(1)).at_once();
+        assert_eq!(ask(&mut disk), Ok(Settled::Denied { silent_in: Nanos(10 * LEASE / 100 * 101) }));
+        if torn {
+            disk.blocks[1].0[100] ^= 1;
+        }
+        for at in [LEASE * 2, LEASE * 10] {
+            disk.now = Nanos(1 + at);
+            assert!(matches!(ask(&mut disk), Ok(Settled::Denied { .. })), "torn: {torn}, {at}");
+        }
+        disk.now = Nanos(1 + LEASE * 25);
+        assert!(matches!(ask(&mut disk), Ok(Settled::Granted { groups: 1, .. })), "torn: {torn}");
+    }
+}
+
+#[test]
+fn no_peer_is_waited_for_longer_than_the_longest_lease_that_may_be_configured() {
+    let mut disk = Still { now: Nanos(1), blocks: blank(AREA) };
+    disk.blocks[1] = of_b(u64::MAX);
+    let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
+    let asked = lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once();
+    assert_eq!(asked, Ok(Settled::Denied { silent_in: Nanos(8 * 60_000_000_000 / 100 * 101) }));
+}
+
+#[test]
+fn a_sequence_that_wraps_around_is_only_another_one() {
+    // What matters is that a block is another one than before; nobody compares numbers.
+    let mut disk = Still { now: Nanos(1), blocks: blank(AREA) };
+    let block =
+        |sequence| Record { area: AREA, life: 9, sequence, holding: 1, ttl: LEASE, ..Record::default() }.block(2);
+    let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
+    for (i, sequence) in [u64::MAX - 1, u64::MAX, 0, 1].into_iter().enumerate() {
+        disk.now = Nanos(1 + i as u64 * LEASE / 2);
+        disk.blocks[1] = block(sequence);
+        let asked = lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once();
+        assert!(matches!(asked, Ok(Settled::Denied { .. })), "{sequence}: {asked:?}");
+    }
+    disk.now = Nanos(disk.now.0 + LEASE * 2);
+    let asked = lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once();
+    assert!(matches!(asked, Ok(Settled::Granted { .. })), "{asked:?}");
+}
+
 fn on_a_file() -> (tempfile::TempDir, super::Disk, super::Pair) {
     // On a disk: in memory, some kernels cannot read and write past the cache.
     let program = std::env::current_exe().unwrap();
     let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
     let path = folder.path().join("disk");
     std::fs::write(&path, "").unwrap();
-    super::prepare(&path, 7, false).unwrap();
+    disk::prepare(&path, 7, false, blank).unwrap();
     let groups = vec!["g1".into()];
     let pair = super::Pair { id: 7, node: Node::A, hostname: String::new(), groups, ttl: Nanos(0) };
     let disk = super::Disk::new(&path, &pair, Nanos::from_millis(100));

@@ -105,3 +105,24 @@ fn this_host_has_a_loopback_interface_with_its_address_and_a_name() {
     let config = Config::parse(&EXAMPLE.replace("\"eth9\"", "\"missing9\""), "example.toml").unwrap();
     assert!(check_host(&config, Node::A).iter().any(|problem| problem.to_string().contains("\"missing9\"")));
 }
+
+#[test]
+fn a_channels_disk_that_is_none_or_not_there_is_named() {
+    let problems = |path: &str| {
+        let end = format!("{{ device = \"{path}\" }}");
+        let text = format!("{EXAMPLE}\n[[channel]]\nname = \"disk\"\nkind = \"disk\"\na = {end}\nb = {end}\n");
+        let config = Config::parse(&text, "example.toml").unwrap();
+        let problems = Host::default().problems(&config, Node::A);
+        problems.iter().map(ToString::to_string).filter(|problem| problem.contains("\"disk\"")).collect::<Vec<_>>()
+    };
+    let missing = "channel \"disk\": \"/nonexistent\": ENOENT: No such file or directory; right would be this host's path of the disk";
+    assert!(problems("/nonexistent")[0].starts_with(missing), "{:?}", problems("/nonexistent"));
+    assert_eq!(
+        problems("/dev/null"),
+        [
+            "channel \"disk\": \"/dev/null\" is no disk; right would be one such as /dev/disk/by-id/wwn-0x5000c500a1b2c3d4"
+        ]
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    assert_eq!(problems(file.path().to_str().unwrap()), Vec::<String>::new());
+}

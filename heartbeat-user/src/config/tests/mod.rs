@@ -2,6 +2,7 @@
 
 mod arbiter;
 mod commands;
+mod disks;
 mod fence;
 mod records;
 mod refusals;
@@ -82,8 +83,12 @@ fn what_the_example_says_is_a_default_is_one() {
     let lines = EXAMPLE.lines().map(|line| if commented(line) { &line[2..] } else { line });
     let set = lines.collect::<Vec<_>>().join("\n");
     assert_eq!(set.matches("priority = 60").count(), 1);
-    let config = Config::parse(&set, "example.toml").unwrap();
-    assert_eq!(config, Config::parse(EXAMPLE, "example.toml").unwrap());
+    let mut config = Config::parse(&set, "example.toml").unwrap();
+    let unset = Config::parse(EXAMPLE, "example.toml").unwrap();
+    // These follow from the rest of the file.
+    assert_eq!([config.restart_grace(), config.release_within()], [unset.restart_grace(), unset.release_within()]);
+    (config.takeover.restart_grace, config.judging.release_within) = (None, None);
+    assert_eq!(config, unset);
 }
 
 #[test]
@@ -92,7 +97,7 @@ fn what_the_example_says_is_an_example_is_valid() {
     let config = Config::parse(&set, "example.toml").unwrap();
     assert!(config.arbiter.as_ref().is_some_and(|arbiter| arbiter.files().count() == 4));
     assert!(
-        config.fence.is_some_and(|fence| fence.levels.len() == 2)
+        config.fence.is_some_and(|fence| fence.levels.len() == 3 && fence.levels[2].devices.len() == 2)
             && config.checks.len() == 1
             && config.groups[0].hooks.on_release.is_some()
     );

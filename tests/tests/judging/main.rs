@@ -2,17 +2,19 @@
 //! long a client was without service, and how long both controllers, or none, held an address. Expected and seen, a row each.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod pairs;
+
 use std::fs;
 use std::time::Duration;
 
 use comfy_table::{Table, presets::NOTHING};
-use heartbeat_tests::client::{Probe, ProbeOptions};
+use heartbeat_tests::client::{Probe, ProbeOptions, both as client};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::serial::SerialCable;
 use heartbeat_tests::lab::topology::{Host, interface, interface_index, ipv4, link_local, mac};
 use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, Options, realtime_ns};
 use heartbeat_tests::pair::{SOON, bring_up, held, settled, until};
-use heartbeat_tests::trials::show;
+use heartbeat_tests::trials::{show, story};
 use serde_json::json;
 
 use Fault::{
@@ -57,6 +59,8 @@ enum Fault {
 /// A fault; the places that a and b name, by channel; which groups a and b hold after.
 type Row = (Fault, &'static [(&'static str, [&'static str; 2])], [[bool; 2]; 2]);
 
+/// Each controller is asked by each client, whatever the network has learnt: what both answer is measured no finer.
+const ASKED_EVERY: Duration = Duration::from_micros(500);
 const THERE: &str = "remote_port_or_cable";
 const AT_A: [&str; 2] = ["local_port_or_cable", THERE];
 const AT_B: [&str; 2] = [THERE, "local_port_or_cable"];
@@ -72,6 +76,8 @@ const TO_A_LOST: [&str; 2] = ["one_way_to_us", "one_way_to_peer"];
 const HOME: [[bool; 2]; 2] = [[true, false], [false, true]];
 const ALL_A: [[bool; 2]; 2] = [[true, true], [false, false]];
 const ALL_B: [[bool; 2]; 2] = [[false, false], [true, true]];
+/// Each is cut off from everything, and lets go.
+const NOBODY: [[bool; 2]; 2] = [[false, false], [false, false]];
 const SWAPPED: [[bool; 2]; 2] = [[false, true], [true, false]];
 use Node::{A, B};
 
@@ -105,9 +111,9 @@ const TABLE: &[Row] = &[
     (Both(&SwitchOff("net1"), &SwitchOff("net2")), &[("net1", NETWORK), ("net2", NETWORK)], HOME),
     (Both(&Cut("a-net1"), &Cut("xlink")), &[("net1", CABLE_A)], ALL_B),
     (Both(&SwitchHangs("net1"), &Mute(A, "net2")), &[("net1", NETWORK), ("net2", TO_B_LOST)], HOME),
-    (Both(&Cut("a-net1"), &Both(&Cut("a-net2"), &Cut("xlink"))), &[], [[true, false], [true, true]]),
+    (Both(&Cut("a-net1"), &Both(&Cut("a-net2"), &Cut("xlink"))), &[], ALL_B),
     (Both(&Mute(A, "net1"), &Both(&Mute(A, "net2"), &Silent("xlink"))), &[], ALL_B),
-    (Both(&SwitchHangs("net1"), &Both(&SwitchHangs("net2"), &Silent("xlink"))), &[], HOME),
+    (Both(&SwitchHangs("net1"), &Both(&SwitchHangs("net2"), &Silent("xlink"))), &[], NOBODY),
     (Stall(A), &[], [[true, false], [true, true]]),
     (Kill(A), &[], [[true, false], [true, true]]),
     (PowerOff(A), &[], ALL_B),
@@ -132,7 +138,7 @@ const UNTOUCHED: &[Row] = &[
     (Cut("xlink"), &[], HOME),
     (Mute(A, "net1"), &[("net1", TO_B_LOST)], HOME),
     (PowerOff(A), &[], ALL_B),
-    (Both(&Cut("a-net1"), &Both(&Cut("a-net2"), &Cut("xlink"))), &[], [[true, false], [true, true]]),
+    (Both(&Cut("a-net1"), &Both(&Cut("a-net2"), &Cut("xlink"))), &[], ALL_B),
 ];
 
 fn untouched(_: &Lab) -> Config {
@@ -168,8 +174,9 @@ fn all(rows: &[Row], config: fn(&Lab) -> Config) {
         "a holds, b holds",
         "client 1, ms",
         "client 2, ms",
-        "both held, ms",
-        "none held, ms",
+        "both answered, ms",
+        "both say so, ms",
+        "none says so, ms",
     ]);
     // HEARTBEAT_ROWS=Stall: only those faults whose name has that in it.
     let only = std::env::var("HEARTBEAT_ROWS").unwrap_or_default();
@@ -219,7 +226,7 @@ fn answers(fault: Fault, node: Node) -> bool {
     }
 }
 
-fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 7] {
+fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 8] {
     let (fault, places, holders) = *row;
     let lab = Lab::new(Options::default()).unwrap();
     let line = SerialCable::new().unwrap();
@@ -238,6 +245,7 @@ fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 7] {
         client.wait_reply_after(realtime_ns(), SOON).unwrap();
         client
     });
+    let asked = [1, 2].map(|number| client::Both::start(&lab, number, ipv4(number, 10), ASKED_EVERY).unwrap());
     let marks = Node::BOTH.map(|node| lab.mark(node));
     let struck = realtime_ns();
     strike(&lab, &line, fault).unwrap();
@@ -270,15 +278,17 @@ fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 7] {
     }
     if let Stall(victim) | Kill(victim) | PowerOff(victim) = fault {
         let (node, mark) = (victim.peer(), mark_of(marks, victim.peer()));
-        let dead = lab.wait_event_since(node, mark, |line| line.is("peer_dead"), SOON).unwrap();
-        let host_answers = !dead.raw["stalled_ns"].is_null();
+        let known = if matches!(fault, Kill(_)) { "peer_died" } else { "peer_dead" };
+        let dead = lab.wait_event_since(node, mark, |line| line.is(known), SOON).unwrap();
         let status = lab.status(node).unwrap().json;
-        assert_eq!(host_answers, !matches!(fault, PowerOff(_)), "{fault:?}: {dead:?} {status:#}");
-        // Its kernel answers for its addresses still: who takes them over says so.
+        assert_eq!(!dead.raw["stalled_ns"].is_null(), matches!(fault, Stall(_)), "{fault:?}: {dead:?} {status:#}");
+        // Its kernel keeps silent for what it had, so that nobody answers for it still.
         let answered = lab.events_since(node, mark).iter().any(|line| line.is("still_answered"));
-        assert_eq!(answered, host_answers, "{:#?}", lab.events_since(node, mark));
+        assert!(!answered, "{:#?}", lab.events_since(node, mark));
     }
     let [both, none] = shares(&lab, struck, fault);
+    let answered = asked.each_ref().map(|client| client.both_answered(struck));
+    assert_eq!(answered, [Duration::ZERO; 2], "{fault:?}: both answered\n{}", story(&lab));
     let duals = Node::BOTH
         .iter()
         .any(|node| lab.events_since(*node, mark_of(marks, *node)).iter().any(|line| line.is("dual_ownership")));
@@ -293,6 +303,7 @@ fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 7] {
         holders.map(|node| node.map(|held| if held { "x" } else { "-" }).concat()).join(" "),
         gap(&clients[0], struck),
         gap(&clients[1], struck),
+        ms(answered),
         ms(both),
         ms(none),
     ]

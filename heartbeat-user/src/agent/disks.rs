@@ -1,0 +1,60 @@
+//! Channels over disks, as the control side knows them: their threads, and what is told of them.
+
+use super::{Options, control::Control};
+use crate::{
+    core::ChannelIndex,
+    dataplane::{DiskEnd, DiskThreads, Disks, clock},
+    status::ControlEvent,
+};
+use anyhow::{Context as _, Result};
+use std::time::Duration;
+
+/// What was said last is written within so long, where the disk is well; beyond that nobody waits for it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The threads of the channels that are disks, and the pulse thread's end of them; none where no channel is one.
+pub(super) fn start(options: &Options) -> Result<(Option<Disks>, Option<DiskThreads>)> {
+    let Options { config, node, .. } = options;
+    let ends = config.channels.iter().filter_map(|channel| {
+        let (path, _) = channel.disk(*node)?;
+        // As it is sent.
+        let every = config.timing.interval.times(channel.pace(config.timing.interval).into());
+        Some((channel.index.0, DiskEnd { path: path.to_owned(), pair: config.pair.id, node: *node, every }))
+    });
+    let ends: Vec<_> = ends.collect();
+    if ends.is_empty() {
+        return Ok((None, None));
+    }
+    let (disks, threads) = Disks::new(ends).context("threads for disks")?;
+    Ok((Some(disks), Some(threads)))
+}
+
+/// Waits until the threads have written what was said last; the pulse thread must have ended.
+pub(super) fn finish(threads: Option<DiskThreads>) {
+    if let Some(threads) = threads {
+        threads.wait(FAREWELL);
+    }
+}
+
+impl Control<'_> {
+    /// `why`: none where a read or write has not returned in time.
+    pub(super) fn disk_failed(&mut self, channel: ChannelIndex, why: Option<String>) {
+        let Some(configured) = self.options.config.channels.get(channel.usize()) else { return };
+        let why =
+            why.unwrap_or_else(|| "a read or write has not returned in time; nothing is sent before it does".into());
+        let what = format!("channel \"{}\": {}: {why}", configured.name, configured.port(self.options.node));
+        self.journal.control(&ControlEvent::HostProblem { what });
+    }
+
+    /// A disk that keeps this process from becoming another one, in words: the kernel ends no thread that waits for a disk.
+    pub(super) fn hanging_disk(&self) -> Option<String> {
+        let Options { config, node, .. } = self.options;
+        let channel = self.parts.disks.as_ref().and_then(DiskThreads::hanging);
+        let name = channel.and_then(|number| config.channels.get(usize::from(number))).map(|c| c.port(*node));
+        let name = name.or_else(|| {
+            let lasts = self.arbitrating.busy()?.lasts(clock::monotonic());
+            config.arbiter.as_ref().filter(|arbiter| lasts > arbiter.within()).map(|arbiter| arbiter.described())
+        });
+        Some(format!("a read or write of {} has not returned", name?))
+    }
+}
