@@ -5,7 +5,7 @@ use heartbeat_tests::inject::Injector;
 use heartbeat_tests::lab::topology::{Host, mac};
 use heartbeat_tests::pair::{channel, is_change};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where an agent has its pins.
 fn pins(lab: &Lab, node: Node) -> PathBuf {
@@ -13,7 +13,7 @@ fn pins(lab: &Lab, node: Node) -> PathBuf {
     PathBuf::from("/sys/fs/bpf/heartbeat").join(name).join("v3")
 }
 
-fn names(folder: &PathBuf) -> Vec<String> {
+fn names(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<_> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
     names.sort();
