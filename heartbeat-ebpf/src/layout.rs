@@ -272,8 +272,8 @@ pub struct Filter {
     pub words: [Word; FILTER],
 }
 
-/// Words of a [`Filter`], 2^9: of a thousand addresses, one frame of others in two hundred is looked up, of a hundred, one in
-/// ten thousand.
+/// Words of a [`Filter`], 2^9: of a thousand addresses, one frame of others in two hundred or more is looked up; of 256, one in five
+/// hundred to two thousand.
 pub const FILTER: usize = 512;
 
 impl Filter {

@@ -9,6 +9,7 @@ use crate::{
 };
 use anyhow::Result;
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,8 +18,8 @@ use std::{
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is tried to attach to what could not be attached to as configured.
 const ATTACH_AGAIN: Duration = Duration::from_secs(5);
-/// Somebody who removes something again and again is told of no oftener.
-const TOLD_AGAIN: Duration = Duration::from_secs(30);
+/// That somebody removes something again and again is said no oftener.
+const RESTORED_AGAIN: Duration = Duration::from_secs(30);
 
 /// When what was done last.
 pub(super) struct Upkeep {
@@ -28,15 +29,24 @@ pub(super) struct Upkeep {
     folder_said: bool,
     /// What keeps the kernel from keeping silent was said.
     silence_said: Vec<String>,
-    /// When it was told last that something was put back.
-    restored: Option<Instant>,
+    /// What was put back in the kernel and is not said yet.
+    restored: BTreeSet<String>,
+    /// When such a thing was said last.
+    restored_said: Option<Instant>,
 }
 
 impl Upkeep {
     /// That begins now.
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { looked: now, attached: now, folder_said: false, silence_said: Vec::new(), restored: None }
+        Self {
+            looked: now,
+            attached: now,
+            folder_said: false,
+            silence_said: Vec::new(),
+            restored: BTreeSet::new(),
+            restored_said: None,
+        }
     }
 
     /// What keeps the kernel from keeping silent.
@@ -100,9 +110,13 @@ impl Control<'_> {
             self.tell_detached(&interface);
             self.attach_pending |= channels;
         }
-        if !restored.is_empty() && self.upkeep.restored.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) {
-            self.upkeep.restored = Some(Instant::now());
-            self.journal.control(&ControlEvent::KernelRestored { what: restored.join(", ") });
+        self.upkeep.restored.extend(restored);
+        if !self.upkeep.restored.is_empty()
+            && self.upkeep.restored_said.is_none_or(|said| said.elapsed() >= RESTORED_AGAIN)
+        {
+            self.upkeep.restored_said = Some(Instant::now());
+            let what: Vec<_> = std::mem::take(&mut self.upkeep.restored).into_iter().collect();
+            self.journal.control(&ControlEvent::KernelRestored { what: what.join(", ") });
         }
     }
 

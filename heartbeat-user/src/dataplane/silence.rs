@@ -15,7 +15,7 @@ use aya::{
     Pod,
     maps::{HashMap, Map, MapData},
     programs::{
-        Link as _, LinkOrder, ProgramError, RawTracePoint, SchedClassifier, TcAttachType,
+        Link as _, LinkOrder, ProgramError, ProgramInfo, RawTracePoint, SchedClassifier, TcAttachType,
         links::{FdLink, PinnedLink},
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
     },
@@ -29,6 +29,8 @@ use std::{
     mem,
     net::IpAddr,
     path::Path,
+    thread,
+    time::Duration,
 };
 
 /// The kernel's tracepoint where a thread ends.
@@ -37,6 +39,10 @@ const EXIT: &str = "sched_process_exit";
 const HANDLE: TcHandle = TcHandle::new(0, 0x4842);
 /// Filters of others may be of another kind and have one of these: then the next is ours.
 const PRIORITIES: std::ops::RangeInclusive<u16> = 1..=4;
+
+/// How often, and after which pauses, it is looked whether a link that was unpinned is free.
+const FREED_WITHIN: usize = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The programs that keep silent, and where.
 pub(super) struct Silence {
@@ -187,6 +193,16 @@ impl Silence {
 
 /// By tcx, before what others have there.
 fn link(program: &mut SchedClassifier, path: &Path, name: &str, way: Way) -> Result<()> {
+    let own = program.info()?.id();
+    let is_there = || query(name, way).is_some_and(|there| there.iter().any(|program| program.id() == own));
+    // A link whose pin somebody removed is freed a moment later (linux, kernel/bpf/syscall.c, bpf_link_put), and none takes a
+    // program twice.
+    for _ in 0..FREED_WITHIN {
+        if !is_there() {
+            break;
+        }
+        thread::sleep(PAUSE);
+    }
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let id = program.attach_with_options(name, type_of(way), options)?;
     let link: FdLink = program.take_link(id)?.try_into()?;
@@ -233,8 +249,7 @@ pub(super) fn detach_filter(sort: &str, interface: &str) -> bool {
 
 /// Whose programs have their say before ours, by tcx: frames that one of them lets pass are not ours to see any more.
 fn before_ours(own: u32, name: &str, way: Way) -> Option<String> {
-    // A kernel without tcx has none.
-    let (_, there) = SchedClassifier::query_tcx(name, type_of(way)).ok()?;
+    let there = query(name, way)?;
     let others: Vec<_> = there
         .iter()
         .take_while(|program| program.id() != own)
@@ -252,8 +267,8 @@ fn before_ours(own: u32, name: &str, way: Way) -> Option<String> {
 /// Takes away what agents with other runtime directories have left on an interface of this network namespace: nobody opens what
 /// they closed. `ours` is our folder.
 fn release_others(ours: Option<&Path>, name: &str, ifindex: u32, way: Way) {
-    let Ok((_, there)) = SchedClassifier::query_tcx(name, type_of(way)) else { return };
-    let there: Vec<_> = there.iter().map(aya::programs::ProgramInfo::id).collect();
+    let Some(there) = query(name, way) else { return };
+    let there: Vec<_> = there.iter().map(ProgramInfo::id).collect();
     let sort = if way == Way::Out { OUT } else { IN };
     let is_ours = |pin: &Path| ours.is_some_and(|folder| pin.starts_with(folder));
     for pin in pins::below(pins::ROOT.as_ref(), sort).into_iter().filter(|pin| !is_ours(pin)) {
@@ -268,6 +283,11 @@ pub(super) fn release(name: &str, ifindex: u32) {
     for way in [Way::Out, Way::In] {
         release_others(None, name, ifindex, way);
     }
+}
+
+/// What is attached by tcx, in its order; none on a kernel without.
+fn query(name: &str, way: Way) -> Option<Vec<ProgramInfo>> {
+    SchedClassifier::query_tcx(name, type_of(way)).ok().map(|(_, there)| there)
 }
 
 const fn is_egress(way: Way) -> bool {

@@ -4,6 +4,7 @@ use super::*;
 use heartbeat_tests::lab::{Options, binary, heartbeat};
 use heartbeat_tests::pair::bring_up;
 use heartbeat_tests::scripts::Scripts;
+use heartbeat_tests::trials::story;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 
@@ -107,15 +108,14 @@ fn where_an_agent_runs_it_is_the_one_to_decide() {
         config.groups[0].extra = format!("on_release = {release}\n");
         bring_up(&lab, &config).unwrap();
         // Cut off from everything: what it lets go of is silent meanwhile.
-        for cable in lab.cables().iter().filter(|cable| cable.starts_with("a-")) {
+        for cable in lab.cables().iter().filter(|cable| cable.starts_with("a-") || *cable == "xlink") {
             lab.cut(cable).unwrap();
         }
         let why = "the agent runs, and decides by itself what this host serves: `heartbeat explain` says why it does not serve \
                    storage-a; right would be `heartbeat takeover storage-a`";
-        until("it is silent", || {
-            Ok(lab.order(A, &["unfence", "storage-a"])?.1.contains("the agent runs").then_some(()))
-        })
-        .unwrap();
+        let said = || lab.order(A, &["unfence", "storage-a"]).unwrap().1;
+        until("it is silent", || Ok(said().contains("the agent runs").then_some(())))
+            .unwrap_or_else(|error| panic!("{error:#}: {}\n{}", said(), story(&lab)));
         refuses(&lab, &["unfence", "storage-a", "--force"], why);
     });
 }

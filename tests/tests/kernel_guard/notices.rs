@@ -43,7 +43,7 @@ fn recorded_and_forged_death_notices_change_nothing() {
             let told = increase(&before, &counts());
             Ok((told.values().sum::<u64>() >= (recorded.len() + forged.len()) as u64).then_some(told))
         });
-        let expected = [("notice_ignored", 5), ("wrong_channel", 1), ("wrong_tag", 18)];
+        let expected = [("malformed", 1), ("notice_ignored", 5), ("wrong_channel", 1), ("wrong_tag", 17)];
         let expected = expected.map(|(reason, count)| (reason.to_owned(), count));
         assert_eq!(told.unwrap(), BTreeMap::from(expected));
         look_on(Duration::from_millis(500));
