@@ -1,12 +1,12 @@
 //! etcd as it should not be, and seeded runs of two controllers behind networks that lose, delay and double what they say.
 
 use super::{
-    Answered, Pair,
+    Answered, Arbiter, Pair,
     etcd::Etcd,
     gateway::{Course, Store, parrot, response, serve},
 };
 use crate::{
-    config::{self, Endpoint},
+    config::{self, Config, EXAMPLE, Endpoint},
     core::{Arbitrate, Arbitrated, Nanos, Node},
     dataplane::clock,
 };
@@ -238,6 +238,17 @@ fn what_somebody_else_wrote_is_not_ours() {
         etcd.ask(&a(), Arbitrate::Release(1)).await;
         assert_eq!(store.lock().unwrap().value(KEY).as_deref(), Some("a filer-x"));
     });
+}
+
+#[test]
+fn a_grant_that_is_over_when_the_answer_comes_is_none() {
+    let text = format!("{EXAMPLE}\n[arbiter]\ncommand = [\"/bin/sh\", \"-c\", \"echo ttl 1; sleep 1.1\"]\n");
+    let arbiter = Arbiter::new(&Config::parse(&text, "test.toml").unwrap(), Node::A).unwrap();
+    let late = done(arbiter.ask(Arbitrate::Acquire(1)));
+    unreachable(&late, "but the answer came too late");
+    // What is given back is not granted for any time.
+    let released = done(arbiter.ask(Arbitrate::Release(1)));
+    assert!(matches!(released.outcome, Arbitrated::Granted { groups: 0, .. }), "{released:?}");
 }
 
 #[test]
