@@ -89,6 +89,20 @@ fn what_is_confirmed_only_after_it_was_over_is_not_ours() {
 }
 
 #[test]
+fn a_write_or_look_that_takes_longer_than_it_may_gives_nothing() {
+    let mut disk = Still::new();
+    let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
+    lease.settle(&mut disk, Arbitrate::Release(1)).at_once().unwrap();
+    disk.takes = Nanos(IO + 1);
+    for ask in [Arbitrate::Acquire(1), Arbitrate::Release(1)] {
+        let slow = lease.settle(&mut disk, ask).at_once();
+        assert!(slow.as_ref().is_err_and(|why| why.contains("longer than the io_timeout of 1ms")), "{ask:?}: {slow:?}");
+    }
+    disk.takes = Nanos(IO);
+    assert!(matches!(lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once(), Ok(Settled::Granted { .. })));
+}
+
+#[test]
 fn of_a_peer_with_another_table_of_groups_any_bit_may_be_any_group() {
     for (holding, claiming) in [(2, 0), (0, 2)] {
         let mut disk = Still::new();

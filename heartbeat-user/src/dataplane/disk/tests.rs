@@ -183,6 +183,7 @@ fn what_was_written_before_it_was_opened_is_not_heard() {
     b.hears_nothing();
     a.send(2).unwrap();
     assert_eq!(b.heard(), Some(2));
+    assert!(matches!(a.next(), DiskNews::Sent));
     // Nor is what was written while it was closed.
     b.disks.close(NUMBER, clock::monotonic());
     a.send(3).unwrap();
