@@ -43,12 +43,12 @@ impl Address {
         Self { words: [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])] }
     }
 
-    /// A number of 12 bits that most others do not have (Knuth's multiplicative hash).
+    /// A number that most others do not have the bits of, but for the lowest (Knuth's multiplicative hash).
     #[inline(always)]
     #[must_use]
     pub const fn print(&self) -> u64 {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        (self.words[0] ^ self.words[1].rotate_left(32)).wrapping_mul(GOLDEN) >> 52
+        (self.words[0] ^ self.words[1].rotate_left(32)).wrapping_mul(GOLDEN)
     }
 
     /// The 16 bytes at `at`.

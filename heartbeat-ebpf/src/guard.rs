@@ -82,6 +82,17 @@ impl Guard<'_> {
         self.kernel.orders.active.get() | self.kernel.closed.get() != 0
     }
 
+    /// Whether one of these groups is kept silent about. The time is asked for where it matters only: it takes longer than all else.
+    #[inline(always)]
+    pub fn is_silent(&self, groups: u64, now_ns: impl FnOnce() -> u64) -> bool {
+        let Orders { lease_ns, peer_good, serve_until_ns, .. } = &self.kernel.orders;
+        if groups & self.kernel.closed.get() != 0 {
+            return true;
+        }
+        let ends = peer_good.get() != 0 && lease_ns.get() != 0 || serve_until_ns.get() != 0;
+        ends && groups & self.silent(now_ns()) != 0
+    }
+
     /// The groups that are kept silent about at `now_ns`.
     #[inline(always)]
     #[must_use]

@@ -206,7 +206,7 @@ fn is_silenced(frame: Frame, way: Way) -> bool {
         true => unsafe { GUARDED.get(address) }.copied().unwrap_or(0),
         false => 0,
     });
-    groups != 0 && groups & guard.silent(now()) != 0
+    groups != 0 && guard.is_silent(groups, now)
 }
 
 /// What leaves.

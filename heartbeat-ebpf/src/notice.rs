@@ -10,7 +10,8 @@
 //! echo_sent_ns       sent_ns of the heartbeat that is answered
 //! echo_held_ns       how long ago the agent died, or gave its last sign of life (with file_time: 64 bits)
 //! analysis_wanted    for how long the peer is asked to wait for an agent that died, in ms
-//! owned, term        as the agent left them
+//! owned              the groups of which the agent left something in place
+//! term               as the agent left it
 //! wanted             the groups that the kernel keeps silent about
 //! channel_id, names_digest  the channel, and the list of names that the bits are of
 //! ```
@@ -56,7 +57,7 @@ pub struct Notice {
     pub silent_ns: u64,
     /// For so long the peer is asked to wait for an agent that died, in ms.
     pub grace_ms: u32,
-    /// The groups that it held, in the order of who tells.
+    /// The groups of which something is in place there, in the order of who tells.
     pub owned: u64,
     /// Those that the kernel keeps silent about, likewise.
     pub closed: u64,
@@ -145,7 +146,7 @@ pub fn answer(heartbeat: View<'_>, expected: Expected, guard: Guard<'_>, now_ns:
         died,
         silent_ns: now_ns.saturating_sub(since_ns),
         grace_ms: kernel.orders.grace_ms.get() as u32,
-        owned: agent.owned.get(),
+        owned: orders.active.get(),
         closed: kernel.closed.get(),
         term: agent.term.get(),
         names_digest: kernel.orders.names_digest.get() as u32,

@@ -101,6 +101,8 @@ pub mod flags {
     pub const CONTESTED: u8 = 32;
     /// Of a notice: the agent is dead. Without it, it stands still.
     pub const DIED: u8 = 64;
+    /// Of a heartbeat: something of the sender's own host speaks against its taking over, which the receiver cannot see.
+    pub const UNFIT: u8 = 64;
     /// Of a notice: once the kernel hears the receiver no more, it keeps silent about all groups.
     pub const LEASED: u8 = 32;
     /// A watchdog ends the sender's host where what `release_within` promises is not kept.

@@ -132,8 +132,8 @@ pub fn increase(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -
     after.iter().map(more).filter(|(_, n)| *n > 0).collect()
 }
 
-/// The lines since `mark` that say that something changed: all but late wake-ups, which change nothing, and analyses that find
-/// that all is well.
+/// The lines since `mark` that say that something changed: all but late wake-ups and what these say of a failover, which change
+/// nothing, and analyses that find that all is well.
 #[must_use]
 pub fn changes(lab: &Lab, node: Node, mark: Mark) -> Vec<LogLine> {
     lab.events_since(node, mark).into_iter().filter(is_change).collect()
@@ -143,7 +143,8 @@ pub fn changes(lab: &Lab, node: Node, mark: Mark) -> Vec<LogLine> {
 #[must_use]
 pub fn is_change(line: &LogLine) -> bool {
     let well = line.is("judged") && line.raw["verdict"]["nothing"] == "all_well";
-    line.event.is_some() && !line.is("stalled") && !line.is("networks_probed") && !well
+    let quiet = ["stalled", "networks_probed", "not_ready", "ready_again"];
+    line.event.as_deref().is_some_and(|event| !quiet.contains(&event)) && !well
 }
 
 /// `count` heartbeats that `from` sends on network `number`, as its switch hears them from now on.

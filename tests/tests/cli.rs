@@ -67,6 +67,7 @@ fn the_status_of_both_is_json_with_the_promised_fields() {
                     "busy",
                     "echo_ignored",
                     "malformed",
+                    "notice_ignored",
                     "reflected",
                     "replayed",
                     "same_node",

@@ -1,8 +1,9 @@
 //! The lab itself, without any agent: what the other tests stand on.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,8 @@ use heartbeat_tests::inject::{Injector, Tap};
 use heartbeat_tests::lab::control::{self, Server, VERBS};
 use heartbeat_tests::lab::topology::{ipv4, ipv6, link_local, mac, owner_of};
 use heartbeat_tests::lab::{Host, Lab, Node, Options, realtime_ns, remains};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -259,6 +262,27 @@ fn a_lab_whose_pid_was_given_to_another_process_counts_as_dead() {
     undisturbed(|| {
         // The agent noted there is a process that has nothing to do with that lab, and must survive: ourselves.
         let folder = dead_folder("hb1-4242", std::process::id());
+        remains::sweep().unwrap();
+        assert!(!folder.exists());
+    });
+}
+
+#[test]
+fn what_is_mounted_in_a_dead_labs_folder_goes_with_it_also_where_nobody_answers_there() {
+    undisturbed(|| {
+        let folder = dead_folder("hb1-4244", std::process::id());
+        let [alive, dead, within] = ["alive", "dead", "alive/within"].map(|name| folder.join(name));
+        fs::create_dir(&alive).unwrap();
+        fs::create_dir(&dead).unwrap();
+        mount(Some("none"), &alive, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        fs::create_dir(&within).unwrap();
+        mount(Some("none"), &within, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        // Whoever would answer for it is gone.
+        let device = File::options().read(true).write(true).open("/dev/fuse").expect("FUSE");
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        mount(Some("none"), &dead, Some("fuse"), MsFlags::empty(), Some(options.as_str())).unwrap();
+        drop(device);
+        assert_eq!(fs::read_dir(&dead).unwrap_err().raw_os_error(), Some(Errno::ENOTCONN as i32));
         remains::sweep().unwrap();
         assert!(!folder.exists());
     });

@@ -77,10 +77,15 @@ fn prometheus_reads_the_metrics_of_a_pair_that_is_well_and_of_one_that_is_not() 
         let lab = running(&Config::pair(2, Family::V4).profile("lan")).unwrap();
         let well = scrape(&lab);
         assert!(well.contains("heartbeat_channel_up{channel=\"net1\"} 1\n"), "{well}");
+        assert!(well.contains("heartbeat_not_ready{reason=\"channel_down\"} 0\n"), "{well}");
         lab.cut("a-net1").unwrap();
         lab.wait_event(Node::A, |line| line.is_of("channel_bad", "net1"), SOON).unwrap();
         let cut = scrape(&lab);
         assert!(cut.contains("heartbeat_channel_up{channel=\"net1\"} 0\n"), "{cut}");
+        assert!(
+            cut.contains("heartbeat_ready 0\n") && cut.contains("heartbeat_not_ready{reason=\"channel_down\"} 1\n"),
+            "{cut}"
+        );
         assert!(cut.contains("heartbeat_rtt_seconds_bucket{channel=\"net2\",le=\"+Inf\"} "), "{cut}");
         for text in [&well, &cut] {
             let (passes, said) = promtool(&["check", "metrics"], text);
@@ -103,7 +108,7 @@ fn prometheus_reads_the_metrics_of_a_pair_that_is_well_and_of_one_that_is_not() 
 #[test]
 fn the_alerting_rules_are_ones() {
     let (passes, said) = promtool(&["check", "rules", rules().to_str().unwrap()], "");
-    assert!(passes && said.contains("14 rules found"), "{said}");
+    assert!(passes && said.contains("15 rules found"), "{said}");
 }
 
 #[test]

@@ -89,14 +89,16 @@ fn with_the_line_alone_left_nobody_is_dead_and_nothing_moves() {
         let placed = |line: &heartbeat_tests::lab::LogLine| line.is_of("fault_placed", "net1");
         lab.wait_event_since(node, mark, placed, SOON).unwrap();
     }
-    // And then the line as well: the network answers to nobody, so nobody takes anything.
+    let holders = || Node::BOTH.map(|node| held(&lab.status(node).unwrap().json)[0]);
+    assert_eq!(holders(), [true, false]);
+    // And then the line as well: the network answers to nobody, so nobody takes anything, and who has something lets go of it.
     cable.plug(false);
     let withheld = lab.wait_event_since(Node::B, marks[1], |line| line.is("takeover_withheld"), SOON).unwrap();
     assert_eq!(withheld.raw["reason"], "isolated");
-    assert_eq!(
-        (held(&lab.status(Node::A).unwrap().json), held(&lab.status(Node::B).unwrap().json)),
-        (vec![true], vec![false])
-    );
+    let released = lab.wait_event_since(Node::A, marks[0], |line| line.is("group_releasing"), SOON).unwrap();
+    assert_eq!(released.raw["reason"], "cut_off");
+    assert_eq!(holders(), [false, false]);
     cable.plug(true);
     lab.wait_event_since(Node::A, marks[0], |line| line.is("peer_good"), Duration::from_secs(30)).unwrap();
+    until("it is served again", || Ok((holders() == [true, false]).then_some(()))).unwrap();
 }

@@ -5,6 +5,7 @@ use crate::{
     arbiter::{Answered, Arbiter},
     config::Config,
     core::{Arbitrate, Arbitrated, Node},
+    dataplane::clock,
     disk::Busy,
     status::ControlEvent,
 };
@@ -59,6 +60,7 @@ impl Control<'_> {
             (Arbitrated::Unreachable, _) => "unreachable",
         };
         self.command(Command::Arbitrated { number, outcome });
+        self.note_arbiter(outcome != Arbitrated::Unreachable, &why);
         if self.arbitrating.said.replace(said) != Some(said) {
             self.journal.control(&ControlEvent::ArbiterAnswered { said, why });
         }
@@ -79,9 +81,17 @@ impl Control<'_> {
         let well = found.is_ok();
         let before = self.arbitrating.well.replace(well);
         let (Ok(how) | Err(how)) = found;
+        self.note_arbiter(well, &how);
         match before {
             Some(before) if before == well => log::debug!("the arbiter: {how}"),
             _ => self.journal.control(&ControlEvent::ArbiterChecked { well, how }),
+        }
+    }
+
+    /// What is shown of it.
+    fn note_arbiter(&self, well: bool, how: &str) {
+        if let Some(arbiter) = &mut self.parts.facts.known().arbiter {
+            arbiter.note(clock::monotonic(), well, how);
         }
     }
 }

@@ -57,7 +57,10 @@ impl Control<'_> {
                 return;
             }
         };
-        let (mode, why) = if unseen && !attached.new_end {
+        if attached.anew && unseen {
+            self.tell_detached(&end.interface);
+        }
+        let (mode, why) = if unseen && !attached.new_end && !attached.anew {
             (XdpMode::Socket, Some(format!("{}: heartbeats come past the XDP program to the socket", attached.mode)))
         } else {
             (attached.mode, attached.why)
@@ -67,6 +70,12 @@ impl Control<'_> {
             self.journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode: mode, why });
         }
         self.attached(channel, Some(mode));
+    }
+
+    /// From an interface that is the same as before.
+    pub(super) fn tell_detached(&self, interface: &str) {
+        let what = format!("interface {interface}: somebody has detached its XDP program; it is attached again");
+        self.journal.control(&ControlEvent::HostProblem { what });
     }
 
     /// None: in none of the modes that would do.

@@ -4,7 +4,7 @@ use super::{
     Ended, Options,
     arbitrating::Arbitrating,
     fencing::FenceNews,
-    hooks,
+    hooks, readiness,
     reload::Candidate,
     restart::Restart,
     shared::{Command, Report, group_of},
@@ -22,7 +22,7 @@ use crate::{
     dataplane::bell,
     probe::{self, Network, Plan},
     status::{
-        ControlEvent, Journal,
+        ControlEvent, Journal, Problem,
         server::{Answer, Ordered, Request, Server},
     },
     takeover::Done,
@@ -73,6 +73,7 @@ pub(super) async fn run(options: &Options, journal: Journal, parts: Parts, signa
         api: None,
         ordered,
         upkeep: Upkeep::new(),
+        readiness: readiness::Told::new(),
         unattached,
         attach_pending,
         seeking: HashSet::new(),
@@ -112,6 +113,7 @@ pub(super) struct Control<'a> {
     /// Where the API leaves orders.
     pub(super) ordered: mpsc::Sender<Ordered>,
     pub(super) upkeep: Upkeep,
+    pub(super) readiness: readiness::Told,
     /// Channels that could not be attached to as configured, a bit each.
     pub(super) unattached: u64,
     /// Channels whose interfaces are to be attached to, a bit each.
@@ -132,6 +134,8 @@ pub(super) enum Job {
     Arbitrated(u32, Arbitrate, Answered),
     /// What a look at the arbiter found: it is well, or not.
     ArbiterLooked(Result<String, String>),
+    /// What of this host is not as the configuration has it.
+    HostLooked(Vec<Problem>),
     /// Whether the peer is off.
     Fence(u32, bool),
 }
@@ -208,6 +212,7 @@ impl Control<'_> {
                         self.verdict = serde_json::to_string(&event)?;
                     }
                     self.journal.core(time_ns, at, &event);
+                    self.note(time_ns, at, &event);
                 }
                 Report::Answer(id, result) => self.answered(id, result.into()),
                 Report::Probe(analysis) => self.probe(analysis),
@@ -249,6 +254,7 @@ impl Control<'_> {
             }
             Job::Arbitrated(number, question, answered) => self.arbitrated(number, question, answered),
             Job::ArbiterLooked(found) => self.arbiter_looked(found),
+            Job::HostLooked(problems) => self.host_looked(problems),
             Job::Fence(number, succeeded) => self.command(Command::Fenced { number, succeeded }),
             Job::Hook(group, hook, outcome) => {
                 self.journal.control(&hooks::told(hook.name(), Some(group), &outcome));

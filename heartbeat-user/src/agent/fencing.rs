@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 pub(super) enum FenceNews {
     /// A level ended.
     Ran(Ran),
-    /// The agent of a level was asked.
+    /// The agent of a device was asked, of all devices the so-and-so-many'th from 0.
     Asked(usize, Asked),
 }
 
@@ -50,11 +50,11 @@ impl Control<'_> {
     pub(super) fn watch_fence(&mut self) {
         let Options { config, node, .. } = self.options;
         let Some(fence) = &config.fence else { return };
-        for (i, level) in fence.levels.iter().enumerate() {
+        for (i, device) in fence.devices().enumerate() {
             let news: mpsc::UnboundedSender<_> = self.fence_news.clone();
             let told = move |asked| drop(news.send(FenceNews::Asked(i, asked)));
             self.watchers.spawn(fence::watch(
-                level.clone(),
+                device.clone(),
                 *node,
                 fence.status_every,
                 hooks::peer(config, *node),
@@ -66,33 +66,35 @@ impl Control<'_> {
     pub(super) fn fence_told(&self, news: FenceNews) {
         let event = match news {
             FenceNews::Ran(ran) => Some(self.ran(ran)),
-            FenceNews::Asked(level, asked) => self.asked(level, asked),
+            FenceNews::Asked(device, asked) => self.asked(device, asked),
         };
         if let Some(event) = event {
             self.journal.control(&event);
         }
     }
 
-    fn names(&self, level: usize) -> (String, String) {
-        let level = self.options.config.fence.as_ref().and_then(|fence| fence.levels.get(level));
-        level.map_or_else(Default::default, |level| (level.key.clone(), level.runs().to_owned()))
-    }
-
+    /// Of a level that succeeded, all of it is told; of one that failed, what failed.
     fn ran(&self, ran: Ran) -> ControlEvent {
-        let Ran { level, succeeded, how, output, took } = ran;
-        let (key, by) = self.names(level);
+        let Ran { level, device, succeeded, how, output, took } = ran;
+        let level = self.options.config.fence.as_ref().and_then(|fence| fence.levels.get(level));
+        let (key, by) = match level.map(|level| (level, level.devices.get(device))) {
+            Some((_, Some(device))) if !succeeded => (device.key.clone(), device.runs().to_owned()),
+            Some((level, _)) => (level.key.clone(), level.runs()),
+            None => Default::default(),
+        };
         if succeeded {
-            self.parts.facts.fence().fenced = Some((by.clone(), clock::monotonic()));
+            self.parts.facts.known().fence.fenced = Some((by.clone(), clock::monotonic()));
         }
         let took_ns = Nanos(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         ControlEvent::FenceRan { level: key, by, succeeded, how, took_ns, output }
     }
 
     /// What is to be told: that a device does not answer, or does again.
-    fn asked(&self, level: usize, asked: Asked) -> Option<ControlEvent> {
-        let (key, by) = self.names(level);
-        let mut fence = self.parts.facts.fence();
-        let device = fence.devices.get_mut(level)?;
+    fn asked(&self, place: usize, asked: Asked) -> Option<ControlEvent> {
+        let device = self.options.config.fence.as_ref()?.devices().nth(place)?;
+        let (key, by) = (device.key.clone(), device.runs().to_owned());
+        let mut known = self.parts.facts.known();
+        let device = known.fence.devices.get_mut(place)?;
         let before = device.clone();
         let (how, output) = match asked {
             Asked::Unfit(problems) => {

@@ -95,7 +95,7 @@ pub(super) fn take_over(
     if let Some(trouble) = &left.trouble {
         log::warn!("{trouble}");
     }
-    let Inheritance { held, release, in_place, peer_kept, departed, surplus, stale, .. } = &left.inheritance;
+    let Inheritance { held, release, in_place, peer_kept, closed, departed, surplus, stale } = &left.inheritance;
     let slots: Vec<u8> = config.channels.iter().map(|channel| tables.number(channel.index)).collect();
     let index_of = |name: &str| index_of(name).ok().flatten().unwrap_or(0);
     let mut life = Life::new(config, *node, incarnation, &slots, departed, index_of)?;
@@ -125,11 +125,13 @@ pub(super) fn take_over(
         term: cell.term(),
         peer_flags: cell.peer_flags() as u8,
         peer_kept: *peer_kept,
+        closed: *closed,
+        heard: Nanos(cell.heard_ns()),
+        alive: Nanos(cell.alive_ns()),
     });
     let resumed = resumed.or_else(|| {
         // A record whose cell is gone.
-        let nothing =
-            Resumed { peer_incarnation: 0, owned: 0, release: *release, term: 0, peer_flags: 0, peer_kept: 0 };
+        let nothing = Resumed { release: *release, ..Resumed::default() };
         (*release != 0).then_some(nothing)
     });
     Ok((life, resumed))

@@ -19,6 +19,7 @@ mod left;
 mod let_go;
 pub mod life;
 mod pulse;
+mod readiness;
 mod reload;
 mod restart;
 mod runtime_dir;

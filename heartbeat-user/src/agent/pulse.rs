@@ -214,6 +214,7 @@ impl Pulse {
                     let _ = self.reports.try_send(Report::Answer(id, result));
                     self.control.ring();
                 }
+                Command::Fitness(fit) => self.core.handle_fitness(fit),
                 Command::Looked { number, probed } => self.core.handle_looked(clock::monotonic(), number, probed),
                 Command::Stop => self.core.handle_stop(clock::monotonic()),
                 Command::Restart => self.core.handle_restart(),
@@ -327,28 +328,7 @@ impl Pulse {
     fn publish(&self, now: Nanos) {
         // Never waits: where the control side is reading, it gets the next one.
         if let Ok(mut view) = self.shared.view.try_lock() {
-            view.at = now;
-            view.peer = self.core.peer();
-            view.peer_left = self.core.peer_left();
-            view.peer_stalled = self.core.peer_stalled(now);
-            view.peer_died = self.core.peer_died(now);
-            view.peer_incarnation = self.core.peer_incarnation();
-            view.peer_owned = self.core.peer_owned();
-            view.owned = self.core.owned();
-            view.held = self.core.held();
-            view.busy = self.core.busy();
-            view.peer_keys = self.core.peer_key_prints();
-            view.term = self.core.term();
-            view.withheld = self.core.withheld();
-            view.withheld_until = self.core.withheld_until(now);
-            view.differences = self.core.differences();
-            view.maintenance = self.core.maintenance();
-            view.verdict = self.core.verdict();
-            for (i, to) in view.channels.iter_mut().enumerate() {
-                if let Some(channel) = self.core.channel(ChannelIndex(i as u8)) {
-                    *to = channel;
-                }
-            }
+            view.take(&self.core, now);
         }
     }
 }

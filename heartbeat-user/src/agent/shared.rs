@@ -50,7 +50,7 @@ pub enum Command {
         /// Whether it ended with 0, in time.
         succeeded: bool,
     },
-    /// The fence hook ended.
+    /// The fencing ended.
     Fenced {
         /// Of this run.
         number: u32,
@@ -106,6 +106,8 @@ pub enum Command {
         /// What it saw.
         probed: Probed,
     },
+    /// Whether nothing of this host speaks against its taking over: the peer is told.
+    Fitness(bool),
     /// End for good: release everything and say so.
     Stop,
     /// End for a new life: keep everything.
@@ -153,7 +155,7 @@ pub enum Report {
     Look(u32),
     /// A hook of a group is to be run.
     Hook(GroupIndex, Hook, Reason),
-    /// The fence hook is to be run, by this number.
+    /// The peer is to be fenced, by this number.
     Fence(u32),
     /// It is to be ended.
     FenceAbort(u32),

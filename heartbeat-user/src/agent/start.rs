@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{Config, PairKeys, XdpPreference, check_host, host::Host},
-    core::{Core, GroupIndex, Guards, Link, Nanos, Node, PeerState, Resumed, Setup},
+    core::{Core, GroupIndex, Guards, Link, Nanos, Node, Resumed, Setup},
     dataplane::{
         DiskThreads, Kernel, Opener, Settings, Tables,
         bell::Bell,
@@ -26,7 +26,7 @@ use crate::{
         link::Links,
         realtime,
     },
-    status::{ControlEvent, Facts, FenceFacts, Journal, Latencies, Shared, View},
+    status::{ControlEvent, Facts, Journal, Known, Latencies, Problem, Shared, View},
     takeover::{self, Order},
 };
 use anyhow::{Context, Result, bail};
@@ -79,7 +79,7 @@ pub(super) fn prepare(
 ) -> Result<Parts> {
     let Options { config, node, .. } = options;
     let keys = PairKeys::load(&config.pair.key_file)?;
-    tell_host(config, *node, journal)?;
+    let problems = tell_host(config, *node, journal)?;
     if let Err(error) = realtime::lock_memory() {
         log::warn!("memory cannot be locked ({error}): under memory pressure heartbeats may be late");
     }
@@ -119,12 +119,12 @@ pub(super) fn prepare(
     let watchdogs = Watchdogs::open(options, journal);
     let mut setup = setup(options, &keys, &folder, attached.links, incarnation, resumed);
     setup.exclusivity.watchdog = watchdogs.within().unwrap_or(Nanos(0));
-    let now = clock::monotonic();
+    let (key_prints, now) = (setup.key_prints, clock::monotonic());
     let core = Core::new(setup, now);
 
     let owned = resumed.map_or(0, |r| r.owned);
     let tables = opened.tables;
-    let shared = Arc::new(shared(&core, config, owned, now));
+    let shared = Arc::new(shared(&core, config, now));
     let facts = Arc::new(Facts {
         judged_by: Mutex::default(),
         config: config.clone(),
@@ -133,8 +133,9 @@ pub(super) fn prepare(
         shared: Arc::clone(&shared),
         tables: Arc::clone(&tables),
         modes: Mutex::new(attached.modes),
-        fence: Mutex::new(FenceFacts::new(config)),
-        reset_within: watchdogs.within(),
+        known: Mutex::new(Known { problems, ..Known::new(config) }),
+        watchdog: watchdogs.facts(),
+        key_prints,
         feed: Arc::clone(&journal.feed),
         records: journal.records.clone(),
     });
@@ -221,16 +222,16 @@ pub(super) fn prepare(
 }
 
 /// What of this host is not as it should be. Only that this is the other controller's host is no fault that may pass.
-fn tell_host(config: &Config, node: Node, journal: &Journal) -> Result<()> {
+fn tell_host(config: &Config, node: Node, journal: &Journal) -> Result<Vec<Problem>> {
     let problems = check_host(config, node);
     if Host::read().is_ok_and(|host| host.is_the_others(config, node)) {
         let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
         bail!("this is not the host of controller {node}:\n{}", list.join("\n"));
     }
-    for problem in problems {
+    for problem in &problems {
         journal.control(&ControlEvent::HostProblem { what: problem.to_string() });
     }
-    Ok(())
+    Ok(problems.iter().map(Problem::from).collect())
 }
 
 /// The kernel's part of the agent, or what takes its place.
@@ -335,28 +336,9 @@ fn setup(
     }
 }
 
-fn shared(core: &Core, config: &Config, owned: u64, now: Nanos) -> Shared {
+fn shared(core: &Core, config: &Config, now: Nanos) -> Shared {
     Shared {
-        view: Mutex::new(View {
-            at: now,
-            peer: PeerState::Unknown,
-            peer_left: false,
-            peer_stalled: None,
-            peer_died: None,
-            peer_incarnation: 0,
-            peer_owned: 0,
-            owned,
-            held: 0,
-            busy: 0,
-            peer_keys: None,
-            term: 0,
-            withheld: None,
-            withheld_until: None,
-            differences: [false; 3],
-            maintenance: [false; 2],
-            verdict: None,
-            channels: config.channels.iter().filter_map(|channel| core.channel(channel.index)).collect(),
-        }),
+        view: Mutex::new(View::new(core, now, config.channels.len())),
         latencies: Latencies::new(config.channels.len()),
         events_lost: AtomicU64::new(0),
     }

@@ -11,6 +11,7 @@ use heartbeat_ebpf::{
     layout::Orders,
     wire::Message,
 };
+use nix::unistd::geteuid;
 use std::path::Path;
 
 /// The peer counts as heard for so long after a heartbeat.
@@ -20,19 +21,31 @@ const HEARD: Nanos = Nanos::from_millis(10_000);
 /// runs or not. The names of the groups that were opened.
 ///
 /// # Errors
-/// There is no such agent or group; or the peer is heard to hold one of them, and it is not to be `forced`.
+/// This is not root; there is no such agent or group; an agent runs, which decides by itself; or the peer is heard to hold one of
+/// them, and it is not to be `forced`.
 pub fn unfence(runtime_dir: &Path, group: Option<&str>, forced: bool) -> Result<Vec<String>> {
     let shown = runtime_dir.display();
-    let folder = RuntimeDir::find(runtime_dir)
-        .with_context(|| format!("--runtime-dir {shown}: no agent has run with it, so nothing is kept silent about"))?;
+    ensure!(
+        geteuid().is_root(),
+        "what is kept in the kernel is root's: right would be `sudo heartbeat unfence{}`",
+        group.map_or_else(String::new, |group| format!(" {group}"))
+    );
+    ensure!(
+        runtime_dir.exists(),
+        "--runtime-dir {shown}: there is none, so no agent has run with it since this host booted, and nothing is kept silent about"
+    );
+    let folder = RuntimeDir::open(runtime_dir)?;
     let tables = Tables::of_pins(&folder.pin_folder()?)?.with_context(|| {
-        format!("--runtime-dir {shown}: no programs of an agent of this version are in this kernel, so nothing is kept silent about")
+        format!(
+            "--runtime-dir {shown}: an agent of this version that ran with it has left no programs in this kernel, so nothing is \
+             kept silent about"
+        )
     })?;
     let life = Life::read(&folder)?.filter(|life| life.is_of(tables.agent().incarnation.get()));
     let names: Vec<String> = life.iter().flat_map(|life| &life.groups).map(|group| group.name.clone()).collect();
     let place = group.map(|wanted| {
         let place = names.iter().take(64).position(|name| name == wanted);
-        place.with_context(|| format!("there is no group \"{wanted}\"; right would be one of: {}", names.join(", ")))
+        place.with_context(|| unknown(wanted, &names, &folder))
     });
     let wanted = place.transpose()?.map_or(u64::MAX, |place| 1 << place);
     let now = clock::monotonic();
@@ -44,6 +57,13 @@ pub fn unfence(runtime_dir: &Path, group: Option<&str>, forced: bool) -> Result<
         (0..64).filter(|i| bits >> i & 1 == 1).map(name).collect()
     };
     ensure!(opened != 0, "nothing of that is kept silent about: {}", listed(&named(silent)));
+    ensure!(
+        guard.is_out(now.0),
+        "the agent runs, and decides by itself what this host serves: `heartbeat explain` says why it does not serve {}; right \
+         would be `heartbeat takeover {}`",
+        named(opened).join(", "),
+        group.unwrap_or("GROUP")
+    );
     let theirs = opened & of_the_peer(&tables, now);
     if theirs != 0 && !forced {
         bail!(
@@ -56,8 +76,23 @@ pub fn unfence(runtime_dir: &Path, group: Option<&str>, forced: bool) -> Result<
     kernel.closed.set_bits(silent & !opened);
     kernel.orders.peer_good.set(0);
     kernel.orders.serve_until_ns.set(0);
+    if theirs != 0 {
+        // Else the next heartbeat of the peer closes it again. From now on none does, until an agent is started.
+        kernel.orders.peer_names.set(0);
+    }
     kernel.closed.clear_bits(opened);
     Ok(named(opened))
+}
+
+fn unknown(wanted: &str, names: &[String], folder: &RuntimeDir) -> String {
+    let record = folder.life().display().to_string();
+    match names {
+        [] => format!(
+            "group \"{wanted}\" is not known: the agent's record {record} is gone, or another life's; right would be no name, for \
+             all that is kept silent about"
+        ),
+        names => format!("there is no group \"{wanted}\"; right would be one of: {}", names.join(", ")),
+    }
 }
 
 fn listed(silent: &[String]) -> String {

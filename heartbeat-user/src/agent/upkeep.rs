@@ -4,7 +4,8 @@
 use super::{api, control::Control, let_go};
 use crate::{
     command::signals,
-    status::{ControlEvent, server::Server},
+    dataplane::Mended,
+    status::{ControlEvent, Problem, ProblemKind, server::Server},
 };
 use anyhow::Result;
 use std::{
@@ -16,6 +17,8 @@ use std::{
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is tried to attach to what could not be attached to as configured.
 const ATTACH_AGAIN: Duration = Duration::from_secs(5);
+/// Somebody who removes something again and again is told of no oftener.
+const TOLD_AGAIN: Duration = Duration::from_secs(30);
 
 /// When what was done last.
 pub(super) struct Upkeep {
@@ -25,13 +28,25 @@ pub(super) struct Upkeep {
     folder_said: bool,
     /// What keeps the kernel from keeping silent was said.
     silence_said: Vec<String>,
+    /// When it was told last that something was put back.
+    restored: Option<Instant>,
 }
 
 impl Upkeep {
     /// That begins now.
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { looked: now, attached: now, folder_said: false, silence_said: Vec::new() }
+        Self { looked: now, attached: now, folder_said: false, silence_said: Vec::new(), restored: None }
+    }
+
+    /// What keeps the kernel from keeping silent.
+    pub(super) fn silence_problems(&self) -> impl Iterator<Item = Problem> {
+        let problem = |what: &String| Problem {
+            kind: ProblemKind::Kernel,
+            thing: what.split(':').next().unwrap_or_default().to_owned(),
+            text: what.clone(),
+        };
+        self.silence_said.iter().map(problem)
     }
 }
 
@@ -65,20 +80,29 @@ impl Control<'_> {
             }
         }
         self.keep_silence();
+        self.look_at_readiness();
         if self.unattached != 0 && self.upkeep.attached.elapsed() >= ATTACH_AGAIN {
             self.upkeep.attached = Instant::now();
             self.attach_pending |= self.unattached;
         }
     }
 
-    /// The programs that keep silent where the agent cannot decide are where they should be, also on what was made anew.
+    /// The programs are where they should be, also on what was made anew, and so are their pins.
     pub(super) fn keep_silence(&mut self) {
         let Some(kernel) = &mut self.parts.kernel else { return };
         let interfaces = self.parts.silent_on.iter().map(String::as_str).collect();
-        let troubles = kernel.keep_silent_on(&interfaces);
+        let Mended { restored, troubles, detached } = kernel.keep_silent_on(&interfaces);
         let said = std::mem::replace(&mut self.upkeep.silence_said, troubles);
         for what in self.upkeep.silence_said.iter().filter(|what| !said.contains(what)) {
             self.journal.control(&ControlEvent::HostProblem { what: what.clone() });
+        }
+        for (interface, channels) in detached {
+            self.tell_detached(&interface);
+            self.attach_pending |= channels;
+        }
+        if !restored.is_empty() && self.upkeep.restored.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) {
+            self.upkeep.restored = Some(Instant::now());
+            self.journal.control(&ControlEvent::KernelRestored { what: restored.join(", ") });
         }
     }
 

@@ -7,12 +7,19 @@ use super::{Options, threads};
 use crate::{
     core::Nanos,
     dataplane::{clock, watchdog::Watchdog},
-    status::{ControlEvent, Journal},
+    status::{ControlEvent, Journal, WatchdogFacts},
 };
 use anyhow::Result;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use libsystemd::daemon::{NotifyState, notify, watchdog_enabled};
-use std::{io, thread::JoinHandle};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+};
 
 /// It is fed so often within its timeout.
 const OFTEN: u64 = 4;
@@ -20,6 +27,8 @@ const OFTEN: u64 = 4;
 /// What is fed.
 pub(super) struct Watchdogs {
     device: Option<Watchdog>,
+    /// What is shown of it, where it is configured.
+    facts: Option<WatchdogFacts>,
     /// What systemd waits for (sd_watchdog_enabled(3)), where it does.
     service: Option<Nanos>,
 }
@@ -59,22 +68,33 @@ impl Feeder {
 impl Watchdogs {
     /// What is configured and to be had: from now on it is to be fed. What is not is told.
     pub(super) fn open(options: &Options, journal: &Journal) -> Self {
-        let device = options.config.watchdog.as_ref().and_then(|wanted| {
-            let device = wanted.device.display().to_string();
-            match Watchdog::open(&wanted.device, wanted.timeout) {
+        let (mut device, mut facts) = (None, None);
+        if let Some(wanted) = &options.config.watchdog {
+            let path = wanted.device.display().to_string();
+            let timeout = match Watchdog::open(&wanted.device, wanted.timeout) {
                 Ok((watchdog, adopted)) => {
                     let timeout_ns = watchdog.timeout();
-                    journal.control(&ControlEvent::WatchdogRuns { device, timeout_ns, adopted });
-                    Some(watchdog)
+                    journal.control(&ControlEvent::WatchdogRuns { device: path.clone(), timeout_ns, adopted });
+                    device = Some(watchdog);
+                    Ok(timeout_ns)
                 }
                 Err(error) => {
-                    journal.control(&ControlEvent::WatchdogMissing { device, why: why(&error) });
-                    None
+                    let why = why(&error);
+                    journal.control(&ControlEvent::WatchdogMissing { device: path.clone(), why: why.clone() });
+                    Err(why)
                 }
-            }
-        });
+            };
+            // Opening it is as good as feeding it.
+            let fed_ns = Arc::new(AtomicU64::new(clock::monotonic().0));
+            facts = Some(WatchdogFacts { device: path, timeout, fed_ns });
+        }
         let service = watchdog_enabled(false).map(|span| Nanos(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)));
-        Self { device, service }
+        Self { device, facts, service }
+    }
+
+    /// What is shown of the host's.
+    pub(super) fn facts(&self) -> Option<WatchdogFacts> {
+        self.facts.clone()
     }
 
     /// The host is reset within so long after the pulse thread said for the last time that all is well; nothing without a device.
@@ -101,10 +121,12 @@ impl Watchdogs {
             if clock::monotonic().since(at) >= every {
                 continue;
             }
-            if let Some(Err(error)) = self.device.as_ref().map(Watchdog::feed)
-                && !std::mem::replace(&mut failed, true)
-            {
-                log::error!("the watchdog cannot be fed, and will reset this host: {error}");
+            match self.device.as_ref().map(Watchdog::feed) {
+                Some(Ok(())) => self.facts.iter().for_each(|facts| facts.fed_ns.store(clock::monotonic().0, Relaxed)),
+                Some(Err(error)) if !std::mem::replace(&mut failed, true) => {
+                    log::error!("the watchdog cannot be fed, and will reset this host: {error}");
+                }
+                _ => {}
             }
             if self.service.is_some() {
                 tell_systemd(&[NotifyState::Watchdog]);

@@ -5,8 +5,8 @@
 use super::{arbiter, disks};
 use crate::config::host::hostname;
 use crate::config::{
-    Config, ConfigError, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names, check_folders,
-    check_owners, check_watchdog, parse_node, show,
+    Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
+    check_folders, check_owners, check_watchdog, parse_node, show,
 };
 use crate::core::{Nanos, Node};
 use crate::fence;
@@ -203,13 +203,13 @@ fn commands(config: &Config) -> Table {
         let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
         table.add_row([String::new(), key, show(timeout), words.join(" ")]);
     }
-    for level in config.fence.iter().flat_map(|fence| &fence.levels) {
-        let Means::Agent { name, options } = &level.by else { continue };
+    for device in config.fence.iter().flat_map(Fence::devices) {
+        let Means::Agent { name, options } = &device.by else { continue };
         let path = fence::find(name).map_or_else(|_| name.clone(), |path| path.display().to_string());
         // Values may be secrets.
         let runs = [Node::A, Node::B].map(|node| (node, options[usize::from(node.wire())].names()));
         for (node, names) in runs {
-            let first = [String::new(), format!("{}.agent", level.key), show(level.timeout)];
+            let first = [String::new(), format!("{}.agent", device.key), show(device.timeout)];
             let first = if node == Node::A { first } else { Default::default() };
             let runs = format!("{path}, told to switch {node} off by {names}");
             table.add_row(first.into_iter().chain([runs]).collect::<Vec<_>>());

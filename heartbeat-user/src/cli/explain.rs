@@ -1,5 +1,7 @@
 //! `heartbeat explain`: what the last fault was, on what evidence, and what followed. From events alone.
 
+mod guards;
+
 use super::{
     client,
     paint::{ColorArgs, Paint, Tone},
@@ -103,6 +105,13 @@ fn explain(events: &[Record], paint: Paint) -> String {
         let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(event.time_ns));
         line(Tone::Plain, &format!("  {time}  {}", event.text));
     }
+    let safe = guards::made_safe(events);
+    if !safe.is_empty() {
+        line(Tone::Strong, "\nWhat made it safe");
+    }
+    for said in safe {
+        line(Tone::Plain, &format!("  {said}"));
+    }
     line(Tone::Strong, "\nWhat to do");
     for Finding { todo, .. } in &findings {
         line(Tone::Plain, &format!("  {todo}"));
@@ -135,8 +144,13 @@ fn findings(events: &[Record]) -> Vec<Finding> {
     let there = if here == "a" { "b" } else { "a" };
     let gone: Vec<_> = standing(events, "interface_gone", "interface_back").collect();
     let unplugged: Vec<_> = standing(events, "carrier_lost", "carrier_found").collect();
-    let peer = last(events, &["peer_dead", "peer_left", "peer_good"]);
+    let peer = last(events, &["peer_dead", "peer_died", "peer_left", "peer_good"]);
+    let cut_off = guards::withheld(events).filter(|(reason, _)| *reason == "isolated");
     match peer {
+        Some(event) if event.event == "peer_died" => find(
+            format!("the agent of controller {there} died; its kernel answers in its place"),
+            format!("see why on controller {there}: journalctl -u heartbeat; then systemctl start heartbeat"),
+        ),
         Some(event) if event.event == "peer_dead" => {
             let channels = standing(events, "channel_bad", "channel_good").count();
             if !event.evidence.get("stalled_ns").is_none_or(Value::is_null) {
@@ -152,9 +166,9 @@ fn findings(events: &[Record]) -> Vec<Finding> {
                     format!("check the cables and switches of controller {here}: it is cut off"),
                 );
             } else {
-                if let Some(withheld) = isolated(events) {
+                if let Some((_, withheld)) = cut_off {
                     find(
-                        format!("nothing is taken over: {}", withheld.text),
+                        withheld.text.clone(),
                         format!(
                             "check the cables and switches of controller {here}, and whether whoever is asked there answers; \
                              where {there} is off for sure: heartbeat takeover GROUP --force"
@@ -243,13 +257,8 @@ fn findings(events: &[Record]) -> Vec<Finding> {
             format!("run the command of check {check} on controller {here} by hand"),
         );
     }
+    findings.extend(guards::findings(events, here, there));
     findings
-}
-
-/// That a takeover is withheld since nothing shows that our own networks work, if it still is.
-fn isolated(events: &[Record]) -> Option<&Record> {
-    let withheld = last(events, &["takeover_withheld", "group_acquiring", "peer_good"])?;
-    withheld.evidence.get("reason").is_some_and(|reason| reason == "isolated").then_some(withheld)
 }
 
 /// What came of it, since the first of the faults that still stand.
@@ -258,6 +267,9 @@ fn follows(events: &[Record]) -> Vec<&Record> {
     const SHOWN: usize = 8;
     let told = [
         "judged",
+        "fence_ran",
+        "arbiter_granted",
+        "arbiter_denied",
         "group_acquiring",
         "group_acquired",
         "group_releasing",
@@ -267,6 +279,7 @@ fn follows(events: &[Record]) -> Vec<&Record> {
         "dual_ownership",
         "still_answered",
         "peer_dead",
+        "peer_died",
     ];
     let faults = [
         ("channel_bad", "channel_good"),
@@ -274,6 +287,8 @@ fn follows(events: &[Record]) -> Vec<&Record> {
         ("interface_gone", "interface_back"),
         ("fault_placed", "fault_gone"),
         ("peer_left", "peer_good"),
+        ("peer_dead", "peer_good"),
+        ("peer_died", "peer_good"),
     ];
     let began = faults.into_iter().flat_map(|(begins, ends)| standing(events, begins, ends)).chain(failing(events));
     let began = began.map(|event| event.id).min().unwrap_or(0);
@@ -331,95 +346,4 @@ fn evidence(facts: &[&Record], judged: Option<&Record>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Events of controller a, in this order.
-    fn events(lines: &[&str]) -> Vec<Record> {
-        let record = |(i, line): (usize, &&str)| {
-            let mut value: Value = serde_json::from_str(line).unwrap();
-            let defaults = serde_json::json!({
-                "time_ns": i, "monotonic_ns": i, "id": i, "severity": "warning", "controller": "a", "text": "so it was"
-            });
-            for (key, default) in defaults.as_object().unwrap() {
-                value.as_object_mut().unwrap().entry(key).or_insert(default.clone());
-            }
-            serde_json::from_value(value).unwrap()
-        };
-        lines.iter().enumerate().map(record).collect()
-    }
-
-    fn explained(events: &[Record]) -> String {
-        explain(events, Paint::OFF)
-    }
-
-    const READY: &str = r#"{"event": "ready"}"#;
-    const GOOD: &str = r#"{"event": "peer_good"}"#;
-    const BAD: &str = r#"{"event": "channel_bad", "channel": "net1", "silent_ns": 300000000}"#;
-    const PLACED: &str = r#"{"event": "fault_placed", "channel": "net1", "place": "remote_port_or_cable",
-        "facts": {"carrier": true, "heard": false, "peer_hears": false, "operational": true, "peer_operational": false}}"#;
-    const JUDGED: &str = r#"{"event": "judged", "severity": "critical", "verdict": "fail_remote",
-        "evidence": {"local": {"qos": 200, "duties": 0}, "remote": {"qos": 100, "duties": 50}}}"#;
-    const ACQUIRED: &str = r#"{"event": "group_acquired", "group": "storage-b", "text": "storage-b is held here"}"#;
-
-    #[test]
-    fn a_placed_fault_is_named_with_its_side_its_evidence_and_what_followed() {
-        let text = explained(&events(&[READY, GOOD, BAD, PLACED, JUDGED, ACQUIRED]));
-        for words in [
-            "net1: the port or cable of controller b\n",
-            "carrier, deaf, network answers",
-            "deaf, network silent",
-            "storage-b is held here",
-            "check the cable, the interface and the switch port of net1 at controller b",
-        ] {
-            assert!(text.contains(words), "no {words:?} in:\n{text}");
-        }
-        let before = r#"{"event": "group_acquired", "group": "storage-a", "text": "held before"}"#;
-        let later = explained(&events(&[READY, GOOD, before, BAD, PLACED]));
-        assert!(later.contains("nothing moves") && !later.contains("held before"), "{later}");
-        assert_eq!(text.matches("net1: ").count(), 1, "a placed fault is not told twice:\n{text}");
-        assert!(
-            text.lines()
-                .any(|line| line.contains("quality of service") && line.contains("200") && line.contains("100"))
-        );
-    }
-
-    #[test]
-    fn what_was_mended_and_what_an_earlier_life_saw_is_no_fault() {
-        let gone = r#"{"event": "fault_gone", "channel": "net1"}"#;
-        let good = r#"{"event": "channel_good", "channel": "net1"}"#;
-        let text = explained(&events(&[READY, GOOD, BAD, PLACED, gone, good]));
-        assert_eq!(text, "Nothing is wrong: no fault stands.\n");
-        assert_eq!(explained(&events(&[READY, BAD, PLACED, READY, GOOD])), text);
-    }
-
-    #[test]
-    fn a_dead_peer_is_told_from_a_stalled_one_and_from_our_own_isolation() {
-        let dead = r#"{"event": "peer_dead", "silent_ns": 300000000, "stalled_ns": null}"#;
-        let stalled = r#"{"event": "peer_dead", "silent_ns": 300000000, "stalled_ns": 400000000}"#;
-        let carrier = r#"{"event": "carrier_lost", "channel": "net1"}"#;
-        assert!(explained(&events(&[READY, GOOD, BAD, dead])).contains("controller b is down"));
-        assert!(explained(&events(&[READY, GOOD, BAD, stalled])).contains("the agent of controller b stands still"));
-        assert!(explained(&events(&[READY, GOOD, carrier, BAD, dead])).contains("all ports or cables of controller a"));
-    }
-
-    #[test]
-    fn a_takeover_that_is_withheld_since_no_network_answers_says_what_an_operator_can_do_until_it_is_made() {
-        let dead = r#"{"event": "peer_dead", "silent_ns": 300000000, "stalled_ns": null}"#;
-        let withheld = r#"{"event": "takeover_withheld", "reason": "isolated", "text": "nobody answers"}"#;
-        let acquiring = r#"{"event": "group_acquiring", "group": "storage-b", "reason": "peer_dead"}"#;
-        let text = explained(&events(&[READY, GOOD, BAD, dead, withheld]));
-        for words in
-            ["nothing is taken over: nobody answers", "heartbeat takeover GROUP --force", "controller b is down"]
-        {
-            assert!(text.contains(words), "no {words:?} in:\n{text}");
-        }
-        let other = withheld.replace("isolated", "stranger");
-        for later in [[withheld, acquiring], [withheld, GOOD], [withheld, &other]] {
-            assert!(
-                !explained(&events(&[&[READY, GOOD, BAD, dead], &later[..]].concat())).contains("--force"),
-                "{later:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod keygen;
 pub mod order;
 pub mod paint;
+pub mod ready;
 pub mod run;
 pub mod status;
 pub mod top;
@@ -54,6 +55,7 @@ pub struct Cli {
 pub enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
+    Ready(ready::ReadyArgs),
     Top(top::TopArgs),
     Events(events::EventsArgs),
     Explain(explain::ExplainArgs),
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => return status::run(&args),
+        Command::Ready(args) => return ready::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -5,7 +5,7 @@ use super::{
     client,
     paint::{ColorArgs, Paint, Tone},
 };
-use crate::status::{Answer, Channel, Health, Status};
+use crate::status::{Answer, Channel, Group, Health, Status};
 use anyhow::{Context, Result};
 use std::{
     io::{IsTerminal as _, Write, stdout},
@@ -100,8 +100,8 @@ fn head(sheet: &mut Sheet, status: &Status) {
         sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Bad, &text)));
     }
     if answer != Answer::Good {
-        let hint = "why, and what to do: heartbeat explain";
-        sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Strong, hint)));
+        let hint = fit("why, and what to do: heartbeat explain", sheet.width.saturating_sub(indent));
+        sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Strong, &hint)));
     }
     sheet.line("");
     let (word, tone) = answer::health(status.peer.state);
@@ -110,6 +110,7 @@ fn head(sheet: &mut Sheet, status: &Status) {
     let heard = last.map_or("never heard".to_owned(), |last| format!("heard {} ago", answer::ms(last)));
     let mut notes = vec![heard];
     notes.extend(status.peer.left.then(|| "has left".to_owned()));
+    notes.extend(status.peer.died_ms.map(|ms| format!("its agent died {} ago", answer::ms(ms))));
     notes.extend(status.peer.stalled_ms.map(|ms| format!("its agent stands still for {}", answer::ms(ms))));
     if status.peer.faulted.as_deref() == Some("configured_differently") {
         notes.push("counts as faulted".to_owned());
@@ -154,9 +155,22 @@ fn groups(sheet: &mut Sheet, status: &Status) {
             (group.home.clone(), Tone::Plain),
             (addresses, Tone::Plain),
         ];
-        table.push(Row::cells(cells.into()));
+        let mut row = Row::cells(cells.into());
+        row.notes.extend(remarks(group));
+        table.push(row);
     }
     sheet.table(&table, &[]);
+}
+
+/// What a group's line does not say.
+fn remarks(group: &Group) -> impl Iterator<Item = (String, Tone)> {
+    let silent = group.silent.then(|| ("this host's kernel keeps silent for it".to_owned(), Tone::Bad));
+    let twice = group.held_twice.then(|| ("held by both controllers".to_owned(), Tone::Bad));
+    let kept = group.kept.then(|| ("it could not be let go of here".to_owned(), Tone::Bad));
+    // What was nobody else's is no news.
+    let claim = group.claim.as_ref().filter(|claim| claim.safe.is_some());
+    let claim = claim.map(|claim| (format!("taken: {}", claim.text), Tone::Faint));
+    silent.into_iter().chain(twice).chain(kept).chain(claim)
 }
 
 fn channels(sheet: &mut Sheet, status: &Status) {
@@ -216,7 +230,54 @@ fn notes(channel: &Channel) -> impl Iterator<Item = (String, Tone)> {
     place.into_iter().chain(carrier).chain(by).chain(rejections)
 }
 
+/// Whether a failover would work, and what makes one safe.
+fn failover(sheet: &mut Sheet, status: &Status) {
+    let Status { readiness, fence, arbiter, watchdog, release_within_ms, peer, .. } = status;
+    let tone = match (readiness.ready, readiness.is_to_be_mended()) {
+        (true, _) => Tone::Good,
+        (false, true) => Tone::Bad,
+        (false, false) => Tone::Warn,
+    };
+    sheet.lead("failover", &readiness.line(), tone);
+    for level in fence.iter().filter(|level| level.answers.is_some()) {
+        let asked =
+            level.asked_ms.map_or_else(|| "before it was asked".to_owned(), |ms| format!("{} ago", answer::ms(ms)));
+        let (said, tone) = match (level.answers, &level.why) {
+            (Some(true), _) => (format!("{}: {} answered, {asked}", level.level, level.by), Tone::Plain),
+            (_, why) => {
+                let why = why.as_deref().unwrap_or("it does not answer");
+                (format!("{}: {} cannot be relied on, {asked}: {why}", level.level, level.by), Tone::Bad)
+            }
+        };
+        sheet.lead("fence", &said, tone);
+    }
+    if let Some(arbiter) = arbiter {
+        let since = arbiter.since_ms.map_or_else(String::new, |ms| format!(" for {}", answer::ms(ms)));
+        let (said, tone) = match arbiter.well {
+            None => (format!("{}: not looked at yet", arbiter.by), Tone::Plain),
+            Some(true) => (format!("{}: well{since}: {}", arbiter.by, arbiter.how), Tone::Plain),
+            Some(false) => (format!("{}: not well{since}: {}", arbiter.by, arbiter.how), Tone::Bad),
+        };
+        sheet.lead("arbiter", &said, tone);
+    }
+    if let Some(watchdog) = watchdog {
+        let (said, tone) = match (&watchdog.why, watchdog.fed, watchdog.fed_ms) {
+            (Some(why), ..) => (format!("{}: cannot be had: {why}", watchdog.device), Tone::Bad),
+            (None, true, Some(fed)) => (format!("{}: fed {} ago", watchdog.device, answer::ms(fed)), Tone::Plain),
+            (None, ..) => (format!("{}: not fed", watchdog.device), Tone::Bad),
+        };
+        sheet.lead("watchdog", &said, tone);
+    }
+    if status.groups.iter().any(|group| group.exclusive) {
+        let within =
+            |ms: &Option<f64>| ms.map_or_else(|| "not promised".to_owned(), |ms| format!("within {}", answer::ms(ms)));
+        let said = format!("here {}, there {}", within(release_within_ms), within(&peer.release_within_ms));
+        sheet.lead("lets go", &format!("where cut off: {said}"), Tone::Plain);
+    }
+}
+
 fn foot(sheet: &mut Sheet, status: &Status) {
+    failover(sheet, status);
     let Status { profile, interval_ms, detection_ms, lateness, .. } = status;
     let timing = format!("timing      {profile}: a heartbeat every {interval_ms} ms, dead after {detection_ms} ms");
     sheet.line(&fit(&timing, sheet.width));
@@ -262,6 +323,15 @@ impl Sheet {
         self.text.push('\n');
     }
 
+    /// A name, and beside it what is to be said, on as many lines as that takes.
+    fn lead(&mut self, name: &str, text: &str, tone: Tone) {
+        const NAMES: usize = 12;
+        for (i, part) in wrap(text, self.width.saturating_sub(NAMES)).iter().enumerate() {
+            let name = if i == 0 { name } else { "" };
+            self.line(&format!("{name:<NAMES$}{}", self.paint.text(tone, part)));
+        }
+    }
+
     /// The room that names have.
     fn longest<'a>(&self, names: impl Iterator<Item = &'a str>) -> usize {
         names.map(|name| name.chars().count()).max().unwrap_or(0).min(NAME * self.width / 80)
@@ -302,7 +372,7 @@ mod tests;
 
 /// A status in which all is well, of so many channels.
 #[cfg(test)]
-pub(super) fn sample(channels: usize) -> Status {
+pub(crate) fn sample(channels: usize) -> Status {
     use serde_json::json;
     let distribution = json!({ "n": 100, "median_us": 61.2, "p99_us": 120.0, "max_us": 1_200.0 });
     let channel = |i: usize| {
@@ -331,5 +401,5 @@ pub(super) fn sample(channels: usize) -> Status {
         "lateness": distribution, "events_lost": 0, "verdict": "the peer is alive on all channels",
     }))
     .expect("a status as the agent writes it");
-    Status { answer: Answer::of(&status), ..status }
+    status.concluded()
 }

@@ -3,11 +3,11 @@
 use super::{sample, show};
 use crate::{
     cli::paint::{Paint, When},
-    status::{Answer, Health, Sink, Status},
+    status::{Health, Sink, Status},
 };
 
 fn screen(status: &Status, width: usize) -> String {
-    let status = Status { answer: Answer::of(status), ..status.clone() };
+    let status = status.clone().concluded();
     let screen = show(&status, Paint::OFF, width);
     for line in screen.lines() {
         assert!(line.chars().count() <= width, "longer than {width}: {line}\n{screen}");
@@ -83,4 +83,44 @@ fn a_painted_screen_is_the_plain_one_with_colours() {
         plain.push_str(if i == 0 { part } else { part.split_once('m').unwrap().1 });
     }
     assert_eq!(plain, show(&sample(3), Paint::OFF, 80));
+}
+
+#[test]
+fn whether_a_failover_would_work_is_one_line_and_what_makes_one_safe_a_line_each() {
+    let mut status = sample(2);
+    assert!(screen(&status, 80).contains("\nfailover    a failover would work now\n"));
+    assert!(!screen(&status, 80).contains("lets go"), "nothing is exclusive");
+    status.fence = serde_json::from_value(serde_json::json!([
+        { "level": "fence.level[1]", "by": "fence_ipmilan", "answers": true, "why": null, "asked_ms": 40_000.0 },
+        { "level": "fence.level[2]", "by": "fence_apc", "answers": false, "why": "it ended with 1", "asked_ms": 5_000.0 },
+        { "level": "fence.level[3]", "by": "/sbin/off", "answers": null, "why": null, "asked_ms": null },
+    ]))
+    .unwrap();
+    let arbiter =
+        serde_json::json!({ "by": "etcd", "well": true, "since_ms": 180_000.0, "how": "1 of 1 endpoints answer" });
+    status.arbiter = serde_json::from_value(arbiter).unwrap();
+    let watchdog = serde_json::json!({ "device": "/dev/watchdog", "timeout_ms": 10_000.0, "fed": true, "fed_ms": 900.0, "why": null });
+    status.watchdog = serde_json::from_value(watchdog).unwrap();
+    (status.groups[0].exclusive, status.release_within_ms) = (true, Some(65_000.0));
+    status.groups[0].claim = serde_json::from_value(serde_json::json!({
+        "reason": "peer_dead", "safe": "granted", "text": "the peer is dead; the arbiter granted it", "time_ns": 1,
+    }))
+    .unwrap();
+    status.groups[1].silent = true;
+    let shown = screen(&status, 120);
+    for words in [
+        "failover    a failover would not work now: fence.level[2]: fence_apc cannot be relied on 5.0 s ago: it ended with 1",
+        "more: heartbeat ready",
+        "fence       fence.level[1]: fence_ipmilan answered, 40.0 s ago\n",
+        "fence       fence.level[2]: fence_apc cannot be relied on, 5.0 s ago: it ended with 1\n",
+        "arbiter     etcd: well for 3 min: 1 of 1 endpoints answer\n",
+        "watchdog    /dev/watchdog: fed 900 ms ago\n",
+        "lets go     where cut off: here within 65.0 s, there not promised\n",
+        "  └ taken: the peer is dead; the arbiter granted it\n",
+        "  └ this host's kernel keeps silent for it\n",
+    ] {
+        assert!(shown.contains(words), "no {words:?} in:\n{shown}");
+    }
+    assert!(!shown.contains("/sbin/off"), "a command has no status");
+    screen(&status, 40);
 }

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 ///
 /// Where an agent is dead or stands still, its host's kernel obeys the peer and drops what is for the addresses of a group that
 /// the peer took over, and what would leave from them. An agent that is started again decides about it anew; this is for where
-/// none can be. It is refused while the peer is heard to hold the group. Root only.
+/// none can be. It is refused while an agent runs, which decides by itself, and while the peer is heard to hold the group. Root
+/// only.
 #[derive(Debug, clap::Args)]
 pub struct UnfenceArgs {
     /// The group's name; all where it is left out
     group: Option<String>,
-    /// Also while the peer is heard to hold it: both serve it then
+    /// Also while the peer is heard to hold it: both serve it then, until an agent is started here
     #[arg(long)]
     force: bool,
     /// The agent's runtime directory

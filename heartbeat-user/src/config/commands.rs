@@ -1,7 +1,7 @@
 //! The operator's own commands: hooks of groups and of events, of `[fence]`, `[[check]]`.
 
 use super::error::{Fault, Report};
-use super::fence::Means;
+use super::fence::{Fence, Means};
 use super::table::{Table, called};
 use super::{ArbiterEngine, Check, Config, Group, Hooks};
 use crate::core::{Hook, Nanos};
@@ -48,8 +48,8 @@ impl Config {
                 Some((format!("group \"{name}\": {}", hook.name()), hooks.words(hook)?, hooks.timeout))
             })
         });
-        let fence = self.fence.iter().flat_map(|fence| &fence.levels).filter_map(|level| match &level.by {
-            Means::Command(words) => Some((format!("{}.command", level.key), &words[..], level.timeout)),
+        let fence = self.fence.iter().flat_map(Fence::devices).filter_map(|device| match &device.by {
+            Means::Command(words) => Some((format!("{}.command", device.key), &words[..], device.timeout)),
             Means::Agent { .. } => None,
         });
         let checks = self

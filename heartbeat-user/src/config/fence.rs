@@ -1,4 +1,5 @@
-//! `[fence]`: what must succeed before anything is taken from a silent peer; one level or several, tried in order.
+//! `[fence]`: what must succeed before anything is taken from a silent peer; one level or several, tried in order, each of one device
+//! or of several that must all succeed, as the outlets of a host with two power supplies.
 //!
 //! Options of agents may be secrets: no message, no log and no `Debug` ever repeats a value of theirs.
 
@@ -13,13 +14,15 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::DeValue;
 
-/// The most levels.
+/// The most levels, and the most devices of one.
 const MAX_LEVELS: usize = 8;
-/// The most options of a level, and the most bytes of one value.
+const MAX_DEVICES: usize = 8;
+/// The most options of a device, and the most bytes of one value.
 const MAX_OPTIONS: usize = 64;
 const MAX_VALUE: usize = 1024;
-/// What a level has, beside `[fence]`'s own keys where that is one itself.
-const LEVEL: [&str; 8] = ["command", "agent", "options", "a", "b", "timeout", "retries", "pause"];
+/// What a device has. A level of one device has these keys itself, and so has `[fence]` where that is the only level.
+const DEVICE: [&str; 8] = ["command", "agent", "options", "a", "b", "timeout", "retries", "pause"];
+const LEVEL: [&str; 9] = ["command", "agent", "options", "a", "b", "timeout", "retries", "pause", "device"];
 const OWN: [&str; 3] = ["level", "status_every", "delay"];
 const AGENT: &str = "the name of a fence agent, such as \"fence_ipmilan\", or its absolute path";
 const OPTIONS: &str = "a table of the agent's own options, such as { ip = \"192.0.2.9\", lanplus = true }: texts, whole numbers, \
@@ -36,10 +39,19 @@ pub struct Fence {
     pub delay: [Nanos; 2],
 }
 
-/// One way to switch the peer off.
+/// One way to switch the peer off: all of its devices must succeed, in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Level {
     /// Where it stands in the file, as messages name it: `fence`, `fence.level[2]`.
+    pub key: String,
+    /// 1 to 8.
+    pub devices: Vec<Device>,
+}
+
+/// What switches the peer off, or one of its power supplies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// Where it stands in the file, as messages name it: that of its level, or `fence.level[2].device[1]`.
     pub key: String,
     /// What is run.
     pub by: Means,
@@ -51,7 +63,7 @@ pub struct Level {
     pub pause: Nanos,
 }
 
-/// What a level runs.
+/// What is run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Means {
@@ -64,6 +76,18 @@ pub enum Means {
         /// What it is told to switch a off with, and b.
         options: [AgentOptions; 2],
     },
+}
+
+impl Means {
+    /// Whether both would switch the same thing off, of either controller.
+    fn has_target_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Agent { name, options: [a, b] }, Self::Agent { name: of, options: [other_a, other_b] }) => {
+                name == of && (a == other_a || b == other_b)
+            }
+            _ => self == other,
+        }
+    }
 }
 
 /// What a fence agent is told beside the action. Shown by its names only.
@@ -126,12 +150,25 @@ impl Fence {
     #[must_use]
     pub fn within(&self, node: Node) -> Nanos {
         let levels =
-            self.levels.iter().fold(self.delay[usize::from(node.wire())], |sum, level| sum.after(level.within()));
+            self.devices().fold(self.delay[usize::from(node.wire())], |sum, device| sum.after(device.within()));
         levels.after(ms(5_000))
+    }
+
+    /// Those of all levels, in order.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.levels.iter().flat_map(|level| &level.devices)
     }
 }
 
 impl Level {
+    /// What it runs, by name.
+    #[must_use]
+    pub fn runs(&self) -> String {
+        self.devices.iter().map(Device::runs).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+impl Device {
     /// The longest that it may take with all its attempts. One that does not end in time has half a second to do so.
     #[must_use]
     pub fn within(&self) -> Nanos {
@@ -152,8 +189,8 @@ impl Level {
 impl Config {
     /// Every fence agent: the key that has it, as messages name it, and its name.
     pub fn agents(&self) -> impl Iterator<Item = (String, &str)> {
-        self.fence.iter().flat_map(|fence| &fence.levels).filter_map(|level| match &level.by {
-            Means::Agent { name, .. } => Some((format!("{}.agent", level.key), name.as_str())),
+        self.fence.iter().flat_map(Fence::devices).filter_map(|device| match &device.by {
+            Means::Agent { name, .. } => Some((format!("{}.agent", device.key), name.as_str())),
             Means::Command(_) => None,
         })
     }
@@ -161,11 +198,11 @@ impl Config {
     /// The key of an option that is a secret, if the file has any: others must not be able to read it then.
     #[must_use]
     pub fn secret(&self) -> Option<String> {
-        self.fence.iter().flat_map(|fence| &fence.levels).find_map(|level| {
-            let Means::Agent { options, .. } = &level.by else { return None };
+        self.fence.iter().flat_map(Fence::devices).find_map(|device| {
+            let Means::Agent { options, .. } = &device.by else { return None };
             let name =
                 options.iter().flat_map(AgentOptions::iter).map(|(name, _)| name).find(|name| is_secret(name))?;
-            Some(format!("{}: {name}", level.key))
+            Some(format!("{}: {name}", device.key))
         })
     }
 }
@@ -185,36 +222,86 @@ pub(super) fn fence(root: &Table<'_>, report: &mut Report<'_>) -> Option<Fence> 
         let delay = delay.as_ref().and_then(|delay| delay.duration(report, node, Nanos(0)..=ms(300_000)));
         delay.map_or(Nanos(0), |delay| delay.value)
     });
-    let levels = table.array(report, "level", "[[fence.level]] tables");
-    if let Some(value) = levels.get(MAX_LEVELS) {
-        report.key(value.span().start, "fence.level", Fault::TooMany { what: "levels", max: MAX_LEVELS });
+    let levels = within(&table, "fence".to_owned(), report, LEVELS, level);
+    Some(Fence { levels: levels?, status_every, delay })
+}
+
+/// Tables of one kind within another, which stands for the only one where there are none.
+struct Inner {
+    key: &'static str,
+    right: &'static str,
+    most: (&'static str, usize),
+    /// Their keys, which have no place in the outer table then.
+    known: &'static [&'static str],
+    elsewhere: &'static str,
+}
+
+const LEVELS: Inner = Inner {
+    key: "level",
+    right: "[[fence.level]] tables",
+    most: ("levels", MAX_LEVELS),
+    known: &LEVEL,
+    elsewhere: "in one of the [[fence.level]] tables, which stand for all levels where there are any",
+};
+
+const DEVICES: Inner = Inner {
+    key: "device",
+    right: "[[fence.level.device]] tables",
+    most: ("devices", MAX_DEVICES),
+    known: &DEVICE,
+    elsewhere: "in one of the `device` tables, which stand for all devices of this level where there are any",
+};
+
+/// What `read` makes of each of the tables `inner` of `table`, or of that itself; `key` is its name.
+fn within<T>(
+    table: &Table<'_>,
+    key: String,
+    report: &mut Report<'_>,
+    inner: Inner,
+    read: impl Fn(&Table<'_>, String, &mut Report<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let Inner { key: name, right, most: (what, max), known, elsewhere } = inner;
+    let tables = table.array(report, name, right);
+    if tables.is_empty() {
+        return Some(vec![read(table, key, report)?]);
     }
-    let levels = if levels.is_empty() {
-        vec![level(&table, "fence".to_owned(), report)]
-    } else {
-        for key in LEVEL.iter().filter(|key| table.has(key)) {
-            let fault = Fault::NotHere {
-                right: "in one of the [[fence.level]] tables, which stand for all levels where there are any",
-            };
-            report.key(table.peek_span(key).map_or(0, |span| span.start), table.name(key), fault);
-        }
-        let one = |(i, value): (usize, _)| {
-            let key = format!("fence.level[{}]", i + 1);
-            Table::of(report, format!("{key}."), value, &LEVEL, "a table [[fence.level]]")
-                .and_then(|table| level(&table, key, report))
-        };
-        levels.iter().enumerate().map(one).collect()
+    if let Some(value) = tables.get(max) {
+        report.key(value.span().start, table.name(name), Fault::TooMany { what, max });
+    }
+    for own in known.iter().filter(|own| table.has(own)) {
+        let start = table.peek_span(own).map_or(0, |span| span.start);
+        report.key(start, table.name(own), Fault::NotHere { right: elsewhere });
+    }
+    let one = |(i, value): (usize, _)| {
+        let key = format!("{key}.{name}[{}]", i + 1);
+        Table::of(report, format!("{key}."), value, known, right).and_then(|table| read(&table, key, report))
     };
-    Some(Fence { levels: levels.into_iter().collect::<Option<_>>()?, status_every, delay })
+    // All of them are read, whichever is wrong.
+    let read: Vec<_> = tables.iter().enumerate().map(one).collect();
+    read.into_iter().collect()
 }
 
 fn level(table: &Table<'_>, key: String, report: &mut Report<'_>) -> Option<Level> {
+    let devices = within(table, key.clone(), report, DEVICES, device)?;
+    for (i, device) in devices.iter().enumerate() {
+        if devices[..i].iter().any(|other| other.by.has_target_of(&device.by)) {
+            let start = table.peek_span("device").map_or(0, |span| span.start);
+            let right =
+                "another outlet than those before it in its level: as it is, it would switch the same one off again";
+            report.key(start, device.key.clone(), Fault::BadText { right });
+            return None;
+        }
+    }
+    Some(Level { key, devices })
+}
+
+fn device(table: &Table<'_>, key: String, report: &mut Report<'_>) -> Option<Device> {
     let by = if table.has("agent") { agent(table, report) } else { by_command(table, report) };
     let usual = if table.has("agent") { ms(60_000) } else { ms(10_000) };
     let timeout = table.duration(report, "timeout", TIMEOUT).map_or(usual, |timeout| timeout.value);
     let retries = table.integer(report, "retries", 0..=100).map_or(2, |retries| retries.value as u32);
     let pause = table.duration(report, "pause", Nanos(0)..=ms(3_600_000)).map_or(ms(1_000), |pause| pause.value);
-    Some(Level { key, by: by?, timeout, retries, pause })
+    Some(Device { key, by: by?, timeout, retries, pause })
 }
 
 fn by_command(table: &Table<'_>, report: &mut Report<'_>) -> Option<Means> {
@@ -229,7 +316,7 @@ fn by_command(table: &Table<'_>, report: &mut Report<'_>) -> Option<Means> {
 
 fn agent(table: &Table<'_>, report: &mut Report<'_>) -> Option<Means> {
     if table.has("command") {
-        let fault = Fault::NotHere { right: "in a level of its own: a level has either a command or an agent" };
+        let fault = Fault::NotHere { right: "in a device of its own: a device has either a command or an agent" };
         report.key(table.peek_span("command").map_or(0, |span| span.start), table.name("command"), fault);
     }
     let name = table.text(report, "agent", AGENT, |text| {

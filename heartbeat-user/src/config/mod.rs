@@ -30,7 +30,7 @@ pub use crate::dataplane::{SerialLine, XdpPreference};
 pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd, read_secret};
 pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault, Problem, Problems};
-pub use fence::{AgentOptions, Fence, Level, Means};
+pub use fence::{AgentOptions, Device, Fence, Level, Means};
 pub use host::{
     Host, HostProblem, check_commands, check_disk_names, check_folders, check_host, check_owners, check_watchdog,
 };

@@ -30,9 +30,9 @@ pub enum Action {
     Look(u32),
     /// Ask the peer's host for a sign of life, then say [`Core::handle_echo`] if there is one.
     Echo(ChannelIndex),
-    /// Run the fence hook, then say [`Core::handle_fenced`] with this number.
+    /// Fence the peer, then say [`Core::handle_fenced`] with this number.
     Fence(u32),
-    /// End the fence hook of this number: it has nothing to do any more.
+    /// End the fencing of this number: it has nothing to do any more.
     FenceAbort(u32),
     /// Ask the arbiter, then say [`Core::handle_arbitrated`] with this number. A later question of another number overrides one
     /// that is not answered yet.

@@ -1,10 +1,11 @@
 //! A controller that its peer does not hear: what it has to let go of, and by when.
 //!
 //! Cut off, it hears the peer on no channel and none of its networks works for it: whatever it holds is of no use to anybody, and the
-//! peer counts on it. Deaf, the peer hears it on no channel, though it hears the peer: exclusive groups go, for the peer finds it dead.
-//! Without a grant, exclusive groups go: the arbiter may have granted them to the peer.
+//! peer counts on it. (One that left, or whose agent died, does not; but it may begin another life, which does: exclusive groups go.)
+//! Deaf, the peer hears it on no channel, though it hears the peer: exclusive groups go, for the peer finds it dead. Without a grant,
+//! exclusive groups go: the arbiter may have granted them to the peer.
 
-use super::{Core, Nanos, PeerState};
+use super::{Core, Nanos, PeerState, promise};
 use heartbeat_ebpf::wire::flags;
 
 /// What is known of our being alone.
@@ -17,9 +18,13 @@ pub(super) struct Alone {
     /// It has said so for so long that it finds us dead.
     deaf: bool,
     cut_off: bool,
-    was_cut_off: bool,
-    /// A life of the peer's was seen that we are not paired with: it may live, and not hear us.
-    unmet: bool,
+    /// The same, or that is not known although it should be.
+    perhaps_cut_off: bool,
+    /// Since when none of our networks has worked, or that has not been known, in this silence.
+    isolated_since: Option<Nanos>,
+    /// When the peer may last have taken over, or begun another life, without our knowing: we had been cut off for long, or a life of
+    /// its own was seen that does not hear us.
+    missed_at: Option<Nanos>,
     /// Since when something has had to be let go of.
     letting_go_since: Option<Nanos>,
 }
@@ -37,14 +42,19 @@ impl Alone {
         self.silent_since.is_some() || self.deaf
     }
 
-    /// Whether the peer may have taken over, or begun another life, since it was heard last: we were cut off, or somebody is there.
-    pub(super) const fn has_missed_something(&self) -> bool {
-        self.was_cut_off || self.unmet
+    /// Until when the peer may have taken over, or begun another life, without our knowing.
+    pub(super) const fn missed_at(&self) -> Option<Nanos> {
+        self.missed_at
     }
 
-    /// A life of the peer's, perhaps recorded, does not name us.
-    pub(super) const fn see_unmet(&mut self) {
-        self.unmet = true;
+    /// None of our networks works, as far as is known.
+    pub(super) const fn is_isolated(&self) -> bool {
+        self.isolated_since.is_some()
+    }
+
+    /// A life of the peer's, perhaps recorded, does not name us: it may live, and not hear us.
+    pub(super) const fn see_unmet(&mut self, now: Nanos) {
+        self.missed_at = Some(now);
     }
 
     fn since(&self) -> Option<Nanos> {
@@ -53,11 +63,17 @@ impl Alone {
 }
 
 impl Core {
-    /// Whether the peer hears us and we it. `isolated`: as a finished look or the carriers say.
-    pub(super) fn note_alone(&mut self, now: Nanos, isolated: bool) {
-        let (good, bad) = (self.peer == PeerState::Good, self.peer == PeerState::Bad);
-        let silent = bad && !self.host_answers(now);
+    /// Whether the peer hears us and we it, and whether our own networks work.
+    pub(super) fn note_alone(&mut self, now: Nanos) {
+        let good = self.peer == PeerState::Good;
+        // Of a life that begins, what the one before held is not kept for longer than that one would have.
+        let unheard = self.peer == PeerState::Unknown && now.since(self.heard_before) >= self.longest_silence();
+        let silent = (self.peer == PeerState::Bad || unheard) && !self.host_answers(now);
+        let (isolated, perhaps) = (self.is_isolated(), self.may_be_isolated(now));
         let detection = self.detection();
+        // Nobody takes anything by a promise sooner; and that we are cut off was found out at most so late.
+        let promised = promise::heard(self.setup.exclusivity.promise()).unwrap_or_default();
+        let unnoticed = promised.since(self.finds_out_within());
         let alone = &mut self.alone;
         alone.silent_since = if silent { alone.silent_since.or(Some(now)) } else { None };
         // Where it fell silent since, that was its last word: it counts on us.
@@ -69,9 +85,26 @@ impl Core {
         alone.deaf = alone.deaf_since.is_some_and(|since| now.since(since) >= detection);
         // One that left, or whose agent died, counts on nothing.
         let counts = self.said.flags & flags::LEAVING == 0 && !self.host.died();
-        alone.cut_off = self.setup.exclusivity.release_isolated && silent && isolated && counts;
-        alone.was_cut_off = !good && (alone.was_cut_off || (bad && isolated));
-        alone.unmet &= !good;
+        let releases = self.setup.exclusivity.release_isolated;
+        alone.cut_off = releases && silent && isolated && counts;
+        alone.perhaps_cut_off = releases && silent && perhaps;
+        alone.isolated_since = if silent && perhaps { alone.isolated_since.or(Some(now)) } else { None };
+        if alone.isolated_since.is_some_and(|since| now.since(since) >= unnoticed) {
+            alone.missed_at = Some(now);
+        }
+        if good {
+            alone.missed_at = None;
+        }
+    }
+
+    /// Whether the peer said that it leaves, and cannot have come back and taken anything unheard: neither while we were cut off, nor
+    /// while no life of ours listened.
+    pub(super) fn has_surely_left(&self) -> bool {
+        let heard = self.channels.iter().any(|c| c.counter.last_arrival().is_some());
+        let slept = self.setup.resumed.map_or(self.started, |before| self.started.since(before.alive));
+        let promised = promise::heard(self.setup.exclusivity.promise());
+        let heeded = heard || promised.is_none_or(|promised| slept < promised);
+        self.said.flags & flags::LEAVING != 0 && heeded && self.alone.missed_at().is_none()
     }
 
     /// Whether the peer, when it was heard last, knew of a maintenance of ours: it takes nothing then.
@@ -82,30 +115,32 @@ impl Core {
     /// What is to be let go of. In maintenance nothing is; but what the peer, which does not know of it, may be taking.
     pub(super) fn let_go(&mut self, now: Nanos) -> LetGo {
         let setup = self.setup.exclusivity;
-        let owned = self.ownership.owned();
+        // What an operator ordered to be here whatever the peer has, stays.
+        let owned = self.ownership.owned() & !self.ownership.by_force();
         let exclusive = owned & setup.groups;
         let promises = setup.release_isolated || setup.arbiter.is_some();
         let mut to = LetGo::default();
         let maintained = self.peer_knows_of_maintenance();
         if self.alone.cut_off && !maintained {
             to.cut_off = if self.in_maintenance() { exclusive } else { owned };
-        } else if self.alone.deaf && promises && !maintained {
+        } else if (self.alone.perhaps_cut_off || self.alone.deaf && promises) && !maintained {
             to.cut_off = exclusive;
         }
-        if setup.arbiter.is_some()
-            && let Some(since) = self.alone.since()
-        {
-            let granted = self.arbiter.granted(now);
-            let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
-            // One that left holds nothing, and comes back to ask the arbiter first.
-            let patient = self.peer_left() || maintained || now.since(since) < setup.arbitration();
-            to.not_granted = exclusive & !granted & if patient { lost } else { u64::MAX };
-        }
+        to.not_granted = exclusive & self.ungranted(now);
         let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
         let any = (to.cut_off | to.not_granted) & exclusive | left != 0;
         self.alone.letting_go_since =
             any.then(|| self.alone.letting_go_since.unwrap_or_else(|| self.promised_since(now)));
         to
+    }
+
+    /// What must not be here for want of a grant.
+    pub(super) fn ungranted(&self, now: Nanos) -> u64 {
+        let setup = &self.setup.exclusivity;
+        let Some(since) = self.alone.since().filter(|_| setup.arbiter.is_some()) else { return 0 };
+        let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
+        let patient = self.peer_knows_of_maintenance() || now.since(since) < setup.arbitration();
+        !self.arbiter.granted(now) & if patient { lost } else { u64::MAX }
     }
 
     /// Since when, by the peer's count, what is to be let go of is to be: since it must find us silent or gone, or since our grant ran
@@ -115,9 +150,11 @@ impl Core {
         let at_most = now.since(setup.watchdog);
         let ran_out = self.arbiter.ran_out(now) & setup.groups != 0;
         let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
-        let silent = heard.unwrap_or(self.started).after(self.longest_silence());
+        let silent = heard.unwrap_or(self.heard_before).after(self.longest_silence());
         match self.alone.silent_since {
             _ if ran_out => self.arbiter.until(),
+            // The life before was at it already.
+            _ if self.shut_before & self.leftovers != 0 => silent,
             Some(_) if !self.alone.deaf && now.since(silent) < setup.release_within => silent,
             _ if self.leftovers != 0 => self.started.since(setup.watchdog),
             _ => at_most,
@@ -127,14 +164,14 @@ impl Core {
     /// Until when the kernel may serve exclusive groups if we give no sign of life, and which: on a grant, or until one must be there.
     pub(super) fn limits(&self, now: Nanos) -> (u64, Nanos) {
         let setup = &self.setup.exclusivity;
-        let held = self.ownership.held() & setup.groups;
+        let held = self.ownership.held() & setup.groups & !self.ownership.by_force();
         let Some(since) = self.alone.since().filter(|_| setup.arbiter.is_some() && held != 0) else {
             return (0, Nanos(0));
         };
         let granted = self.arbiter.granted(now);
         if held & !granted == 0 {
             (held, self.arbiter.until())
-        } else if self.peer_left() || self.peer_knows_of_maintenance() {
+        } else if self.peer_knows_of_maintenance() {
             (0, Nanos(0))
         } else {
             (held, since.after(setup.arbitration()))

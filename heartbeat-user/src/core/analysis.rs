@@ -473,3 +473,6 @@ impl Core {
 }
 
 mod conclusion;
+mod service;
+
+pub use service::Service;

@@ -58,9 +58,10 @@ impl Exclusivity {
     }
 
     /// The arbiter is waited for so long before what it did not grant is let go of: one question may go unanswered, as where the host
-    /// that fell silent was also the one that led it.
+    /// that fell silent was also the one that led it. But where less was promised, half of that is left for the letting go.
     pub(super) fn arbitration(&self) -> Nanos {
-        self.patience().times(2)
+        let twice = self.patience().times(2);
+        if twice < self.release_within { twice } else { Nanos(self.release_within.0 / 2) }
     }
 }
 
@@ -103,6 +104,11 @@ impl Arbiter {
     /// When a group was granted last that had not been: whoever had it before may still be letting go.
     pub(super) const fn since(&self) -> Nanos {
         self.since
+    }
+
+    /// Whether something was asked for that is not given back yet.
+    pub(super) const fn is_needed(&self) -> bool {
+        self.owes != 0
     }
 
     /// The groups that the other controller has.
@@ -198,7 +204,8 @@ impl Core {
         }
         let Arbiter { asked, answered, .. } = self.arbiter;
         let granted = self.arbiter.granted(now);
-        if matches!(asked, Some(Question { what: Arbitrate::Acquire(_) | Arbitrate::Renew(_), .. })) {
+        // Neither is what is given back waited for in vain: it must not undo what is granted after it.
+        if asked.is_some() {
             return;
         }
         let rested = answered == Nanos(0) || now.since(answered) >= AGAIN;

@@ -52,10 +52,12 @@ impl Core {
         let (limited, serve_until) = self.limits(now);
         let (peer_names, places) = self.peer_names.group_places(&self.setup.names);
         let active = owned & !self.ownership.claiming();
+        // One that left may be back, where we could not hear that.
+        let left = if self.alone.missed_at().is_some() { 0 } else { flags::LEAVING };
         CellState {
             owned: active & !self.setup.hooks.any() | held,
             hooked: self.courses.left(),
-            peer_flags: self.said.flags & (flags::MAINTENANCE | flags::LEAVING),
+            peer_flags: self.said.flags & (flags::MAINTENANCE | left),
             peer_kept,
             active,
             open: !active | self.ownership.serving() & !theirs & !shut,

@@ -60,7 +60,7 @@ pub enum Withheld {
     Kept,
     /// The peer's host answers, its agent stands still, and the grace for that is not over.
     PeerStalled,
-    /// The fence hook failed: the peer may still be at work.
+    /// The peer could not be fenced: it may still be at work.
     NotFenced,
     /// Whether any of our own networks answers could not be found out in time. A while later, a carrier is enough.
     Unanswered,
@@ -140,9 +140,9 @@ pub enum Event {
     Maintenance { on: bool },
     /// The same, said by the peer.
     PeerMaintenance { on: bool },
-    /// The fence hook is run: nothing is taken from the silent peer before it succeeds.
+    /// The peer is being fenced: nothing is taken from it before that succeeds.
     Fencing,
-    /// The fence hook is ended: the peer was heard meanwhile, or nothing is to be taken from it any more.
+    /// The fencing is ended: the peer was heard meanwhile, or nothing is to be taken from it any more.
     FencingCalledOff,
     /// Both controllers held a group, for at most this long.
     DualOwnership { group: GroupIndex, kept_by: Node, at_most_ns: Nanos },

@@ -11,8 +11,9 @@
 //! | nothing of that, and there are neither fence nor arbiter | once the peer, cut off, must have let go of it as it promised |
 //!
 //! The last one holds for a peer that is dead or cut off from its networks; of a network that parts so that each half works for
-//! one of the two only a fence or an arbiter knows. Whoever was cut off itself meanwhile knows nothing: the peer may have taken
-//! over since.
+//! one of the two only a fence or an arbiter knows. Whoever was cut off itself for long knows nothing, as one that starts: the
+//! peer may have taken over since, or be back, and lose its networks just when ours work again. From then on it has the time to find
+//! that out, and to let go.
 
 use super::{Core, GroupIndex, Nanos, PeerState, Reason, Withheld, ownership::Guard, promise};
 use heartbeat_ebpf::wire::flags;
@@ -72,12 +73,16 @@ pub(super) struct Known {
     pub granted: u64,
     pub denied: u64,
     pub unreachable: bool,
+    /// The arbiter should have granted them by now, and did not: what is taken of these is let go of at once.
+    pub ungranted: u64,
     /// Its kernel keeps silent for them.
     pub closed: u64,
     /// Its kernel may yet say so.
     pub confirms: bool,
     /// Its agent died or stands still.
     pub without_agent: bool,
+    /// Of these, that agent may have something in use.
+    pub left_behind: u64,
     /// Its agent died, and could not go on any more when its host answered last.
     pub dead_for_good: bool,
     /// Its kernel keeps silent once it hears us no more.
@@ -88,8 +93,8 @@ pub(super) struct Known {
     pub watched: bool,
     /// When it must have let go of everything, if it is cut off or was not granted it.
     pub gone_at: Option<Nanos>,
-    /// We were cut off ourselves since it was heard, or somebody is there whom we did not meet.
-    pub missed: bool,
+    /// None of our own networks works, as far as is known: perhaps it is us who are cut off.
+    pub isolated: bool,
 }
 
 /// What follows from it for exclusive groups.
@@ -155,11 +160,11 @@ impl Known {
         // What an agent that is not there has in use, nobody lets go of.
         let in_use = match (self.without_agent, self.leased) {
             (false, _) => 0,
-            (true, true) if !self.answers => self.hooked,
+            (true, true) if !self.answers => self.hooked & self.left_behind,
             // It hears us, so that no lease ends: its kernel must say that it keeps silent.
-            (true, _) => u64::MAX,
+            (true, _) => self.left_behind,
         };
-        let of = |is: bool, groups: u64| if is { groups & self.groups } else { 0 };
+        let of = |is: bool, groups: u64| if is { groups & self.groups & !self.ungranted } else { 0 };
         let mut safety = Safety {
             at_once: of(true, self.left),
             closed: of(true, self.closed & plain),
@@ -170,7 +175,7 @@ impl Known {
             closable: of(self.confirms, plain),
             ..Safety::default()
         };
-        if !self.has_fence && !self.has_arbiter && !self.missed {
+        if !self.has_fence && !self.has_arbiter && !self.isolated {
             safety.promised |= of(gone, !in_use);
         }
         let unsafe_groups = self.groups & !safety.safe() & !safety.closable;
@@ -200,7 +205,7 @@ impl Known {
             return (fence, None);
         }
         match until {
-            Some(_) if self.has_arbiter || !self.missed => (Some(Withheld::Promised), until),
+            Some(_) if self.has_arbiter || !self.isolated => (Some(Withheld::Promised), until),
             _ => (Some(Withheld::Exclusive), None),
         }
     }
@@ -210,7 +215,9 @@ impl Core {
     /// What is known of the silent peer.
     pub(super) fn known(&self, now: Nanos) -> Known {
         let setup = &self.setup.exclusivity;
-        let left = if self.said.flags & flags::LEAVING != 0 { !self.said.owned } else { 0 };
+        let left = if self.has_surely_left() { !self.said.owned } else { 0 };
+        let confirms = self.host_confirms(now);
+        let leaves = self.said.flags & flags::LEAVING != 0;
         Known {
             groups: setup.groups,
             hooked: self.setup.hooks.any(),
@@ -221,31 +228,39 @@ impl Core {
             granted: self.arbiter.granted(now),
             denied: self.arbiter.denied(),
             unreachable: self.arbiter.is_unreachable(),
-            closed: self.host.closed(),
-            confirms: self.host_confirms(now),
+            ungranted: self.ungranted(now),
+            // What it said once, a next life of its agent may have undone.
+            closed: if confirms { self.host.closed() } else { 0 },
+            confirms,
             without_agent: self.host.is_without_agent(),
+            // One that ended in order has let go of the rest.
+            left_behind: if self.host.ended(self.pairing.peer()) && leaves { self.said.owned } else { u64::MAX },
             dead_for_good: self.host.dead_for_good(self.detection()),
             leased: self.host.leased(),
             answers: self.host_answers(now),
             watched: self.said.flags & flags::WATCHED != 0,
             gone_at: self.gone_at(),
-            missed: self.alone.has_missed_something(),
+            isolated: self.alone.is_isolated(),
         }
     }
 
     /// When the peer must have let go of everything, if it is cut off or what it holds is not granted to it. Of one that was never
-    /// heard in this life, nothing is known but that it has the same file.
+    /// heard in this life, or has perhaps been another since, nothing is known but that it has the same file.
     fn gone_at(&self) -> Option<Nanos> {
         let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
-        let own = || promise::heard(self.setup.exclusivity.promise());
-        let (last, within) = match heard {
-            Some(heard) => (heard, self.said.release_within?),
-            None => (self.started, own()?),
+        let own = promise::heard(self.setup.exclusivity.promise());
+        let missed_at = self.alone.missed_at();
+        let (last, within, finds_out) = match heard {
+            _ if self.said.keeps => return None,
+            Some(heard) if missed_at.is_none() => (heard, self.said.release_within?, Nanos(0)),
+            Some(heard) => (heard.max(missed_at?), own?.max(self.said.release_within?), self.finds_out_within()),
+            // It may have been alone for long, and lost its networks only now.
+            None => (self.started.max(missed_at.unwrap_or_default()), own?, self.finds_out_within()),
         };
         // What we say since we found it dead tells it that; or it finds us silent after it heard us, which may be that much later.
         // An arbiter's grant may have been its own until now.
         let told = last.after(self.takeover_after()).max(self.watch.dead_since);
-        let alone = told.after(self.longest_silence());
+        let alone = told.after(self.longest_silence().max(finds_out));
         let from = if self.setup.exclusivity.arbiter.is_some() { alone.max(self.arbiter.since()) } else { alone };
         Some(from.after(within).after(Nanos(within.0 / 50)))
     }
@@ -276,8 +291,13 @@ impl Core {
         let groups = self.setup.exclusivity.groups;
         let held = if self.alone.is_alone() { self.ownership.owned() } else { 0 };
         let bad = self.peer == PeerState::Bad && !self.host_answers(now);
-        let claims =
-            if bad && guard == Guard::Clear && !self.in_maintenance() { self.ownership.standing_by() } else { 0 };
+        let clear = match guard {
+            Guard::Clear => true,
+            // What was asked for is not given back for each look at our own networks.
+            Guard::Asking => self.arbiter.is_needed(),
+            Guard::Objects(_) => false,
+        };
+        let claims = if bad && clear && !self.in_maintenance() { self.ownership.standing_by() } else { 0 };
         groups & (held | claims)
     }
 }

@@ -15,7 +15,7 @@ const FENCE_AGAIN: Nanos = Nanos::from_millis(10_000);
 pub struct Guards {
     /// Some network of ours must answer.
     pub by_probe: bool,
-    /// The fence hook must succeed.
+    /// The peer must be fenced.
     pub fence: bool,
     /// With all its attempts, it takes no longer than this.
     pub fence_within: Nanos,
@@ -116,12 +116,15 @@ impl Core {
 
     /// What the guards say now, of any claim and of one that needs the fence; asks what is to be asked.
     pub(super) fn guard(&mut self, now: Nanos) -> [Guard; 2] {
-        let gone = self.said.flags & flags::LEAVING != 0 && self.said.owned == 0;
+        let left = self.said.flags & flags::LEAVING != 0 && self.said.owned == 0;
+        let exclusive = self.setup.exclusivity.groups;
+        // Whoever left may be back, unheard: for what must not be held twice, it counts as long as it was surely not.
+        let gone = left && (self.has_surely_left() || self.ownership.standing_by() & exclusive == 0);
         let bad = self.peer == PeerState::Bad;
-        let would_claim = self.ownership.would_claim();
-        let would_let_go = self.setup.exclusivity.release_isolated && self.ownership.owned() != 0;
-        let claims = would_claim && !self.in_maintenance();
-        if gone || !(claims || would_let_go) || !(bad || self.suspects(now)) {
+        let owned = self.ownership.owned() & if gone { exclusive } else { u64::MAX };
+        let would_let_go = self.setup.exclusivity.release_isolated && owned != 0;
+        let claims = self.ownership.would_claim() && !gone && !self.in_maintenance();
+        if !(claims || would_let_go) || !(bad || self.suspects(now) || would_let_go && self.is_unheard(now)) {
             if !bad {
                 (self.watch.look, self.watch.none_answered) = (Look::Idle, false);
             }
@@ -131,6 +134,10 @@ impl Core {
         }
         if self.setup.guards.by_probe {
             self.look(now);
+        }
+        if gone {
+            self.call_off_fencing(now);
+            return [if self.isolated() { Guard::Objects(Withheld::Isolated) } else { Guard::Clear }; 2];
         }
         let guard = self.object(now);
         if !claims {
@@ -185,6 +192,22 @@ impl Core {
     /// Whether it is us who are cut off, as the carriers or a finished look say.
     pub(super) fn is_isolated(&self) -> bool {
         self.isolated() || self.setup.guards.by_probe && self.watch.none_answered
+    }
+
+    /// The same, or it should have been found out by now, and was not: whoever promised to let go cannot wait for longer.
+    pub(super) fn may_be_isolated(&self, now: Nanos) -> bool {
+        let unanswered = self.watch.unanswered_since.is_some_and(|since| now.since(since) >= self.late_look());
+        self.is_isolated() || self.setup.guards.by_probe && unanswered
+    }
+
+    /// A controller that has been alone for longer finds out within so long that it is cut off.
+    pub(super) fn finds_out_within(&self) -> Nanos {
+        if self.setup.guards.by_probe { AGAIN.after(self.late_look()) } else { Nanos(0) }
+    }
+
+    /// We began, perhaps with what an earlier life held, and have not heard the peer although it should have been by now.
+    pub(super) fn is_unheard(&self, now: Nanos) -> bool {
+        self.peer == PeerState::Unknown && now.since(self.started) >= self.setup.timing.interval.times(2)
     }
 
     /// Whether the silent peer is surely down.

@@ -34,7 +34,7 @@ mod view;
 mod wish;
 
 pub use action::{Action, SocketResult};
-pub use analysis::{Judging, is_quick};
+pub use analysis::{Judging, Service, is_quick};
 pub use arbitration::{Arbitrate, Arbitrated};
 pub use cell::CellState;
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
@@ -126,6 +126,10 @@ pub struct Core {
     /// Groups of ours for which the kernel is to keep silent.
     shut: u64,
     started: Nanos,
+    /// When the kernel heard the peer last before that; when we started, where it never did.
+    heard_before: Nanos,
+    /// What an earlier life left, and was letting go of, or the peer has.
+    shut_before: u64,
     maintained_since: Nanos,
     peer: PeerState,
     /// What its host says although its agent does not.
@@ -151,7 +155,7 @@ pub struct Core {
     flags: u8,
     /// What we say changed: say it at once, not at the next interval.
     urgent: bool,
-    said_state: (u64, u64, u8),
+    said_state: (u64, u64, u64, u8),
     /// Messages still to send before the end.
     farewells: Option<u8>,
     actions: VecDeque<Action>,
@@ -212,6 +216,8 @@ impl Core {
             safety: Safety::default(),
             shut: 0,
             started: now,
+            heard_before: if resumed.heard == Nanos(0) { now } else { resumed.heard },
+            shut_before: resumed.closed & leftovers,
             maintained_since: now,
             host: PeerHost::default(),
             peer: PeerState::Unknown,
@@ -228,7 +234,7 @@ impl Core {
             ticks: 0,
             flags: if setup.maintenance { flags::MAINTENANCE } else { 0 },
             urgent: false,
-            said_state: (resumed.owned, 0, 0),
+            said_state: (resumed.owned, 0, 0, 0),
             farewells: None,
             setup,
         };
@@ -334,7 +340,7 @@ impl Core {
         self.wish(now);
         let (peer_wants, asked, _, kept) = self.peer_wish();
         let [guard, fence] = self.guard(now);
-        self.note_alone(now, self.is_isolated());
+        self.note_alone(now);
         self.arbitrate(now, self.to_be_granted(now, guard));
         self.safety = self.known(now).weigh(now);
         let let_go = self.let_go(now);
@@ -357,6 +363,7 @@ impl Core {
             confirms: self.host_confirms(now),
             closed: self.host.closed(),
             served: self.host.owned(),
+            host_term: self.host.term(),
             deaf: self.peer == PeerState::Good && self.said.deaf,
             let_go,
             peer_dead: self.peer == PeerState::Bad,
@@ -377,7 +384,7 @@ impl Core {
         if leaving && self.farewells.is_none() && self.ownership.owned() & !self.ownership.kept() == 0 {
             self.farewells = Some(FAREWELLS);
         }
-        let state = (self.ownership.owned(), self.wanted(), self.flags_said());
+        let state = (self.ownership.owned(), self.ownership.term(), self.wanted(), self.flags_said());
         if state != self.said_state {
             self.said_state = state;
             self.urgent = true;

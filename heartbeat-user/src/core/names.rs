@@ -162,17 +162,20 @@ impl PeerNames {
         self.is_complete() && self.digest == digest
     }
 
-    /// The list's digest once it is known whole, and where each of our groups stands in it, 255 where it does not.
+    /// The list's digest once it is known whole, and where each of our groups stands in it, 255 where it does not. Before anything is
+    /// heard, that of our own: should the peer's have the same digest, it is the same.
     pub(super) fn group_places(&self, own: &Names) -> (Option<u32>, [u8; MAX_GROUPS]) {
         let mut places = [u8::MAX; MAX_GROUPS];
+        let unheard = self.entries == 0;
         for (i, to) in places.iter_mut().enumerate().take(own.groups.len()) {
             match self.groups[i] {
-                _ if self.same => *to = i as u8,
+                _ if self.same || unheard => *to = i as u8,
                 Place::At(at) => *to = at,
                 Place::Unknown | Place::Nowhere => {}
             }
         }
-        (self.is_complete().then_some(self.digest), places)
+        let digest = if unheard { Some(own.digest) } else { self.is_complete().then_some(self.digest) };
+        (digest, places)
     }
 
     /// The peer's channels as ours, and a bit beyond ours where it has others as well; 0 while they are not all known.
@@ -233,6 +236,17 @@ mod tests {
         let (entry, entries, entry_id) = names.entry(n, ChannelIndex(0));
         let configured = (1 << names.channels.len()) - 1;
         Message { entry, entries, entry_id, configured, names_digest: names.digest, ..Message::default() }
+    }
+
+    #[test]
+    fn before_anything_is_heard_a_list_of_our_own_digest_is_our_own() {
+        let own = Names::new(["net1"], ["x", "y"]);
+        let (digest, places) = PeerNames::default().group_places(&own);
+        assert_eq!((digest, &places[..3]), (Some(own.digest()), &[0, 1, u8::MAX][..]));
+        let peers = Names::new(["net1"], ["y", "x"]);
+        assert_eq!(heard(&own, &peers, 1).group_places(&own).0, None, "it is another, and not known whole");
+        let (digest, places) = heard(&own, &peers, 3).group_places(&own);
+        assert_eq!((digest, &places[..3]), (Some(peers.digest()), &[1, 0, u8::MAX][..]));
     }
 
     fn heard(own: &Names, peers: &Names, messages: u64) -> PeerNames {

@@ -18,7 +18,8 @@
 //!    waited for; an exclusive group is claimed only where that is [safe](super::exclusive).
 //! 3. If both hold one after a partition, the higher term keeps it. A term goes up by one in each silence of the peer in which
 //!    anything is claimed: so of two that found each other dead, the terms tie, and each group stays with the one that had it
-//!    first, where one of them took it from the other; else it is kept at home.
+//!    first, where one of them took it from the other; else it is kept at home. Where the agent of one of them died or stands still
+//!    meanwhile, the other goes beyond its term, and its kernel obeys.
 
 use super::alone::LetGo;
 use super::{GroupIndex, Nanos, Node, Reason, Withheld};
@@ -114,6 +115,8 @@ pub struct Ownership {
     stopping: bool,
     /// To be claimed whatever the silent peer may have: an operator ordered it.
     forced: u64,
+    /// What was claimed so in this silence.
+    by_force: u64,
     hold: Nanos,
     unheld: Nanos,
 }
@@ -156,6 +159,7 @@ impl Ownership {
             withheld: None,
             stopping: false,
             forced: 0,
+            by_force: 0,
             hold: Nanos(0),
             unheld: UNHELD,
         }
@@ -188,6 +192,12 @@ impl Ownership {
     /// The group is to be claimed, if the peer stays silent, whatever speaks against it.
     pub const fn force(&mut self, group: GroupIndex) {
         self.forced |= group.bit();
+    }
+
+    /// The groups that are here because an operator ordered that, whatever the silent peer may have.
+    #[must_use]
+    pub fn by_force(&self) -> u64 {
+        self.by_force & self.owned()
     }
 
     /// The groups that are at home here.
@@ -332,8 +342,9 @@ impl Ownership {
         self.let_go(now, facts, &mut step);
         self.settle_claims(now, facts, &mut step);
         let conflict = self.settle_conflicts(now, facts, &mut step);
+        self.outdo(facts);
         if facts.peer_good {
-            (self.forced, self.raised) = (0, false);
+            (self.forced, self.by_force, self.raised) = (0, 0, false);
         }
         if conflict || facts.leftovers {
             return;

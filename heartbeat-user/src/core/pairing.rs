@@ -6,7 +6,8 @@
 //!   or have another peer and it does not prove that it was made since: it must answer to something that we sent to that
 //!   one. (Lives that we never paired with, because we did not hear them, can be recorded too.)
 //! - any other may be a recording. It is only named in what we send, so that its sender, if it lives, can answer to us;
-//!   and only while no channel works, so that a recording never ends a pairing that does.
+//!   and only while no channel works, so that a recording never ends a pairing that does; and in one message for each that came,
+//!   never two in a row, so that a peer which hears us, though we do not hear it, goes on hearing us.
 
 use super::{ChannelIndex, MAX_CHANNELS};
 use std::collections::VecDeque;
@@ -21,6 +22,9 @@ pub struct Pairing {
     own: u64,
     peer: u64,
     candidates: [u64; MAX_CHANNELS],
+    /// The channels on which a candidate was heard since it was named last, a bit each; and those on which the last message named one.
+    fresh: u64,
+    turn: u64,
     left: VecDeque<u64>,
 }
 
@@ -28,7 +32,7 @@ impl Pairing {
     /// We are `own`, and were paired with `peer` before a restart of the agent (0: with nobody).
     #[must_use]
     pub fn new(own: u64, peer: u64) -> Self {
-        Self { own, peer, candidates: [0; MAX_CHANNELS], left: VecDeque::with_capacity(MAX_LEFT) }
+        Self { own, peer, candidates: [0; MAX_CHANNELS], fresh: 0, turn: 0, left: VecDeque::with_capacity(MAX_LEFT) }
     }
 
     /// Our incarnation.
@@ -43,13 +47,28 @@ impl Pairing {
         self.peer
     }
 
-    /// Whom a message on this channel names. `working`: some channel hears the peer.
+    /// Who is on this channel, as far as may be known. `working`: some channel hears the peer.
     #[must_use]
-    pub const fn named(&self, channel: ChannelIndex, working: bool) -> u64 {
+    pub const fn heard_on(&self, channel: ChannelIndex, working: bool) -> u64 {
         match self.candidates[channel.usize()] {
             candidate if candidate != 0 && !working => candidate,
             _ => self.peer,
         }
+    }
+
+    /// Whom the next message on this channel names. `working`: some channel hears the peer.
+    pub const fn name(&mut self, channel: ChannelIndex, working: bool) -> u64 {
+        let bit = channel.bit();
+        let theirs = self.peer == 0 || self.fresh & !self.turn & bit != 0;
+        self.turn &= !bit;
+        if theirs || working {
+            self.fresh &= !bit;
+        }
+        if !theirs || working {
+            return self.peer;
+        }
+        self.turn |= bit;
+        self.heard_on(channel, working)
     }
 
     /// An authentic message that is not of this pairing. `answers`: to something that we sent since the last pairing.
@@ -60,6 +79,7 @@ impl Pairing {
         }
         if peer_incarnation != self.own || incarnation == self.peer || (self.peer != 0 && !answers) {
             self.candidates[channel.usize()] = incarnation;
+            self.fresh |= channel.bit();
             return false;
         }
         if self.peer != 0 {
@@ -69,7 +89,7 @@ impl Pairing {
             self.left.push_back(self.peer);
         }
         self.peer = incarnation;
-        self.candidates = [0; MAX_CHANNELS];
+        (self.candidates, self.fresh, self.turn) = ([0; MAX_CHANNELS], 0, 0);
         true
     }
 }
@@ -83,9 +103,9 @@ mod tests {
     #[test]
     fn two_that_start_are_paired_after_each_has_named_the_other() {
         let (mut a, mut b) = (Pairing::new(1, 0), Pairing::new(2, 0));
-        assert!(!a.handle(CH, 2, b.named(CH, false), true));
-        assert!(b.handle(CH, 1, a.named(CH, false), true));
-        assert!(a.handle(CH, 2, b.named(CH, true), true));
+        assert!(!a.handle(CH, 2, b.heard_on(CH, false), true));
+        assert!(b.handle(CH, 1, a.heard_on(CH, false), true));
+        assert!(a.handle(CH, 2, b.heard_on(CH, true), true));
         assert_eq!((a.peer(), b.peer()), (2, 1));
     }
 
@@ -93,8 +113,26 @@ mod tests {
     fn a_recording_never_ends_a_pairing_that_works() {
         let mut a = Pairing::new(1, 2);
         assert!(!a.handle(CH, 3, 0, true));
-        assert_eq!((a.peer(), a.named(CH, true)), (2, 2));
-        assert_eq!(a.named(CH, false), 3, "once nothing works, it may answer");
+        assert_eq!((a.peer(), a.heard_on(CH, true)), (2, 2));
+        assert_eq!(a.heard_on(CH, false), 3, "once nothing works, it may answer");
+    }
+
+    #[test]
+    fn a_recording_takes_one_message_for_each_time_that_it_comes_and_never_two_in_a_row() {
+        let mut a = Pairing::new(1, 2);
+        a.handle(CH, 3, 0, true);
+        assert_eq!([(); 3].map(|()| a.name(CH, false)), [3, 2, 2]);
+        let flooded = [(); 6].map(|()| {
+            a.handle(CH, 3, 0, true);
+            a.name(CH, false)
+        });
+        assert_eq!(flooded, [3, 2, 3, 2, 3, 2]);
+        a.handle(CH, 3, 0, true);
+        assert_eq!([a.name(CH, true), a.name(ChannelIndex(1), false)], [2, 2]);
+        // Who has no peer loses nothing by it.
+        let mut alone = Pairing::new(1, 0);
+        alone.handle(CH, 3, 0, true);
+        assert_eq!([(); 3].map(|()| alone.name(CH, false)), [3, 3, 3]);
     }
 
     #[test]
@@ -104,7 +142,7 @@ mod tests {
         assert_eq!(a.peer(), 3);
         assert!(!a.handle(CH, 2, 1, true));
         assert_eq!(a.peer(), 3);
-        assert_eq!(a.named(CH, false), 3);
+        assert_eq!(a.heard_on(CH, false), 3);
     }
 
     #[test]
@@ -119,7 +157,7 @@ mod tests {
     fn our_own_incarnation_and_zero_are_nobody() {
         let mut a = Pairing::new(1, 0);
         assert!(!a.handle(CH, 1, 1, true) && !a.handle(CH, 0, 1, true));
-        assert_eq!(a.named(CH, false), 0);
+        assert_eq!(a.heard_on(CH, false), 0);
     }
 
     #[test]
@@ -129,7 +167,7 @@ mod tests {
         for old in 100..5_000 {
             a.handle(CH, old, 99, true);
         }
-        assert_eq!(a.named(ChannelIndex(1), false), 7);
+        assert_eq!(a.heard_on(ChannelIndex(1), false), 7);
     }
 
     #[test]

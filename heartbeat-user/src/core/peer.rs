@@ -42,6 +42,8 @@ pub(super) struct PeerSaid {
     pub(super) deaf: bool,
     /// Cut off, it lets go within so long.
     pub(super) release_within: Option<Nanos>,
+    /// It was in maintenance, in which it lets go of nothing, and that was ended here alone.
+    pub(super) keeps: bool,
 }
 
 impl PeerSaid {
@@ -71,13 +73,13 @@ impl Core {
         let before = self.pairing.peer();
         let answers = (self.paired_at.0..=now.0).contains(&message.echo_sent_ns);
         if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation, answers) {
-            if message.incarnation == self.pairing.named(channel, self.peer == PeerState::Good)
+            if message.incarnation == self.pairing.heard_on(channel, self.peer == PeerState::Good)
                 && let Some(c) = self.channels.get_mut(channel.usize())
             {
                 // What we send next proves that it is new.
                 c.echo = Some(Heard::of(message, arrived));
             }
-            self.alone.see_unmet();
+            self.alone.see_unmet(now);
             // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
             self.handle_stranger(now, channel);
             return;
@@ -129,6 +131,7 @@ impl Core {
             key_prints: message.key_prints,
             deaf: message.heard == 0,
             release_within: promise::heard(message.release_within),
+            keeps: false,
         };
         self.ownership.see_term(message.term);
         if message.echo_sent_ns != 0 && owned & self.ownership.owned() == 0 {

@@ -20,7 +20,7 @@ pub struct NoticeSaid {
     pub leased: bool,
     /// How long before it answered the agent had given its last sign of life.
     pub silent: Nanos,
-    /// The groups that it held, in the peer's order.
+    /// The groups of which something is in place there, in the peer's order.
     pub owned: u64,
     /// Those for which its kernel keeps silent, in the peer's order.
     pub closed: u64,
@@ -42,6 +42,8 @@ pub(super) struct PeerHost {
     /// Our groups that it may serve, and those of them for which its kernel keeps silent.
     owned: u64,
     closed: u64,
+    /// The highest term that its agent knew.
+    term: u64,
     leased: bool,
     died: Option<Died>,
 }
@@ -70,6 +72,11 @@ impl PeerHost {
         self.died.is_some()
     }
 
+    /// This life is the one that died.
+    pub(super) fn ended(&self, incarnation: u64) -> bool {
+        self.died.is_some_and(|died| died.incarnation == incarnation)
+    }
+
     /// Its agent is dead, and one that was started by the time of the last answer would have come too late to go on with anything.
     pub(super) fn dead_for_good(&self, detection: Nanos) -> bool {
         let late = |died: &Died| died.at.after(died.grace.max(detection)).after(detection);
@@ -84,6 +91,11 @@ impl PeerHost {
     /// Our groups for which its kernel keeps silent.
     pub(super) const fn closed(&self) -> u64 {
         self.closed
+    }
+
+    /// Its kernel keeps silent only for whoever has a higher term than this.
+    pub(super) const fn term(&self) -> u64 {
+        self.term
     }
 
     /// Its kernel keeps silent once it hears us no more.
@@ -136,7 +148,7 @@ impl Core {
             }
             _ => (if said.owned == 0 { 0 } else { u64::MAX }, 0),
         };
-        self.host.leased = said.leased;
+        (self.host.leased, self.host.term) = (said.leased, said.term);
         if !said.died {
             return;
         }

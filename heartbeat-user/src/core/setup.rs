@@ -67,6 +67,12 @@ pub struct Resumed {
     pub peer_flags: u8,
     /// The groups that the peer could not let go of when it left.
     pub peer_kept: u64,
+    /// The groups for which the kernel keeps silent.
+    pub closed: u64,
+    /// When the kernel heard the peer last; 0: never.
+    pub heard: Nanos,
+    /// When that life gave its last sign of life.
+    pub alive: Nanos,
 }
 
 /// A channel's interface, as the driver sees it.

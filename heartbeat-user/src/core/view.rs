@@ -40,7 +40,7 @@ impl Core {
         if !c.generator.is_open() {
             return None;
         }
-        let peer_incarnation = self.pairing.named(channel, working);
+        let peer_incarnation = self.pairing.name(channel, working);
         // Nobody is told of what another life of its host said, perhaps on another clock.
         let last = c.echo.filter(|last| last.incarnation == peer_incarnation);
         let (echo_sent_ns, arrived) = last.map_or((0, now), |last| (last.sent_ns, last.arrived));

@@ -159,9 +159,7 @@ impl Core {
             self.flags &= !flags::MAINTENANCE;
             if self.peer != PeerState::Good {
                 // It cannot end it itself any more, and did not promise to let go in it.
-                if self.said.flags & flags::MAINTENANCE != 0 {
-                    self.said.release_within = None;
-                }
+                self.said.keeps |= self.said.flags & flags::MAINTENANCE != 0;
                 self.said.flags &= !flags::MAINTENANCE;
             }
         }

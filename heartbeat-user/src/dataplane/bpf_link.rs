@@ -1,4 +1,5 @@
-//! Pinned bpf_links: what aya does not do with them. The interface of one, and detaching it at once.
+//! Pinned bpf_links: what aya does not do with them. The interface of one, detaching it at once, and pinning anew what is in the
+//! kernel already.
 
 use std::{
     ffi::CString,
@@ -12,8 +13,12 @@ use std::{
 };
 
 // linux/bpf.h: commands, and the parts of `union bpf_attr` and `struct bpf_link_info` that they use.
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_MAP_GET_FD_BY_ID: libc::c_long = 14;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_LINK_TYPE_TCX: u32 = 11;
@@ -24,6 +29,14 @@ struct Get {
     pathname: u64,
     bpf_fd: u32,
     file_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct GetById {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
 }
 
 #[repr(C)]
@@ -59,6 +72,40 @@ unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
+/// What is in the kernel, by its id of that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Object {
+    Map(u32),
+    Program(u32),
+    Link(u32),
+}
+
+impl Object {
+    fn open(self) -> io::Result<OwnedFd> {
+        let (command, id) = match self {
+            Self::Map(id) => (BPF_MAP_GET_FD_BY_ID, id),
+            Self::Program(id) => (BPF_PROG_GET_FD_BY_ID, id),
+            Self::Link(id) => (BPF_LINK_GET_FD_BY_ID, id),
+        };
+        // SAFETY: no pointers; the descriptor that it gives is new, and ours.
+        Ok(unsafe { OwnedFd::from_raw_fd(bpf(command, &GetById { id, ..GetById::default() })?) })
+    }
+
+    /// Pins it.
+    pub(super) fn pin(self, path: &Path) -> io::Result<()> {
+        let object = self.open()?;
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let pin = Get { pathname: path.as_ptr() as u64, bpf_fd: object.as_raw_fd() as u32, file_flags: 0 };
+        // SAFETY: a string that lives until the call returns.
+        unsafe { bpf(BPF_OBJ_PIN, &pin) }.map(drop)
+    }
+}
+
+/// The interface that a link joins, pinned or not; 0 where that is gone, or somebody has detached the link.
+pub(super) fn interface_of(link: u32) -> io::Result<u32> {
+    Ok(info_of(&Object::Link(link).open()?)?.ifindex)
+}
+
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let get = Get { pathname: path.as_ptr() as u64, ..Get::default() };
@@ -84,7 +131,10 @@ pub(super) fn joined(path: &Path) -> io::Result<Joined> {
 }
 
 fn info(path: &Path) -> io::Result<Info> {
-    let link = open(path)?;
+    info_of(&open(path)?)
+}
+
+fn info_of(link: &OwnedFd) -> io::Result<Info> {
     let mut info = Info::default();
     let get_info =
         GetInfo { bpf_fd: link.as_raw_fd() as u32, info_len: size_of::<Info>() as u32, info: &raw mut info as u64 };

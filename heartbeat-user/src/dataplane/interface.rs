@@ -6,6 +6,7 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessa
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+    tc::{TcAttribute, TcHandle, TcMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use serde::{Deserialize, Serialize};
@@ -155,14 +156,52 @@ pub(super) fn members(ifindex: u32) -> Result<Vec<u32>> {
     Ok(found)
 }
 
+/// Whether a BPF filter with this priority and handle is at the `clsact` qdisc of an interface (RTM_GETTFILTER).
+pub(super) fn has_filter(ifindex: u32, egress: bool, priority: u16, handle: u32) -> Result<bool> {
+    // linux/if_ether.h, in network order.
+    const ETH_P_ALL: u16 = 3;
+    let mut request = TcMessage::default();
+    request.header.index = ifindex as i32;
+    request.header.handle = TcHandle::from(handle);
+    let minor = if egress { TcHandle::MIN_EGRESS } else { TcHandle::MIN_INGRESS };
+    request.header.parent = TcHandle { minor, ..TcHandle::CLSACT };
+    request.header.info = u32::from(priority) << 16 | u32::from(ETH_P_ALL.to_be());
+    let is_ours = |message| match message {
+        RouteNetlinkMessage::NewTrafficFilter(filter) => {
+            Ok(filter.attributes.contains(&TcAttribute::Kind("bpf".into()))
+                && filter.header.handle == TcHandle::from(handle))
+        }
+        other => bail!("unexpected answer about filters: {other:?}"),
+    };
+    match exchange(RouteNetlinkMessage::GetTrafficFilter(request), 0, is_ours) {
+        Ok(found) => Ok(found.contains(&true)),
+        // No such filter, or none with this priority, or no such qdisc.
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.raw_os_error().is_some()) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Asks rtnetlink for one interface, or with NLM_F_DUMP for all.
 fn ask(ifindex: u32, attributes: &[LinkAttribute], flags: u16) -> Result<Vec<LinkMessage>> {
     let mut request = LinkMessage::default();
     request.header.index = ifindex;
     request.attributes = attributes.to_vec();
+    let link = |message| match message {
+        RouteNetlinkMessage::NewLink(link) => Ok(link),
+        other => bail!("unexpected answer about interfaces: {other:?}"),
+    };
+    exchange(RouteNetlinkMessage::GetLink(request), flags, link).with_context(|| format!("interface {ifindex}"))
+}
+
+/// Asks rtnetlink, for one thing or with NLM_F_DUMP for all.
+fn exchange<T>(
+    request: RouteNetlinkMessage,
+    flags: u16,
+    read: impl Fn(RouteNetlinkMessage) -> Result<T>,
+) -> Result<Vec<T>> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | flags;
-    let mut message = NetlinkMessage::new(header, RouteNetlinkMessage::GetLink(request).into());
+    let mut message = NetlinkMessage::new(header, request.into());
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
@@ -171,7 +210,7 @@ fn ask(ifindex: u32, attributes: &[LinkAttribute], flags: u16) -> Result<Vec<Lin
     socket.bind_auto().context("binding a netlink socket")?;
     socket.connect(&SocketAddr::new(0, 0)).context("connecting a netlink socket")?;
     socket.send(&bytes, 0).context("asking for interfaces")?;
-    let mut links = Vec::new();
+    let mut found = Vec::new();
     loop {
         let (reply, _) = socket.recv_from_full().context("reading about interfaces")?;
         let mut rest = &reply[..];
@@ -181,14 +220,14 @@ fn ask(ifindex: u32, attributes: &[LinkAttribute], flags: u16) -> Result<Vec<Lin
             let len = (message.header.length as usize).max(1).next_multiple_of(4).min(rest.len());
             rest = &rest[len..];
             match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => links.push(link),
-                NetlinkPayload::Done(_) => return Ok(links),
-                NetlinkPayload::Error(error) => return Err(error.to_io()).context(format!("interface {ifindex}")),
+                NetlinkPayload::InnerMessage(message) => found.push(read(message)?),
+                NetlinkPayload::Done(_) => return Ok(found),
+                NetlinkPayload::Error(error) => return Err(error.to_io().into()),
                 other => bail!("unexpected answer about interfaces: {other:?}"),
             }
         }
         if flags & NLM_F_DUMP == 0 {
-            return Ok(links);
+            return Ok(found);
         }
     }
 }

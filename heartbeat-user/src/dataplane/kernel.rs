@@ -13,15 +13,19 @@
 //! An agent that finds its own program there takes it as it is, with the maps that no pin names: keys, doorbell, log.
 
 mod attaching;
+mod mending;
 mod rest;
 mod test_run;
 
 pub use attaching::Attached;
 pub(super) use attaching::words;
+pub use mending::Mended;
 pub use test_run::Yardstick;
 
 use super::{
-    Order, Tables, XdpMode, bpf_link, interface,
+    Order, Tables, XdpMode,
+    bpf_link::{self, Object},
+    interface,
     pins::{
         BPFFS, LINK, all_adoptable, empty, entries, interface_of, link_path, mount_bpffs, remove_other_versions, unpin,
     },
@@ -42,7 +46,7 @@ use heartbeat_ebpf::{
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use rest::Rest;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -81,6 +85,8 @@ pub struct Kernel {
     /// Loaded when it is asked for.
     yardstick: Option<Ebpf>,
     folder: PathBuf,
+    /// What is pinned there beside links.
+    pinned: Vec<(PathBuf, Object)>,
     tables: Arc<Tables>,
     channel_of: HashMap<MapData, EndKey, u32>,
     silence: Silence,
@@ -100,7 +106,7 @@ struct Interface {
     /// Bits of the channels that end there.
     channels: u64,
     /// Keeps the program attached, together with its pin.
-    _link: FdLink,
+    link: FdLink,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,6 +151,7 @@ impl Kernel {
         let mut kernel = Self {
             program: loaded.program,
             yardstick: None,
+            pinned: mending::pinned(settings, &folder)?,
             folder,
             tables: Arc::new(tables),
             channel_of: HashMap::try_from(loaded.channel_of)?,
@@ -192,14 +199,6 @@ impl Kernel {
     /// Where the kernel refuses, as where there are more than [`layout::ADDRESSES`].
     pub fn guard(&mut self, addresses: &BTreeMap<IpAddr, u64>) -> Result<()> {
         self.silence.guard(addresses, &self.tables.kernel().filter)
-    }
-
-    /// Has these interfaces keep silent about what is guarded, and no others, as they are now, and has the kernel note it when
-    /// the agent dies. To be called once all channels are attached, and at any time again: what is as it should be is not
-    /// touched. What is not to be had, each with its reason.
-    pub fn keep_silent_on(&mut self, interfaces: &BTreeSet<&str>) -> Vec<String> {
-        let by_xdp: BTreeSet<_> = self.interfaces.keys().map(String::as_str).collect();
-        self.silence.keep_on(&self.folder, interfaces, &by_xdp)
     }
 
     /// From now on, tc programs are attached as on kernels without tcx, before 6.6. For tests.

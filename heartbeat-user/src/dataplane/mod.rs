@@ -27,7 +27,7 @@ pub mod watchdog;
 pub use disk::{DiskEnd, DiskNews, DiskThreads, Disks};
 pub use earlier::{PinnedCell, release};
 pub use interface::{XdpMode, XdpPreference, index_of};
-pub use kernel::{Adopted, Attached, Kernel, Settings, Yardstick};
+pub use kernel::{Adopted, Attached, Kernel, Mended, Settings, Yardstick};
 pub use opener::Opener;
 pub use pins::{pin_folder, remove_pins};
 pub use serial::{Serial, SerialLine, is_speed, least_interval};

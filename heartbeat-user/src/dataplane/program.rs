@@ -78,8 +78,7 @@ impl Beside {
     /// Those that are pinned beside the XDP program at `pin`, or new ones of `object`, which then are.
     fn open(pin: &Path, object: impl FnOnce() -> Result<Ebpf>) -> Self {
         let mut ebpf = None;
-        let beside = |what: &str| PathBuf::from(format!("{}-{what}", pin.display()));
-        let [out, into, death] = ["out", "in", "death"].map(beside);
+        let [out, into, death] = BESIDE.map(|what| beside(pin, what));
         if [&out, &into, &death].iter().any(|pin| !pin.exists()) {
             ebpf = Some(object());
         }
@@ -236,6 +235,20 @@ fn loader<'a>(elsewhere: &Path) -> EbpfLoader<'a> {
         EbpfLoader::new()
     };
     thread::scope(|scope| scope.spawn(blind).join()).unwrap_or_else(|_| EbpfLoader::new())
+}
+
+/// The pins of the XDP program and of those beside it.
+pub(super) fn pins(settings: &Settings, folder: &Path) -> [PathBuf; 4] {
+    let pin = pin(settings, folder);
+    let [out, into, death] = BESIDE.map(|what| beside(&pin, what));
+    [pin, out, into, death]
+}
+
+/// The programs beside the XDP program, by the ends of their pins.
+const BESIDE: [&str; 3] = ["out", "in", "death"];
+
+fn beside(pin: &Path, what: &str) -> PathBuf {
+    PathBuf::from(format!("{}-{what}", pin.display()))
 }
 
 /// `program-<object>-<port>-<pair>-<node>`.

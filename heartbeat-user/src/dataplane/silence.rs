@@ -6,7 +6,7 @@
 
 use super::{
     bpf_link, interface,
-    kernel::words,
+    kernel::{Mended, words},
     pins::{self, IN, OUT, entries, interface_of, path_of, unpin},
     program::Beside,
 };
@@ -42,17 +42,26 @@ const PRIORITIES: std::ops::RangeInclusive<u16> = 1..=4;
 pub(super) struct Silence {
     guarded: Guarded,
     beside: Beside,
-    /// Where filters are, with the index that the interface had.
-    filters: BTreeMap<(&'static str, String), u32>,
+    /// What this life has seen in its place, by its pin's sort and its interface.
+    held: BTreeMap<(&'static str, String), Held>,
     /// The kernel notes a death.
     watches: bool,
     tcx: bool,
 }
 
+/// A program in its place.
+#[derive(Clone, Copy)]
+struct Held {
+    /// The index that the interface had.
+    ifindex: u32,
+    /// Of a filter; none of a link.
+    priority: Option<u16>,
+}
+
 impl Silence {
     pub(super) fn new(guarded: Map, beside: Beside) -> Result<Self> {
         let guarded = Guarded::new(guarded)?;
-        Ok(Self { guarded, beside, filters: BTreeMap::new(), watches: false, tcx: true })
+        Ok(Self { guarded, beside, held: BTreeMap::new(), watches: false, tcx: true })
     }
 
     pub(super) const fn without_tcx(&mut self) {
@@ -76,25 +85,24 @@ impl Silence {
         folder: &Path,
         interfaces: &BTreeSet<&str>,
         by_xdp: &BTreeSet<&str>,
-    ) -> Vec<String> {
-        let mut troubles = Vec::new();
+        mended: &mut Mended,
+    ) {
         for name in interfaces {
             let ways = if by_xdp.contains(name) { &[Way::Out][..] } else { &[Way::Out, Way::In] };
             match index_where_ethernet(name) {
                 // It is looked for again.
                 Ok(None) => {}
                 Ok(Some(ifindex)) => {
-                    let kept = ways.iter().try_for_each(|way| self.hold(folder, name, ifindex, *way));
-                    troubles.extend(kept.err().map(|error| trouble(name, &error)));
+                    let kept = ways.iter().try_for_each(|way| self.keep(folder, name, ifindex, *way, mended));
+                    mended.troubles.extend(kept.err().map(|error| trouble(name, &error)));
                 }
-                Err(error) => troubles.push(trouble(name, &error)),
+                Err(error) => mended.troubles.push(trouble(name, &error)),
             }
         }
-        if !self.watches {
-            match self.watch(folder) {
-                Ok(()) => self.watches = true,
-                Err(error) => troubles.push(format!("the kernel will not notice when this agent dies: {error:#}")),
-            }
+        match self.watch(folder) {
+            Ok(true) => mended.restored.push("the program that notes when this agent dies".into()),
+            Ok(false) => {}
+            Err(error) => mended.troubles.push(format!("the kernel will not notice when this agent dies: {error:#}")),
         }
         for path in entries(folder).unwrap_or_default() {
             let of = |sort| interface_of(&path, sort).map(|name| (sort, name));
@@ -102,19 +110,30 @@ impl Silence {
                 && (!interfaces.contains(name.as_str()) || sort == IN && by_xdp.contains(name.as_str()))
             {
                 unpin(&path);
-                self.filters.remove(&(sort, name));
+                self.held.remove(&(sort, name));
             }
         }
-        troubles
     }
 
-    /// Makes the program run on the interface: by the link that an agent before has pinned, or by a new one.
-    fn hold(&mut self, folder: &Path, name: &str, ifindex: u32, way: Way) -> Result<()> {
+    /// Makes the program run on the interface, and says what was not as it should be.
+    fn keep(&mut self, folder: &Path, name: &str, ifindex: u32, way: Way, mended: &mut Mended) -> Result<()> {
+        if self.hold(folder, name, ifindex, way)? {
+            let passing = if way == Way::Out { "leaves" } else { "comes in" };
+            mended.restored.push(format!("the program that keeps silent about what {passing} at {name}"));
+        }
+        let own = self.program(way == Way::Out)?.info()?.id();
+        mended.troubles.extend(before_ours(own, name, way));
+        Ok(())
+    }
+
+    /// Makes the program run on the interface: by the link that an agent before has pinned, or by a new one. Whether it had been
+    /// there in this life, and somebody took it away.
+    fn hold(&mut self, folder: &Path, name: &str, ifindex: u32, way: Way) -> Result<bool> {
         let tcx = self.tcx;
         let sort = if way == Way::Out { OUT } else { IN };
         let path = path_of(folder, sort, name);
         let key = (sort, name.to_owned());
-        let there = self.filters.get(&key) == Some(&ifindex);
+        let before = self.held.get(&key).copied().filter(|held| held.ifindex == ifindex);
         let program = self.program(way == Way::Out)?;
         if let Ok(joined) = bpf_link::joined(&path) {
             if joined.ifindex == ifindex {
@@ -124,30 +143,37 @@ impl Silence {
                     // The pin holds it.
                     drop(program.take_link(id)?);
                 }
-                return Ok(());
+                self.held.insert(key, Held { ifindex, priority: None });
+                return Ok(false);
             }
             unpin(&path);
-        } else if path.exists() && there {
-            return Ok(());
+        } else if let Some(Held { priority: Some(priority), .. }) = before
+            && path.exists()
+            && interface::has_filter(ifindex, is_egress(way), priority, u32::from(HANDLE))?
+        {
+            return Ok(false);
         }
         release_others(Some(folder), name, ifindex, way);
         let by_link = if tcx && !path.exists() { link(program, &path, name, way) } else { Err(anyhow!("no tcx")) };
+        let mut priority = None;
         if let Err(why) = by_link {
-            filter(program, name, way).with_context(|| format!("by a link: {why:#}; by a filter"))?;
+            priority = Some(filter(program, name, way).with_context(|| format!("by a link: {why:#}; by a filter"))?);
             if !path.exists() {
                 program.pin(&path).context("pinning it")?;
             }
-            self.filters.insert(key, ifindex);
         }
-        Ok(())
+        self.held.insert(key, Held { ifindex, priority });
+        Ok(before.is_some())
     }
 
-    /// Has the kernel note a death: by the link that an agent before has pinned, if that is of this program.
-    fn watch(&mut self, folder: &Path) -> Result<()> {
+    /// Has the kernel note a death: by the link that an agent before has pinned, if that is of this program. Whether it did in
+    /// this life, and somebody took it away.
+    fn watch(&mut self, folder: &Path) -> Result<bool> {
         let program = self.beside.death.as_mut().map_err(|error| anyhow!("{error:#}"))?;
         let path = folder.join(pins::DEATH);
         if bpf_link::program(&path).ok() == Some(program.info()?.id()) {
-            return Ok(());
+            self.watches = true;
+            return Ok(false);
         }
         let id = program.attach(EXIT).with_context(|| format!("the tracepoint {EXIT}"))?;
         let link = FdLink::from(RawTracePoint::take_link(program, id)?);
@@ -155,7 +181,7 @@ impl Silence {
             unpin(&path);
         }
         link.pin(&path).context("pinning its link")?;
-        Ok(())
+        Ok(mem::replace(&mut self.watches, true))
     }
 }
 
@@ -168,8 +194,8 @@ fn link(program: &mut SchedClassifier, path: &Path, name: &str, way: Way) -> Res
     Ok(())
 }
 
-/// By the `clsact` qdisc, in the place of an earlier one of ours.
-fn filter(program: &mut SchedClassifier, name: &str, way: Way) -> Result<()> {
+/// By the `clsact` qdisc, in the place of an earlier one of ours; its priority.
+fn filter(program: &mut SchedClassifier, name: &str, way: Way) -> Result<u16> {
     // It is there already, or what follows says that it is not.
     let _ = tc::qdisc_add_clsact(name);
     let mut first = None;
@@ -183,7 +209,7 @@ fn filter(program: &mut SchedClassifier, name: &str, way: Way) -> Result<()> {
         match attached {
             Ok(id) => {
                 mem::forget(program.take_link(id)?);
-                return Ok(());
+                return Ok(priority);
             }
             Err(error) => first = first.or(Some(error)),
         }
@@ -205,6 +231,24 @@ pub(super) fn detach_filter(sort: &str, interface: &str) -> bool {
     PRIORITIES.fold(false, |detached, priority| detached | detach(priority).is_ok())
 }
 
+/// Whose programs have their say before ours, by tcx: frames that one of them lets pass are not ours to see any more.
+fn before_ours(own: u32, name: &str, way: Way) -> Option<String> {
+    // A kernel without tcx has none.
+    let (_, there) = SchedClassifier::query_tcx(name, type_of(way)).ok()?;
+    let others: Vec<_> = there
+        .iter()
+        .take_while(|program| program.id() != own)
+        .map(|program| format!("{} (id {})", program.name_as_str().unwrap_or("?"), program.id()))
+        .collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "interface {name}: other tc programs come before ours: {}; its kernel keeps silent about what they leave to those \
+             after them, and about nothing else",
+            others.join(", ")
+        )
+    })
+}
+
 /// Takes away what agents with other runtime directories have left on an interface of this network namespace: nobody opens what
 /// they closed. `ours` is our folder.
 fn release_others(ours: Option<&Path>, name: &str, ifindex: u32, way: Way) {
@@ -224,6 +268,10 @@ pub(super) fn release(name: &str, ifindex: u32) {
     for way in [Way::Out, Way::In] {
         release_others(None, name, ifindex, way);
     }
+}
+
+const fn is_egress(way: Way) -> bool {
+    matches!(way, Way::Out)
 }
 
 const fn type_of(way: Way) -> TcAttachType {

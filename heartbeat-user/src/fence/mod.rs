@@ -1,6 +1,6 @@
 //! Switching a silent peer off, so that it surely does not work on: by commands, and by fence agents as they are
-//! (ClusterLabs' fence-agents). Several levels, tried in order; and each agent is asked now and then whether its device
-//! answers, so that a dead one is known before it is needed.
+//! (ClusterLabs' fence-agents). Several levels, tried in order; of several devices of a level all must succeed. And each agent is asked
+//! now and then whether its device answers, so that a dead one is known before it is needed.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ pub use metadata::Metadata;
 
 use crate::{
     command::{Task, perform},
-    config::{Config, Fence, Level, Means},
+    config::{Config, Device, Fence, Level, Means},
     core::{Nanos, Node},
 };
 use agent::{Agent, Attempt};
@@ -26,9 +26,11 @@ use tokio::time::{Instant, sleep};
 pub struct Ran {
     /// Its place, from 0.
     pub level: usize,
+    /// The place in it of the device that was tried last: the last one, or the one that failed.
+    pub device: usize,
     /// Whether the peer is off by it.
     pub succeeded: bool,
-    /// How its last attempt ended, in words.
+    /// How that device's last attempt ended, in words.
     pub how: String,
     /// The end of what that wrote, without secrets.
     pub output: String,
@@ -67,23 +69,39 @@ pub async fn strike(fence: &Fence, node: Node, environment: &[(&str, String)], t
     false
 }
 
+/// One device after the other, until one fails: then the host has power by that one.
 async fn try_level(i: usize, level: &Level, node: Node, environment: &[(&str, String)]) -> Ran {
     let began = Instant::now();
-    let mut attempt = once(level, node, environment).await;
-    for _ in 0..level.retries {
+    let mut ran =
+        Ran { level: i, device: 0, succeeded: false, how: String::new(), output: String::new(), took: began.elapsed() };
+    for (place, device) in level.devices.iter().enumerate() {
+        let Attempt { succeeded, how, output } = try_device(device, node, environment).await;
+        ran = Ran { device: place, succeeded, how, output, took: began.elapsed(), ..ran };
+        if !succeeded {
+            if place > 0 {
+                ran.how += "; those before it in its level did succeed";
+            }
+            break;
+        }
+    }
+    ran
+}
+
+async fn try_device(device: &Device, node: Node, environment: &[(&str, String)]) -> Attempt {
+    let mut attempt = once(device, node, environment).await;
+    for _ in 0..device.retries {
         if attempt.succeeded {
             break;
         }
-        sleep(span(level.pause)).await;
-        attempt = once(level, node, environment).await;
+        sleep(span(device.pause)).await;
+        attempt = once(device, node, environment).await;
     }
-    let Attempt { succeeded, how, output } = attempt;
-    Ran { level: i, succeeded, how, output, took: began.elapsed() }
+    attempt
 }
 
-async fn once(level: &Level, node: Node, environment: &[(&str, String)]) -> Attempt {
-    let patience = span(level.timeout);
-    match &level.by {
+async fn once(device: &Device, node: Node, environment: &[(&str, String)]) -> Attempt {
+    let patience = span(device.timeout);
+    match &device.by {
         Means::Agent { name, options } => {
             let options = &options[usize::from(node.other().wire())];
             Agent { name, options, environment }.off(patience).await
@@ -96,16 +114,16 @@ async fn once(level: &Level, node: Node, environment: &[(&str, String)]) -> Atte
     }
 }
 
-/// Asks the agent of a level, if it is one, whether it fits and whether its device answers: at once, and then this often, for
+/// Asks the agent of a device, if it is one, whether it fits and whether its device answers: at once, and then this often, for
 /// ever; without `every`, only whether it fits.
 pub async fn watch(
-    level: Level,
+    device: Device,
     node: Node,
     every: Option<Nanos>,
     environment: Vec<(&'static str, String)>,
     told: impl Fn(Asked),
 ) {
-    let Means::Agent { name, options } = &level.by else { return };
+    let Means::Agent { name, options } = &device.by else { return };
     let agent = Agent { name, options: &options[usize::from(node.other().wire())], environment: &environment };
     let mut known: Option<Metadata> = None;
     loop {
@@ -123,7 +141,7 @@ pub async fn watch(
             known.as_ref().and_then(|known| ["status", "monitor"].into_iter().find(|action| known.offers(action)));
         let Some(every) = every else { return };
         if let Some(action) = action {
-            let (power, output) = ask_twice(&agent, action, &level).await;
+            let (power, output) = ask_twice(&agent, action, &device).await;
             told(Asked::Answered { power, of_power: action == "status", output });
         }
         sleep(span(every)).await;
@@ -131,32 +149,32 @@ pub async fn watch(
 }
 
 /// One that does not answer is asked once more: such devices are slow, and have room for few at a time.
-async fn ask_twice(agent: &Agent<'_>, action: &str, level: &Level) -> (Power, String) {
-    let (first, output) = agent.answers(action, span(level.timeout)).await;
+async fn ask_twice(agent: &Agent<'_>, action: &str, device: &Device) -> (Power, String) {
+    let (first, output) = agent.answers(action, span(device.timeout)).await;
     if !matches!(first, Power::Unknown(_)) {
         return (first, output);
     }
-    sleep(span(level.pause)).await;
-    agent.answers(action, span(level.timeout)).await
+    sleep(span(device.pause)).await;
+    agent.answers(action, span(device.timeout)).await
 }
 
 /// What is wrong with the agents of a configuration, on either controller's behalf: each with its key. Runs them, for what
 /// they say of themselves only.
 pub async fn misfits(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
-    for level in config.fence.iter().flat_map(|fence| &fence.levels) {
-        let Means::Agent { name, options } = &level.by else { continue };
+    for device in config.fence.iter().flat_map(Fence::devices) {
+        let Means::Agent { name, options } = &device.by else { continue };
         // One that is not there is no news.
         if !find(name).is_ok_and(|path| path.is_file()) {
             continue;
         }
         match metadata(name, &[]).await {
-            Err(why) => problems.push(format!("{}: {name}: {why}", level.key)),
+            Err(why) => problems.push(format!("{}: {name}: {why}", device.key)),
             Ok(metadata) => {
                 for problem in
                     [Node::A, Node::B].iter().flat_map(|node| metadata.problems(&options[usize::from(node.wire())]))
                 {
-                    let problem = format!("{}: {name}: {problem}", level.key);
+                    let problem = format!("{}: {name}: {problem}", device.key);
                     if !problems.contains(&problem) {
                         problems.push(problem);
                     }

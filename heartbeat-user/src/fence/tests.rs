@@ -69,15 +69,24 @@ impl Bench {
         self.read("asked").lines().filter_map(|line| line.strip_prefix("action=")).map(str::to_owned).collect()
     }
 
+    fn device(&self, timeout: u64) -> Device {
+        device(&self.path(), timeout)
+    }
+
     fn level(&self, timeout: u64) -> Level {
-        level(&self.path(), timeout)
+        of([self.device(timeout)])
     }
 }
 
-fn level(path: &Path, timeout: u64) -> Level {
+/// A level of these devices.
+fn of<const N: usize>(devices: [Device; N]) -> Level {
+    Level { key: "fence".into(), devices: devices.into() }
+}
+
+fn device(path: &Path, timeout: u64) -> Device {
     let options =
         [[("ip", "192.0.2.101"), ("password", "hunter2x")], [("ip", "192.0.2.102"), ("password", "hunter2x")]];
-    Level {
+    Device {
         key: "fence".into(),
         by: Means::Agent {
             name: path.display().to_string(),
@@ -152,7 +161,7 @@ async fn one_that_cannot_be_asked_is_believed_only_where_it_says_so_itself() {
 #[tokio::test]
 async fn one_that_hangs_is_ended_whole_and_the_next_level_has_its_turn() {
     let hangs = Bench::new(&[("off", "setsid sh -c 'echo $$ > child; exec sleep 1000' & exec sleep 1000")]);
-    let missing = level(&hangs.folder.path().join("absent"), 20_000);
+    let missing = of([device(&hangs.folder.path().join("absent"), 20_000)]);
     let fails = Bench::new(&[("off", "echo cannot log in as hunter2x >&2; exit 1")]);
     let works = Bench::new(&[("off", "exit 0"), ("status", "exit 2")]);
     let unused = Bench::new(&[]);
@@ -178,14 +187,48 @@ async fn one_that_hangs_is_ended_whole_and_the_next_level_has_its_turn() {
 #[tokio::test]
 async fn each_level_is_tried_again_as_often_as_it_says() {
     let bench = Bench::new(&[("off", "test -e tried || { touch tried; exit 1; }"), ("status", "exit 2")]);
-    let (done, ran) = struck(vec![Level { retries: 1, ..bench.level(20_000) }]).await;
+    let (done, ran) = struck(vec![of([Device { retries: 1, ..bench.device(20_000) }])]).await;
     assert!(done && ran.len() == 1, "{ran:?}");
     assert_eq!(bench.actions(), ["off", "off", "status"]);
 }
 
 #[tokio::test]
+async fn of_several_devices_all_must_succeed_and_where_one_does_not_the_next_level_has_its_turn() {
+    let off = &[("off", "exit 0"), ("status", "exit 2")];
+    let (left, right) = (Bench::new(off), Bench::new(off));
+    let (done, ran) = struck(vec![of([left.device(20_000), right.device(20_000)])]).await;
+    assert!(done && ran.len() == 1, "{ran:?}");
+    assert_eq!((ran[0].level, ran[0].device, ran[0].how.as_str()), (0, 1, "ended with 0, and says that it is off"));
+    assert_eq!(
+        [&left, &right].map(Bench::actions),
+        [["off", "status"], ["off", "status"]].map(|asked| asked.map(str::to_owned))
+    );
+    // One that fails, that is not there, that hangs, and that lies; each the second, before a third that nobody asks.
+    for (second, why, within) in [
+        (&[("off", "exit 1")][..], "ended with 1; those before", 20_000),
+        (&[], "ended with 1; those before", 20_000),
+        (&[("off", "exec sleep 1000")], "did not end within 400ms; those before", 400),
+        (&[("off", "exit 0"), ("status", "exit 0")], "says all the same that it is on; those before", 700),
+    ] {
+        let (first, second, third, spare) = (Bench::new(off), Bench::new(second), Bench::new(off), Bench::new(off));
+        let level = of([first.device(20_000), second.device(within), third.device(20_000)]);
+        let (done, ran) = struck(vec![level, spare.level(20_000)]).await;
+        assert!(done && ran.len() == 2, "{ran:?}");
+        assert!(!ran[0].succeeded && ran[0].device == 1 && ran[0].how.contains(why), "{ran:?}");
+        assert_eq!((ran[1].level, ran[1].succeeded, third.actions()), (1, true, Vec::new()));
+        // Without a level that is left, it is not off.
+        let (done, ran) = struck(vec![of([first.device(20_000), second.device(within)])]).await;
+        assert!(!done && ran.len() == 1, "{ran:?}");
+    }
+    // Where the first one fails, nothing is switched off.
+    let (first, second) = (Bench::new(&[("off", "exit 1")]), Bench::new(off));
+    let (done, ran) = struck(vec![of([first.device(20_000), second.device(20_000)])]).await;
+    assert_eq!((done, ran[0].how.as_str(), second.actions()), (false, "ended with 1", Vec::new()));
+}
+
+#[tokio::test]
 async fn the_one_with_the_delay_waits_before_it_shoots() {
-    let level = Level { by: Means::Command(vec!["/bin/true".into()]), ..level(Path::new(""), 20_000) };
+    let level = of([Device { by: Means::Command(vec!["/bin/true".into()]), ..device(Path::new(""), 20_000) }]);
     let fence = Fence { levels: vec![level], status_every: None, delay: [Nanos(0), Nanos::from_millis(300)] };
     for (node, waits) in [(Node::A, Duration::ZERO), (Node::B, Duration::from_millis(300))] {
         let began = Instant::now();
@@ -201,8 +244,9 @@ async fn an_agent_is_asked_again_and_again_and_what_does_not_fit_is_named() {
     let bench = Bench::new(&[("status", "exit $(cat answer)")]);
     bench.set("answer", "0");
     let (to, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let watch =
-        watch(bench.level(20_000), Node::B, Some(Nanos::from_millis(1)), Vec::new(), move |asked| drop(to.send(asked)));
+    let watch = watch(bench.device(20_000), Node::B, Some(Nanos::from_millis(1)), Vec::new(), move |asked| {
+        drop(to.send(asked))
+    });
     let watching = tokio::spawn(watch);
     assert_eq!(told.recv().await, Some(Asked::Unfit(vec![])));
     let mut next = async |wanted: Power| {

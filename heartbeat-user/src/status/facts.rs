@@ -1,9 +1,14 @@
 //! What the threads leave for whoever asks, so that nobody ever has to ask them.
 
-use super::{feed::Feed, histogram::Durations, records::Records};
+use super::{
+    feed::Feed,
+    histogram::Durations,
+    known::{Known, WatchdogFacts},
+    records::Records,
+};
 use crate::{
     config::Config,
-    core::{ChannelView, Nanos, Node, PeerState, Verdict, Withheld},
+    core::{ChannelIndex, ChannelView, Core, Nanos, Node, PeerState, Service, Verdict, Withheld},
     dataplane::{Tables, XdpMode},
     probe::{Finding, State},
 };
@@ -35,8 +40,20 @@ pub struct View {
     pub held: u64,
     /// Those with hooks of which something runs, or is about to.
     pub busy: u64,
+    /// Those that could not be let go of, or of which something is stuck.
+    pub kept: u64,
     /// The prints of the keys that the peer said it has.
     pub peer_keys: Option<[u16; 2]>,
+    /// Cut off, this controller lets go of everything within so long, and the peer: as they say.
+    pub release_within: [Option<Nanos>; 2],
+    /// What either can serve with: here, there; nothing before an analysis.
+    pub services: [Option<Service>; 2],
+    /// Our health checks that fail, a bit each.
+    pub failing_checks: u64,
+    /// The channels on which the peer hears us.
+    pub heard_there: u64,
+    /// The peer says that something of its own host speaks against its taking over.
+    pub peer_unfit: bool,
     /// Our term.
     pub term: u64,
     /// Why nothing is acquired, where something would be.
@@ -51,6 +68,55 @@ pub struct View {
     pub verdict: Option<Verdict>,
     /// One for each channel.
     pub channels: Vec<ChannelView>,
+}
+
+impl View {
+    /// The judgement of a core at its start.
+    #[must_use]
+    pub fn new(core: &Core, now: Nanos, channels: usize) -> Self {
+        let channels = (0..channels).filter_map(|i| core.channel(ChannelIndex(i as u8))).collect();
+        Self::of(core, now, channels)
+    }
+
+    /// The same from now on; allocates nothing.
+    pub fn take(&mut self, core: &Core, now: Nanos) {
+        let mut channels = std::mem::take(&mut self.channels);
+        for (i, to) in channels.iter_mut().enumerate() {
+            if let Some(channel) = core.channel(ChannelIndex(i as u8)) {
+                *to = channel;
+            }
+        }
+        *self = Self::of(core, now, channels);
+    }
+
+    fn of(core: &Core, now: Nanos, channels: Vec<ChannelView>) -> Self {
+        Self {
+            at: now,
+            peer: core.peer(),
+            peer_left: core.peer_left(),
+            peer_stalled: core.peer_stalled(now),
+            peer_died: core.peer_died(now),
+            peer_incarnation: core.peer_incarnation(),
+            peer_owned: core.peer_owned(),
+            owned: core.owned(),
+            held: core.held(),
+            busy: core.busy(),
+            kept: core.kept(),
+            peer_keys: core.peer_key_prints(),
+            release_within: [core.release_within(), core.peer_release_within()],
+            services: core.services(),
+            failing_checks: core.failing_checks(),
+            heard_there: core.heard_there(),
+            peer_unfit: core.peer_is_unfit(),
+            term: core.term(),
+            withheld: core.withheld(),
+            withheld_until: core.withheld_until(now),
+            differences: core.differences(),
+            maintenance: core.maintenance(),
+            verdict: core.verdict(),
+            channels,
+        }
+    }
 }
 
 /// What the pulse thread shows without being asked.
@@ -99,42 +165,6 @@ impl Latencies {
     }
 }
 
-/// What is known of the fence.
-#[derive(Clone, Debug, Default)]
-pub struct FenceFacts {
-    /// One for each level, in order.
-    pub devices: Vec<FenceDevice>,
-    /// By what the peer was switched off last in this life, and when.
-    pub fenced: Option<(String, Nanos)>,
-}
-
-/// What is known of a level of the fence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FenceDevice {
-    /// What it runs, by name.
-    pub by: String,
-    /// What of its options the agent will not take, or why that is not known; empty where all is well.
-    pub unfit: String,
-    /// Whether it could be relied on when it was asked last; nothing of a command, of an agent that cannot be asked, and before the
-    /// first answer.
-    pub answers: Option<bool>,
-    /// Why not.
-    pub how: String,
-    /// When it was asked.
-    pub at: Nanos,
-}
-
-impl FenceFacts {
-    /// Nothing is known yet.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
-        let levels = config.fence.iter().flat_map(|fence| &fence.levels);
-        let device =
-            |level: &crate::config::Level| FenceDevice { by: level.runs().to_owned(), ..FenceDevice::default() };
-        Self { devices: levels.map(device).collect(), fenced: None }
-    }
-}
-
 /// Everything that is shown, by whoever holds it.
 pub struct Facts {
     /// The configuration.
@@ -152,10 +182,12 @@ pub struct Facts {
     pub judged_by: Mutex<Vec<Option<(String, bool)>>>,
     /// How each channel is received; none: a serial line.
     pub modes: Mutex<Vec<Option<XdpMode>>>,
-    /// What is known of the fence.
-    pub fence: Mutex<FenceFacts>,
-    /// This host is reset within so long when the agent does not do its work any more; nothing without a watchdog of the host's.
-    pub reset_within: Option<Nanos>,
+    /// What the control side knows.
+    pub known: Mutex<Known>,
+    /// The host's watchdog, where one is configured.
+    pub watchdog: Option<WatchdogFacts>,
+    /// The prints of our keys, by their ids.
+    pub key_prints: [u16; 2],
     /// What happened.
     pub feed: Arc<Feed>,
     /// Where that goes.
@@ -169,9 +201,9 @@ impl Facts {
         self.shared.view.lock().ok().map(|view| view.clone())
     }
 
-    /// What is known of the fence; whoever asks waits for nobody for long.
-    pub fn fence(&self) -> MutexGuard<'_, FenceFacts> {
-        self.fence.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the control side knows; whoever asks waits for nobody for long.
+    pub fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An analysis ended: this is what the networks are judged by.

@@ -3,7 +3,7 @@
 //! A JSON line of an event is a [`Record`]. One of a log record has `level`, `time_ns` and `message`.
 
 use super::{
-    Record,
+    Obstacle, Record,
     feed::Feed,
     records::{Item, Line, Records},
     telling::{Names, Tell},
@@ -162,6 +162,10 @@ pub enum ControlEvent {
     ArbiterAnswered { said: &'static str, why: String },
     /// A look found that the arbiter would answer from now on, or that something of it would not.
     ArbiterChecked { well: bool, how: String },
+    /// A failover would not work from now on, or for other reasons than was said before: all of them.
+    NotReady { reasons: Vec<Obstacle> },
+    /// It would, from now on.
+    ReadyAgain,
     /// Something of this host is not as the configuration has it: the agent goes on without, and looks again.
     HostProblem { what: String },
     /// An address that an earlier life had, and that nothing is to have any more, was removed.
@@ -174,6 +178,8 @@ pub enum ControlEvent {
     ReloadRefused { why: String },
     /// The runtime directory was emptied; what belongs there is there again.
     RuntimeDirRestored { path: String },
+    /// Somebody had removed programs or pins from the kernel; they are there again.
+    KernelRestored { what: String },
     /// The agent ends; everything is released.
     Stopped,
     /// The agent is replaced by a new life of itself.

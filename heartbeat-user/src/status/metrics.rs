@@ -3,6 +3,8 @@
 //! The text format has no sparse histograms, so these have a fixed ladder of boundaries. A value counts as at most a boundary
 //! if its bucket's highest value is: at most 0.8 % of a boundary, or 1.024 us, above it may count as beyond.
 
+mod failover;
+
 use super::{Facts, Health, Status, histogram::Snapshot};
 use anyhow::Result;
 use prometheus::{
@@ -50,6 +52,7 @@ pub fn metrics(facts: &Facts, status: &Status, histograms: &[Snapshot], requests
     about_the_agent(&mut all, facts, status, requests);
     about_channels(&mut all, status);
     about_groups(&mut all, status);
+    failover::about(&mut all, status);
     about_latencies(&mut all, histograms);
     let mut text = Vec::new();
     TextEncoder::new().encode(&all, &mut text)?;

@@ -3,19 +3,23 @@
 mod facts;
 pub mod feed;
 pub mod histogram;
+mod known;
 mod log;
 mod metrics;
+mod ready;
 mod record;
 pub mod records;
 mod report;
 pub mod server;
 mod telling;
 
-pub use facts::{ChannelLatencies, Facts, FenceDevice, FenceFacts, Latencies, Shared, View};
+pub use facts::{ChannelLatencies, Facts, Latencies, Shared, View};
+pub use known::{ArbiterFacts, Claim, FenceDevice, FenceFacts, Known, Problem, ProblemKind, WatchdogFacts};
 pub use log::{ControlEvent, Journal, Output};
+pub use ready::{Code, Obstacle, Readiness};
 pub use record::{Record, Severity};
 pub use records::Sink;
-pub use report::{Answer, Channel, Distribution, End, Group, Health, Peer, Status};
+pub use report::{Answer, Channel, Distribution, End, Group, Health, OwnEnd, Peer, Status};
 pub use telling::{Names, Tell};
 
 use std::path::{Path, PathBuf};

@@ -1,13 +1,14 @@
 //! The status (P1 to P3): what the agent knows now, as one JSON document.
 
-use super::{Facts, View, histogram::to_hdr, records::Sink, telling::withheld};
-use crate::{
-    config::Config,
-    core::{ChannelState, Link, Nanos, Node, PeerState, Verdict, Withheld},
-    dataplane::{XdpMode, clock},
-};
+mod gather;
+mod guards;
+mod verdict;
+
+pub use guards::{Arbiter, Claimed, FenceLevel, Served, Stall, Watchdog, Withholding};
+
+use super::{Problem, Readiness, records::Sink};
+use crate::core::{ChannelState, Link, Nanos, PeerState};
 use hdrhistogram::Histogram;
-use heartbeat_ebpf::layout::Outcome;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ impl Answer {
             || *maintenance
             || peer.maintenance
             || !peer.differs.is_empty()
+            || status.readiness.is_to_be_mended()
             || judged.as_str().is_some_and(|judged| judged.starts_with("fail") || judged == BY_GROUP)
         {
             Self::Degraded
@@ -123,10 +125,36 @@ pub struct Status {
     pub groups: Vec<Group>,
     /// How late the pulse thread came to its appointments.
     pub lateness: Distribution,
+    /// The longest time for which this agent, or its host, stood still in the last ten minutes while the peer was heard.
+    #[serde(default)]
+    pub stall: Option<Stall>,
+    /// What this controller can serve with, by its last analysis.
+    #[serde(default)]
+    pub service: Option<Served>,
+    /// Cut off, this controller lets go of everything within so long; nothing where it promises nothing.
+    #[serde(default)]
+    pub release_within_ms: Option<f64>,
+    /// Why nothing is taken from a silent peer.
+    #[serde(default)]
+    pub withheld: Option<Withholding>,
+    /// The levels of the fence, in order.
+    #[serde(default)]
+    pub fence: Vec<FenceLevel>,
+    #[serde(default)]
+    pub arbiter: Option<Arbiter>,
+    /// The host's watchdog, where one is configured.
+    #[serde(default)]
+    pub watchdog: Option<Watchdog>,
+    /// What of this host is not as the configuration has it, as of the last look.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
     pub events_lost: u64,
     /// Where events and latencies go, and whether that works.
     #[serde(default)]
     pub sinks: Vec<Sink>,
+    /// Whether a failover would work now, and every reason why not.
+    #[serde(default)]
+    pub readiness: Readiness,
     /// What follows from all that, in one word.
     #[serde(default)]
     pub answer: Answer,
@@ -142,6 +170,9 @@ pub struct Peer {
     pub left: bool,
     /// How long its agent has stood still, where its host answers although nothing is heard of it.
     pub stalled_ms: Option<f64>,
+    /// How long it has been dead, where its kernel says so.
+    #[serde(default)]
+    pub died_ms: Option<f64>,
     pub incarnation: String,
     /// In what its configuration differs from ours: channels, groups, interval.
     pub differs: Vec<String>,
@@ -150,6 +181,44 @@ pub struct Peer {
     pub faulted: Option<String>,
     /// Whether an operator wants nothing to move there.
     pub maintenance: bool,
+    /// What it says that it can serve with, by its last analysis.
+    #[serde(default)]
+    pub service: Option<Served>,
+    /// Cut off, it lets go of everything within so long, as it says; nothing where it promises nothing.
+    #[serde(default)]
+    pub release_within_ms: Option<f64>,
+    /// Whether it has other keys than this controller, or has them in another order.
+    #[serde(default)]
+    pub keys_differ: bool,
+    /// Whether it says that something of its own host speaks against its taking over.
+    #[serde(default)]
+    pub unfit: bool,
+}
+
+/// How an interface of our own is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnEnd {
+    /// There, up, with a carrier and with our address.
+    #[default]
+    Well,
+    /// Without our address.
+    NoAddress,
+    /// Down, or without a carrier.
+    NoCarrier,
+    /// There is none of that name.
+    Absent,
+}
+
+impl From<Link> for OwnEnd {
+    fn from(link: Link) -> Self {
+        match link {
+            Link::Absent => Self::Absent,
+            Link::Present { carrier: false, .. } => Self::NoCarrier,
+            Link::Present { address: false, .. } => Self::NoAddress,
+            Link::Present { .. } => Self::Well,
+        }
+    }
 }
 
 /// A channel (P2).
@@ -171,6 +240,12 @@ pub struct Channel {
     #[serde(default)]
     pub own_facts_only: bool,
     pub carrier: bool,
+    /// How our own end is.
+    #[serde(default)]
+    pub own_end: OwnEnd,
+    /// Whether the peer says that it hears us on it; nothing while it is not heard itself.
+    #[serde(default)]
+    pub heard_there: Option<bool>,
     /// Where its fault lies (A7), where an analysis found one.
     pub fault: Option<String>,
     pub xdp_mode: String,
@@ -212,6 +287,24 @@ pub struct Group {
     /// Whether its addresses are in place here.
     pub held: bool,
     pub addresses: Vec<String>,
+    /// The channels on whose interfaces they are.
+    #[serde(default)]
+    pub channels: Vec<String>,
+    /// Whether it must never be held twice.
+    #[serde(default)]
+    pub exclusive: bool,
+    /// Whether this host's kernel keeps silent for it, though it is ours.
+    #[serde(default)]
+    pub silent: bool,
+    /// Whether it could not be let go of here: it is held on, or nobody has it.
+    #[serde(default)]
+    pub kept: bool,
+    /// Whether the peer says that it holds what we hold.
+    #[serde(default)]
+    pub held_twice: bool,
+    /// How it came to be ours.
+    #[serde(default)]
+    pub claim: Option<Claimed>,
 }
 
 /// A distribution in microseconds.
@@ -238,63 +331,6 @@ impl Distribution {
 }
 
 impl Status {
-    /// The status as it is now, whose facts are those of `view`.
-    #[must_use]
-    pub fn new(facts: &Facts, view: &View) -> Self {
-        let Facts { config, node, .. } = facts;
-        let (node, now) = (*node, clock::monotonic());
-        let modes = facts.modes.lock().map(|modes| modes.clone()).unwrap_or_default();
-        let channels: Vec<_> =
-            (0..config.channels.len()).map(|i| channel(facts, view, modes.get(i).copied().flatten(), now, i)).collect();
-        let lateness = &facts.shared.latencies.lateness;
-        let names = ["channels", "groups", "interval"];
-        let differs = names.iter().zip(view.differences).filter(|(_, d)| *d).map(|(n, _)| (*n).to_owned()).collect();
-        // What the file has no more is shown until it is let go of.
-        let shown = config.groups.iter().filter(|g| !g.departed || view.owned & g.index.bit() != 0);
-        let status = Self {
-            node: node.to_string(),
-            hostnames: config.hostnames.clone(),
-            time_ns: clock::realtime_ns(),
-            pair_id: config.pair.id,
-            version: env!("CARGO_PKG_VERSION").into(),
-            pid: std::process::id(),
-            age_ms: ms(now.since(view.at)),
-            profile: config.profile.to_string(),
-            interval_ms: ms(config.timing.interval),
-            detection_ms: ms(config.detection()),
-            incarnation: format!("{:016x}", facts.incarnation),
-            term: view.term,
-            maintenance: view.maintenance[0],
-            judged: match view.verdict {
-                Some(Verdict::ByGroup { .. }) => BY_GROUP.into(),
-                verdict => serde_json::to_value(verdict).unwrap_or_default(),
-            },
-            peer: Peer {
-                state: view.peer.into(),
-                left: view.peer_left,
-                stalled_ms: view.peer_stalled.map(ms),
-                incarnation: format!("{:016x}", view.peer_incarnation),
-                differs,
-                faulted: match view.verdict {
-                    // WO 01/82077, FIG. 9, step 910
-                    Some(Verdict::ConfigurationError) => Some("configured_differently".into()),
-                    _ if view.peer == PeerState::Good && view.differences[0] => Some("configured_differently".into()),
-                    Some(Verdict::FailRemote) => Some("judged".into()),
-                    _ => None,
-                },
-                maintenance: view.maintenance[1],
-            },
-            verdict: verdict(config, view, &channels, now),
-            groups: shown.map(|g| group(config, node, view, g)).collect(),
-            lateness: Distribution::new(&lateness.to_hdr(), Some(lateness.max())),
-            events_lost: facts.events_lost(),
-            sinks: facts.records.sinks(),
-            channels,
-            answer: Answer::Unknown,
-        };
-        Self { answer: Answer::of(&status), ..status }
-    }
-
     /// Whether all is GOOD: fresh facts, the peer, all channels.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -312,167 +348,4 @@ impl Status {
 
 fn ms(span: Nanos) -> f64 {
     (span.0 as f64 / 1e3).round() / 1e3
-}
-
-fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usize) -> Channel {
-    let Facts { config, node, tables, .. } = facts;
-    let (configured, seen) = (&config.channels[i], &view.channels[i]);
-    let slot = tables.slot(configured.index);
-    let rtt = &facts.shared.latencies.channels[i].rtt;
-    let judged_by = facts.judged_by.lock().ok().and_then(|by| by.get(i).cloned().flatten());
-    Channel {
-        name: configured.name.clone(),
-        kind: configured.kind.name().into(),
-        state: seen.state.into(),
-        interface: configured.port(*node),
-        ends: [Node::A, Node::B].map(|node| End {
-            port: configured.port(node),
-            address: configured.end(node).map(|end| end.address.to_string()),
-        }),
-        judged: configured.is_judged(),
-        own_facts_only: judged_by.as_ref().is_some_and(|(_, only)| *only),
-        judged_by: judged_by.map(|(by, _)| by),
-        carrier: matches!(seen.link, Link::Present { carrier: true, .. }),
-        fault: seen.place.map(|place| place.to_string()),
-        xdp_mode: match mode {
-            Some(mode) => mode.to_string(),
-            // No network, or one that is not attached to.
-            None if configured.end(*node).is_none() => configured.kind.name().to_owned(),
-            None => "none".to_owned(),
-        },
-        sent: seen.sent,
-        received: slot.counted(Outcome::Accepted),
-        missing: slot.missing.get(),
-        highest_sequence: slot.highest.get(),
-        counter: seen.count,
-        last_heard_ms: seen.last_arrival.map(|at| ms(now.since(at))),
-        handshakes: slot.counted(Outcome::Handshake),
-        rejected: Outcome::ALL
-            .into_iter()
-            .filter(|o| o.is_reject())
-            .map(|o| (o.name().to_owned(), slot.counted(o)))
-            .collect(),
-        inter_arrival: Distribution::new(&to_hdr(tables.inter_arrival(configured.index)), None),
-        rtt: Distribution::new(&rtt.to_hdr(), Some(rtt.max())),
-    }
-}
-
-fn group(config: &Config, node: Node, view: &View, group: &crate::config::Group) -> Group {
-    let bit = group.index.bit();
-    let owner = if view.owned & bit != 0 {
-        Some(node)
-    } else if view.peer == PeerState::Good && view.peer_owned & bit != 0 {
-        Some(node.other())
-    } else {
-        None
-    };
-    Group {
-        name: group.name.clone(),
-        home: group.home.to_string(),
-        owner: owner.map(|o| o.to_string()),
-        held: view.held & bit != 0,
-        addresses: group
-            .addresses
-            .iter()
-            .map(|a| format!("{}/{} on {}", a.address, a.prefix, config.channels[a.channel.usize()].name))
-            .collect(),
-    }
-}
-
-fn verdict(config: &Config, view: &View, channels: &[Channel], now: Nanos) -> String {
-    let silent: Vec<_> = channels.iter().filter(|c| c.state == Health::Bad).collect();
-    let mut parts = Vec::new();
-    match view.peer {
-        PeerState::Unknown => parts.push("waiting for the peer's first heartbeat".to_owned()),
-        PeerState::Bad if view.peer_left => parts.push("the peer has left".to_owned()),
-        PeerState::Bad => {
-            let last = view.channels.iter().filter_map(|c| c.last_arrival).max();
-            parts.push(match last {
-                Some(last) => format!("the peer is dead: no heartbeat on any channel for {}", now.since(last)),
-                None => "the peer is not there: no heartbeat on any channel since the start".to_owned(),
-            });
-            if let Some(stalled) = view.peer_stalled {
-                parts.push(format!("its host answers, its agent has stood still for {stalled}"));
-            }
-        }
-        PeerState::Good if silent.is_empty() => parts.push("the peer is alive on all channels".to_owned()),
-        PeerState::Good => {
-            let list: Vec<_> = silent
-                .iter()
-                .map(|c| {
-                    let carrier = if c.carrier { "" } else { ", no carrier here" };
-                    match c.last_heard_ms {
-                        Some(ms) => format!("{} (silent for {:.1} s{carrier})", c.name, ms / 1e3),
-                        None => format!("{} (never heard{carrier})", c.name),
-                    }
-                })
-                .collect();
-            let works = channels.len() - silent.len();
-            parts.push(format!(
-                "the peer is alive on {works} of {} channels; BAD: {}",
-                channels.len(),
-                list.join(", ")
-            ));
-        }
-    }
-    for channel in channels {
-        if let Some(fault) = &channel.fault {
-            parts.push(format!("{}: {fault}", channel.name));
-        }
-    }
-    match (view.maintenance, view.verdict) {
-        ([false, false], Some(Verdict::FailLocal)) => parts.push("both judged this controller to be failed".into()),
-        ([false, false], Some(Verdict::FailRemote)) => parts.push("both judged the peer to be failed".into()),
-        ([false, false], Some(Verdict::ByGroup { groups_here, groups_there })) => {
-            let of = |bits: u64| {
-                let names = config.groups.iter().filter(|g| g.index.bit() & bits != 0).map(|g| g.name.as_str());
-                let names = names.collect::<Vec<_>>().join(", ");
-                if names.is_empty() { "nothing".to_owned() } else { names }
-            };
-            parts.push(format!(
-                "both have faults: {} is better off here, {} with the peer",
-                of(groups_here),
-                of(groups_there)
-            ));
-        }
-        ([false, false], Some(Verdict::ConfigurationError)) => {
-            parts.push("the peer counts as faulted: it is configured differently, nothing moves".into());
-        }
-        ([false, false], _) => {}
-        ([true, _], _) => parts.push("in maintenance: nothing moves".into()),
-        ([false, true], _) => parts.push("the peer is in maintenance: nothing moves".into()),
-    }
-    match view.withheld {
-        Some(Withheld::Isolated) => parts.push(
-            "no takeover: no network of our own answers, or none has a carrier (`heartbeat takeover GROUP --force` where \
-             the peer is off for sure)"
-                .into(),
-        ),
-        Some(Withheld::Stranger) => parts.push(
-            "no takeover: heartbeats arrive that are not our peer's (another key, pair, channel or node letter), or from a \
-             peer that does not hear us"
-                .into(),
-        ),
-        Some(Withheld::Maintenance) => parts.push("no takeover: a controller is in maintenance".into()),
-        Some(Withheld::Kept) => parts.push("no takeover of what the peer could not let go of when it left".into()),
-        Some(Withheld::PeerStalled) => {
-            parts.push("no takeover yet: the peer's host answers, its agent stands still".into());
-        }
-        Some(Withheld::Unanswered) => {
-            parts.push("no takeover: whether a network of our own answers could not be found out in time".into());
-        }
-        Some(Withheld::Occupied) => parts.push(
-            "nothing is taken: another program, perhaps another agent, has the UDP port of one of our channels".into(),
-        ),
-        Some(Withheld::NotFenced) => parts.push("no takeover: the fence hook failed".into()),
-        Some(reason) => parts.push(format!("no takeover: {}", withheld(reason))),
-        None => {}
-    }
-    if view.peer == PeerState::Good && view.differences[1] {
-        parts.push("no group moves: the peer has other groups configured".into());
-    }
-    if view.peer == PeerState::Good && view.differences[0] {
-        parts.push(format!("the peer does not have the same {} channels configured", config.channels.len()));
-    }
-    parts.join("; ")
 }

@@ -1,6 +1,6 @@
 //! How an event is told: whom it is for, and what happened as one sentence.
 
-use super::{ControlEvent, Severity};
+use super::{ControlEvent, Obstacle, Severity};
 use crate::core::{Difference, Event, Nanos, Node, Reason, Safe, Verdict, Why, Withheld};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -179,7 +179,9 @@ impl Tell for Event {
     }
 }
 
-const fn because(reason: Reason) -> &'static str {
+/// Why a group is acquired or released.
+#[must_use]
+pub const fn because(reason: Reason) -> &'static str {
     match reason {
         Reason::Home => "nobody holds it, and it is at home here",
         Reason::PeerDead => "the peer is dead",
@@ -225,7 +227,7 @@ pub const fn withheld(reason: Withheld) -> &'static str {
         Withheld::Maintenance => "a controller is in maintenance",
         Withheld::Kept => "the peer could not let go of it when it left",
         Withheld::PeerStalled => "the peer's host answers, its agent stands still",
-        Withheld::NotFenced => "the fence hook failed",
+        Withheld::NotFenced => "the peer could not be fenced",
         Withheld::Unanswered => "whether any of our own networks answers could not be found out in time",
         Withheld::Occupied => {
             "another program has the UDP port of one of our channels: somebody else speaks for this controller"
@@ -257,6 +259,17 @@ const fn judged(verdict: Verdict) -> &'static str {
     }
 }
 
+/// The first reasons, and how many more there are.
+fn first(reasons: &[Obstacle]) -> String {
+    /// So many are told; the others are in the evidence.
+    const TOLD: usize = 3;
+    let told: Vec<_> = reasons.iter().take(TOLD).map(|reason| reason.text.as_str()).collect();
+    match reasons.len().saturating_sub(TOLD) {
+        0 => told.join("; "),
+        more => format!("{}; and {more} more", told.join("; ")),
+    }
+}
+
 /// Of what is told once for several times.
 fn often(times: u32) -> String {
     if times > 1 { format!(", {times} times") } else { String::new() }
@@ -283,7 +296,9 @@ impl Tell for ControlEvent {
             Self::FenceRan { .. } | Self::FenceDevice { .. } => Notice,
             Self::StillAnswered { .. } | Self::AddressRestored { .. } | Self::ReloadRefused { .. } => Warning,
             Self::AddressSwept { .. } | Self::HostProblem { .. } | Self::RuntimeDirRestored { .. } => Warning,
-            Self::ArbiterChecked { well: false, .. } => Warning,
+            Self::KernelRestored { .. } => Warning,
+            Self::ArbiterChecked { well: false, .. } | Self::NotReady { .. } => Warning,
+            Self::ReadyAgain => Notice,
             Self::ArbiterChecked { .. } | Self::ArbiterAnswered { .. } => Info,
             Self::AddressForgotten { .. } | Self::ReloadWaits { .. } => Notice,
             Self::RivalGone { .. } | Self::CheckChanged { .. } | Self::Stopped | Self::Restarting => Notice,
@@ -347,6 +362,8 @@ impl Tell for ControlEvent {
             Self::ArbiterAnswered { said, why } => format!("the arbiter was asked: {said}: {why}"),
             Self::ArbiterChecked { well: true, how } => format!("the arbiter is well: {how}"),
             Self::ArbiterChecked { how, .. } => format!("the arbiter is not well: {how}"),
+            Self::NotReady { reasons } => format!("a failover would not work now: {}", first(reasons)),
+            Self::ReadyAgain => "a failover would work again".into(),
             Self::HostProblem { what } => format!("{what}; the agent goes on without, and looks again"),
             Self::AddressForgotten { address } => format!("{address} belongs to nothing any more: removed"),
             Self::AddressStays { address, why } => {
@@ -354,6 +371,9 @@ impl Tell for ControlEvent {
             }
             Self::ReloadWaits { why } => format!("the reload waits: {why}"),
             Self::RuntimeDirRestored { path } => format!("{path} had been emptied; what belongs there is there again"),
+            Self::KernelRestored { what } => {
+                format!("somebody had removed from this kernel: {what}; it is there again")
+            }
             Self::ReloadRefused { why } => format!("not reloaded, everything stays as it is: {why}"),
             Self::Stopped => "the agent ended; everything is released".into(),
             Self::Restarting => "the agent is replaced by a new life of itself".into(),

@@ -93,6 +93,7 @@ fn native_on_veth_counts_what_comes_in_and_a_clean_stop_leaves_nothing() {
                 mode: XdpMode::Native,
                 ifindex,
                 adopted: false,
+                anew: true,
                 why: None,
                 interfaces: vec![ifindex],
                 new_end: true

@@ -6,21 +6,24 @@ use std::{collections::BTreeSet, process::Command};
 
 const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
 
-fn cable() {
+pub(crate) fn cable() {
     run("ip link add near address 02:00:00:00:00:01 type veth peer name far");
     run("ip link set near up");
     run("ip link set far up");
 }
 
-fn open(pins: &PinFolder) -> Kernel {
+pub(crate) fn open(pins: &PinFolder) -> Kernel {
     let (mut kernel, _) = Kernel::open(&settings(), pins.path()).expect("opening");
     kernel.tables().agent().incarnation.set(OWN);
     kernel.guard(&addresses()).expect("room");
     kernel
 }
 
-fn keeps_on(kernel: &mut Kernel, interfaces: &[&str]) -> Vec<String> {
-    kernel.keep_silent_on(&interfaces.iter().copied().collect::<BTreeSet<_>>())
+/// What is not to be had there; nothing else is found to be amiss.
+pub(crate) fn keeps_on(kernel: &mut Kernel, interfaces: &[&str]) -> Vec<String> {
+    let mended = kernel.keep_silent_on(&interfaces.iter().copied().collect::<BTreeSet<_>>());
+    assert_eq!((mended.restored, mended.detached), Default::default());
+    mended.troubles
 }
 
 /// A frame of a service address.
@@ -31,11 +34,11 @@ fn frame() -> Vec<u8> {
 }
 
 /// Whether a frame that is sent out of `near` leaves there: a program that drops it tells the sender.
-fn leaves() -> bool {
+pub(crate) fn leaves() -> bool {
     send_frame("near", &frame())
 }
 
-fn tc(words: &str) -> String {
+pub(crate) fn tc(words: &str) -> String {
     let output = Command::new("tc").args(words.split(' ')).output().expect("iproute2");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

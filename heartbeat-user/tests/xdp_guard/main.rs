@@ -2,6 +2,7 @@
 //! iproute2.
 
 mod attached;
+mod by_others;
 mod frames;
 mod notices;
 #[path = "../support/mod.rs"]
@@ -10,7 +11,7 @@ mod support;
 use heartbeat::{
     core::{ChannelIndex, Nanos},
     dataplane::{
-        Kernel, Tables, XdpMode, XdpPreference, clock,
+        Kernel, Mended, Tables, XdpMode, XdpPreference, clock,
         drain::{KernelOrders, Mark},
         guard::Instructions,
     },

@@ -188,7 +188,7 @@ fn a_notice_is_put_on_record_rings_where_it_is_news_and_is_never_answered() {
 fn the_end_of_the_watched_thread_is_noted_at_once_and_of_no_other() {
     in_namespace(|| {
         let mut host = Host::new();
-        assert_eq!(host.kernel.keep_silent_on(&[].into()), Vec::<String>::new());
+        assert_eq!(host.kernel.keep_silent_on(&[].into()), Mended::default());
         let tables = Arc::clone(&host.tables);
         let (ready, is_ready) = mpsc::channel();
         let (end, ends) = mpsc::channel::<()>();

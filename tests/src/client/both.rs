@@ -1,7 +1,6 @@
 //! A client that asks both controllers for one service address, each by its own Ethernet address, whatever the network has
 //! learnt: who answers, and whether both ever do.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,8 +40,6 @@ struct Shared {
 pub struct Answered {
     /// By its Ethernet address.
     pub by: Node,
-    /// The question, the same to both.
-    pub question: u64,
     /// When.
     pub at_ns: u64,
 }
@@ -54,7 +51,8 @@ impl Both {
     /// That network has no client, or no packet socket is to be had.
     pub fn start(lab: &Lab, number: usize, target: Ipv4Addr, every: Duration) -> Result<Self> {
         let namespace = lab.client(number)?;
-        let open = |protocol| inject::open(namespace, &interface(number), protocol);
+        // A client has one interface.
+        let open = |protocol| inject::open(namespace, &interface(1), protocol);
         let (sender, receiver) = (open(None)?, open(Some(SockProtocol::EthAll))?);
         setsockopt(&receiver, ReceiveTimestampns, &true).context("no stamps of arrival")?;
         setsockopt(&receiver, ReceiveTimeout, &TimeVal::new(0, 20_000)).context("no timeout")?;
@@ -80,15 +78,20 @@ impl Both {
         self.answers().into_iter().filter(within).map(|answer| answer.at_ns).collect()
     }
 
-    /// For how long since an instant both answered: so many questions had two answers.
+    /// For how long since an instant both answered: so many answers came between two of the other one's that are not far apart.
     #[must_use]
     pub fn both_answered(&self, since_ns: u64) -> Duration {
-        let mut answered: BTreeMap<u64, [bool; 2]> = BTreeMap::new();
-        for answer in self.answers().iter().filter(|answer| answer.at_ns >= since_ns) {
-            answered.entry(answer.question).or_default()[usize::from(answer.by == Node::B)] = true;
-        }
-        let both = answered.values().filter(|by| **by == [true; 2]).count();
-        self.every * u32::try_from(both).unwrap_or(u32::MAX)
+        let mut answers = self.answers();
+        answers.retain(|answer| answer.at_ns >= since_ns);
+        answers.sort_unstable_by_key(|answer| answer.at_ns);
+        let apart = u64::try_from(self.every.as_nanos()).unwrap_or(u64::MAX).saturating_mul(10);
+        let between = answers.iter().enumerate().filter(|(i, answer)| {
+            let other = |answered: &&Answered| answered.by != answer.by;
+            let (before, after) = (answers[..*i].iter().rev().find(other), answers[i + 1..].iter().find(other));
+            before.zip(after).is_some_and(|(before, after)| after.at_ns - before.at_ns <= apart)
+        });
+        // Each of the two is asked once in that time.
+        self.every * u32::try_from(between.count().div_ceil(2)).unwrap_or(u32::MAX)
     }
 
     /// For how long after the first answer of `new` since an instant `old` still answered, if it did at all; and for how long
@@ -148,10 +151,10 @@ fn hear(socket: &OwnedFd, target: Ipv4Addr, shared: &Shared) {
         let at_ns = stamp.and_then(|at| u64::try_from(at.as_nanos()).ok()).unwrap_or_else(realtime_ns);
         let frame = buffer.get(..length).unwrap_or_default();
         let packet = frame.get(14..).filter(|_| frame.get(12..14) == Some(&[8, 0]));
-        let reply = packet.and_then(|packet| reply_to_us(packet, IpAddr::V4(target), IDENT));
+        let is_ours = packet.is_some_and(|packet| reply_to_us(packet, IpAddr::V4(target), IDENT).is_some());
         let source = frame.get(6..12).and_then(|source| source.try_into().ok());
-        if let Some(((question, _), by)) = reply.zip(source.and_then(owner_of)) {
-            shared.answers.lock().unwrap_or_else(PoisonError::into_inner).push(Answered { by, question, at_ns });
+        if let Some(by) = source.filter(|_| is_ours).and_then(owner_of) {
+            shared.answers.lock().unwrap_or_else(PoisonError::into_inner).push(Answered { by, at_ns });
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
@@ -181,5 +182,17 @@ fn remove(id: &str) {
     for node in ["a", "b"] {
         remove_pins(&folder.join(node));
     }
+    unmount_within(&folder);
     let _already_gone = fs::remove_dir_all(folder);
+}
+
+/// What is mounted in a lab's folder, as a file system of FUSE whose process died with the lab: nobody gets in there any more,
+/// and nothing could remove the folder.
+fn unmount_within(folder: &Path) {
+    let within = format!("{}/", folder.display());
+    // proc_pid_mountinfo(5): the fifth field. The later ones first: one may be in another.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for point in mounts.lines().rev().filter_map(|line| line.split(' ').nth(4)).filter(|at| at.starts_with(&within)) {
+        let _already_gone = umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+    }
 }

@@ -165,6 +165,54 @@ fn an_agent_of_the_package_switches_a_dead_peer_off_where_others_hang_or_are_mis
 }
 
 #[test]
+fn a_host_with_two_power_supplies_is_off_when_both_outlets_are_and_not_before() {
+    assert!(Path::new("/usr/sbin/fence_dummy").exists(), "fence_dummy is needed: apt-get install fence-agents");
+    undisturbed(|| {
+        let (lab, config) = started(|lab, config| {
+            let scripts = Scripts::of(lab).unwrap();
+            let outlet = |supply: u32, node: &str| {
+                let file = scripts.path(&format!("power-{node}-{supply}"));
+                fs::write(&file, "on").unwrap();
+                file.display().to_string()
+            };
+            config.extra = "[fence]\nstatus_every = \"never\"\n[[fence.level]]\n".to_owned();
+            for supply in [1, 2] {
+                let [a, b] = ["a", "b"].map(|node| outlet(supply, node));
+                config.extra += &format!(
+                    "[[fence.level.device]]\nagent = \"fence_dummy\"\ntimeout = \"20s\"\nretries = 0\na = {{ status_file = \"{a}\" }}\n\
+                     b = {{ status_file = \"{b}\" }}\n"
+                );
+            }
+        });
+        settled(&lab, &config).unwrap();
+        let scripts = Scripts::of(&lab).unwrap();
+        // The second outlet does not obey.
+        fs::write(scripts.path("power-b-2"), "smoke").unwrap();
+        let [before, _] = marks(&lab);
+        lab.power_off(B).unwrap();
+        let ran = fence_ran(&lab, A, before);
+        assert_eq!(
+            (&ran.raw["level"], &ran.raw["succeeded"]),
+            (&"fence.level[1].device[2]".into(), &false.into()),
+            "{ran:?}"
+        );
+        assert!(ran.raw["how"].as_str().unwrap().ends_with("; those before it in its level did succeed"), "{ran:?}");
+        let withheld = wait(&lab, A, before, "takeover_withheld");
+        assert_eq!(withheld.raw["reason"], "not_fenced", "{withheld:?}");
+        assert_eq!((scripts.read("power-b-1").as_str(), holders(&lab, service(2))), ("off", vec![]));
+        // Now it does.
+        let [before, _] = marks(&lab);
+        fs::write(scripts.path("power-b-2"), "on").unwrap();
+        let ran = fence_ran(&lab, A, before);
+        assert_eq!((&ran.raw["level"], &ran.raw["succeeded"]), (&"fence.level[1]".into(), &true.into()), "{ran:?}");
+        assert_eq!(ran.raw["by"], "fence_dummy and fence_dummy", "{ran:?}");
+        serves_all(&lab, A);
+        let power = ["a-1", "a-2", "b-1", "b-2"].map(|outlet| scripts.read(&format!("power-{outlet}")));
+        assert_eq!(power, ["on", "on", "off", "off"]);
+    });
+}
+
+#[test]
 fn nothing_is_taken_by_the_word_of_an_agent_that_lies() {
     undisturbed(|| {
         let (lab, config) = started(|lab, config| {

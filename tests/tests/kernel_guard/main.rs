@@ -4,6 +4,9 @@
 
 mod by_hand;
 mod deaths;
+mod notices;
+mod phases;
+mod removed;
 
 use std::process::Command;
 use std::time::Duration;

@@ -168,3 +168,37 @@ fn cut_off_a_controller_lets_go_and_its_peer_takes_over_once_it_must_have() {
         world.assert_settled();
     }
 }
+
+/// Both took over while nothing passed between them; then one agent dies, or stands still, before it hears the other.
+#[test]
+fn of_two_that_hold_a_group_the_kernel_of_the_one_that_cannot_decide_yields_to_the_other_also_where_the_terms_are_equal()
+ {
+    for (dies, restarts) in [(true, 0), (false, 0), (true, 1), (true, 2)] {
+        let mut world = guarded(Profile::Lan, SECOND.times(100));
+        world.sides.iter_mut().for_each(|side| side.guards.stalled_grace = SECOND.times(100));
+        world.cut_all(true);
+        world.run(SECOND.times(5));
+        for _ in 0..restarts {
+            world.kill(A);
+            world.run(SECOND);
+            world.start(A);
+            world.run(SECOND.times(5));
+        }
+        assert_eq!(world.held(), [0b11; 2]);
+        if dies {
+            world.kill(A);
+        } else {
+            world.stall(A, SECOND.times(4));
+            world.run(SECOND);
+        }
+        world.cut_all(false);
+        world.run(world.sides[A].timing.interval.times(4));
+        let answering = [A, B].map(|side| world.sides[side].answering(world.now));
+        assert_eq!(answering, [0, 0b11], "dies: {dies}, restarts: {restarts}");
+        if dies {
+            world.start(A);
+        }
+        world.run(SECOND.times(10));
+        world.assert_settled();
+    }
+}

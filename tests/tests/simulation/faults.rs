@@ -1,11 +1,13 @@
 //! What can happen to a pair in a random walk, one thing at a time.
 
 use crate::{
+    file::File,
     host::{Datagram, KEY, PAIR},
-    side::{HOOK_TIMEOUT, Side},
+    networks,
+    side::HOOK_TIMEOUT,
     world::{A, Assured, B, Random, World},
 };
-use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder, PeerState, name_id};
+use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder, name_id};
 use heartbeat_ebpf::{
     siphash::Key,
     wire::{LEN, Message},
@@ -20,7 +22,7 @@ pub fn mend(world: &mut World) {
         let s = &mut world.sides[side];
         s.links.fill(WELL);
         s.errno.fill(None);
-        (s.answers, s.networks_lost) = (u64::MAX, false);
+        s.answers = u64::MAX;
         (s.arbiter_reached, s.arbiter_takes) = ([true; 2], Nanos::from_millis(1));
         heal(world, side);
     }
@@ -32,8 +34,11 @@ pub fn mend(world: &mut World) {
 /// what was judged of networks stays.
 pub fn mend_partly(world: &mut World, random: &mut Random) {
     let works = random.below(world.paths[A].len() as u64) as usize;
+    if world.assured == Assured::Promise {
+        networks::set(world, [u64::MAX; 2], 0);
+    }
     for side in [A, B] {
-        for (cable, path) in world.paths[side].iter_mut().enumerate() {
+        for (cable, path) in world.paths[side].iter_mut().enumerate().filter(|_| world.assured != Assured::Promise) {
             (path.lost, path.cut) = (0, cable != works && random.below(2) == 0);
         }
         let s = &mut world.sides[side];
@@ -91,12 +96,13 @@ pub fn random(world: &mut World, random: &mut Random) {
     let interval = world.sides[A].timing.interval;
     let group = GroupIndex(random.below(world.sides[side].running.groups.len() as u64) as u8);
     let path = &mut world.paths[side][channel];
-    if world.assured == Assured::Promise && random.below(4) > 0 {
-        return cut_off(world, random, side);
+    let promised = world.assured == Assured::Promise;
+    if promised && random.below(3) == 0 {
+        return networks::change(world, random, side);
     }
-    let fault = match random.below(50) {
-        // What must not happen where a promise is all that there is.
-        0..=14 | 22 | 29 if world.assured == Assured::Promise => return,
+    let fault = match random.below(51) {
+        // Networks fail as networks do where a promise is all that there is.
+        0..=14 | 22 | 29 if promised => return,
         fault => fault,
     };
     if world.trace {
@@ -135,6 +141,7 @@ pub fn random(world: &mut World, random: &mut Random) {
         46 => world.sides[side].arbiter_reached = [random.below(3) > 0, random.below(3) > 0],
         47 => world.sides[side].arbiter_takes = Nanos(random.below(interval.0 * 20)),
         48 => world.sides[side].arbiter_reached = [true; 2],
+        49 => world.sides[side].control_hangs = random.below(2) == 0,
         18 => world.sides[side].power_off(world.now),
         19 | 20 if world.sides[side].core.is_none() => start(world, random, side),
         19 => world.stop(side),
@@ -180,31 +187,6 @@ pub fn random(world: &mut World, random: &mut Random) {
     }
 }
 
-/// A controller loses its networks, or has them again; or nothing that it sends arrives, for a while.
-fn cut_off(world: &mut World, random: &mut Random, side: usize) {
-    let lost = match random.below(3) {
-        // Two that never met know nothing of each other, and no promise: who hears whom is decided by a fence or an arbiter.
-        0 if world.sides.iter().all(met) => {
-            world.cut_side(side, true);
-            world.run(Nanos(random.below(world.detection().0 * 3)));
-            world.cut_side(side, false);
-            // Before the other one's turn, both hear each other again.
-            return world.run(world.sides[A].timing.interval.times(3));
-        }
-        0 | 1 => true,
-        _ => false,
-    };
-    let s = &mut world.sides[side];
-    (s.answers, s.networks_lost) = (if lost { 0 } else { u64::MAX }, lost);
-    let lost = world.sides.iter().any(|s| s.networks_lost);
-    world.cut_all(lost);
-}
-
-/// It hears its peer, and goes on doing so.
-fn met(side: &Side) -> bool {
-    side.reload_takes.is_none() && side.core.as_ref().is_some_and(|core| core.peer() == PeerState::Good)
-}
-
 /// The file is changed on both nodes, and one of them loads it.
 fn edit(world: &mut World, random: &mut Random, side: usize) {
     let mut file = world.sides[side].file.clone();
@@ -215,10 +197,16 @@ fn edit(world: &mut World, random: &mut Random, side: usize) {
         let known = world.paths[A].len();
         edit_list(&mut file.cables, known, random);
     }
+    let before = std::array::from_fn(|side| std::mem::replace(&mut world.sides[side].file, file.clone()));
+    let works = [A, B].map(|side| world.sides[side].answers);
+    if world.assured == Assured::Promise && [works, [u64::MAX; 2]].iter().any(|works| networks::parts(world, *works)) {
+        // A cable each that only one of them has parts them.
+        world.sides.iter_mut().zip::<[File; 2]>(before).for_each(|(side, file)| side.file = file);
+        return;
+    }
     if world.trace {
         eprintln!("{} file {file:?} loaded by {side}", world.now);
     }
-    world.sides.iter_mut().for_each(|s| s.file.clone_from(&file));
     let interval = world.sides[side].timing.interval;
     world.sides[side].reload(world.now, Nanos(random.below(interval.0 / 2)));
 }

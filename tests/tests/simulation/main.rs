@@ -5,6 +5,7 @@
 
 mod adversity;
 mod death;
+mod exclusive;
 mod faults;
 mod file;
 mod files;
@@ -13,8 +14,8 @@ mod host;
 mod invariants;
 mod judging;
 mod life;
-mod lives;
 mod network;
+mod networks;
 mod orders;
 mod partition;
 mod side;

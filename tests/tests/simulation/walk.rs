@@ -168,8 +168,7 @@ fn random_exclusivity(world: &mut World, random: &mut Random) {
     let assured = match random.below(6) {
         0 => Assured::Fence,
         1 | 2 => Assured::Arbiter,
-        // Walks that part the network so that each has its half are not told from others yet: only where it is asked for.
-        3 if number("HEARTBEAT_PROMISES").is_some() => Assured::Promise,
+        3 => Assured::Promise,
         _ => return,
     };
     world.assured = assured;
@@ -177,7 +176,8 @@ fn random_exclusivity(world: &mut World, random: &mut Random) {
     world.arbiter_ttl = Nanos::from_millis(500 + random.below(5_000));
     let all = random.below(2) == 0;
     let groups = if all { 7 } else { random.below(8) };
-    let within = Nanos(random.below(HOOK_TIMEOUT.0 * 5));
+    let longest = [world.sides[A].timing.interval.times(40), HOOK_TIMEOUT.times(5)][random.below(2) as usize];
+    let within = Nanos(random.below(longest.0));
     let watchdog = world.sides[A].timing.interval.times(4).after(Nanos(random.below(SECOND.0 * 3)));
     for side in &mut world.sides {
         side.exclusivity = Exclusivity {

@@ -66,6 +66,25 @@ pub struct Path {
     pub doubled: u64,
 }
 
+/// What is on its way.
+enum Flight {
+    Datagram(usize, Datagram),
+    Question(Question),
+}
+
+/// What a life of a side's asks the arbiter.
+struct Question {
+    side: usize,
+    life: u64,
+    /// On the side's own clock.
+    asked: Nanos,
+    number: u32,
+    /// In the world's bits.
+    groups: u64,
+    /// It gives them back.
+    releases: bool,
+}
+
 pub struct World {
     pub now: Nanos,
     pub sides: [Side; 2],
@@ -94,7 +113,7 @@ pub struct World {
     pub trace: bool,
     /// What must always hold.
     pub watch: Watch,
-    flights: BTreeMap<(Nanos, u64), (usize, Datagram)>,
+    flights: BTreeMap<(Nanos, u64), Flight>,
     /// Room for what one turn sends.
     sent: Vec<Sent>,
     flown: u64,
@@ -255,7 +274,7 @@ impl World {
         self.flown += 1;
         let jitter = Nanos(if self.jitter.0 == 0 { 0 } else { self.random.below(self.jitter.0) });
         let due = self.now.after(self.latency).after(jitter).after(delay);
-        self.flights.insert((due, self.flown), (to, datagram));
+        self.flights.insert((due, self.flown), Flight::Datagram(to, datagram));
     }
 
     pub fn run(&mut self, span: Nanos) {
@@ -321,7 +340,11 @@ impl World {
     }
 
     fn land(&mut self) {
-        let Some((_, (to, datagram))) = self.flights.pop_first() else { return };
+        let (to, datagram) = match self.flights.pop_first() {
+            Some((_, Flight::Datagram(to, datagram))) => (to, datagram),
+            Some((_, Flight::Question(question))) => return self.arbitrate(question),
+            None => return,
+        };
         if !self.sides[to].carrier(datagram.cable) {
             return;
         }
@@ -374,26 +397,46 @@ impl World {
         self.sent = sent;
     }
 
-    /// A side asks the arbiter, which decides at once; how long the answer takes is another matter.
+    /// A side asks the arbiter: that is on its way, and arrives also where it is overridden meanwhile.
     fn ask(&mut self, side: usize, number: u32, what: Arbitrate) {
-        let Side { host, running, arbiter_reached: [there, back], arbiter_takes, .. } = &self.sides[side];
+        let Side { host, running, arbiter_reached, arbiter_takes, .. } = &self.sides[side];
         let asked = host.clock(self.now);
+        if !arbiter_reached[0] {
+            let due = asked.after(*arbiter_takes);
+            return self.sides[side].answers_of_arbiter.push((due, number, Arbitrated::Unreachable));
+        }
+        let (life, groups) = (host.tables.agent().incarnation.get(), running.to_world(what.groups()));
+        let releases = matches!(what, Arbitrate::Release(_));
+        let due = self.now.after(Nanos(self.random.below(arbiter_takes.0 + 1)));
+        self.flown += 1;
+        let question = Question { side, life, asked, number, groups, releases };
+        self.flights.insert((due, self.flown), Flight::Question(question));
+    }
+
+    /// The arbiter decides; its answer is on its way.
+    fn arbitrate(&mut self, question: Question) {
+        let Question { side, life, asked, number, groups, releases } = question;
         let (mut granted, until) = (0, self.now.after(self.arbiter_ttl));
-        for group in (0..running.groups.len()).filter(|i| *there && what.groups() >> i & 1 == 1) {
-            let holder = &mut self.arbiter[running.groups[group]];
-            let free = holder.is_none_or(|(by, until)| by == side || until <= self.now);
-            if free {
-                *holder = (!matches!(what, Arbitrate::Release(_))).then_some((side, until));
+        for (group, holder) in self.arbiter.iter_mut().enumerate().filter(|(i, _)| groups >> i & 1 == 1) {
+            if holder.is_none_or(|(by, until)| by == side || until <= self.now) {
+                *holder = (!releases).then_some((side, until));
                 granted |= 1 << group;
             }
         }
-        let outcome = match (there & back, granted) {
+        let s = &mut self.sides[side];
+        if s.core.is_none() || s.host.tables.agent().incarnation.get() != life {
+            return;
+        }
+        let outcome = match (s.arbiter_reached[1], granted) {
             (false, _) => Arbitrated::Unreachable,
             (true, 0) => Arbitrated::Denied,
-            (true, groups) => Arbitrated::Granted { groups, until: asked.after(Nanos(self.arbiter_ttl.0 / 100 * 97)) },
+            (true, granted) => {
+                let until = asked.after(Nanos(self.arbiter_ttl.0 / 100 * 97));
+                Arbitrated::Granted { groups: s.running.groups_of(granted), until }
+            }
         };
-        let due = asked.after(*arbiter_takes);
-        self.sides[side].answers_of_arbiter.push((due, number, outcome));
+        let due = s.clock(self.now).after(Nanos(self.random.below(s.arbiter_takes.0 + 1)));
+        s.answers_of_arbiter.push((due, number, outcome));
     }
 
     /// A side puts a datagram on the wire.

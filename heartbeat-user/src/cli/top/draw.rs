@@ -132,6 +132,10 @@ fn header(status: &Status, stale: Option<&str>, waited: Duration, look: Look, wi
     let lead = format!("peer {letter}{} ", name(peer));
     let room = width.saturating_sub(lead.chars().count() + word.len());
     lines.push(Line::from(vec![Span::raw(lead), look.span(tone, word), look.span(Tone::Plain, fit(&rest, room))]));
+    // Where all is as it should be, there is no need for a line more.
+    if stale.is_none() && !status.readiness.ready {
+        lines.push(Line::from(look.span(Tone::Warn, fit(&status.readiness.line(), width))));
+    }
     lines
 }
 

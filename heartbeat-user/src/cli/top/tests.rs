@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cli::paint::{ColorArgs, Paint, When},
-    status::{Answer, Health, Record, Severity, Status, histogram::Histograms},
+    status::{Health, Record, Severity, Status, histogram::Histograms},
 };
 use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Color};
@@ -27,7 +27,7 @@ fn model(status: Status) -> Model {
 
 /// As the agent would answer.
 fn answered(status: Status) -> Status {
-    Status { answer: Answer::of(&status), ..status }
+    status.concluded()
 }
 
 fn buffer(model: &Model, now: Duration, width: u16, height: u16) -> Buffer {
@@ -99,6 +99,7 @@ fn a_bad_channel_says_where_its_fault_lies() {
     sick.verdict = "the peer is alive on 2 of 3 channels".into();
     let screen = text(&model(sick), S, 80, 24);
     assert!(screen.starts_with(" DEGRADED  the peer is alive on 2 of 3"), "{screen}");
+    assert_has(&screen, &["a failover would not work now: net2 is BAD, silent for 12.0 s"]);
     assert_has(&screen, &["channels 2/3 GOOD", " 2 net2         BAD", "silent for 12.0 s; our own port or cable"]);
     let (bad, good) = (screen.find("net2").unwrap(), screen.find("net1").unwrap());
     assert!(bad < good, "what is BAD comes first:\n{screen}");

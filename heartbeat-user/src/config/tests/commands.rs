@@ -21,9 +21,10 @@ fn what_is_absent_has_its_default_and_what_is_there_is_read() {
     );
     let fence = full.fence.as_ref().expect("a fence");
     let [level] = &fence.levels[..] else { panic!("{fence:?}") };
-    assert_eq!(level.by, Means::Command(vec!["/bin/true".into(), "x".into()]));
+    let [device] = &level.devices[..] else { panic!("{level:?}") };
+    assert_eq!(device.by, Means::Command(vec!["/bin/true".into(), "x".into()]));
     assert_eq!(
-        (level.key.as_str(), level.retries, level.timeout, fence.delay),
+        (device.key.as_str(), device.retries, device.timeout, fence.delay),
         ("fence", 0, MS(10_000), [Nanos(0); 2])
     );
     let check = &full.checks[0];

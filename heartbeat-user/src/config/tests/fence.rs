@@ -29,11 +29,12 @@ fn an_agent_is_told_its_options_and_those_of_whoever_is_switched_off() {
     let fence = with(&agent("")).unwrap().fence.unwrap();
     assert_eq!((fence.status_every, fence.delay), (Some(MS(300_000)), [Nanos(0); 2]));
     let [level] = &fence.levels[..] else { panic!("{fence:?}") };
+    let [device] = &level.devices[..] else { panic!("{level:?}") };
     assert_eq!(
-        (level.key.as_str(), level.runs(), level.timeout, level.retries),
+        (device.key.as_str(), device.runs(), device.timeout, device.retries),
         ("fence", "fence_ipmilan", MS(60_000), 2)
     );
-    let Means::Agent { options, .. } = &level.by else { panic!("{level:?}") };
+    let Means::Agent { options, .. } = &device.by else { panic!("{device:?}") };
     let told = options
         .each_ref()
         .map(|options| options.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>());
@@ -49,10 +50,82 @@ fn levels_stand_in_their_order_and_all_that_they_may_take_is_waited_for() {
                 command = [\"/bin/off\"]\nretries = 0\n";
     let fence = with(text).unwrap().fence.unwrap();
     let keys: Vec<_> = fence.levels.iter().map(|level| (level.key.as_str(), level.runs())).collect();
-    assert_eq!(keys, [("fence.level[1]", "/opt/fence_x"), ("fence.level[2]", "/bin/off")]);
+    assert_eq!(keys, [("fence.level[1]", "/opt/fence_x".to_owned()), ("fence.level[2]", "/bin/off".to_owned())]);
     assert_eq!((fence.status_every, fence.delay), (None, [Nanos(0), MS(5_000)]));
     // Twice 20.5 s and a pause; then once 10.5 s; and 5 s for whoever runs it. b waits 5 s before all that.
     assert_eq!([Node::A, Node::B].map(|node| fence.within(node)), [MS(58_500), MS(63_500)]);
+}
+
+/// The outlets of a host with two power supplies, in `table`.
+fn two_supplies(table: &str) -> String {
+    format!(
+        "{table}\nagent = \"fence_apc\"\na = {{ ip = \"192.0.2.1\", plug = 1 }}\nb = {{ ip = \"192.0.2.1\", plug = 2 }}\nretries = 0\n\
+         {table}\nagent = \"fence_apc\"\na = {{ ip = \"192.0.2.2\", plug = 1 }}\nb = {{ ip = \"192.0.2.2\", plug = 2 }}\nretries = 0\n"
+    )
+}
+
+#[test]
+fn a_level_may_have_several_devices_and_so_may_the_only_one() {
+    let levels = format!(
+        "[fence]\n[[fence.level]]\ncommand = [\"/bin/off\"]\nretries = 0\n[[fence.level]]\n{}",
+        two_supplies("[[fence.level.device]]")
+    );
+    let config = with(&levels).unwrap();
+    let keys: Vec<_> = config.agents().collect();
+    let agent = |key: &str| (format!("fence.level[2].device[{key}].agent"), "fence_apc");
+    assert_eq!(keys, [agent("1"), agent("2")]);
+    let fence = config.fence.unwrap();
+    assert_eq!((fence.levels.len(), fence.levels[1].key.as_str()), (2, "fence.level[2]"));
+    assert_eq!(fence.levels[1].runs(), "fence_apc and fence_apc");
+    // 10.5 s for the command, twice 60.5 s, and 5 s for whoever runs it.
+    assert_eq!(fence.within(Node::A), MS(136_500));
+    let only = with(&format!("[fence]\n{}", two_supplies("[[fence.device]]"))).unwrap().fence.unwrap();
+    let keys: Vec<_> = only.devices().map(|device| device.key.as_str()).collect();
+    assert_eq!((only.levels.len(), keys), (1, vec!["fence.device[1]", "fence.device[2]"]));
+}
+
+#[test]
+fn wrong_devices_are_refused_with_what_would_be_right() {
+    let two = two_supplies("[[fence.level.device]]");
+    for (text, expected) in [
+        (
+            format!("[[fence.level]]\nretries = 1\n{two}"),
+            "fence.level[1].retries: has no place here; right would be in one of the `device` tables",
+        ),
+        (
+            format!("[fence]\n[[fence.device]]\ncommand = [\"/x\"]\n[[fence.level]]\n{two}"),
+            "fence.device: has no place here; right would be in one of the [[fence.level]] tables",
+        ),
+        (
+            format!("[[fence.level]]\n{two}[[fence.level.device]]\n"),
+            "fence.level[1].device[3].command: missing; right would be a command in words, or the name of an agent",
+        ),
+        (
+            format!("[[fence.level]]\n{two}[[fence.level.device]]\nstatus_every = \"1m\"\ncommand = [\"/x\"]\n"),
+            "fence.level[1].device[3].status_every: unknown",
+        ),
+        (
+            format!("[[fence.level]]\n{}", two.replace("192.0.2.2\", plug = 1", "192.0.2.1\", plug = 1")),
+            "fence.level[1].device[2]: not usable; right would be another outlet than those before it in its level",
+        ),
+        (
+            "[[fence.level]]\ndevice = \"fence_apc\"\n".to_owned(),
+            "fence.level[1].device = \"fence_apc\": is a text; right would be [[fence.level.device]] tables",
+        ),
+        (
+            format!("[[fence.level]]\n{}", "[[fence.level.device]]\ncommand = [\"/x\"]\n".repeat(9)),
+            "fence.level[1].device: too many: at most 8 devices",
+        ),
+    ] {
+        let said = refused(&text);
+        assert!(said.contains(expected), "{text}: {said}");
+    }
+    let secret = two.replace("plug = 2", &format!("password = \"{SECRET}\""));
+    let same = secret.replace("192.0.2.2", "192.0.2.1");
+    let said = refused(&format!("[[fence.level]]\n{same}"));
+    assert!(said.contains("another outlet") && !said.contains("hunter2"), "{said}");
+    let config = with(&format!("[[fence.level]]\n{secret}")).unwrap();
+    assert_eq!(config.secret().unwrap(), "fence.level[1].device[1]: password");
 }
 
 #[test]
@@ -70,7 +143,7 @@ fn wrong_ones_are_refused_with_what_would_be_right() {
         ),
         (
             format!("[fence]\nagent = \"x\"\ncommand = [\"/x\"]\n{two}"),
-            "fence.command: has no place here; right would be in a level",
+            "fence.command: has no place here; right would be in a device of its own",
         ),
         (
             "[fence]\ncommand = [\"/x\"]\na = { plug = 1 }\n".to_owned(),

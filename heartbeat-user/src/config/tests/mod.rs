@@ -97,7 +97,7 @@ fn what_the_example_says_is_an_example_is_valid() {
     let config = Config::parse(&set, "example.toml").unwrap();
     assert!(config.arbiter.as_ref().is_some_and(|arbiter| arbiter.files().count() == 4));
     assert!(
-        config.fence.is_some_and(|fence| fence.levels.len() == 2)
+        config.fence.is_some_and(|fence| fence.levels.len() == 3 && fence.levels[2].devices.len() == 2)
             && config.checks.len() == 1
             && config.groups[0].hooks.on_release.is_some()
     );

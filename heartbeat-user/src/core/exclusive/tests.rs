@@ -181,7 +181,7 @@ fn in_no_row_of_the_product_an_exclusive_group_is_taken_unsafely() {
         let taken = |column: &str, i: usize| column.split_whitespace().nth(i) == Some("taken");
         let (left, fenced) = (is("Left") || is("Kept"), is("done"));
         let safe_at_once = |i: usize| left || fenced || i == 1 && (is("Closed") || is("DiedSilent"));
-        let alone = !(is("running") || is("failed")) && !(is("denied") || is("unreachable"));
+        let alone = !["running", "failed", "denied", "unreachable"].into_iter().any(is);
         for i in [1, 2] {
             assert!(!taken(at_once, i) || safe_at_once(i), "{line}");
             let gone = is("granted") || alone;

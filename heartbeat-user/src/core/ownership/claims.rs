@@ -36,6 +36,7 @@ impl Ownership {
         for group in (0..self.groups.len() as u8).map(GroupIndex) {
             if self.forced & group.bit() != 0 && self.groups[group.usize()].holding == Holding::Standby {
                 self.forced &= !group.bit();
+                self.by_force |= group.bit();
                 self.claim(group, Reason::Forced, step);
             }
         }

@@ -51,6 +51,8 @@ pub struct Facts {
     pub closed: u64,
     /// What its host may serve.
     pub served: u64,
+    /// Its kernel obeys a higher term than this.
+    pub host_term: u64,
     /// The peer, which we hear, hears us nowhere.
     pub deaf: bool,
     /// What is to be let go of at once, because we are alone.

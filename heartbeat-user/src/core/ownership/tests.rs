@@ -29,6 +29,7 @@ const GOOD: Facts = Facts {
     confirms: false,
     closed: 0,
     served: 0,
+    host_term: 0,
     deaf: false,
     let_go: LetGo { cut_off: 0, not_granted: 0 },
     leftovers: false,
@@ -286,6 +287,28 @@ fn on_equal_terms_who_had_it_first_keeps_it_on_both_sides_whatever_its_home() {
             assert_eq!(all[0], Step::Dual(G0, keeper), "{node}, {taken:?}");
             assert_eq!(all.len(), if keeper == node { 1 } else { 2 });
             assert_eq!(o.contested(), Some(u64::from(mine)));
+        }
+    }
+}
+
+#[test]
+fn beside_a_host_without_an_agent_that_serves_what_we_hold_the_term_goes_beyond_its_own_once() {
+    let beside = Facts { confirms: true, served: 0b01, host_term: 5, ..DEAD };
+    for (what, facts, term) in [
+        ("lower", Facts { host_term: 4, ..beside }, 5),
+        ("equal", beside, 6),
+        ("higher", Facts { host_term: 8, ..beside }, 9),
+        ("it keeps silent already", Facts { closed: 0b01, ..beside }, 5),
+        ("it has not said so lately", Facts { confirms: false, ..beside }, 5),
+        ("it lives", Facts { peer_good: true, peer_owned: 0b01, peer_term: 5, ..beside }, 5),
+        ("of what we do not hold", Facts { served: 0b10, guard: Guard::Asking, ..beside }, 5),
+    ] {
+        let mut o = a(1, 5);
+        o.see_term(facts.host_term);
+        let facts = Facts { guard: Guard::Asking, ..facts };
+        for _ in 0..2 {
+            steps(&mut o, facts);
+            assert_eq!(o.term(), term, "{what}");
         }
     }
 }

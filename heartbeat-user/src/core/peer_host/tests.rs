@@ -96,6 +96,18 @@ fn a_notice_that_is_old_or_of_somebody_else_or_outlived_says_nothing() {
 }
 
 #[test]
+fn what_a_kernel_said_once_of_keeping_silent_holds_while_its_host_says_so() {
+    let mut bench = Bench::of(1, |setup| setup.exclusivity.groups = 0b10);
+    bench.silence(timing().interval);
+    hear(&mut bench, |said| (said.grace, said.closed) = (Nanos(0), 0b10));
+    let safe = |bench: &Bench| bench.core.known(bench.now).weigh(bench.now).safe();
+    assert_eq!(safe(&bench), 0b10);
+    // A next life of its agent, which nobody hears, may have opened it.
+    bench.silence(SECOND);
+    assert_eq!(safe(&bench), 0);
+}
+
+#[test]
 fn who_said_that_it_restarts_or_leaves_did_not_die() {
     for flag in [flags::RESTARTING, flags::LEAVING] {
         let mut bench = bench();

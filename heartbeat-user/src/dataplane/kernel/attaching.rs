@@ -31,6 +31,8 @@ pub struct Attached {
     pub ifindex: u32,
     /// The program stayed attached from the agent before; it was exchanged without a gap.
     pub adopted: bool,
+    /// It was attached just now, where it was not.
+    pub anew: bool,
     /// Why it is not a better mode.
     pub why: Option<String>,
     /// The interfaces whose indices the program may run with: its own, and its members', as native XDP on a bond does.
@@ -119,6 +121,7 @@ impl Kernel {
                 mode: held.mode,
                 ifindex,
                 adopted: held.adopted,
+                anew: false,
                 why: held.why.clone(),
                 interfaces: vec![ifindex],
                 new_end: false,
@@ -136,8 +139,10 @@ impl Kernel {
             }
             Err(why) => bail!("interface {interface}: {why}"),
         };
-        let attached = Attached { mode, ifindex, adopted, why: why.clone(), interfaces: vec![ifindex], new_end: false };
-        self.interfaces.insert(interface.into(), Interface { ifindex, mode, why, adopted, channels: 0, _link: link });
+        let interfaces = vec![ifindex];
+        let attached =
+            Attached { mode, ifindex, adopted, anew: !adopted, why: why.clone(), interfaces, new_end: false };
+        self.interfaces.insert(interface.into(), Interface { ifindex, mode, why, adopted, channels: 0, link });
         Ok(attached)
     }
 
@@ -293,5 +298,5 @@ fn refusal(error: &anyhow::Error, interface: &str, ifindex: u32) -> String {
 
 fn by_socket(ifindex: u32, why: String) -> Attached {
     let interfaces = vec![ifindex];
-    Attached { mode: XdpMode::Socket, ifindex, adopted: false, why: Some(why), interfaces, new_end: false }
+    Attached { mode: XdpMode::Socket, ifindex, adopted: false, anew: false, why: Some(why), interfaces, new_end: false }
 }

@@ -1,8 +1,8 @@
 //! The program run on a frame that came in nowhere (BPF_PROG_TEST_RUN), for tests and benchmarks.
 
 use super::Kernel;
-use crate::dataplane::program;
-use anyhow::Result;
+use crate::dataplane::{bpf_link, program};
+use anyhow::{Context as _, Result};
 use aya::{TestRun as _, TestRunOptions};
 use heartbeat_ebpf::layout;
 use std::time::Duration;
@@ -48,6 +48,14 @@ impl Kernel {
             }
         };
         Ok((result.return_value, result.duration))
+    }
+
+    /// Detaches the link of this pin, as `bpftool link detach` does.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn detach_by_hand(&self, pin: &str) -> Result<()> {
+        bpf_link::detach(&self.folder.join(pin)).with_context(|| format!("detaching {pin}"))
     }
 
     /// Runs the program once on `frame`, as if it had come in at the interface of this index.

@@ -24,6 +24,7 @@ function controllerState(status, node) {
   const { peer } = status;
   if (peer.state === "good") return { state: "good", says: peer.maintenance ? "in maintenance" : "alive" };
   if (peer.left) return { state: "bad", says: "has left" };
+  if (peer.died_ms !== null) return { state: "bad", says: "agent died" };
   if (peer.stalled_ms !== null) return { state: "bad", says: "agent stands still" };
   return peer.state === "bad" ? { state: "bad", says: "dead" } : { state: "unknown", says: "not heard yet" };
 }
@@ -170,8 +171,9 @@ function outline(status, width) {
   const { node, hostnames, maintenance, peer, groups } = status;
   const channels = status.channels.map(({ name, kind, state, ends, carrier, fault, rtt }) =>
     [name, kind, state, ends, carrier, fault, duration(rtt.median_us * 1e3)]);
-  const { state, left, stalled_ms } = peer;
-  return JSON.stringify([width, node, hostnames, maintenance, state, left, stalled_ms !== null, peer.maintenance, groups, channels]);
+  const { state, left, stalled_ms, died_ms } = peer;
+  const without = [left, died_ms !== null, stalled_ms !== null];
+  return JSON.stringify([width, node, hostnames, maintenance, state, without, peer.maintenance, groups, channels]);
 }
 
 let drawn = "";

@@ -48,11 +48,33 @@ function peerSays(status) {
   return `${MARK[state]} ${says}`;
 }
 
+// What makes a takeover safe, each where it is configured.
+function guards(status) {
+  const ago = (ms) => (ms === null ? "" : `, ${span(ms)} ago`);
+  const fence = status.fence.filter(({ answers }) => answers !== null)
+    .map(({ level, by, answers, why, asked_ms }) => `${answers ? "✓" : "✕"} ${level}: ${by}${ago(asked_ms)}${why ? `: ${why}` : ""}`);
+  const { arbiter, watchdog } = status;
+  const within = (ms) => (ms === null ? "not promised" : `within ${span(ms)}`);
+  return [
+    fence.length && ["Fence", fence.join("; ")],
+    arbiter && ["Arbiter", arbiter.well === null ? `${arbiter.by}: not looked at yet` : `${arbiter.well ? "✓" : "✕"} ${arbiter.by}, for ${span(arbiter.since_ms)}: ${arbiter.how}`],
+    watchdog && ["Watchdog", watchdog.fed ? `✓ ${watchdog.device}, fed${ago(watchdog.fed_ms)}` : `✕ ${watchdog.device}: ${watchdog.why ?? "not fed"}`],
+    status.groups.some(({ exclusive }) => exclusive) && ["Lets go where cut off", `here ${within(status.release_within_ms)}, there ${within(status.peer.release_within_ms)}`],
+  ].filter(Boolean);
+}
+
+function failover({ readiness }) {
+  if (readiness.ready) return "✓ would work now";
+  return `✕ would not work now: ${readiness.reasons.map(({ text }) => text).join("; ")}`;
+}
+
 function showFacts(status) {
   const { lateness, peer } = status;
   const late = lateness.n ? `${us(lateness.median_us, 1)} median, ${us(lateness.p99_us, 1)} p99, ${us(lateness.max_us, 1)} max of ${count(lateness.n)}` : "–";
   const facts = [
+    ["Failover", failover(status)],
     ["Peer", peerSays(status)],
+    ...guards(status),
     ["Maintenance", [status.maintenance ? "here" : "", peer.maintenance ? "there" : ""].filter(Boolean).join(" and ") || "off"],
     ["Timing", `${status.profile}: every ${duration(status.interval_ms * 1e6)}, dead after ${duration(status.detection_ms * 1e6)}`],
     ["Pulse lateness", late],
@@ -120,7 +142,17 @@ function showGroups(status) {
       const [, owner, home, addresses, order] = row.cells;
       const held = group.owner === status.node;
       set(row, "class", group.owner === null ? "bad" : "good");
-      say(owner, group.owner === null ? "✕ nobody" : held ? `${group.owner}, here${group.held ? "" : ": not in place yet"}` : group.owner);
+      const remarks = [
+        group.silent && "this host's kernel keeps silent for it",
+        group.held_twice && "held by both",
+        group.kept && "could not be let go of here",
+        group.claim?.safe && `taken: ${group.claim.text}`,
+      ].filter(Boolean).join("; ");
+      const who = group.owner === null ? "✕ nobody" : held ? `${group.owner}, here${group.held ? "" : ": not in place yet"}` : group.owner;
+      if (owner.dataset.as !== who + remarks) {
+        owner.dataset.as = who + remarks;
+        owner.replaceChildren(who, ...(remarks ? [element("small", {}, remarks)] : []));
+      }
       set(owner, "class", group.owner === null ? "state bad" : group.owner === group.home ? "" : "away");
       say(home, group.home);
       const text = group.addresses.join("\n");

@@ -1,6 +1,7 @@
 //! From one life of the agent to the next: what the record and the cell of the last one say is taken over as the agent does.
 
-use crate::{file::File, side::Side};
+use super::Side;
+use crate::file::File;
 use heartbeat::{
     agent::{
         inherit::{Cell, Inheritance, LastSign, inherit, slots},
@@ -80,6 +81,9 @@ impl Side {
             term: agent.term.get(),
             peer_flags: agent.peer_flags.get() as u8,
             peer_kept: taken.peer_kept,
+            closed: taken.closed,
+            heard: last.heard,
+            alive: last.alive,
         });
         Begun { resumed, hooks, departed: ((1 << taken.departed.len()) - 1) << own }
     }

@@ -2,6 +2,8 @@
 //! long a client was without service, and how long both controllers, or none, held an address. Expected and seen, a row each.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod pairs;
+
 use std::fs;
 use std::time::Duration;
 
@@ -173,8 +175,8 @@ fn all(rows: &[Row], config: fn(&Lab) -> Config) {
         "client 1, ms",
         "client 2, ms",
         "both answered, ms",
-        "both held, ms",
-        "none held, ms",
+        "both say so, ms",
+        "none says so, ms",
     ]);
     // HEARTBEAT_ROWS=Stall: only those faults whose name has that in it.
     let only = std::env::var("HEARTBEAT_ROWS").unwrap_or_default();

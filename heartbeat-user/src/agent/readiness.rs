@@ -1,0 +1,188 @@
+//! Whether a failover would work now, looked at each second by the control side: what of this host speaks against it is found
+//! out, that it changed is told, and the peer is told of what it cannot see.
+
+use super::{
+    control::{Control, Job},
+    shared::Command,
+};
+use crate::{
+    config::check_host,
+    core::{Event, Nanos, Safe},
+    status::{Claim, ControlEvent, Known, Obstacle, Problem, Readiness, Status},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How often it is looked whether this host is as the configuration has it.
+const HOST: Duration = Duration::from_secs(5);
+
+/// What was found and told.
+pub(super) struct Told {
+    /// When the host was looked at, or began to be.
+    looked: Instant,
+    /// That has not ended: a file system may hang.
+    looking: bool,
+    /// The peer was heard in this life: only what follows counts as a stall.
+    heard: bool,
+    /// What the peer was told of this host.
+    fit: bool,
+    changes: Changes,
+}
+
+impl Told {
+    /// Nothing yet.
+    pub(super) fn new() -> Self {
+        Self { looked: Instant::now(), looking: false, heard: false, fit: true, changes: Changes::default() }
+    }
+}
+
+/// What stands in the way: it is told once two looks have seen the same.
+#[derive(Default)]
+struct Changes {
+    seen: Vec<Key>,
+    told: Vec<Key>,
+}
+
+type Key = (&'static str, Option<String>, String);
+
+impl Changes {
+    fn take(&mut self, now: Readiness) -> Option<ControlEvent> {
+        let key = |obstacle: &Obstacle| (obstacle.code.name(), obstacle.controller.clone(), obstacle.thing.clone());
+        let seen: Vec<_> = now.reasons.iter().map(key).collect();
+        let stands = seen == self.seen;
+        self.seen.clone_from(&seen);
+        if !stands || seen == self.told {
+            return None;
+        }
+        self.told = seen;
+        let reasons = now.reasons;
+        Some(if reasons.is_empty() { ControlEvent::ReadyAgain } else { ControlEvent::NotReady { reasons } })
+    }
+}
+
+impl Control<'_> {
+    /// Each second.
+    pub(super) fn look_at_readiness(&mut self) {
+        let Some(view) = self.parts.facts.view() else { return };
+        let readiness = Status::known(&self.parts.facts, &view).readiness;
+        let fit = readiness.is_fit(self.options.node);
+        if std::mem::replace(&mut self.readiness.fit, fit) != fit {
+            self.command(Command::Fitness(fit));
+        }
+        if let Some(event) = self.readiness.changes.take(readiness) {
+            self.journal.control(&event);
+        }
+        self.look_at_host();
+    }
+
+    /// Where it may take its time.
+    fn look_at_host(&mut self) {
+        if self.readiness.looking || self.readiness.looked.elapsed() < HOST {
+            return;
+        }
+        (self.readiness.looking, self.readiness.looked) = (true, Instant::now());
+        let facts = Arc::clone(&self.parts.facts);
+        self.jobs.spawn_blocking(move || {
+            let problems = check_host(&facts.config, facts.node);
+            Job::HostLooked(problems.iter().map(Problem::from).collect())
+        });
+    }
+
+    /// What that found.
+    pub(super) fn host_looked(&mut self, mut problems: Vec<Problem>) {
+        self.readiness.looking = false;
+        problems.extend(self.upkeep.silence_problems());
+        self.parts.facts.known().problems = problems;
+    }
+
+    /// What an event of the core says beyond what the judgement shows.
+    pub(super) fn note(&mut self, time_ns: u64, at: Nanos, event: &Event) {
+        match event {
+            Event::PeerGood => self.readiness.heard = true,
+            Event::Stalled { late_ns } if self.readiness.heard => self.parts.facts.known().stalls.note(at, *late_ns),
+            event => note_claim(&mut self.parts.facts.known(), time_ns, event),
+        }
+    }
+}
+
+/// How a group came to be ours.
+fn note_claim(known: &mut Known, time_ns: u64, event: &Event) {
+    let (group, claim) = match *event {
+        Event::GroupAcquiring { group, reason, safe, .. } => {
+            let fenced = known.fence.fenced.as_ref().filter(|_| safe == Some(Safe::Fenced));
+            let fenced_by = fenced.map(|(by, _)| by.clone());
+            (group, Some(Claim { reason, safe, fenced_by, time_ns }))
+        }
+        Event::GroupReleasing { group, .. } | Event::GroupReleased { group } => (group, None),
+        _ => return,
+    };
+    if let Some(to) = known.claims.get_mut(group.usize()) {
+        *to = claim;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::{GroupIndex, Reason},
+        dataplane::clock,
+        status::Code,
+    };
+
+    fn found(things: &[&str]) -> Readiness {
+        let obstacle = |thing: &&str| Obstacle {
+            code: Code::ChannelDown,
+            controller: None,
+            thing: (*thing).to_owned(),
+            text: format!("{thing} is BAD for {} ms", clock::monotonic().0),
+        };
+        Readiness::new(things.iter().map(obstacle).collect())
+    }
+
+    fn told(changes: &mut Changes, things: &[&str]) -> Option<usize> {
+        changes.take(found(things)).map(|event| match event {
+            ControlEvent::NotReady { reasons } => reasons.len(),
+            ControlEvent::ReadyAgain => 0,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn what_two_looks_see_is_told_once_and_its_end_too() {
+        let mut changes = Changes::default();
+        let seen: &[&[&str]] = &[
+            &[],
+            &["net1"],
+            &[],
+            &["net1"],
+            &["net1"],
+            &["net1"],
+            &["net1", "net2"],
+            &["net1", "net2"],
+            &[],
+            &[],
+            &[],
+        ];
+        let said: Vec<_> = seen.iter().map(|things| told(&mut changes, things)).collect();
+        let none = None;
+        assert_eq!(said, [none, none, none, none, Some(1), none, none, Some(2), none, Some(0), none]);
+    }
+
+    #[test]
+    fn a_claim_is_known_with_what_made_it_safe_until_the_group_is_let_go_of() {
+        let mut known = Known { claims: vec![None; 2], ..Known::default() };
+        known.fence.fenced = Some(("fence_dummy".to_owned(), Nanos(1)));
+        let group = GroupIndex(1);
+        let acquiring = |safe| Event::GroupAcquiring { group, reason: Reason::PeerDead, term: 2, safe };
+        note_claim(&mut known, 5, &acquiring(Some(Safe::Fenced)));
+        let claim = known.claims[1].clone().unwrap();
+        assert_eq!((claim.fenced_by.as_deref(), claim.time_ns), (Some("fence_dummy"), 5));
+        note_claim(&mut known, 6, &acquiring(Some(Safe::Granted)));
+        assert_eq!(known.claims[1].clone().unwrap().fenced_by, None);
+        note_claim(&mut known, 7, &Event::GroupReleasing { group, reason: Reason::HandedOver });
+        assert_eq!(known.claims, [None, None]);
+    }
+}
