@@ -212,3 +212,31 @@ fn a_reload_goes_on_over_the_disk() {
     let bad = |line: &LogLine| line.is("peer_dead") || line.is("group_acquiring");
     assert!(!lab.events_since(Node::B, mark).iter().any(bad));
 }
+
+#[test]
+fn one_disk_is_a_channel_and_the_arbiter_at_once() {
+    let disk = disk();
+    let mut config = config(&disk.path);
+    config.groups[0].extra = "exclusive = true\n".to_owned();
+    config.extra = format!("[arbiter]\ndisk = \"{}\"\nio_timeout = \"300ms\"\n", disk.path.display());
+    let lab = running(&config).unwrap();
+    for node in Node::BOTH {
+        let well = |line: &LogLine| line.is("arbiter_checked") && line.raw["well"] == true;
+        lab.wait_event(node, well, SOON).unwrap();
+    }
+    let mark = lab.mark(Node::B);
+    lab.power_off(Node::A).unwrap();
+    let granted = lab.wait_event_since(Node::B, mark, |line| line.is("arbiter_granted"), SOON).unwrap();
+    let acquired = lab.wait_event_since(Node::B, mark, |line| line.is_of("group_acquired", "storage-a"), LATE);
+    let said = || lab.events_since(Node::B, mark).into_iter().map(|line| format!("{}\n", line.raw)).collect::<String>();
+    let acquired = acquired.unwrap_or_else(|_| panic!("it is not taken:\n{}", said()));
+    assert!(granted.time_ns <= acquired.time_ns);
+    lab.power_on(Node::A).unwrap();
+    lab.start(Node::A).unwrap();
+    until("they hear each other by the disk again", || {
+        Ok((is_good(&lab, Node::A) && is_good(&lab, Node::B)).then_some(()))
+    })
+    .unwrap();
+    // The group stays where it is, with one holder.
+    assert_eq!(Node::BOTH.map(|node| held(&lab.status(node).unwrap().json)), [[false], [true]]);
+}
