@@ -18,6 +18,8 @@ use heartbeat_tests::pair::{SOON, changes, channel, held, owners, rejected, runn
 /// How often a heartbeat is written, and the silence that a dead peer is found by.
 const EVERY: Duration = Duration::from_millis(200);
 const DETECTION: Duration = EVERY.saturating_mul(3);
+/// A promise of the peer's, and what an arbiter may take, are over by then.
+const LATE: Duration = Duration::from_secs(40);
 /// The pair's number in the lab.
 const PAIR: u32 = 7;
 
@@ -54,7 +56,8 @@ fn heartbeats_come_at_the_pace_of_the_disk() {
         println!("median {median_ms} ms, {:?}", seen["inter_arrival"]);
         assert!((median_ms - EVERY.as_millis() as f64).abs() < 60.0, "{median_ms} ms");
         assert_eq!((&seen["state"], &seen["xdp_mode"]), (&"good".into(), &"disk".into()));
-        assert_eq!(seen["missing"], 0);
+        // At the beginning one may be replaced by the next before it is written: something had to be said at once.
+        assert!(seen["missing"].as_u64() <= Some(2), "{seen}");
     });
 }
 
@@ -120,22 +123,18 @@ fn a_disk_that_is_missing_or_not_prepared_is_said_with_its_path_and_used_once_it
     assert!(fs::read(disk.file()).unwrap().starts_with(b"XFSB"));
     prepare(&path, PAIR, true, blank).unwrap();
     for node in Node::BOTH {
-        lab.wait_event(node, |line| line.is_of("channel_good", "disk"), Duration::from_secs(40)).unwrap();
+        lab.wait_event(node, |line| line.is_of("channel_good", "disk"), LATE).unwrap();
         lab.wait_event(node, |line| line.is_of("socket_works", "disk"), SOON).unwrap();
     }
 }
 
 #[test]
-fn a_disk_that_fails_is_a_channel_that_is_bad_and_heals_by_itself() {
+fn a_disk_whose_contents_are_gone_is_a_channel_that_is_bad_until_it_is_prepared_and_nothing_else() {
     let disk = disk();
-    if !disk.is_loop {
-        return;
-    }
     let lab = running(&config(&disk.path)).unwrap();
     let marks = Node::BOTH.map(|node| lab.mark(node));
-    // What is behind it is shorter: nothing can be read or written there.
     let file = File::options().write(true).open(disk.file()).unwrap();
-    file.set_len(4096).unwrap();
+    file.set_len(0).unwrap();
     for (node, mark) in Node::BOTH.into_iter().zip(marks) {
         lab.wait_event_since(node, mark, |line| line.is_of("socket_failed", "disk"), SOON).unwrap();
         lab.wait_event_since(node, mark, |line| line.is_of("channel_bad", "disk"), SOON).unwrap();
@@ -143,7 +142,7 @@ fn a_disk_that_fails_is_a_channel_that_is_bad_and_heals_by_itself() {
     file.set_len(1 << 20).unwrap();
     prepare(&disk.path, PAIR, true, blank).unwrap();
     for (node, mark) in Node::BOTH.into_iter().zip(marks) {
-        lab.wait_event_since(node, mark, |line| line.is_of("channel_good", "disk"), Duration::from_secs(40)).unwrap();
+        lab.wait_event_since(node, mark, |line| line.is_of("channel_good", "disk"), LATE).unwrap();
         let told: Vec<_> = changes(&lab, node, mark).into_iter().filter_map(|line| line.event).collect();
         assert!(!told.iter().any(|event| event.starts_with("group_") || event == "peer_dead"), "{told:?}");
     }
@@ -228,7 +227,9 @@ fn one_disk_is_a_channel_and_the_arbiter_at_once() {
     let mark = lab.mark(Node::B);
     lab.power_off(Node::A).unwrap();
     let granted = lab.wait_event_since(Node::B, mark, |line| line.is("arbiter_granted"), SOON).unwrap();
-    let acquired = lab.wait_event_since(Node::B, mark, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
+    let acquired = lab.wait_event_since(Node::B, mark, |line| line.is_of("group_acquired", "storage-a"), LATE);
+    let said = || lab.events_since(Node::B, mark).into_iter().map(|line| format!("{}\n", line.raw)).collect::<String>();
+    let acquired = acquired.unwrap_or_else(|_| panic!("it is not taken:\n{}", said()));
     assert!(granted.time_ns <= acquired.time_ns);
     lab.power_on(Node::A).unwrap();
     lab.start(Node::A).unwrap();

@@ -6,6 +6,8 @@
 mod lease;
 mod record;
 #[cfg(test)]
+mod still;
+#[cfg(test)]
 mod tests;
 
 use super::{Answered, Pair};

@@ -2,9 +2,8 @@
 //! die at any point and begin anew, and whose clocks drift; never do both have a group.
 
 use super::{
-    AtOnce as _, blank,
+    blank,
     lease::{Device, Lease, Settled, TTL},
-    record::Record,
 };
 use crate::{
     core::{Arbitrate, Nanos, Node},
@@ -20,9 +19,9 @@ use std::{
 };
 
 /// How long a read or write may take, in ns of virtual time.
-const IO: u64 = 1_000_000;
-const LEASE: u64 = IO * TTL;
-const AREA: u64 = 7;
+pub(super) const IO: u64 = 1_000_000;
+pub(super) const LEASE: u64 = IO * TTL;
+pub(super) const AREA: u64 = 7;
 
 /// xorshift64*: the runs are the same on every machine.
 #[derive(Clone)]
@@ -367,83 +366,6 @@ fn two_controllers_never_have_a_group_both_whatever_the_disk_does() {
 fn without_faults_nothing_fails_but_what_is_prolonged_too_late_and_both_have_their_turns() {
     let (a, b, denied, failed, _) = runs(0..200, 0);
     assert!(a.min(b).min(denied) > 1_000 && failed < (a + b) / 100, "{:?}", (a, b, denied, failed));
-}
-
-/// A disk on which everything takes no time.
-struct Still {
-    now: Nanos,
-    blocks: [Block; 2],
-}
-
-impl Device for Still {
-    fn now(&self) -> Nanos {
-        self.now
-    }
-
-    async fn write(&mut self, number: u64, block: &Block) -> Result<(), String> {
-        self.blocks[number as usize - 1] = block.clone();
-        Ok(())
-    }
-
-    async fn read(&mut self) -> Result<[Block; 2], String> {
-        Ok(self.blocks.clone())
-    }
-
-    async fn pause(&mut self, span: Nanos) {
-        self.now = self.now.after(span);
-    }
-}
-
-/// Controller b has group 1 for so long.
-fn of_b(ttl: u64) -> Block {
-    Record { area: AREA, life: 9, sequence: 5, holding: 1, ttl, ..Record::default() }.block(2)
-}
-
-#[test]
-fn a_peer_whose_lease_is_longer_than_ours_is_waited_for_even_where_its_block_is_torn() {
-    for torn in [false, true] {
-        let mut disk = Still { now: Nanos(1), blocks: blank(AREA) };
-        disk.blocks[1] = of_b(10 * LEASE);
-        let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
-        let mut ask = |disk: &mut Still| lease.settle(disk, Arbitrate::Acquire(1)).at_once();
-        assert_eq!(ask(&mut disk), Ok(Settled::Denied { silent_in: Nanos(10 * LEASE / 100 * 101) }));
-        if torn {
-            disk.blocks[1].0[100] ^= 1;
-        }
-        for at in [LEASE * 2, LEASE * 10] {
-            disk.now = Nanos(1 + at);
-            assert!(matches!(ask(&mut disk), Ok(Settled::Denied { .. })), "torn: {torn}, {at}");
-        }
-        disk.now = Nanos(1 + LEASE * 25);
-        assert!(matches!(ask(&mut disk), Ok(Settled::Granted { groups: 1, .. })), "torn: {torn}");
-    }
-}
-
-#[test]
-fn no_peer_is_waited_for_longer_than_the_longest_lease_that_may_be_configured() {
-    let mut disk = Still { now: Nanos(1), blocks: blank(AREA) };
-    disk.blocks[1] = of_b(u64::MAX);
-    let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
-    let asked = lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once();
-    assert_eq!(asked, Ok(Settled::Denied { silent_in: Nanos(8 * 60_000_000_000 / 100 * 101) }));
-}
-
-#[test]
-fn a_sequence_that_wraps_around_is_only_another_one() {
-    // What matters is that a block is another one than before; nobody compares numbers.
-    let mut disk = Still { now: Nanos(1), blocks: blank(AREA) };
-    let block =
-        |sequence| Record { area: AREA, life: 9, sequence, holding: 1, ttl: LEASE, ..Record::default() }.block(2);
-    let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
-    for (i, sequence) in [u64::MAX - 1, u64::MAX, 0, 1].into_iter().enumerate() {
-        disk.now = Nanos(1 + i as u64 * LEASE / 2);
-        disk.blocks[1] = block(sequence);
-        let asked = lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once();
-        assert!(matches!(asked, Ok(Settled::Denied { .. })), "{sequence}: {asked:?}");
-    }
-    disk.now = Nanos(disk.now.0 + LEASE * 2);
-    let asked = lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once();
-    assert!(matches!(asked, Ok(Settled::Granted { .. })), "{asked:?}");
 }
 
 fn on_a_file() -> (tempfile::TempDir, super::Disk, super::Pair) {

@@ -124,6 +124,17 @@ impl Side {
         }
     }
 
+    /// Nothing is heard, while it looks some ten times.
+    fn hears_nothing(&self) {
+        let end = clock::monotonic().after(EVERY.times(5));
+        while clock::monotonic() < end {
+            self.waiter.wait(end).unwrap();
+            self.disks.bell().silence();
+            let news = self.disks.take();
+            assert!(matches!(news, None | Some((_, DiskNews::Sent))), "{news:?}");
+        }
+    }
+
     /// How it fails next.
     fn failed(&self) -> (i32, Option<String>) {
         loop {
@@ -159,13 +170,7 @@ fn each_hears_what_the_other_writes_once() {
         assert_eq!(a.heard(), Some(number + 100));
     }
     // Looked at many times meanwhile, it is not told again.
-    let end = clock::monotonic().after(EVERY.times(5));
-    while clock::monotonic() < end {
-        b.waiter.wait(end).unwrap();
-        b.disks.bell().silence();
-        let news = b.disks.take();
-        assert!(matches!(news, None | Some((_, DiskNews::Sent))), "{news:?}");
-    }
+    b.hears_nothing();
 }
 
 #[test]
@@ -175,13 +180,16 @@ fn what_was_written_before_it_was_opened_is_not_heard() {
     a.send(1).unwrap();
     assert!(matches!(a.next(), DiskNews::Sent));
     b.open();
+    b.hears_nothing();
     a.send(2).unwrap();
     assert_eq!(b.heard(), Some(2));
+    assert!(matches!(a.next(), DiskNews::Sent));
     // Nor is what was written while it was closed.
     b.disks.close(NUMBER, clock::monotonic());
     a.send(3).unwrap();
     while !matches!(a.next(), DiskNews::Sent) {}
     b.open();
+    b.hears_nothing();
     a.send(4).unwrap();
     assert_eq!(b.heard(), Some(4));
 }
@@ -323,6 +331,7 @@ fn a_fault_is_said_once_in_words_closes_the_disk_and_is_tried_again_after_a_paus
     );
     // It is closed: nothing is written.
     a.send(2).unwrap();
+    a.hears_nothing();
     assert!(shared.lock().unwrap().written.is_empty());
 }
 
