@@ -4,10 +4,13 @@
 use super::{api, control::Control, let_go};
 use crate::{
     command::signals,
+    config::Config,
+    core::Node,
     status::{ControlEvent, Problem, ProblemKind, server::Server},
 };
 use anyhow::Result;
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,14 +37,19 @@ impl Upkeep {
         Self { looked: now, attached: now, folder_said: false, silence_said: Vec::new() }
     }
 
-    /// What keeps the kernel from keeping silent.
-    pub(super) fn silence_problems(&self) -> impl Iterator<Item = Problem> {
+    /// What keeps the kernel from keeping silent, on interfaces with service addresses: what leaves by others for want of a better way
+    /// is said once, and keeps no failover from working.
+    pub(super) fn silence_problems(&self, config: &Config, node: Node) -> Vec<Problem> {
+        let ends = config.groups.iter().flat_map(|group| &group.addresses);
+        let ends = ends.filter_map(|address| config.channels[address.channel.usize()].end(node));
+        let serve: BTreeSet<_> = ends.map(|end| format!("interface {}", end.interface)).collect();
         let problem = |what: &String| Problem {
             kind: ProblemKind::Kernel,
             thing: what.split(':').next().unwrap_or_default().to_owned(),
             text: what.clone(),
         };
-        self.silence_said.iter().map(problem)
+        let matters = |problem: &Problem| !problem.thing.starts_with("interface ") || serve.contains(&problem.thing);
+        self.silence_said.iter().map(problem).filter(matters).collect()
     }
 }
 
@@ -119,5 +127,25 @@ impl Control<'_> {
         if let Err(error) = self.parts.life.write(&self.parts.folder) {
             log::warn!("{error:#}: the next life will not know all that this one held");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EXAMPLE;
+
+    #[test]
+    fn a_kernel_that_cannot_keep_silent_is_a_problem_where_service_addresses_are() {
+        let config = Config::parse(EXAMPLE, "example.toml").unwrap();
+        let mut upkeep = Upkeep::new();
+        for what in
+            ["interface eth0: its kernel cannot", "interface eth9: its kernel cannot", "the kernel will not notice: no"]
+        {
+            upkeep.silence_said.push(what.to_owned());
+        }
+        let problems = upkeep.silence_problems(&config, Node::A);
+        let things: Vec<_> = problems.iter().map(|problem| problem.thing.as_str()).collect();
+        assert_eq!(things, ["interface eth0", "the kernel will not notice"], "eth9 is the direct cable's");
     }
 }
