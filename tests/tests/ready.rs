@@ -261,7 +261,7 @@ fn an_agent_that_died_is_told_from_a_host_that_did_and_its_silent_kernel_is_what
         assert!(answer["reasons"][0]["text"].as_str().unwrap().contains("has no agent: it died "), "{answer}");
         let said = explained(&lab);
         for words in [
-            "the agent of controller b died; its kernel answers in its place",
+            "the agent of controller b died, as its kernel said",
             "What made it safe\n  storage-b: its agent died and its kernel keeps silent",
         ] {
             assert!(said.contains(words), "no {words:?} in:\n{said}");
