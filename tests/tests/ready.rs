@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{Config, Family, Lab, LogLine, Mark, Node, Options, heartbeat};
-use heartbeat_tests::pair::{SOON, settled, until};
+use heartbeat_tests::pair::{SOON, bring_up, running, settled, until};
 use heartbeat_tests::scripts::Scripts;
 use heartbeat_tests::trials::{show, story};
 use serde_json::Value;
@@ -186,5 +186,85 @@ fn maintenance_a_missing_program_and_a_peer_that_was_stopped_are_reasons_on_both
         let answer = expect(&lab, A, &["peer"]);
         assert!(answer["reasons"][0]["text"].as_str().unwrap().contains("controller b has left"), "{answer}");
         assert_eq!(asked(&lab, B).0, 2);
+    });
+}
+
+/// A group of the status of controller a.
+fn group(lab: &Lab, name: &str) -> Value {
+    let status = lab.status(A).unwrap().json;
+    status["groups"].as_array().unwrap().iter().find(|group| group["name"] == name).unwrap().clone()
+}
+
+fn explained(lab: &Lab) -> String {
+    let folder = lab.runtime_dir(A).display().to_string();
+    heartbeat(["explain", "--runtime-dir", &folder], SOON).unwrap().1
+}
+
+#[test]
+fn a_fence_that_does_not_answer_is_a_reason_before_it_is_needed_and_by_what_the_peer_was_fenced_is_named_after() {
+    undisturbed(|| {
+        let lab = Lab::new(Options::default()).unwrap();
+        let scripts = Scripts::of(&lab).unwrap();
+        let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+        config.groups[1].exclusive = Some(true);
+        config.extra = "[fence]\nagent = \"fence_dummy\"\nstatus_every = \"1s\"\npause = \"10ms\"\n".to_owned();
+        for node in ["a", "b"] {
+            fs::write(scripts.path(&format!("power-{node}")), "on").unwrap();
+            let file = scripts.path(&format!("power-{node}")).display().to_string();
+            config.extra += &format!("{node} = {{ status_file = \"{file}\" }}\n");
+        }
+        bring_up(&lab, &config).unwrap();
+        let asked_once =
+            until("it was asked", || Ok(Some(lab.status(A)?.json).filter(|json| json["fence"][0]["answers"] == true)));
+        let status = asked_once.unwrap();
+        assert_eq!((&status["fence"][0]["level"], &status["fence"][0]["by"]), (&"fence".into(), &"fence_dummy".into()));
+        assert!(status["release_within_ms"] == 5_000.0 && status["peer"]["release_within_ms"] == 5_000.0, "{status}");
+        expect(&lab, A, &[]);
+
+        fs::write(scripts.path("power-b"), "smoke").unwrap();
+        let answer = expect(&lab, A, &["fence"]);
+        assert!(answer["reasons"][0]["text"].as_str().unwrap().contains("it ended with 1"), "{answer}");
+        expect(&lab, B, &["peer_unfit"]);
+        fs::write(scripts.path("power-b"), "on").unwrap();
+        for node in Node::BOTH {
+            expect(&lab, node, &[]);
+        }
+
+        let mark = lab.mark(A);
+        lab.power_off(B).unwrap();
+        let acquired = lab.wait_event_since(A, mark, |line| line.is_of("group_acquired", "storage-b"), SETTLED);
+        acquired.unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        let claim = &group(&lab, "storage-b")["claim"];
+        assert_eq!((&claim["reason"], &claim["safe"]), (&"peer_dead".into(), &"fenced".into()), "{claim}");
+        assert_eq!(claim["text"], "the peer is dead; the peer is fenced by fence_dummy");
+        let said = explained(&lab);
+        assert!(said.contains("storage-b: the peer is fenced by fence_dummy"), "{said}");
+        show(&format!("after a fenced takeover:\n{said}"));
+    });
+}
+
+#[test]
+fn an_agent_that_died_is_told_from_a_host_that_did_and_its_silent_kernel_is_what_made_the_claim_safe() {
+    undisturbed(|| {
+        let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+        config.restart_grace = Some("0s".to_owned());
+        let lab = running(&config).unwrap();
+        let mark = lab.mark(A);
+        lab.kill(B).unwrap();
+        let acquired = lab.wait_event_since(A, mark, |line| line.is_of("group_acquired", "storage-b"), SOON);
+        acquired.unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        let claim = &group(&lab, "storage-b")["claim"];
+        assert_eq!(claim["safe"], "closed", "{claim}");
+        let status = lab.status(A).unwrap().json;
+        assert!(status["peer"]["died_ms"].as_f64().is_some(), "{status:#}");
+        let answer = expect(&lab, A, &["peer"]);
+        assert!(answer["reasons"][0]["text"].as_str().unwrap().contains("has no agent: it died "), "{answer}");
+        let said = explained(&lab);
+        for words in [
+            "the agent of controller b died, as its kernel said",
+            "What made it safe\n  storage-b: its agent died and its kernel keeps silent",
+        ] {
+            assert!(said.contains(words), "no {words:?} in:\n{said}");
+        }
     });
 }

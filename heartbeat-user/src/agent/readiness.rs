@@ -93,7 +93,7 @@ impl Control<'_> {
     /// What that found.
     pub(super) fn host_looked(&mut self, mut problems: Vec<Problem>) {
         self.readiness.looking = false;
-        problems.extend(self.upkeep.silence_problems());
+        problems.extend(self.upkeep.silence_problems(&self.options.config, self.options.node));
         self.parts.facts.known().problems = problems;
     }
 

@@ -4,6 +4,8 @@
 use super::{api, control::Control, let_go};
 use crate::{
     command::signals,
+    config::Config,
+    core::Node,
     dataplane::Mended,
     status::{ControlEvent, Problem, ProblemKind, server::Server},
 };
@@ -49,14 +51,19 @@ impl Upkeep {
         }
     }
 
-    /// What keeps the kernel from keeping silent.
-    pub(super) fn silence_problems(&self) -> impl Iterator<Item = Problem> {
+    /// What keeps the kernel from keeping silent, on interfaces with service addresses: what leaves by others for want of a better way
+    /// is said once, and keeps no failover from working.
+    pub(super) fn silence_problems(&self, config: &Config, node: Node) -> Vec<Problem> {
+        let ends = config.groups.iter().flat_map(|group| &group.addresses);
+        let ends = ends.filter_map(|address| config.channels[address.channel.usize()].end(node));
+        let serve: BTreeSet<_> = ends.map(|end| format!("interface {}", end.interface)).collect();
         let problem = |what: &String| Problem {
             kind: ProblemKind::Kernel,
             thing: what.split(':').next().unwrap_or_default().to_owned(),
             text: what.clone(),
         };
-        self.silence_said.iter().map(problem)
+        let matters = |problem: &Problem| !problem.thing.starts_with("interface ") || serve.contains(&problem.thing);
+        self.silence_said.iter().map(problem).filter(matters).collect()
     }
 }
 
@@ -146,5 +153,25 @@ impl Control<'_> {
         if let Err(error) = self.parts.life.write(&self.parts.folder) {
             log::warn!("{error:#}: the next life will not know all that this one held");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EXAMPLE;
+
+    #[test]
+    fn a_kernel_that_cannot_keep_silent_is_a_problem_where_service_addresses_are() {
+        let config = Config::parse(EXAMPLE, "example.toml").unwrap();
+        let mut upkeep = Upkeep::new();
+        for what in
+            ["interface eth0: its kernel cannot", "interface eth9: its kernel cannot", "the kernel will not notice: no"]
+        {
+            upkeep.silence_said.push(what.to_owned());
+        }
+        let problems = upkeep.silence_problems(&config, Node::A);
+        let things: Vec<_> = problems.iter().map(|problem| problem.thing.as_str()).collect();
+        assert_eq!(things, ["interface eth0", "the kernel will not notice"], "eth9 is the direct cable's");
     }
 }

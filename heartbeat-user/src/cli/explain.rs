@@ -148,7 +148,7 @@ fn findings(events: &[Record]) -> Vec<Finding> {
     let cut_off = guards::withheld(events).filter(|(reason, _)| *reason == "isolated");
     match peer {
         Some(event) if event.event == "peer_died" => find(
-            format!("the agent of controller {there} died; its kernel answers in its place"),
+            format!("the agent of controller {there} died, as its kernel said"),
             format!("see why on controller {there}: journalctl -u heartbeat; then systemctl start heartbeat"),
         ),
         Some(event) if event.event == "peer_dead" => {

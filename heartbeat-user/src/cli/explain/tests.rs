@@ -103,7 +103,7 @@ fn acquiring(safe: &str) -> String {
 fn an_agent_that_died_is_told_and_what_made_the_claim_safe_is_named() {
     let text = explained(&events(&[READY, GOOD, DIED, &acquiring(r#""closed""#)]));
     for words in [
-        "the agent of controller b died; its kernel answers in its place",
+        "the agent of controller b died, as its kernel said",
         "storage-b: its agent died and its kernel keeps silent",
         "see why on controller b",
     ] {
