@@ -93,7 +93,7 @@ function channelRow(status, channel, y, at) {
   const { x1, x2, tight, dense } = at;
   const fault = channel.fault ? (PLACES[channel.fault] ?? { middle: true }) : {};
   const hereLeft = status.node === "a";
-  const cutHere = fault.here || (channel.state !== "good" && !channel.carrier && channel.kind !== "serial");
+  const cutHere = fault.here || (channel.state !== "good" && !channel.carrier && channel.ends.some((end) => end.address));
   const [cutLeft, cutRight] = hereLeft ? [cutHere, fault.there] : [fault.there, cutHere];
   const middle = (x1 + x2) / 2;
   const network = channel.kind === "network";
@@ -125,7 +125,7 @@ function channelRow(status, channel, y, at) {
   const said = channel.fault
     ? (tight ? channel.fault.split(":")[0] : channel.fault)
     : channel.state === "good" ? `GOOD · ${duration(channel.rtt.n ? channel.rtt.median_us * 1e3 : null)}`
-    : channel.state === "bad" && !channel.carrier && channel.kind !== "serial" ? "BAD · no carrier here" : WORD[channel.state];
+    : channel.state === "bad" && !channel.carrier && channel.ends.some((end) => end.address) ? "BAD · no carrier here" : WORD[channel.state];
   if (!dense || channel.fault || channel.state !== "good") {
     const below = dense ? 24 : network ? 26 : 25;
     parts.push(shape("text", { x: middle, y: y + below, class: `said ${channel.fault ? "bad" : channel.state}` }, fit(said, x2 - x1 - 8, 6.2)));
@@ -138,7 +138,7 @@ function ports(channel, y, at) {
   return channel.ends.map((end, i) => {
     const x = i ? x2 : x1;
     const text = { x: x + (i ? 12 : -12), class: i ? "port" : "port end" };
-    const address = end.address ?? "serial";
+    const address = end.address ?? channel.kind;
     return shape("g", {},
       shape("rect", { x: x - 5, y: y - 7, width: 10, height: 14, rx: 2, class: "jack" }),
       shape("text", { ...text, y: dense ? y + 4 : y - 1 }, fit(end.port.replace(/^\/dev\//, ""), room, 7.2)),

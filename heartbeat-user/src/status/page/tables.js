@@ -116,7 +116,7 @@ function showChannels(status) {
         cells[1].replaceChildren(state, ...(channel.fault ? [element("small", {}, channel.fault)] : []));
       }
       say(cells[2].firstChild, channel.xdp_mode);
-      say(cells[2].lastChild, channel.kind === "serial" ? "" : channel.carrier ? "carrier" : "no carrier");
+      say(cells[2].lastChild, channel.ends.every((end) => !end.address) ? "" : channel.carrier ? "carrier" : "no carrier");
       const heard = channel.last_heard_ms;
       const values = [
         heard === null ? "never" : heard < 1e3 ? duration(heard * 1e6) : span(heard),
