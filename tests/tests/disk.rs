@@ -66,12 +66,14 @@ fn what_somebody_else_writes_there_is_counted_and_costs_no_channel() {
     let disk = disk();
     let lab = running(&config(&disk.path)).unwrap();
     let mark = lab.mark(Node::A);
-    for i in 0..20_u8 {
-        // A heartbeat with another's bytes in it, as a torn write leaves it, on both blocks.
-        disk.damage(3 + u64::from(i % 2), 8 + 7 * usize::from(i), &[i; 30]).unwrap();
-        thread::sleep(EVERY / 2);
-    }
+    let mut turn = 0_u8;
+    // Whether one is seen before the next heartbeat is written over it is chance.
     until("both counted it", || {
+        // A heartbeat with another's bytes in it, as a torn write leaves it, on both blocks.
+        for block in [3, 4] {
+            disk.damage(block, 8 + usize::from(turn % 100), &[turn; 30])?;
+        }
+        turn = turn.wrapping_add(1);
         let counted = |node| -> anyhow::Result<bool> {
             Ok(rejected(&lab.status(node)?.json, "disk").get("malformed") > Some(&1))
         };
