@@ -9,6 +9,7 @@ use crate::{
     core::{Arbitrate, Arbitrated, Nanos},
     dataplane::clock,
 };
+use nix::unistd::{AccessFlags, access};
 use std::time::Duration;
 
 /// The command.
@@ -20,6 +21,17 @@ pub(super) struct Script {
 }
 
 impl Script {
+    /// Whether it could be run. It is not: what it would be asked for is not needed.
+    pub(super) fn look(&self) -> Result<String, String> {
+        let path = self.words.first().map_or("", String::as_str);
+        match access(path, AccessFlags::X_OK) {
+            Ok(()) => Ok(format!("{path}, a command; it is run only where it is needed")),
+            Err(error) => {
+                Err(format!("arbiter.command = \"{path}\": {error}; put the command there, or correct its path"))
+            }
+        }
+    }
+
     pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
         let groups = ask.groups();
         let verb = match ask {

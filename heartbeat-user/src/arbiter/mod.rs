@@ -144,7 +144,7 @@ impl Arbiter {
         match &self.engine {
             Engine::Etcd(etcd) => etcd.look(&self.pair).await,
             Engine::Disk(disk) => disk.look(&self.pair).await,
-            Engine::Command(_) => Ok("a command; it is run only where it is needed".to_owned()),
+            Engine::Command(script) => script.look(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{arbiter, disks};
+use super::{advice, arbiter, disks};
 use crate::config::host::hostname;
 use crate::config::{
     Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
@@ -57,7 +57,8 @@ pub fn run(args: &CheckArgs) -> Result<()> {
             eprintln!("warning: {warning}");
         }
     }
-    for warning in check_owners(&config, &args.config) {
+    let owners = check_owners(&config, &args.config);
+    for warning in advice::warnings(&config).into_iter().chain(owners.iter().map(HostProblem::to_string)) {
         eprintln!("warning: {warning}");
     }
     match problems.len() {
@@ -132,7 +133,7 @@ fn report(
         writeln!(text, "{:<11} {}, {}", "watchdog", watchdog.device.display(), show(watchdog.timeout))
             .expect("a String takes all text");
     }
-    let tables = [channels(config, place.as_ref()), groups(config), commands(config)];
+    let tables = [channels(config, place.as_ref()), groups(config), exclusive(config), commands(config)];
     for table in tables.into_iter().filter(|table| !table.is_empty()) {
         writeln!(text, "\n{}", table.trim_fmt()).expect("a String takes all text");
     }
@@ -193,6 +194,15 @@ fn groups(config: &Config) -> Table {
             let address = format!("{}/{}", service.address, service.prefix);
             table.add_row(first.into_iter().chain([channel, address]).collect::<Vec<_>>());
         }
+    }
+    table
+}
+
+/// What makes sure that the peer does not have what must not be held twice.
+fn exclusive(config: &Config) -> Table {
+    let mut table = new_table(["", "exclusive", "taken from a silent peer by"]);
+    for (group, means) in advice::relies_on(config) {
+        table.add_row([String::new(), group.to_owned(), means]);
     }
     table
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod advice;
 mod answer;
 pub mod arbiter;
 pub mod check;

@@ -2,6 +2,7 @@
 
 use super::commands::command;
 use super::error::{Fault, Report};
+use super::profiles::show;
 use super::read::{ReadFault, read};
 use super::table::Table;
 use crate::core::Nanos;
@@ -203,7 +204,7 @@ pub(super) fn arbiter(root: &Table<'_>, report: &mut Report<'_>) -> Option<Arbit
     }
     let [ttl, timeout, io] = [("ttl", TTL), ("timeout", TIMEOUT), ("io_timeout", IO_TIMEOUT)]
         .map(|(key, range)| table.duration(report, key, range).map(|span| span.value));
-    Some(match named {
+    let arbiter = match named {
         "etcd" => {
             let engine = ArbiterEngine::Etcd(etcd(&table, report)?);
             Arbiter { engine, ttl: ttl.unwrap_or(ms(30_000)), timeout: timeout.unwrap_or(ms(1_000)) }
@@ -218,7 +219,15 @@ pub(super) fn arbiter(root: &Table<'_>, report: &mut Report<'_>) -> Option<Arbit
             let engine = ArbiterEngine::Command(command(&table, report, "command")?);
             Arbiter { engine, ttl: ttl.unwrap_or(ms(30_000)), timeout: timeout.unwrap_or(ms(5_000)) }
         }
-    })
+    };
+    // A disk's times follow from one another.
+    if arbiter.within() >= arbiter.ttl {
+        let start = ["ttl", "timeout", named].iter().find_map(|key| table.peek_span(key)).map_or(0, |span| span.start);
+        let (ttl, within) = (show(arbiter.ttl), show(arbiter.within()));
+        report.key(start, table.name("ttl"), Fault::TooSlow { ttl, within });
+        return None;
+    }
+    Some(arbiter)
 }
 
 fn excluded(table: &Table<'_>, report: &mut Report<'_>, key: &str, by: &str, right: &'static str) {

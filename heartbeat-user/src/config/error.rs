@@ -179,6 +179,16 @@ pub enum Fault {
         /// All known keys of the table.
         known: Vec<String>,
     },
+    /// An arbiter whose grants are over before they are there.
+    #[error(
+        "a grant is for {ttl}, and an answer may take {within}; right would be a `ttl` longer than that, or a shorter `timeout`"
+    )]
+    TooSlow {
+        /// For so long it grants.
+        ttl: String,
+        /// It may take so long.
+        within: String,
+    },
     /// A key that must be there is not.
     #[error("missing; right would be {0}")]
     Missing(&'static str),

@@ -313,9 +313,18 @@ pub fn check_folders(config: &Config) -> Vec<HostProblem> {
 #[must_use]
 pub fn check_watchdog(config: &Config) -> Option<HostProblem> {
     let path = config.watchdog.as_ref()?.device.clone();
-    let error = std::fs::metadata(&path).err()?;
-    let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
+    let reason = match std::fs::metadata(&path) {
+        // A miscellaneous device, or one of the class that newer drivers have (Documentation/watchdog/watchdog-api.rst).
+        Ok(found) if found.file_type().is_char_device() && !is_memory_or_terminal(found.rdev()) => return None,
+        Ok(_) => nix::Error::ENOTTY,
+        Err(error) => nix::Error::from_raw(error.raw_os_error().unwrap_or_default()),
+    };
     Some(HostProblem::WatchdogMissing { path, reason })
+}
+
+/// Such as /dev/null and /dev/tty: character devices that are there on every host (Documentation/admin-guide/devices.txt).
+fn is_memory_or_terminal(device: u64) -> bool {
+    matches!(nix::sys::stat::major(device), 1 | 4 | 5)
 }
 
 /// The files that the agent reads or runs, `config_file` among them, that others than root (and who runs this) could change, or

@@ -66,6 +66,9 @@ pub enum DiskError {
         "is not prepared, or is another disk; right would be `heartbeat arbiter --prepare` on one of the controllers"
     )]
     Unprepared,
+    /// It ends before what is needed of it.
+    #[error("has {0} bytes, and {USED_BYTES} are needed")]
+    TooSmall(usize),
     /// It is another pair's.
     #[error("is prepared for pair {0}, this is pair {1}")]
     AnotherPairs(u32, u32),
@@ -89,6 +92,7 @@ impl DiskError {
                 error.raw_os_error().unwrap_or(libc::EIO)
             }
             Self::NotADisk => libc::ENOTBLK,
+            Self::TooSmall(_) => libc::ENOSPC,
             Self::Unprepared | Self::AnotherPairs(..) | Self::Another | Self::Occupied(_) => libc::EMEDIUMTYPE,
             Self::NoRandomNumber(_) => libc::EIO,
         }
@@ -109,9 +113,12 @@ impl Disk {
     /// It is not there, no disk, not prepared, another pair's, or cannot be read, or, where that is asked for, written.
     pub fn open(path: &Path, pair: u32, writing: bool) -> Result<Self, DiskError> {
         let file = open(path, writing)?;
-        let ([block, ..], whole) = read(&file)?;
-        let header = Header::read(&block).filter(|_| whole).ok_or(DiskError::Unprepared)?;
-        if header.pair == pair { Ok(Self { file, header }) } else { Err(DiskError::AnotherPairs(header.pair, pair)) }
+        let ([block, ..], there) = read(&file)?;
+        let header = Header::read(&block).ok_or(DiskError::Unprepared)?;
+        if header.pair != pair {
+            return Err(DiskError::AnotherPairs(header.pair, pair));
+        }
+        if there == USED_BYTES { Ok(Self { file, header }) } else { Err(DiskError::TooSmall(there)) }
     }
 
     /// What tells it from other disks.
@@ -133,8 +140,8 @@ impl Disk {
     /// # Errors
     /// The system's, or it is not the disk any more that was opened.
     pub fn read(&self, place: impl Fn(Node) -> u64) -> Result<[Block; 2], DiskError> {
-        let (blocks, whole) = read(&self.file)?;
-        if Header::read(&blocks[0]) != Some(self.header) || !whole {
+        let (blocks, there) = read(&self.file)?;
+        if Header::read(&blocks[0]) != Some(self.header) || there != USED_BYTES {
             return Err(DiskError::Another);
         }
         Ok([Node::A, Node::B].map(|node| blocks[place(node) as usize].clone()))
@@ -145,8 +152,8 @@ impl Disk {
 #[repr(C, align(4096))]
 struct Blocks([u8; USED_BYTES]);
 
-/// The blocks, and whether all of them are there; what is not there is zeros.
-fn read(file: &File) -> Result<([Block; BLOCKS], bool), DiskError> {
+/// The blocks, and how many bytes of them are there; what is not there is zeros.
+fn read(file: &File) -> Result<([Block; BLOCKS], usize), DiskError> {
     let mut bytes = Blocks([0; USED_BYTES]);
     // Less comes only where there is no more: past the cache, what begins elsewhere than at a sector cannot be read.
     let there = loop {
@@ -161,7 +168,7 @@ fn read(file: &File) -> Result<([Block; BLOCKS], bool), DiskError> {
         block.0.copy_from_slice(&bytes.0[i * BLOCK..][..BLOCK]);
         block
     });
-    Ok((blocks, there == USED_BYTES))
+    Ok((blocks, there))
 }
 
 fn write(file: &File, number: u64, block: &Block) -> Result<(), DiskError> {
@@ -185,9 +192,10 @@ fn open(path: &Path, writing: bool) -> Result<File, DiskError> {
 /// The system's; or there is something on it already, unless `force`.
 pub fn prepare(path: &Path, pair: u32, force: bool, leases: impl FnOnce(u64) -> [Block; 2]) -> Result<bool, DiskError> {
     let file = open(path, true)?;
-    let (there, _) = read(&file)?;
-    if !force && there.iter().any(|block| *block != Block::ZERO) {
-        return match Header::read(&there[0]) {
+    let (blocks, there) = read(&file)?;
+    if !force && blocks.iter().any(|block| *block != Block::ZERO) {
+        return match Header::read(&blocks[0]) {
+            Some(header) if header.pair == pair && there != USED_BYTES => Err(DiskError::TooSmall(there)),
             Some(header) if header.pair == pair => Ok(false),
             Some(header) => Err(DiskError::Occupied(format!("is prepared already, for pair {}", header.pair))),
             None => Err(DiskError::Occupied(format!("has something in its first {} KiB", USED_BYTES / 1024))),
