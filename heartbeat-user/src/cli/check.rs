@@ -150,7 +150,17 @@ fn detection(config: &Config) -> String {
     let timing = &config.timing;
     let most = config.detection();
     if timing.from_arrival {
-        return format!("a channel fails {} after its last heartbeat", show(most));
+        let pace = |channel: &crate::config::Channel| channel.pace(timing.interval);
+        let slowest = config.channels.iter().max_by_key(|channel| pace(channel)).filter(|channel| pace(channel) > 1);
+        return match slowest {
+            Some(channel) => format!(
+                "a network fails {} after its last heartbeat, {} {} after; the peer is dead once all have",
+                show(timing.detection()),
+                channel.name,
+                show(most)
+            ),
+            None => format!("a channel fails {} after its last heartbeat", show(most)),
+        };
     }
     let least = Nanos(most.0.saturating_sub(timing.period.0));
     format!("a channel fails {} to {} after its last heartbeat", show(least), show(most))

@@ -19,6 +19,7 @@ const MAX_ENDPOINTS: usize = 16;
 /// The largest file with a password, in bytes.
 const MAX_SECRET: u64 = 4 * 1024;
 const ENDPOINTS: &str = "a list of 1 to 16 texts such as [\"https://192.0.2.7:2379\"]: http or https, a host, a port";
+const WITHOUT_USER: &str = "an endpoint without a user and a password: these are `user` and `password_file`";
 const FILE: &str = "the path of a file";
 const DEVICE: &str =
     "the absolute path of a disk that both controllers have, such as \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"";
@@ -270,6 +271,10 @@ fn endpoints(table: &Table<'_>, report: &mut Report<'_>) -> Option<Vec<Endpoint>
                 return None;
             }
             Some(endpoint) => endpoints.push(endpoint),
+            // Before an @ there may be a password.
+            None if value.get_ref().as_str().is_some_and(|text| text.contains('@')) => {
+                report.key(value.span().start, name, Fault::BadText { right: WITHOUT_USER });
+            }
             None => report.value(value.span(), name, Fault::BadText { right: ENDPOINTS }),
         }
     }
