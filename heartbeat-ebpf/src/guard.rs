@@ -33,13 +33,15 @@ impl Guard<'_> {
     #[inline(always)]
     pub fn heard(&self, heartbeat: View<'_>, outcome: Outcome, slot: &Slot, now_ns: u64) -> bool {
         let accepted = outcome == Outcome::Accepted;
-        if accepted {
-            let said_ns = self.said_ns(heartbeat, now_ns);
+        if !accepted && outcome != Outcome::Handshake {
+            return false;
+        }
+        // The peer may not have heard yet that a new life of our agent began: what it answers to tells that it is no recording.
+        if accepted || heartbeat.incarnation() == self.agent.peer_incarnation.get() {
+            let said_ns = self.said_ns(heartbeat, now_ns, accepted);
             if said_ns > self.kernel.heard_ns.get() {
                 self.kernel.heard_ns.set(said_ns);
             }
-        } else if outcome != Outcome::Handshake {
-            return false;
         }
         if !self.is_out(now_ns) {
             return false;
@@ -114,13 +116,13 @@ impl Guard<'_> {
 
     /// When the peer can last have said it, on our clock: after it had what it answers to, for as long as it says, and what a
     /// network takes, an eighth of an interval. However long one kept it, a lease is not the longer for it. Where that is not
-    /// known, when it came.
+    /// known, when it came, if that is surely `new`.
     #[inline(always)]
-    fn said_ns(&self, heartbeat: View<'_>, now_ns: u64) -> u64 {
+    fn said_ns(&self, heartbeat: View<'_>, now_ns: u64, new: bool) -> u64 {
         let (asked_ns, held_ns) = (heartbeat.echo_sent_ns(), heartbeat.echo_held_ns());
         let late_ns = self.kernel.orders.late_ns.get();
-        if asked_ns == 0 || held_ns == HELD_LONG || late_ns == 0 {
-            return now_ns;
+        if asked_ns == 0 || asked_ns > now_ns || held_ns == HELD_LONG || late_ns == 0 {
+            return if new { now_ns } else { 0 };
         }
         let said_ns = asked_ns.wrapping_add(held_ns as u64).wrapping_add(late_ns / (8 * LATE));
         if said_ns < now_ns { said_ns } else { now_ns }

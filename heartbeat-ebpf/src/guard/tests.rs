@@ -124,6 +124,28 @@ fn an_agent_that_is_late_or_dead_gives_up_what_the_peer_says_it_holds_and_nothin
 }
 
 #[test]
+fn while_a_new_life_begins_the_peer_that_names_the_old_one_keeps_the_lease_and_its_recordings_do_not() {
+    let named_before = |asked_ns: u64| Message {
+        peer_incarnation: OWN - 1,
+        echo_sent_ns: asked_ns,
+        echo_held_ns: 10,
+        owned: 0,
+        ..claim(1)
+    };
+    for (what, message, serves) in [
+        ("it answers to what the life before said last", named_before(NOW - 1_000), true),
+        ("a recording", named_before(NOW - 2 * LEASE), false),
+        ("of the time before our host was booted", named_before(NOW + 1), false),
+        ("it answers to nothing", Message { echo_sent_ns: 0, ..named_before(0) }, false),
+        ("another life of the peer's", Message { incarnation: PEER + 1, ..named_before(NOW - 1_000) }, false),
+    ] {
+        let host = Host::holding(LEASE + 1);
+        host.hears(&message, NOW);
+        assert_eq!(host.guard().silent(NOW) == 0, serves, "{what}");
+    }
+}
+
+#[test]
 fn what_is_no_claim_on_what_is_held_here_closes_nothing() {
     let refused = [
         ("our own term", Message { term: 5, ..claim(1) }),

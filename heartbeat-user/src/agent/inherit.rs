@@ -71,13 +71,17 @@ pub struct Inheritance {
 impl Inheritance {
     /// Leaves it in the cells, which are in the order of this life's groups from then on. What the peer's bits stand for is not
     /// known until its names are heard again.
-    pub fn leave(&self, tables: &Tables) {
+    ///
+    /// `found_closed` is what the kernel kept silent about, in the old order, when this was found out: where it has closed more since, the
+    /// peer may serve any of ours, and all are closed until it is heard.
+    pub fn leave(&self, tables: &Tables, found_closed: u64) {
         let (agent, kernel) = (tables.agent(), tables.kernel());
+        let more = kernel.closed.get() & !found_closed != 0;
         agent.owned.set(self.held | self.in_place);
         agent.hooked.set(self.release);
         agent.peer_kept.set(self.peer_kept);
         kernel.orders.peer_names.set(0);
-        kernel.closed.set(self.closed);
+        kernel.closed.set(self.closed | if more { self.held | self.in_place } else { 0 });
         kernel.orders.active.set(self.held | self.in_place | self.release);
     }
 }
@@ -206,6 +210,17 @@ mod tests {
 
     fn file<'a>(groups: &[(&'a str, &[u8])]) -> Vec<(&'a str, Vec<LivedAddress>)> {
         groups.iter().map(|(name, hosts)| (*name, hosts.iter().map(|host| address(*host)).collect())).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_closed_while_a_life_began_stays_closed_until_the_peer_is_heard() {
+        let to = Inheritance { held: 0b11, release: 0b100, closed: 0b1000, ..Inheritance::default() };
+        for (found, since, left) in [(0, 0, 0b1000), (0b1, 0b1, 0b1000), (0b1, 0b11, 0b1011)] {
+            let tables = Tables::anonymous().unwrap();
+            tables.kernel().closed.set(since);
+            to.leave(&tables, found);
+            assert_eq!(tables.kernel().closed.get(), left);
+        }
     }
 
     const CELL: Cell = Cell { incarnation: 5, in_time: true, owned: 0b01, hooked: 0, peer_kept: 0, closed: 0 };

@@ -116,8 +116,8 @@ pub(super) fn take_over(
     if let Err(error) = life.write(folder) {
         log::error!("{error:#}: the next life will let go of everything");
     }
-    left.inheritance.leave(tables);
     let cell = left.cell.as_ref();
+    left.inheritance.leave(tables, cell.map_or(0, PinnedCell::closed));
     let resumed = cell.map(|cell| Resumed {
         peer_incarnation: cell.peer_incarnation(),
         owned: *held,

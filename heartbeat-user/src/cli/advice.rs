@@ -124,8 +124,11 @@ mod tests {
 
     /// The example with hooks for its second group, and this.
     fn config(text: &str) -> Config {
+        // The example has this table.
+        let (text, judging) = text.split_once("[judging]\n").unwrap_or((text, ""));
+        let example = EXAMPLE.replace("\n[judging]\n", &format!("\n[judging]\n{judging}"));
         let hooks = "on_acquire = [\"/bin/true\"]\non_release = [\"/bin/true\"]\nhook_timeout = \"10s\"\n";
-        Config::parse(&format!("{EXAMPLE}\n{hooks}{text}"), "example.toml").unwrap()
+        Config::parse(&format!("{example}\n{hooks}{text}"), "example.toml").unwrap()
     }
 
     const FENCE: &str = "[fence]\nagent = \"fence_ipmilan\"\na = { ip = \"192.0.2.8\" }\nb = { ip = \"192.0.2.9\" }\n";

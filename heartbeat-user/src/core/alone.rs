@@ -130,8 +130,11 @@ impl Core {
         let maintained = self.peer_knows_of_maintenance();
         if self.alone.cut_off && !maintained {
             to.cut_off = if self.in_maintenance() { exclusive } else { owned };
-        } else if (self.alone.perhaps_cut_off || self.alone.deaf && promises) && !maintained {
+        } else if self.alone.perhaps_cut_off && !maintained {
             to.cut_off = exclusive;
+        } else if self.alone.deaf && promises && !maintained {
+            // What is granted to us, the peer is denied.
+            to.cut_off = exclusive & !self.arbiter.granted(now);
         }
         to.not_granted = exclusive & self.ungranted(now);
         let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
@@ -173,7 +176,8 @@ impl Core {
     pub(super) fn limits(&self, now: Nanos) -> (u64, Nanos) {
         let setup = &self.setup.exclusivity;
         let held = self.ownership.held() & setup.groups & !self.ownership.by_force();
-        let Some(since) = self.alone.since().filter(|_| setup.arbiter.is_some() && held != 0) else {
+        let wanted = setup.arbiter.is_some() && !self.is_fenced();
+        let Some(since) = self.alone.since().filter(|_| wanted && held != 0) else {
             return (0, Nanos(0));
         };
         let granted = self.arbiter.granted(now);

@@ -52,8 +52,8 @@ impl Core {
         let (limited, serve_until) = self.limits(now);
         let (peer_names, places) = self.peer_names.group_places(&self.setup.names);
         let active = owned & !self.ownership.claiming();
-        // One that left may be back, where we could not hear that.
-        let left = if self.alone.has_missed_something() { 0 } else { flags::LEAVING };
+        // One that left may be back, where we could not hear that; but what it could not let go of, it has.
+        let left = if self.alone.has_missed_something() && peer_kept == 0 { 0 } else { flags::LEAVING };
         CellState {
             owned: active & !self.setup.hooks.any() | held,
             hooked: self.courses.left(),

@@ -79,7 +79,10 @@ impl Core {
                 // What we send next proves that it is new.
                 c.echo = Some(Heard::of(message, arrived));
             }
-            self.alone.see_unmet(now);
+            // What was on record before we began, and what comes of a life that ended, is no news.
+            if arrived >= self.started && !self.pairing.has_left(message.incarnation) {
+                self.alone.see_unmet(now);
+            }
             // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
             self.handle_stranger(now, channel);
             return;

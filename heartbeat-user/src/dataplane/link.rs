@@ -294,7 +294,11 @@ fn has_address(name: &Name, index: u32, own: IpAddr) -> bool {
 mod tests {
     use super::*;
     use nix::sched::{CloneFlags, unshare};
-    use std::{process::Command, thread};
+    use std::{
+        process::Command,
+        thread,
+        time::{Duration, Instant},
+    };
 
     const CHANNEL: ChannelIndex = ChannelIndex(3);
     const OTHER: ChannelIndex = ChannelIndex(4);
@@ -331,6 +335,15 @@ mod tests {
         }
     }
 
+    /// A carrier comes and goes a moment after its cause: the kernel looks at that in a worker of its own.
+    fn becomes(links: &mut Links, expected: (bool, bool, bool)) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while state(links, CHANNEL) != expected {
+            assert!(Instant::now() < end, "{:?}, not {expected:?}", state(links, CHANNEL));
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn what_changes_is_told_and_then_seen() {
         in_namespace(|| {
@@ -340,7 +353,7 @@ mod tests {
             assert_eq!(links.take_notices(), (0, 0));
             ip("link set near up");
             assert_eq!(links.take_notices().0, CHANNEL.bit());
-            assert_eq!(state(&mut links, CHANNEL), (true, true, false));
+            becomes(&mut links, (true, true, false));
             let _ = links.take_notices();
             ip("address add 192.0.2.1/24 dev near");
             assert_eq!(links.take_notices().0, CHANNEL.bit());
@@ -349,8 +362,8 @@ mod tests {
             assert_eq!(links.take_notices().0, CHANNEL.bit());
             assert_eq!(state(&mut links, CHANNEL), (true, true, false));
             ip("link set far down");
+            becomes(&mut links, (true, false, false));
             assert_eq!(links.take_notices().0, CHANNEL.bit());
-            assert_eq!(state(&mut links, CHANNEL), (true, false, false));
             ip("link delete near");
             assert_eq!(links.take_notices().0, CHANNEL.bit());
             assert_eq!(links.look(CHANNEL, false), Some(Link::Absent));

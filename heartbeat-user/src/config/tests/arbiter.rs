@@ -104,7 +104,10 @@ fn an_endpoint_is_a_scheme_a_host_and_a_port_and_nothing_else() {
         "",
     ] {
         let said = Config::parse(&with(&format!("etcd = [\"{wrong}\"]")), "hb.toml").unwrap_err().to_string();
-        assert!(said.contains("arbiter.etcd[1]") && said.contains("right would be a list"), "{wrong}: {said}");
+        let right =
+            if wrong.contains('@') { "right would be an endpoint without a user" } else { "right would be a list" };
+        assert!(said.contains("arbiter.etcd[1]") && said.contains(right), "{wrong}: {said}");
+        assert!(!wrong.contains('@') || !said.contains(wrong), "a password is not shown: {said}");
     }
 }
 

@@ -101,6 +101,24 @@ fn what_runs_out_or_is_denied_or_never_granted_is_let_go_of() {
 }
 
 #[test]
+fn what_is_held_because_the_peer_was_fenced_is_not_silent_for_want_of_a_grant() {
+    let mut bench = bench();
+    bench.core.setup.guards.fence = true;
+    bench.silence(SECOND);
+    let fencing = bench.done().into_iter().find_map(|action| match action {
+        Action::Fence(number) => Some(number),
+        _ => None,
+    });
+    bench.core.handle_fenced(bench.now, fencing.expect("the peer is to be fenced"), true);
+    bench.silence(SECOND.times(10));
+    assert!(bench.done().contains(&Action::Acquire(GroupIndex(1), Reason::PeerDead)));
+    bench.core.handle_acquired(bench.now, GroupIndex(1), true);
+    bench.silence(SECOND.times(10));
+    let state = bench.core.cell_state(bench.now);
+    assert_eq!((state.owned, state.limited, state.shut), (0b11, 0, 0));
+}
+
+#[test]
 fn what_is_granted_is_not_given_back_for_a_look_at_our_own_networks() {
     let mut bench = holding(0);
     bench.core.setup.guards.by_probe = true;

@@ -73,7 +73,7 @@ impl Side {
         let stale = taken.stale.iter().fold(0, |bits, address| bits | 1 << group_of(address));
         self.addresses &= in_place & !stale;
         let agent = self.host.tables.agent();
-        taken.leave(&self.host.tables);
+        taken.leave(&self.host.tables, cell.map_or(0, |cell| cell.closed));
         let resumed = cell.map(|_| Resumed {
             peer_incarnation: agent.peer_incarnation.get(),
             owned: taken.held,
