@@ -87,7 +87,7 @@ fn what_is_no_disk_of_ours_is_not_opened_and_its_errno_says_what_kind_of_fault_i
 fn a_disk_that_ends_too_soon_is_called_so_and_not_prepared_already() {
     let (_folder, path) = file(&[]);
     prepare(&path, 7, false, leases).unwrap();
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8_192).unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(8_192).unwrap();
     for error in [Disk::open(&path, 7, true).unwrap_err(), prepare(&path, 7, false, leases).unwrap_err()] {
         assert_eq!((error.to_string(), error.errno()), ("has 8192 bytes, and 20480 are needed".into(), libc::ENOSPC));
     }
