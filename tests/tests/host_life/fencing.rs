@@ -59,9 +59,10 @@ fn of_two_that_would_shoot_each_other_one_survives_and_the_one_that_comes_back_d
     undisturbed(|| {
         let (lab, config) = started(|lab, config| {
             let (agent, options) = lab_agent(lab);
+            // a waits as well, so that b aims before it is shot.
             config.extra = format!(
                 "[fence]\nagent = \"{agent}\"\noptions = {{ {options}, password = \"{SECRET}\", verbose = true }}\na = {{ plug = \"a\" }}\n\
-                 b = {{ plug = \"b\" }}\ndelay = {{ b = \"8s\" }}\n"
+                 b = {{ plug = \"b\" }}\ndelay = {{ a = \"1s\", b = \"8s\" }}\n"
             );
         });
         settled(&lab, &config).unwrap();
