@@ -79,8 +79,9 @@ impl Core {
                 // What we send next proves that it is new.
                 c.echo = Some(Heard::of(message, arrived));
             }
-            // What was on record before we began, and what comes of a life that ended, is no news.
-            if arrived >= self.started && !self.pairing.has_left(message.incarnation) {
+            // What the life before has weighed already, and what comes of a life that ended, is no news.
+            let weighed = self.setup.resumed.map_or(Nanos(0), |before| before.alive);
+            if arrived > weighed && !self.pairing.has_left(message.incarnation) {
                 self.alone.see_unmet(now);
             }
             // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
