@@ -71,12 +71,6 @@ impl Pairing {
         self.heard_on(channel, working)
     }
 
-    /// Whether we were paired with that life, and are not any more.
-    #[must_use]
-    pub fn has_left(&self, incarnation: u64) -> bool {
-        self.left.contains(&incarnation)
-    }
-
     /// An authentic message that is not of this pairing. `answers`: to something that we sent since the last pairing.
     /// Whether it made a new one.
     pub fn handle(&mut self, channel: ChannelIndex, incarnation: u64, peer_incarnation: u64, answers: bool) -> bool {

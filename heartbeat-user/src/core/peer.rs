@@ -79,11 +79,7 @@ impl Core {
                 // What we send next proves that it is new.
                 c.echo = Some(Heard::of(message, arrived));
             }
-            // What the life before has weighed already, and what comes of a life that ended, is no news.
-            let weighed = self.setup.resumed.map_or(Nanos(0), |before| before.alive);
-            if arrived > weighed && !self.pairing.has_left(message.incarnation) {
-                self.alone.see_unmet(now);
-            }
+            self.alone.see_unmet(now);
             // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
             self.handle_stranger(now, channel);
             return;
