@@ -7,7 +7,7 @@
 use crate::{frame::Address, histogram, machine::Word, wire};
 
 /// Changes with every change of these records: maps pinned under another version are not adopted.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The most channels.
 pub const CHANNELS: u32 = 64;
 /// The most service addresses: as many as the groups of two files can have, while one follows the other.
@@ -239,6 +239,8 @@ pub struct Agent {
     pub peer_flags: Word,
     /// The groups that the peer could not let go of when it left, in our order.
     pub peer_kept: Word,
+    /// Since when, by the peer's count, exclusive groups have been to be let go of, on CLOCK_MONOTONIC; 0: none are.
+    pub letting_go_ns: Word,
 }
 
 /// What the kernel does about the groups when the agent cannot ([`crate::guard`]).
@@ -375,7 +377,7 @@ const _: () = {
     assert!(size_of::<Record>() == 176);
     assert!(size_of::<Answered>() == 24);
     assert!(size_of::<Slot>() == 1152 && size_of::<Slot>().is_multiple_of(64));
-    assert!(size_of::<Agent>() == 64);
+    assert!(size_of::<Agent>() == 72);
     assert!(size_of::<Kernel>() == 256 + 8 * FILTER && core::mem::offset_of!(Kernel, orders) == 64);
     assert!(core::mem::offset_of!(Kernel, filter) == 256);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);

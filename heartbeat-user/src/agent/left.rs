@@ -125,6 +125,7 @@ pub(super) fn take_over(
         term: cell.term(),
         peer_flags: cell.peer_flags() as u8,
         peer_kept: *peer_kept,
+        letting_go_since: Some(cell.letting_go_ns()).filter(|since| *since != 0).map(Nanos),
         closed: *closed,
         heard: Nanos(cell.heard_ns()),
         alive: Nanos(cell.alive_ns()),

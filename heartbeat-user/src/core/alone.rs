@@ -26,8 +26,10 @@ pub(super) struct Alone {
     isolated_at: Option<Nanos>,
     /// The same, and for so long that one that left may have begun another life, and taken over, without our knowing.
     missed: bool,
-    /// Since when something has had to be let go of.
+    /// Since when, by the peer's count, something exclusive has had to be let go of.
     letting_go_since: Option<Nanos>,
+    /// Since when the life before had to; until the peer hears us, or nothing of that is here any more.
+    begun_before: Option<Nanos>,
 }
 
 /// Groups that are to be let go of, and for which the kernel keeps silent at once.
@@ -38,6 +40,16 @@ pub(super) struct LetGo {
 }
 
 impl Alone {
+    /// Of a life that begins; the one before had to let go of something since then.
+    pub(super) fn of(begun_before: Option<Nanos>) -> Self {
+        Self { begun_before, ..Self::default() }
+    }
+
+    /// For the next life.
+    pub(super) fn letting_go_since(&self) -> Option<Nanos> {
+        self.letting_go_since.or(self.begun_before)
+    }
+
     /// Whether the peer cannot know what we do.
     pub(super) const fn is_alone(&self) -> bool {
         self.silent_since.is_some() || self.deaf
@@ -139,8 +151,12 @@ impl Core {
         to.not_granted = exclusive & self.ungranted(now);
         let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
         let any = (to.cut_off | to.not_granted) & exclusive | left != 0;
+        let heard = self.peer == PeerState::Good && self.alone.deaf_since.is_none();
+        if heard || (exclusive | self.leftovers & setup.groups) == 0 {
+            self.alone.begun_before = None;
+        }
         self.alone.letting_go_since =
-            any.then(|| self.alone.letting_go_since.unwrap_or_else(|| self.promised_since(now)));
+            any.then(|| self.alone.letting_go_since().unwrap_or_else(|| self.promised_since(now)));
         to
     }
 
@@ -164,8 +180,6 @@ impl Core {
         let silent = heard.unwrap_or(self.heard_before).after(self.longest_silence());
         match self.alone.silent_since {
             _ if ran_out => self.arbiter.until(),
-            // The life before was at it already.
-            _ if self.shut_before & self.leftovers != 0 => silent,
             Some(_) if !self.alone.deaf && now.since(silent) < setup.release_within => silent,
             _ if self.leftovers != 0 => self.started.since(setup.watchdog),
             _ => at_most,

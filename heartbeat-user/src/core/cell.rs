@@ -14,6 +14,8 @@ pub struct CellState {
     pub peer_flags: u8,
     /// The groups that it could not let go of when it left.
     pub peer_kept: u64,
+    /// Since when, by the peer's count, exclusive groups have been to be let go of.
+    pub letting_go_since: Option<Nanos>,
     /// The groups of which something is in place here, or is about to be.
     pub active: u64,
     /// The groups that the kernel need not keep silent about any more, if it does: those that are ours and not the peer's, as far
@@ -59,6 +61,7 @@ impl Core {
             hooked: self.courses.left(),
             peer_flags: self.said.flags & (flags::MAINTENANCE | left),
             peer_kept,
+            letting_go_since: self.alone.letting_go_since(),
             active,
             open: !active | self.ownership.serving() & !theirs & !shut,
             shut,

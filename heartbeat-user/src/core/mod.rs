@@ -128,8 +128,6 @@ pub struct Core {
     started: Nanos,
     /// When the kernel heard the peer last before that; when we started, where it never did.
     heard_before: Nanos,
-    /// What an earlier life left, and was letting go of, or the peer has.
-    shut_before: u64,
     maintained_since: Nanos,
     peer: PeerState,
     /// What its host says although its agent does not.
@@ -214,12 +212,11 @@ impl Core {
             wish: Wish::default(),
             watch: Watch::default(),
             arbiter: Arbiter::default(),
-            alone: Alone::default(),
+            alone: Alone::of(resumed.letting_go_since),
             safety: Safety::default(),
             shut: 0,
             started: now,
             heard_before: if resumed.heard == Nanos(0) { now } else { resumed.heard },
-            shut_before: resumed.closed & leftovers,
             maintained_since: now,
             host: PeerHost::default(),
             peer: PeerState::Unknown,

@@ -67,6 +67,8 @@ pub struct Resumed {
     pub peer_flags: u8,
     /// The groups that the peer could not let go of when it left.
     pub peer_kept: u64,
+    /// Since when, by the peer's count, exclusive groups had been to be let go of ([`CellState::letting_go_since`]).
+    pub letting_go_since: Option<Nanos>,
     /// The groups for which the kernel keeps silent.
     pub closed: u64,
     /// When the kernel heard the peer last; 0: never.

@@ -134,6 +134,8 @@ pub struct Mark {
     pub peer_flags: u64,
     /// See `peer_flags`.
     pub peer_kept: u64,
+    /// Since when exclusive groups have been to be let go of; 0: none are.
+    pub letting_go_ns: u64,
     /// The highest term that we know.
     pub term: u64,
     /// Now, on CLOCK_MONOTONIC.
@@ -203,6 +205,7 @@ impl Mark {
         agent.hooked.set(self.hooked);
         agent.peer_flags.set(self.peer_flags);
         agent.peer_kept.set(self.peer_kept);
+        agent.letting_go_ns.set(self.letting_go_ns);
         agent.term.set(self.term);
         agent.alive_ns.set(self.alive_ns);
     }

@@ -24,11 +24,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Words of the cell that all versions of the records since the second have in common: incarnation, the peer's, last sign
-/// of life, groups owned, term.
-const COMMON: usize = 5;
-/// The first version that had them.
-const SINCE: u32 = 2;
+/// Words of the cell in the second version of the records, with which all later ones begin: incarnation, the peer's, last sign of
+/// life, groups owned, term.
+const SECOND: usize = 5;
+/// In the third: hooks, the peer's flags, what it kept.
+const THIRD: usize = 8;
 const WORDS: usize = size_of::<Agent>() / 8;
 /// Closed groups, when the peer was heard, who died, and when.
 const KERNEL_WORDS: usize = 4;
@@ -76,7 +76,8 @@ impl PinnedCell {
     fn of(version: u32, from: &[u64]) -> Option<Self> {
         let known = match version {
             layout::VERSION => WORDS,
-            SINCE..layout::VERSION => COMMON,
+            3 => THIRD,
+            2 => SECOND,
             _ => return None,
         };
         let mut words = [0; WORDS];
@@ -130,6 +131,12 @@ impl PinnedCell {
     #[must_use]
     pub const fn peer_kept(&self) -> u64 {
         self.words[7]
+    }
+
+    /// Since when, by the peer's count, exclusive groups had been to be let go of; 0: none were.
+    #[must_use]
+    pub const fn letting_go_ns(&self) -> u64 {
+        self.words[8]
     }
 
     /// The groups that the kernel keeps silent about, by the order of the file that it was of.
@@ -211,15 +218,18 @@ mod tests {
 
     #[test]
     fn the_cell_of_a_version_before_is_understood_and_of_a_later_one_is_not() {
-        let words = [1, 2, 3, 4, 5, 6, 7, 8];
+        let words = [1, 2, 3, 4, 5, 6, 7, 8, 9];
         let before = PinnedCell::of(2, &words).unwrap();
         assert_eq!((before.incarnation(), before.peer_incarnation(), before.alive_ns()), (1, 2, 3));
         assert_eq!((before.owned(), before.term()), (4, 5));
         assert_eq!([before.hooked(), before.peer_flags(), before.peer_kept()], [0; 3], "it had none of these");
+        let third = PinnedCell::of(3, &words[..8]).unwrap();
+        assert_eq!([third.hooked(), third.peer_kept(), third.letting_go_ns()], [6, 8, 0]);
+        assert_eq!(PinnedCell::of(layout::VERSION, &words).unwrap().letting_go_ns(), 9);
         assert_eq!(PinnedCell::of(layout::VERSION + 1, &words), None);
         assert_eq!(PinnedCell::of(1, &words), None);
         assert_eq!(PinnedCell::of(2, &words[..4]), None);
-        assert_eq!(PinnedCell::of(2, &[0; 8]), None, "no agent has run");
+        assert_eq!(PinnedCell::of(2, &[0; 9]), None, "no agent has run");
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Side {
             term: agent.term.get(),
             peer_flags: agent.peer_flags.get() as u8,
             peer_kept: taken.peer_kept,
+            letting_go_since: Some(agent.letting_go_ns.get()).filter(|since| *since != 0).map(Nanos),
             closed: taken.closed,
             heard: last.heard,
             alive: last.alive,
