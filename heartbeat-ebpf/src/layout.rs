@@ -241,6 +241,10 @@ pub struct Agent {
     pub peer_kept: Word,
     /// Since when, by the peer's count, exclusive groups have been to be let go of, on CLOCK_MONOTONIC; 0: none are.
     pub letting_go_ns: Word,
+    /// The groups that an operator ordered to be here whatever the silent peer has.
+    pub forced: Word,
+    /// When the silent peer was fenced, on CLOCK_MONOTONIC; 0: it was not.
+    pub fenced_ns: Word,
 }
 
 /// What the kernel does about the groups when the agent cannot ([`crate::guard`]).
@@ -377,7 +381,7 @@ const _: () = {
     assert!(size_of::<Record>() == 176);
     assert!(size_of::<Answered>() == 24);
     assert!(size_of::<Slot>() == 1152 && size_of::<Slot>().is_multiple_of(64));
-    assert!(size_of::<Agent>() == 72);
+    assert!(size_of::<Agent>() == 88);
     assert!(size_of::<Kernel>() == 256 + 8 * FILTER && core::mem::offset_of!(Kernel, orders) == 64);
     assert!(core::mem::offset_of!(Kernel, filter) == 256);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);

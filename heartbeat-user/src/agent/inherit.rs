@@ -21,6 +21,8 @@ pub struct Cell {
     pub hooked: u64,
     /// The groups that the peer could not let go of.
     pub peer_kept: u64,
+    /// The groups that it held by an operator's order.
+    pub forced: u64,
     /// The groups that the kernel keeps silent about: they are not ours any more.
     pub closed: u64,
 }
@@ -58,6 +60,8 @@ pub struct Inheritance {
     pub in_place: u64,
     /// The peer could not let go of them.
     pub peer_kept: u64,
+    /// Of those that are held on, the ones that an operator ordered to be here.
+    pub forced: u64,
     /// The kernel goes on keeping silent about them.
     pub closed: u64,
     /// Groups that the file has no more.
@@ -115,9 +119,13 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
             None => {}
         }
         let kept = |place| matching.is_some_and(|cell| has(cell.peer_kept, place));
+        let forced = |place| matching.is_some_and(|cell| has(cell.forced, place));
         let place = recorded.iter().position(|group| group.name == *name);
         if place.is_some_and(kept) {
             to.peer_kept |= bit(i);
+        }
+        if place.is_some_and(forced) {
+            to.forced |= bit(i) & to.held;
         }
         if place.is_some_and(|place| has(closed, place)) {
             to.closed |= bit(i);
@@ -223,13 +231,17 @@ mod tests {
         }
     }
 
-    const CELL: Cell = Cell { incarnation: 5, in_time: true, owned: 0b01, hooked: 0, peer_kept: 0, closed: 0 };
+    const CELL: Cell =
+        Cell { incarnation: 5, in_time: true, owned: 0b01, hooked: 0, peer_kept: 0, forced: 0, closed: 0 };
 
     #[test]
     fn what_was_held_is_held_on_by_name_whatever_the_order() {
         let life = life(&[group("x", &[10]), group("y", &[11])]);
         let taken = inherit(Some(&life), Some(CELL), &file(&[("new", &[12]), ("y", &[11]), ("x", &[10])]));
         assert_eq!(taken, Inheritance { held: 0b100, ..Inheritance::default() });
+        let kept = Cell { owned: 0b01, forced: 0b11, ..CELL };
+        let taken = inherit(Some(&life), Some(kept), &file(&[("new", &[12]), ("y", &[11]), ("x", &[10])]));
+        assert_eq!((taken.held, taken.forced), (0b100, 0b100), "of what is held on, what an operator ordered");
         let kept = Cell { owned: 0, peer_kept: 0b10, ..CELL };
         let taken = inherit(Some(&life), Some(kept), &file(&[("new", &[12]), ("y", &[11]), ("x", &[10])]));
         assert_eq!(taken, Inheritance { peer_kept: 0b010, ..Inheritance::default() });

@@ -25,6 +25,8 @@ pub(super) struct Left {
     pub(super) life: Option<Life>,
     pub(super) cell: Option<PinnedCell>,
     pub(super) inheritance: Inheritance,
+    /// What it held may still be ours.
+    in_time: bool,
     /// Why the record of the last one says nothing.
     trouble: Option<String>,
 }
@@ -51,8 +53,9 @@ impl Left {
             .iter()
             .map(|group| (group.name.as_str(), life::addresses(config, node, group, |_| 0)))
             .collect();
-        let inheritance = inherit(life.as_ref(), cell.map(|cell| as_cell(&cell, in_time(&cell))), &groups);
-        Self { life, cell, inheritance, trouble }
+        let in_time = cell.as_ref().is_some_and(in_time);
+        let inheritance = inherit(life.as_ref(), cell.map(|cell| as_cell(&cell, in_time)), &groups);
+        Self { life, cell, inheritance, in_time, trouble }
     }
 
     /// The configuration with those groups that it has no more, after its own: only to be let go of.
@@ -95,7 +98,8 @@ pub(super) fn take_over(
     if let Some(trouble) = &left.trouble {
         log::warn!("{trouble}");
     }
-    let Inheritance { held, release, in_place, peer_kept, closed, departed, surplus, stale } = &left.inheritance;
+    let Inheritance { held, release, in_place, peer_kept, forced, closed, departed, surplus, stale } =
+        &left.inheritance;
     let slots: Vec<u8> = config.channels.iter().map(|channel| tables.number(channel.index)).collect();
     let index_of = |name: &str| index_of(name).ok().flatten().unwrap_or(0);
     let mut life = Life::new(config, *node, incarnation, &slots, departed, index_of)?;
@@ -118,6 +122,7 @@ pub(super) fn take_over(
     }
     let cell = left.cell.as_ref();
     left.inheritance.leave(tables, cell.map_or(0, PinnedCell::closed));
+    let some = |at_ns| Some(Nanos(at_ns)).filter(|at| *at != Nanos(0));
     let resumed = cell.map(|cell| Resumed {
         peer_incarnation: cell.peer_incarnation(),
         owned: *held,
@@ -125,7 +130,10 @@ pub(super) fn take_over(
         term: cell.term(),
         peer_flags: cell.peer_flags() as u8,
         peer_kept: *peer_kept,
-        letting_go_since: Some(cell.letting_go_ns()).filter(|since| *since != 0).map(Nanos),
+        letting_go_since: some(cell.letting_go_ns()),
+        forced: *forced,
+        // Whoever came too late for anything else does not know what came of the peer meanwhile.
+        fenced_at: some(cell.fenced_ns()).filter(|_| left.in_time),
         closed: *closed,
         heard: Nanos(cell.heard_ns()),
         alive: Nanos(cell.alive_ns()),

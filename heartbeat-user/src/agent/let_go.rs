@@ -87,6 +87,7 @@ pub(super) fn as_cell(cell: &PinnedCell, in_time: bool) -> Cell {
         owned: cell.owned(),
         hooked: cell.hooked(),
         peer_kept: cell.peer_kept(),
+        forced: cell.forced(),
         closed: cell.closed(),
     }
 }

@@ -116,7 +116,9 @@ pub(super) fn prepare(
     let (disks, disk_threads) = disks::start(options)?;
     let kernel = opened.kernel.as_mut();
     let attached = channels::attach_all(config, *node, kernel, &opened.tables, &mut interfaces, journal)?;
-    let watchdogs = Watchdogs::open(options, journal);
+    let since = resumed.and_then(|resumed| resumed.letting_go_since);
+    let overdue = since.is_some_and(|since| clock::monotonic() >= since.after(config.release_within()));
+    let watchdogs = Watchdogs::open(options, overdue, journal);
     let mut setup = setup(options, &keys, &folder, attached.links, incarnation, resumed);
     setup.exclusivity.watchdog = watchdogs.within().unwrap_or(Nanos(0));
     let (key_prints, now) = (setup.key_prints, clock::monotonic());

@@ -41,6 +41,8 @@ pub fn leave_mark(core: &Core, tables: &Tables, closed: u64, now: Nanos) {
         peer_flags,
         peer_kept,
         letting_go_since,
+        forced,
+        fenced_at,
         active,
         open,
         shut,
@@ -54,10 +56,22 @@ pub fn leave_mark(core: &Core, tables: &Tables, closed: u64, now: Nanos) {
     let (peer_incarnation, term, alive_ns) = (core.peer_incarnation(), core.term(), now.0);
     let peer_flags = peer_flags.into();
     let (lease_ns, serve_until_ns) = (lease.0, serve_until.0);
-    let letting_go_ns = letting_go_since.map_or(0, |since| since.0);
+    let [letting_go_ns, fenced_ns] = [letting_go_since, fenced_at].map(|at| at.map_or(0, |at| at.0));
     let orders =
         KernelOrders { active, open, shut, closed, peer_good, lease_ns, limited, serve_until_ns, peer_names, places };
-    let mark = Mark { peer_incarnation, owned, hooked, peer_flags, peer_kept, letting_go_ns, term, alive_ns, orders };
+    let mark = Mark {
+        peer_incarnation,
+        owned,
+        hooked,
+        peer_flags,
+        peer_kept,
+        letting_go_ns,
+        forced,
+        fenced_ns,
+        term,
+        alive_ns,
+        orders,
+    };
     mark.leave(tables.agent(), tables.kernel());
 }
 

@@ -66,12 +66,13 @@ impl Feeder {
 }
 
 impl Watchdogs {
-    /// What is configured and to be had: from now on it is to be fed. What is not is told.
-    pub(super) fn open(options: &Options, journal: &Journal) -> Self {
+    /// What is configured and to be had: from now on it is to be fed. What is not is told. `overdue`: what the life before had to let go
+    /// of should be gone by now.
+    pub(super) fn open(options: &Options, overdue: bool, journal: &Journal) -> Self {
         let (mut device, mut facts) = (None, None);
         if let Some(wanted) = &options.config.watchdog {
             let path = wanted.device.display().to_string();
-            let timeout = match Watchdog::open(&wanted.device, wanted.timeout) {
+            let timeout = match Watchdog::open(&wanted.device, wanted.timeout, !overdue) {
                 Ok((watchdog, adopted)) => {
                     let timeout_ns = watchdog.timeout();
                     journal.control(&ControlEvent::WatchdogRuns { device: path.clone(), timeout_ns, adopted });

@@ -82,6 +82,7 @@ impl Config {
         core::Exclusivity {
             groups: self.groups.iter().filter(|g| g.exclusive).fold(0, |bits, g| bits | g.index.bit()),
             arbiter: self.arbiter.as_ref().map(Arbiter::within),
+            grant: self.arbiter.as_ref().map_or(Nanos(0), |arbiter| arbiter.ttl),
             release_isolated: self.judging.release_isolated,
             release_within: self.release_within(),
             watchdog: Nanos(0),

@@ -88,7 +88,7 @@ impl Core {
         let unheard = self.peer == PeerState::Unknown && now.since(self.heard_before) >= self.longest_silence();
         let silent = (self.peer == PeerState::Bad || unheard) && !self.host_answers(now);
         let (isolated, perhaps) = (self.is_isolated(), self.may_be_isolated(now));
-        let detection = self.detection();
+        let (detection, up_to_date) = (self.detection(), self.is_up_to_date(now));
         // Nobody takes anything by a promise sooner; and that we are cut off was found out at most so late.
         let promised = promise::heard(self.setup.exclusivity.promise()).unwrap_or_default();
         let unnoticed = promised.since(self.setup.finds_out_within());
@@ -111,7 +111,8 @@ impl Core {
             alone.isolated_at = Some(now);
             alone.missed |= now.since(since) >= unnoticed;
         }
-        if good {
+        // One that had not heard us for long may have been alone itself, and be about to lose its networks.
+        if good && up_to_date {
             (alone.isolated_at, alone.missed) = (None, false);
         }
     }
@@ -151,13 +152,23 @@ impl Core {
         to.not_granted = exclusive & self.ungranted(now);
         let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
         let any = (to.cut_off | to.not_granted) & exclusive | left != 0;
-        let heard = self.peer == PeerState::Good && self.alone.deaf_since.is_none();
-        if heard || (exclusive | self.leftovers & setup.groups) == 0 {
+        let here = exclusive | self.leftovers & setup.groups;
+        if self.is_forgiven(now, here) {
             self.alone.begun_before = None;
         }
         self.alone.letting_go_since =
             any.then(|| self.alone.letting_go_since().unwrap_or_else(|| self.promised_since(now)));
         to
+    }
+
+    /// Whether what the life before had to let go of, and is still here, is surely ours again.
+    fn is_forgiven(&self, now: Nanos, here: u64) -> bool {
+        let heard = self.peer == PeerState::Good && self.alone.deaf_since.is_none();
+        let kept = match self.setup.exclusivity.arbiter {
+            Some(_) => here & !self.arbiter.granted(now) == 0,
+            None => self.is_surely_connected(),
+        };
+        heard || kept || here == 0 || self.is_fenced()
     }
 
     /// What must not be here for want of a grant; of a peer that is surely down, none is wanted.
@@ -208,7 +219,7 @@ impl Core {
     #[must_use]
     pub fn may_feed(&self, now: Nanos) -> bool {
         let due = |since: Nanos| since.after(self.setup.exclusivity.release_within);
-        self.alone.letting_go_since.is_none_or(|since| now < due(since))
+        self.alone.letting_go_since().is_none_or(|since| now < due(since))
     }
 
     /// When being alone may change something by time alone.

@@ -170,6 +170,12 @@ impl Core {
         let before = self.arbiter;
         self.arbiter.take(now, question, outcome);
         let after = self.arbiter;
+        let lasting = self.setup.exclusivity.grant.after(self.setup.exclusivity.patience()).times(51);
+        let over = self.watch.fenced_at().map_or(Nanos::NEVER, |at| at.after(Nanos(lasting.0 / 50)));
+        if after.denied != 0 && question.at > over {
+            // Whatever it had been granted before it was fenced has run out: it has asked since.
+            self.watch.is_up_again();
+        }
         let new = after.granted(now) & !before.granted(now);
         if new != 0 {
             self.tell(now, Event::ArbiterGranted { groups_here: new, for_ns: after.until.since(now) });

@@ -16,6 +16,10 @@ pub struct CellState {
     pub peer_kept: u64,
     /// Since when, by the peer's count, exclusive groups have been to be let go of.
     pub letting_go_since: Option<Nanos>,
+    /// The groups that are here by an operator's order, whatever the silent peer has.
+    pub forced: u64,
+    /// When the silent peer was fenced.
+    pub fenced_at: Option<Nanos>,
     /// The groups of which something is in place here, or is about to be.
     pub active: u64,
     /// The groups that the kernel need not keep silent about any more, if it does: those that are ours and not the peer's, as far
@@ -62,6 +66,8 @@ impl Core {
             peer_flags: self.said.flags & (flags::MAINTENANCE | left),
             peer_kept,
             letting_go_since: self.alone.letting_go_since(),
+            forced: self.ownership.by_force(),
+            fenced_at: self.watch.fenced_at(),
             active,
             open: !active | self.ownership.serving() & !theirs & !shut,
             shut,

@@ -26,6 +26,8 @@ pub struct Exclusivity {
     pub groups: u64,
     /// There is an arbiter, and it answers within so long.
     pub arbiter: Option<Nanos>,
+    /// No grant of it lasts for longer.
+    pub grant: Nanos,
     /// A controller that is cut off lets go of what it holds.
     pub release_isolated: bool,
     /// Within so long after it found its peer silent, hooks included.

@@ -49,7 +49,9 @@ enum Fence {
     Running {
         since: Nanos,
     },
-    Done,
+    Done {
+        at: Nanos,
+    },
     Failed {
         at: Nanos,
     },
@@ -70,6 +72,27 @@ pub(super) struct Watch {
     fencing: u32,
     /// Since when the peer has been dead.
     pub(super) dead_since: Nanos,
+}
+
+impl Watch {
+    /// Of a life that begins; the one before, or another before that, had the silent peer fenced.
+    pub(super) fn of(fenced_at: Option<Nanos>) -> Self {
+        let fence = fenced_at.map_or(Fence::Idle, |at| Fence::Done { at });
+        Self { fence, ..Self::default() }
+    }
+
+    /// When the silent peer was fenced.
+    pub(super) const fn fenced_at(&self) -> Option<Nanos> {
+        match self.fence {
+            Fence::Done { at } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// It is up again, though not heard.
+    pub(super) const fn is_up_again(&mut self) {
+        self.fence = Fence::Idle;
+    }
 }
 
 impl Setup {
@@ -108,7 +131,7 @@ impl Core {
     /// The fencing of this number ended. The late end of one that was called off counts for nothing.
     pub fn handle_fenced(&mut self, now: Nanos, number: u32, succeeded: bool) {
         if number == self.watch.fencing && matches!(self.watch.fence, Fence::Running { .. }) {
-            self.watch.fence = if succeeded { Fence::Done } else { Fence::Failed { at: now } };
+            self.watch.fence = if succeeded { Fence::Done { at: now } } else { Fence::Failed { at: now } };
         }
     }
 
@@ -205,6 +228,12 @@ impl Core {
         self.isolated() || self.setup.guards.by_probe && self.watch.none_answered
     }
 
+    /// Whether some network of ours was seen to work.
+    pub(super) fn is_surely_connected(&self) -> bool {
+        let found = matches!(self.watch.look, Look::Found { any: true, .. });
+        !self.isolated() && (found || !self.setup.guards.by_probe)
+    }
+
     /// The same, or it should have been found out by now, and was not: whoever promised to let go cannot wait for longer.
     pub(super) fn may_be_isolated(&self, now: Nanos) -> bool {
         let unanswered = self.watch.unanswered_since.is_some_and(|since| now.since(since) >= self.late_look());
@@ -217,8 +246,8 @@ impl Core {
     }
 
     /// Whether the silent peer is surely down.
-    pub(super) fn is_fenced(&self) -> bool {
-        self.watch.fence == Fence::Done
+    pub(super) const fn is_fenced(&self) -> bool {
+        self.watch.fenced_at().is_some()
     }
 
     /// A look that has not ended by then is asked for again.
@@ -245,7 +274,7 @@ impl Core {
 
     fn fence(&mut self, now: Nanos) -> Guard {
         match self.watch.fence {
-            Fence::Done => return Guard::Clear,
+            Fence::Done { .. } => return Guard::Clear,
             Fence::Running { since } if now.since(since) < self.setup.guards.fence_within => return Guard::Asking,
             Fence::Running { .. } => {
                 self.actions.push_back(Action::FenceAbort(self.watch.fencing));

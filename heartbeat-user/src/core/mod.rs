@@ -29,6 +29,7 @@ mod sending;
 mod setup;
 #[cfg(test)]
 mod testing;
+mod transit;
 mod types;
 mod view;
 mod wish;
@@ -71,6 +72,7 @@ use pairing::Pairing;
 use peer::PeerSaid;
 use peer_host::PeerHost;
 use std::collections::VecDeque;
+use transit::Transit;
 use wish::Wish;
 
 /// Of a message heard: who sent it, when it was sent there, when it arrived here.
@@ -99,6 +101,8 @@ struct Channel {
     flaps: Flaps,
     /// The last message heard.
     echo: Option<Heard>,
+    /// How long the peer's messages take.
+    transit: Transit,
     stranger_at: Option<Nanos>,
     /// The newest of our own messages that came back on it: until then it passed heartbeats both ways.
     returned: Nanos,
@@ -182,6 +186,7 @@ impl Core {
         let leftovers = resumed.release & !resumed.owned;
         ownership.letting_go_of(leftovers);
         ownership.departed(setup.departed);
+        ownership.forced_before(resumed.forced & resumed.owned);
         let channels = setup
             .links
             .iter()
@@ -195,6 +200,7 @@ impl Core {
                 errno: None,
                 flaps: Flaps::default(),
                 echo: None,
+                transit: Transit::default(),
                 stranger_at: None,
                 returned: Nanos(0),
             })
@@ -210,7 +216,7 @@ impl Core {
             ownership,
             analysis: Analysis::new(&setup.judging, Memory::new(now, &setup.links)),
             wish: Wish::default(),
-            watch: Watch::default(),
+            watch: Watch::of(resumed.fenced_at),
             arbiter: Arbiter::default(),
             alone: Alone::of(resumed.letting_go_since),
             safety: Safety::default(),

@@ -194,6 +194,11 @@ impl Ownership {
         self.forced |= group.bit();
     }
 
+    /// A life before held these by such an order.
+    pub const fn forced_before(&mut self, groups: u64) {
+        self.by_force |= groups;
+    }
+
     /// The groups that are here because an operator ordered that, whatever the silent peer may have.
     #[must_use]
     pub fn by_force(&self) -> u64 {

@@ -2,10 +2,14 @@
 
 use super::analysis::PeerFound;
 use super::peer_host::PeerHost;
+use super::transit::Transit;
 use super::{
     Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Heard, Nanos, Resumed, Timing, promise,
 };
 use heartbeat_ebpf::wire::{Message, flags};
+
+/// Where silence is noticed sooner, a message may take so long: less than anybody waits who takes what only one may have.
+const HELD_BACK: Nanos = Nanos::from_millis(1_000);
 
 /// Beyond this, an interval that a peer says it has is a mistake.
 pub(super) const LONGEST_INTERVAL: Nanos = Nanos::from_millis(60_000);
@@ -57,7 +61,14 @@ impl PeerSaid {
 
 impl Core {
     /// A heartbeat that counts as life: the newest on this channel, though others may have come since the last call.
+    ///
+    /// What a network held back for long is no sign of life: its sender may have died since, or taken over.
     pub fn handle_heartbeat(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
+        let at_most = self.longest_silence().max(HELD_BACK);
+        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
+        if c.transit.is_held_back(message, arrived, at_most) {
+            return;
+        }
         self.learn(now, message);
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         c.echo = Some(Heard::of(message, arrived));
@@ -66,6 +77,11 @@ impl Core {
         if c.counter.heard(&c.timing, message.sequence, arrived) == Some(Change::Opened) {
             self.tell_change(now, channel);
         }
+    }
+
+    /// Whether the peer had heard us when it said what it said last, and that was lately.
+    pub(super) fn is_up_to_date(&self, now: Nanos) -> bool {
+        now.since(Nanos(self.said.echo_sent_ns)) < self.longest_silence()
     }
 
     /// An authentic message that is not of this pairing.
@@ -88,6 +104,7 @@ impl Core {
         for c in &mut self.channels {
             c.counter.expect_new_sequence();
             c.echo = None;
+            c.transit = Transit::default();
         }
         self.paired_at = now;
         self.analysis.begin();
@@ -245,3 +262,6 @@ impl Core {
         self.tell(now, Event::PeerDead { silent_ns, overshoot_ns, stalled_ns });
     }
 }
+
+#[cfg(test)]
+mod tests;

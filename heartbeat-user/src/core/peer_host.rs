@@ -37,7 +37,7 @@ pub struct NoticeSaid {
 pub(super) struct PeerHost {
     /// It answered: when, and how long its agent had stood still by then.
     answered: Option<(Nanos, Nanos)>,
-    /// The last of these answers that was a notice: its kernel says what it does.
+    /// When we had sent what the last notice answers: since then its kernel has said what it does.
     noticed: Option<Nanos>,
     /// Our groups that it may serve, and those of them for which its kernel keeps silent.
     owned: u64,
@@ -137,7 +137,7 @@ impl Core {
         }
         self.ownership.see_term(said.term);
         self.host.answered = Some((now, said.silent));
-        self.host.noticed = Some(now);
+        self.host.noticed = Some(said.asked);
         // Whose names are not known says nothing of ours.
         let own = &self.setup.names;
         (self.host.owned, self.host.closed) = match said.names_digest {

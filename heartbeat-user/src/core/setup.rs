@@ -69,6 +69,10 @@ pub struct Resumed {
     pub peer_kept: u64,
     /// Since when, by the peer's count, exclusive groups had been to be let go of ([`CellState::letting_go_since`]).
     pub letting_go_since: Option<Nanos>,
+    /// Those of `owned` that an operator ordered to be here, whatever the silent peer has.
+    pub forced: u64,
+    /// When the peer, silent since, had been fenced.
+    pub fenced_at: Option<Nanos>,
     /// The groups for which the kernel keeps silent.
     pub closed: u64,
     /// When the kernel heard the peer last; 0: never.

@@ -89,7 +89,7 @@ impl Bench {
             incarnation: PEER,
             peer_incarnation: OWN,
             sequence: self.sequence,
-            sent_ns: 1_000_000 * self.sequence,
+            sent_ns: self.now.0 + self.sequence,
             echo_sent_ns: self.now.0,
             configured: 0b11,
             heard: 0b11,

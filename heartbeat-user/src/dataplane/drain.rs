@@ -136,6 +136,10 @@ pub struct Mark {
     pub peer_kept: u64,
     /// Since when exclusive groups have been to be let go of; 0: none are.
     pub letting_go_ns: u64,
+    /// The groups that are here by an operator's order, whatever the silent peer has.
+    pub forced: u64,
+    /// When the silent peer was fenced; 0: it was not.
+    pub fenced_ns: u64,
     /// The highest term that we know.
     pub term: u64,
     /// Now, on CLOCK_MONOTONIC.
@@ -206,6 +210,8 @@ impl Mark {
         agent.peer_flags.set(self.peer_flags);
         agent.peer_kept.set(self.peer_kept);
         agent.letting_go_ns.set(self.letting_go_ns);
+        agent.forced.set(self.forced);
+        agent.fenced_ns.set(self.fenced_ns);
         agent.term.set(self.term);
         agent.alive_ns.set(self.alive_ns);
     }

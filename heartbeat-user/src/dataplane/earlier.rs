@@ -139,6 +139,18 @@ impl PinnedCell {
         self.words[8]
     }
 
+    /// The groups that were here by an operator's order, whatever the silent peer had.
+    #[must_use]
+    pub const fn forced(&self) -> u64 {
+        self.words[9]
+    }
+
+    /// When the silent peer had been fenced; 0: it was not.
+    #[must_use]
+    pub const fn fenced_ns(&self) -> u64 {
+        self.words[10]
+    }
+
     /// The groups that the kernel keeps silent about, by the order of the file that it was of.
     #[must_use]
     pub const fn closed(&self) -> u64 {
@@ -218,18 +230,19 @@ mod tests {
 
     #[test]
     fn the_cell_of_a_version_before_is_understood_and_of_a_later_one_is_not() {
-        let words = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+        let words = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
         let before = PinnedCell::of(2, &words).unwrap();
         assert_eq!((before.incarnation(), before.peer_incarnation(), before.alive_ns()), (1, 2, 3));
         assert_eq!((before.owned(), before.term()), (4, 5));
         assert_eq!([before.hooked(), before.peer_flags(), before.peer_kept()], [0; 3], "it had none of these");
         let third = PinnedCell::of(3, &words[..8]).unwrap();
         assert_eq!([third.hooked(), third.peer_kept(), third.letting_go_ns()], [6, 8, 0]);
-        assert_eq!(PinnedCell::of(layout::VERSION, &words).unwrap().letting_go_ns(), 9);
+        let own = PinnedCell::of(layout::VERSION, &words).unwrap();
+        assert_eq!([own.letting_go_ns(), own.forced(), own.fenced_ns()], [9, 10, 11]);
         assert_eq!(PinnedCell::of(layout::VERSION + 1, &words), None);
         assert_eq!(PinnedCell::of(1, &words), None);
         assert_eq!(PinnedCell::of(2, &words[..4]), None);
-        assert_eq!(PinnedCell::of(2, &[0; 9]), None, "no agent has run");
+        assert_eq!(PinnedCell::of(2, &[0; 11]), None, "no agent has run");
     }
 
     #[test]

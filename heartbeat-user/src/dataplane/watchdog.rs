@@ -34,28 +34,27 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// The one that the life before left open, or else opens it; from then on it is to be fed. Whether it was left. Called once in
-    /// a process.
+    /// The one that the life before left open, or else opens it, unless that is not `wanted`; from then on it is to be fed, and opening
+    /// it is as good as that. Whether it was left. Called once in a process.
     ///
     /// # Errors
     /// EBUSY where another program has it; ENOTTY where it is none, which changes nothing about it; what else the system says.
-    pub fn open(path: &Path, timeout: Nanos) -> io::Result<(Self, bool)> {
+    pub fn open(path: &Path, timeout: Nanos, wanted: bool) -> io::Result<(Self, bool)> {
         let left = left_open(path);
         let adopted = left.is_some();
         let file = match left {
             Some(file) => file,
+            None if !wanted => {
+                return Err(io::Error::other("what should have been let go of is still here, so it is left to run out"));
+            }
             None => OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?,
         };
         // Whatever is no watchdog does not know this, and is left alone.
-        get_timeout(&file)?;
-        let mut seconds = i32::try_from(timeout.0 / 1_000_000_000).unwrap_or(i32::MAX);
-        // SAFETY: WDIOC_SETTIMEOUT reads and writes one int, which is what the opcode says.
-        let set = unsafe { ioctl(&file, Updater::<SET_TIMEOUT, libc::c_int>::new(&mut seconds)) };
-        // One of a fixed timeout has that.
-        if let Err(error) = set
-            && ![rustix::io::Errno::OPNOTSUPP, rustix::io::Errno::NOTTY].contains(&error)
-        {
-            return Err(error.into());
+        let before = get_timeout(&file)?;
+        let seconds = i32::try_from(timeout.0 / 1_000_000_000).unwrap_or(i32::MAX);
+        // To set it is to feed it.
+        if before != seconds {
+            set_timeout(&file, seconds)?;
         }
         let timeout = Nanos::from_millis(u64::try_from(get_timeout(&file)?).unwrap_or(0).saturating_mul(1_000));
         Ok((Self { file, path: path.to_owned(), timeout }, adopted))
@@ -100,6 +99,15 @@ impl Watchdog {
     }
 }
 
+fn set_timeout(file: &File, mut seconds: i32) -> io::Result<()> {
+    // SAFETY: WDIOC_SETTIMEOUT reads and writes one int, which is what the opcode says.
+    match unsafe { ioctl(file, Updater::<SET_TIMEOUT, libc::c_int>::new(&mut seconds)) } {
+        // One of a fixed timeout has that.
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOTTY) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn get_timeout(file: &File) -> io::Result<i32> {
     // SAFETY: WDIOC_GETTIMEOUT writes one int, which is what the opcode says.
     Ok(unsafe { ioctl(file, Getter::<GET_TIMEOUT, libc::c_int>::new()) }?)
@@ -136,7 +144,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "data").unwrap();
-        let refused = |path: &Path| Watchdog::open(path, TEN).unwrap_err().raw_os_error().unwrap();
+        let refused = |path: &Path| Watchdog::open(path, TEN, true).unwrap_err().raw_os_error().unwrap();
         assert_eq!(refused(&file), libc::ENOTTY);
         assert_eq!(std::fs::read(&file).unwrap(), b"data");
         assert_eq!(refused(Path::new("/dev/null")), libc::ENOTTY);

@@ -246,3 +246,50 @@ fn what_an_operator_forces_is_here_to_stay_also_without_a_grant() {
     world.run(SECOND.times(20));
     world.assert_settled();
 }
+
+/// As frames of a queue that stood still: from before it took over, and not known to us.
+#[test]
+fn what_a_network_delivers_long_after_it_was_sent_does_not_make_two_holders() {
+    let mut world = settled(Assured::Arbiter);
+    world.sides[A].arbiter_reached = [false; 2];
+    world.record = true;
+    world.cut_all(true);
+    world.run(Nanos::from_millis(250));
+    let held_back = world.recorded[B].clone();
+    world.run(SECOND.times(20));
+    assert_eq!(world.held(), [0, 3]);
+    for datagram in held_back {
+        world.replay(A, datagram);
+    }
+    world.run(SECOND.times(5));
+    assert_eq!(world.held(), [0, 3]);
+    world.cut_all(false);
+    world.sides[A].arbiter_reached = [true; 2];
+    world.run(SECOND.times(10));
+    world.assert_settled();
+}
+
+/// It hears its peer, which does not hear it, and then nobody.
+#[test]
+fn a_deaf_peers_count_goes_on_while_an_agent_that_cannot_let_go_begins_another_life() {
+    for again_ms in (0..4_000).step_by(250) {
+        let mut world = settled(Assured::Arbiter);
+        for side in &mut world.sides {
+            (side.exclusivity.watchdog, side.fed) = (Nanos::from_millis(700), Some(world.now));
+        }
+        world.revives = true;
+        (0..2).for_each(|side| world.sides[side].reload(world.now, Nanos(0)));
+        world.run(SECOND.times(5));
+        world.assert_settled();
+        world.sides[A].release_fails = true;
+        world.sides[A].hook_fails = [true; 4];
+        world.sides[A].arbiter_reached = [false; 2];
+        world.cut_side(A, true);
+        world.run(Nanos::from_millis(again_ms));
+        world.cut_all(true);
+        world.run(Nanos::from_millis(310));
+        world.sides[A].reload(world.now, Nanos::from_millis(50));
+        world.run(SECOND.times(10));
+        assert_eq!(world.held()[B], 3);
+    }
+}

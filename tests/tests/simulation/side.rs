@@ -242,9 +242,6 @@ impl Side {
         self.looks.clear();
         self.fences.clear();
         self.answers_of_arbiter.clear();
-        if self.exclusivity.watchdog != Nanos(0) {
-            self.fed = Some(world);
-        }
         let file = &self.running;
         let agent = self.host.tables.agent();
         let in_place = agent.owned.get();
@@ -298,6 +295,10 @@ impl Side {
             },
             now,
         );
+        // To open it is to feed it; where what is here should be gone by now, it is left to run out.
+        if self.exclusivity.watchdog != Nanos(0) && (self.fed.is_none() || core.may_feed(now)) {
+            self.fed = Some(world);
+        }
         self.room = core.room();
         self.core = Some(core);
         self.wake = world;

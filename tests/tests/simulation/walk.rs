@@ -165,14 +165,15 @@ fn random_hosts(world: &mut World, random: &mut Random) {
 
 /// Groups that must never be held twice, by one of the ways in which that is made sure.
 fn random_exclusivity(world: &mut World, random: &mut Random) {
-    let assured = match random.below(6) {
-        0 => Assured::Fence,
-        1 | 2 => Assured::Arbiter,
-        3 => Assured::Promise,
+    let (assured, fences) = match random.below(7) {
+        0 => (Assured::Fence, true),
+        1 | 2 => (Assured::Arbiter, false),
+        3 => (Assured::Arbiter, true),
+        4 => (Assured::Promise, false),
         _ => return,
     };
     world.assured = assured;
-    world.fence_kills = assured == Assured::Fence;
+    world.fence_kills = fences;
     world.arbiter_ttl = Nanos::from_millis(500 + random.below(5_000));
     let all = random.below(2) == 0;
     let groups = if all { 7 } else { random.below(8) };
@@ -183,11 +184,12 @@ fn random_exclusivity(world: &mut World, random: &mut Random) {
         side.exclusivity = Exclusivity {
             groups,
             arbiter: (assured == Assured::Arbiter).then_some(Nanos(0)),
+            grant: world.arbiter_ttl,
             release_isolated: assured == Assured::Promise || side.exclusivity.release_isolated,
             release_within: within,
             watchdog: if assured == Assured::Fence { Nanos(0) } else { watchdog },
         };
-        side.guards.fence = assured == Assured::Fence;
+        side.guards.fence = fences;
         if assured == Assured::Promise {
             // Whether its networks work is surely found out.
             side.judging.found = 0;

@@ -5,7 +5,7 @@ use crate::core::{
 };
 
 /// Of a life that begins long after the peer was heard, with an exclusive group to let go of.
-fn begun(closed: u64) -> (Core, Nanos) {
+fn begun(before: fn(Nanos) -> Resumed) -> (Core, Nanos) {
     let bench = Bench::of(0, |setup| {
         setup.hooks = HookedGroups { has: [0b01; 4], force: 0 };
         setup.exclusivity = Exclusivity {
@@ -17,7 +17,7 @@ fn begun(closed: u64) -> (Core, Nanos) {
         };
     });
     let now = bench.now.after(SECOND.times(60));
-    let resumed = Resumed { release: 0b01, closed, heard: bench.now, alive: now, ..Resumed::default() };
+    let resumed = Resumed { release: 0b01, heard: bench.now, alive: now, ..before(now) };
     let mut core = Core::new(Setup { resumed: Some(resumed), ..bench.core.setup.clone() }, now);
     core.handle_time(now);
     (core, now)
@@ -25,9 +25,28 @@ fn begun(closed: u64) -> (Core, Nanos) {
 
 #[test]
 fn what_the_life_before_was_letting_go_of_has_had_its_time_and_what_it_held_begins_it() {
-    let (core, now) = begun(0b01);
-    assert!(!core.may_feed(now));
-    let (core, now) = begun(0);
+    let (core, now) = begun(|_| Resumed::default());
     let due = now.since(SECOND).after(SECOND.times(5));
     assert!(core.may_feed(now) && core.may_feed(Nanos(due.0 - 1)) && !core.may_feed(due));
+    let (core, now) = begun(|now| Resumed { letting_go_since: Some(now.since(SECOND.times(3))), ..Resumed::default() });
+    let due = now.after(SECOND.times(2));
+    assert!(core.may_feed(Nanos(due.0 - 1)) && !core.may_feed(due));
+    assert_eq!(
+        core.cell_state(now).letting_go_since,
+        Some(now.since(SECOND.times(3))),
+        "and the next one knows it, too"
+    );
+}
+
+#[test]
+fn once_the_peer_hears_us_what_the_life_before_had_to_let_go_of_is_forgotten() {
+    let before = Nanos::from_millis(1_000);
+    let bench = |release| {
+        Bench::of(0, |setup| {
+            setup.exclusivity = Exclusivity { groups: 0b01, release_isolated: true, ..Exclusivity::default() };
+            setup.resumed = setup.resumed.map(|resumed| Resumed { release, letting_go_since: Some(before), ..resumed });
+        })
+    };
+    let bench = bench(0b01);
+    assert_eq!(bench.core.cell_state(bench.now).letting_go_since, None);
 }

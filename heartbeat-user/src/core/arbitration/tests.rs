@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::{
-    Exclusivity, GroupIndex, Probed, Reason,
+    Exclusivity, GroupIndex, Probed, Reason, Resumed, Setup,
     testing::{Bench, SECOND},
 };
 
@@ -100,8 +100,8 @@ fn what_runs_out_or_is_denied_or_never_granted_is_let_go_of() {
     }
 }
 
-#[test]
-fn what_is_held_because_the_peer_was_fenced_is_not_silent_for_want_of_a_grant() {
+/// Group 1 was taken from the peer, which is fenced.
+fn fenced() -> Bench {
     let mut bench = bench();
     bench.core.setup.guards.fence = true;
     bench.silence(SECOND);
@@ -110,12 +110,65 @@ fn what_is_held_because_the_peer_was_fenced_is_not_silent_for_want_of_a_grant() 
         _ => None,
     });
     bench.core.handle_fenced(bench.now, fencing.expect("the peer is to be fenced"), true);
-    bench.silence(SECOND.times(10));
+    bench.silence(SECOND.times(2));
     assert!(bench.done().contains(&Action::Acquire(GroupIndex(1), Reason::PeerDead)));
     bench.core.handle_acquired(bench.now, GroupIndex(1), true);
-    bench.silence(SECOND.times(10));
+    bench
+}
+
+#[test]
+fn what_is_held_because_the_peer_was_fenced_is_not_silent_for_want_of_a_grant() {
+    let mut bench = fenced();
+    bench.silence(SECOND.times(18));
     let state = bench.core.cell_state(bench.now);
     assert_eq!((state.owned, state.limited, state.shut), (0b11, 0, 0));
+}
+
+/// What it had been granted before it was fenced may be denied to us until that runs out.
+#[test]
+fn whoever_was_fenced_and_is_granted_something_afterwards_is_up_again() {
+    for (after, up) in [(20, false), (40, true)] {
+        let mut bench = fenced();
+        bench.core.setup.exclusivity.grant = FAR;
+        let silent = SECOND.times(after);
+        bench.silence(silent);
+        let (number, _) = asked(&mut bench).pop().expect("it is asked again and again");
+        bench.core.handle_arbitrated(bench.now, number, Arbitrated::Denied);
+        bench.turn();
+        assert_eq!(bench.core.is_fenced(), !up, "{after} s");
+        assert_eq!(bench.done().contains(&Action::Release(GroupIndex(1), Reason::GrantLost)), up);
+    }
+}
+
+#[test]
+fn a_next_life_knows_that_the_peer_was_fenced_and_what_an_operator_ordered() {
+    let bench = fenced();
+    let state = bench.core.cell_state(bench.now);
+    assert!(state.fenced_at.is_some());
+    let resumed = |fenced_at, forced| Resumed {
+        owned: 0b11,
+        term: 2,
+        heard: Nanos(1),
+        fenced_at,
+        forced,
+        ..bench.core.setup.resumed.unwrap_or_default()
+    };
+    for (fenced_at, forced, kept) in [(None, 0, 0), (state.fenced_at, 0, 0b11), (None, 0b10, 0b10)] {
+        let setup = Setup { resumed: Some(resumed(fenced_at, forced)), ..bench.core.setup.clone() };
+        let mut next = Core::new(setup, bench.now);
+        for ms in 0..20_000 {
+            next.handle_time(bench.now.after(Nanos::from_millis(ms)));
+        }
+        let now = bench.now.after(SECOND.times(20));
+        let lost = std::iter::from_fn(|| next.poll_action())
+            .filter_map(|action| match action {
+                Action::Release(group, Reason::GrantLost) => Some(group.bit()),
+                _ => None,
+            })
+            .fold(0, |bits, bit| bits | bit);
+        assert_eq!(lost, 0b11 & !kept);
+        assert_eq!((next.cell_state(now).fenced_at, next.cell_state(now).forced), (fenced_at, forced));
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Product {
                 arbiter: (arbiter != 0).then_some(Nanos(0)),
                 release_isolated: true,
                 release_within: SECOND,
-                watchdog: Nanos(0),
+                ..Exclusivity::default()
             };
         });
         bench.hear(|message| {

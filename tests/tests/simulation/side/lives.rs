@@ -50,6 +50,7 @@ impl Side {
             owned: agent.owned.get(),
             hooked: agent.hooked.get(),
             peer_kept: agent.peer_kept.get(),
+            forced: agent.forced.get(),
             closed: kernel.closed.get(),
         });
         let life = self.life.take();
@@ -74,6 +75,7 @@ impl Side {
         self.addresses &= in_place & !stale;
         let agent = self.host.tables.agent();
         taken.leave(&self.host.tables, cell.map_or(0, |cell| cell.closed));
+        let some = |at_ns| Some(Nanos(at_ns)).filter(|at| *at != Nanos(0));
         let resumed = cell.map(|_| Resumed {
             peer_incarnation: agent.peer_incarnation.get(),
             owned: taken.held,
@@ -81,7 +83,9 @@ impl Side {
             term: agent.term.get(),
             peer_flags: agent.peer_flags.get() as u8,
             peer_kept: taken.peer_kept,
-            letting_go_since: Some(agent.letting_go_ns.get()).filter(|since| *since != 0).map(Nanos),
+            letting_go_since: some(agent.letting_go_ns.get()),
+            forced: taken.forced,
+            fenced_at: some(agent.fenced_ns.get()).filter(|_| cell.is_some_and(|cell| cell.in_time)),
             closed: taken.closed,
             heard: last.heard,
             alive: last.alive,
