@@ -26,10 +26,9 @@ pub(super) struct Alone {
     isolated_at: Option<Nanos>,
     /// The same, and for so long that one that left may have begun another life, and taken over, without our knowing.
     missed: bool,
-    /// Since when, by the peer's count, something exclusive has had to be let go of.
+    /// Since when, by the peer's count, something exclusive has had to be let go of, by this life or the one before: until nothing of it
+    /// is here any more, or it is surely ours again.
     letting_go_since: Option<Nanos>,
-    /// Since when the life before had to; until the peer hears us, or nothing of that is here any more.
-    begun_before: Option<Nanos>,
 }
 
 /// Groups that are to be let go of, and for which the kernel keeps silent at once.
@@ -41,13 +40,13 @@ pub(super) struct LetGo {
 
 impl Alone {
     /// Of a life that begins; the one before had to let go of something since then.
-    pub(super) fn of(begun_before: Option<Nanos>) -> Self {
-        Self { begun_before, ..Self::default() }
+    pub(super) fn of(letting_go_since: Option<Nanos>) -> Self {
+        Self { letting_go_since, ..Self::default() }
     }
 
     /// For the next life.
-    pub(super) fn letting_go_since(&self) -> Option<Nanos> {
-        self.letting_go_since.or(self.begun_before)
+    pub(super) const fn letting_go_since(&self) -> Option<Nanos> {
+        self.letting_go_since
     }
 
     /// Whether the peer cannot know what we do.
@@ -153,16 +152,16 @@ impl Core {
         let left = if self.peer == PeerState::Good { 0 } else { self.leftovers & setup.groups };
         let any = (to.cut_off | to.not_granted) & exclusive | left != 0;
         let here = exclusive | self.leftovers & setup.groups;
-        if self.is_forgiven(now, here) {
-            self.alone.begun_before = None;
-        }
-        self.alone.letting_go_since =
-            any.then(|| self.alone.letting_go_since().unwrap_or_else(|| self.promised_since(now)));
+        self.alone.letting_go_since = match self.alone.letting_go_since {
+            None if any => Some(self.promised_since(now)),
+            Some(_) if !any && self.is_ours_again(now, here) => None,
+            since => since,
+        };
         to
     }
 
-    /// Whether what the life before had to let go of, and is still here, is surely ours again.
-    fn is_forgiven(&self, now: Nanos, here: u64) -> bool {
+    /// Whether what was to be let go of, and is still here, is surely ours again.
+    fn is_ours_again(&self, now: Nanos, here: u64) -> bool {
         let heard = self.peer == PeerState::Good && self.alone.deaf_since.is_none();
         let kept = match self.setup.exclusivity.arbiter {
             Some(_) => here & !self.arbiter.granted(now) == 0,
@@ -219,7 +218,7 @@ impl Core {
     #[must_use]
     pub fn may_feed(&self, now: Nanos) -> bool {
         let due = |since: Nanos| since.after(self.setup.exclusivity.release_within);
-        self.alone.letting_go_since().is_none_or(|since| now < due(since))
+        self.alone.letting_go_since.is_none_or(|since| now < due(since))
     }
 
     /// When being alone may change something by time alone.

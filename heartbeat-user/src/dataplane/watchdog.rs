@@ -45,7 +45,9 @@ impl Watchdog {
         let file = match left {
             Some(file) => file,
             None if !wanted => {
-                return Err(io::Error::other("what should have been let go of is still here, so it is left to run out"));
+                return Err(io::Error::other(
+                    "what should have been let go of is still here, so it is left to run out",
+                ));
             }
             None => OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?,
         };
