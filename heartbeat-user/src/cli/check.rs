@@ -6,7 +6,7 @@ use super::{advice, arbiter, disks};
 use crate::config::host::hostname;
 use crate::config::{
     Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
-    check_folders, check_owners, check_watchdog, parse_node, show,
+    check_files, check_owners, check_watchdog, parse_node, show,
 };
 use crate::core::{Nanos, Node};
 use crate::fence;
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Validate a configuration and print what would run on this host
 ///
-/// Looks at the file, the key file, the files that commands are, this host's interfaces and addresses, disks, and the arbiter;
-/// changes nothing, and runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
+/// Looks at the file, all files and programs that it names, this host's interfaces and addresses, disks, and the arbiter; changes
+/// nothing, and runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration file, the same on both controllers
@@ -140,7 +140,7 @@ fn report(
     if let Some((node, host)) = place {
         problems.extend(host.problems(config, node).iter().map(HostProblem::to_string));
     }
-    problems.extend(check_commands(config).iter().chain(&check_folders(config)).map(HostProblem::to_string));
+    problems.extend(check_commands(config).iter().chain(&check_files(config)).map(HostProblem::to_string));
     problems.extend(check_watchdog(config).map(|problem| problem.to_string()));
     (text, problems)
 }

@@ -95,7 +95,17 @@ fn mark(active: u64) -> Mark {
         places,
     };
     let alive_ns = clock::monotonic().0;
-    Mark { peer_incarnation: PEER, owned: active, hooked: 0, peer_flags: 0, peer_kept: 0, letting_go_ns: 0, term: 5, alive_ns, orders }
+    Mark {
+        peer_incarnation: PEER,
+        owned: active,
+        hooked: 0,
+        peer_flags: 0,
+        peer_kept: 0,
+        letting_go_ns: 0,
+        term: 5,
+        alive_ns,
+        orders,
+    }
 }
 
 /// The peer says that it holds these groups, in its order, by a higher term.

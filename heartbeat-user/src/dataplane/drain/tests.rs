@@ -205,7 +205,17 @@ fn mark() -> Mark {
         places,
     };
     let (peer_incarnation, term, alive_ns) = (PEER, 9, 1_000);
-    Mark { peer_incarnation, owned: 5, hooked: 6, peer_flags: 2, peer_kept: 8, letting_go_ns: 9, term, alive_ns, orders }
+    Mark {
+        peer_incarnation,
+        owned: 5,
+        hooked: 6,
+        peer_flags: 2,
+        peer_kept: 8,
+        letting_go_ns: 9,
+        term,
+        alive_ns,
+        orders,
+    }
 }
 
 #[test]
