@@ -15,7 +15,7 @@
 
 mod block;
 
-pub use block::{BLOCK, Block, Header, MOST};
+pub use block::{BLOCK, Block, Damage, Header, MOST};
 
 use crate::core::{Nanos, Node};
 use std::{
@@ -66,6 +66,12 @@ pub enum DiskError {
         "is not prepared, or is another disk; right would be `heartbeat arbiter --prepare` on one of the controllers"
     )]
     Unprepared,
+    /// It said so once.
+    #[error(
+        "is damaged: of what says whose disk it is (block 0) the checksum is wrong; right would be to find out who else writes there, \
+         and, with both agents stopped, `heartbeat arbiter --prepare --force` on one of the controllers"
+    )]
+    Damaged,
     /// It ends before what is needed of it.
     #[error("has {0} bytes, and {USED_BYTES} are needed")]
     TooSmall(usize),
@@ -93,7 +99,9 @@ impl DiskError {
             }
             Self::NotADisk => libc::ENOTBLK,
             Self::TooSmall(_) => libc::ENOSPC,
-            Self::Unprepared | Self::AnotherPairs(..) | Self::Another | Self::Occupied(_) => libc::EMEDIUMTYPE,
+            Self::Unprepared | Self::Damaged | Self::AnotherPairs(..) | Self::Another | Self::Occupied(_) => {
+                libc::EMEDIUMTYPE
+            }
             Self::NoRandomNumber(_) => libc::EIO,
         }
     }
@@ -114,7 +122,10 @@ impl Disk {
     pub fn open(path: &Path, pair: u32, writing: bool) -> Result<Self, DiskError> {
         let file = open(path, writing)?;
         let ([block, ..], there) = read(&file)?;
-        let header = Header::read(&block).ok_or(DiskError::Unprepared)?;
+        let header = Header::read(&block).ok_or_else(|| match Header::damage(&block) {
+            Some(Damage::Torn) => DiskError::Damaged,
+            _ => DiskError::Unprepared,
+        })?;
         if header.pair != pair {
             return Err(DiskError::AnotherPairs(header.pair, pair));
         }

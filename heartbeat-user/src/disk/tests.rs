@@ -84,6 +84,21 @@ fn what_is_no_disk_of_ours_is_not_opened_and_its_errno_says_what_kind_of_fault_i
 }
 
 #[test]
+fn a_disk_whose_first_block_was_changed_is_called_damaged_and_not_unprepared() {
+    let (_folder, path) = file(&[]);
+    prepare(&path, 7, false, leases).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = Disk::open(&path, 7, true).unwrap_err();
+    assert!(
+        error.to_string().starts_with("is damaged: of what says whose disk it is (block 0) the checksum"),
+        "{error}"
+    );
+    assert_eq!(error.errno(), libc::EMEDIUMTYPE);
+}
+
+#[test]
 fn a_disk_that_ends_too_soon_is_called_so_and_not_prepared_already() {
     let (_folder, path) = file(&[]);
     prepare(&path, 7, false, leases).unwrap();
