@@ -45,9 +45,12 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     let (text, mut problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
     print!("{text}");
     problems.extend(misfits(&config)?);
+    let unusable = crate::arbiter::check(&config);
+    problems.extend(unusable.iter().map(HostProblem::to_string));
     if let Some(node) = known {
         print!("{}", judged(&config, &prospects(&config, node)));
         match arbiter::look(&config, node) {
+            _ if !unusable.is_empty() => {}
             Some(Ok(well)) => println!("\nthe arbiter is well: {well}"),
             Some(Err(why)) => eprintln!("warning: the arbiter is not well: {why}"),
             None => {}
@@ -396,6 +399,17 @@ warning: net2: only own facts are left";
         let (text, problems) = report(&config, config.node_for(None, "other"), Ok(fitting_host()), key());
         assert!(text.contains("controller  unknown") && text.contains("storage-a"), "{text}");
         assert!(problems[0].contains("\"other\" is neither"), "{problems:?}");
+    }
+
+    #[test]
+    fn run_fails_where_etcd_could_never_be_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("heartbeat.toml");
+        let arbiter = "[arbiter]\netcd = [\"https://127.0.0.1:1\"]\nca_file = \"no.pem\"\n";
+        fs::write(&file, format!("{EXAMPLE}\n{arbiter}")).unwrap();
+        let error = run(&CheckArgs { config: file, node: Some(Node::B) }).unwrap_err().to_string();
+        let line = format!("arbiter.ca_file = {:?}: ENOENT: No such file or directory; ", folder.path().join("no.pem"));
+        assert_eq!(error.lines().filter(|problem| problem.starts_with(&line)).count(), 1, "{error}");
     }
 
     #[test]
