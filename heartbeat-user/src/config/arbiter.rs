@@ -22,6 +22,8 @@ const FILE: &str = "the path of a file";
 const DEVICE: &str =
     "the absolute path of a disk that both controllers have, such as \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"";
 const ENGINES: &str = "one of etcd, disk and command";
+const ENGINE: &str = "one of etcd = [\"https://192.0.2.7:2379\"], disk = \"/dev/disk/by-id/..\" and command = [\"/usr/lib/heartbeat/arbiter\"]";
+const ONCE: &str = "each endpoint once: 2379 is the port where none is given";
 const TTL: RangeInclusive<Nanos> = ms(2_000)..=ms(600_000);
 const TIMEOUT: RangeInclusive<Nanos> = ms(50)..=ms(60_000);
 const IO_TIMEOUT: RangeInclusive<Nanos> = ms(100)..=ms(60_000);
@@ -189,7 +191,7 @@ pub(super) fn arbiter(root: &Table<'_>, report: &mut Report<'_>) -> Option<Arbit
     let table = root.table(report, "arbiter", &KNOWN, "a table [arbiter]")?;
     let engines: Vec<_> = ["etcd", "disk", "command"].into_iter().filter(|engine| table.has(engine)).collect();
     let Some((&named, others)) = engines.split_first() else {
-        table.require(report, "etcd", ENGINES);
+        table.require(report, "etcd, disk or command", ENGINE);
         return None;
     };
     for other in others {
@@ -269,6 +271,9 @@ fn endpoints(table: &Table<'_>, report: &mut Report<'_>) -> Option<Vec<Endpoint>
             _ if n == MAX_ENDPOINTS => {
                 report.value(value.span(), name, Fault::TooMany { what: "endpoints", max: MAX_ENDPOINTS });
                 return None;
+            }
+            Some(endpoint) if endpoints.contains(&endpoint) => {
+                report.value(value.span(), name, Fault::BadText { right: ONCE });
             }
             Some(endpoint) => endpoints.push(endpoint),
             // Before an @ there may be a password.

@@ -50,7 +50,7 @@ pub const fn heartbeats(node: Node) -> u64 {
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// The system does not open it.
-    #[error("cannot be opened: {0}")]
+    #[error("cannot be opened: {}{}", .0, remedy(.0))]
     NotOpened(io::Error),
     /// It is something else.
     #[error("is no disk; right would be a block device, or a file on one that both controllers have")]
@@ -76,7 +76,10 @@ pub enum DiskError {
     #[error("has {0} bytes, and {USED_BYTES} are needed")]
     TooSmall(usize),
     /// It is another pair's.
-    #[error("is prepared for pair {0}, this is pair {1}")]
+    #[error(
+        "is prepared for pair {0}, this is pair {1}; right would be a disk of this pair's own, or, where that pair is no more, \
+         `heartbeat arbiter --prepare --force`"
+    )]
     AnotherPairs(u32, u32),
     /// It has become another one.
     #[error("is another disk than before, or was prepared anew")]
@@ -104,6 +107,22 @@ impl DiskError {
             }
             Self::NoRandomNumber(_) => libc::EIO,
         }
+    }
+}
+
+/// What would be right where a disk cannot be opened.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => {
+            "; right would be this host's path of the disk that both controllers have"
+        }
+        Some(libc::EACCES | libc::EPERM) => "; right would be to do this as root",
+        Some(libc::EINVAL) => {
+            "; right would be a disk, or a file on one whose file system reads past the cache (O_DIRECT)"
+        }
+        Some(libc::EROFS) => "; right would be one that can be written",
+        Some(libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM) => "; right would be a disk that answers: it may be gone",
+        _ => "",
     }
 }
 

@@ -47,8 +47,12 @@ fn files_are_taken_from_the_folder_of_the_configuration() {
 #[test]
 fn wrong_ones_are_refused_with_what_would_be_right() {
     for (arbiter, expected) in [
-        ("", "arbiter.etcd: missing; right would be one of etcd, disk and command"),
-        ("ttl = \"30s\"", "arbiter.etcd: missing"),
+        ("", "arbiter.etcd, disk or command: missing; right would be one of etcd = ["),
+        ("ttl = \"30s\"", "arbiter.etcd, disk or command: missing"),
+        (
+            "etcd = [\"http://h\", \"http://h:2379\"]",
+            "arbiter.etcd[2] = \"http://h:2379\": not usable; right would be each",
+        ),
         (
             "disk = \"/dev/sdb\"\ncommand = [\"/x\"]",
             "arbiter.command = [\"/x\"]: not beside arbiter.disk; right would be one of",
