@@ -77,7 +77,7 @@ impl Etcd {
     pub(super) fn new(config: &config::Etcd, patience: Nanos) -> Self {
         Self {
             config: config.clone(),
-            tls: tls::connector(config).map_err(|problems| listed(&problems, "; ")),
+            tls: tls::connector(config).map_err(|problems| listed(&problems)),
             patience,
             first: AtomicUsize::new(0),
             seen: Mutex::default(),

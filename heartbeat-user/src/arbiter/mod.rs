@@ -62,17 +62,17 @@ pub fn check(config: &Config) -> Vec<HostProblem> {
     }
 }
 
-fn listed(problems: &[HostProblem], between: &str) -> String {
-    problems.iter().map(HostProblem::to_string).collect::<Vec<_>>().join(between)
+fn listed(problems: &[HostProblem]) -> String {
+    problems.iter().map(HostProblem::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The same, as a reason not to begin that life.
 ///
 /// # Errors
-/// Each of them, one a line.
+/// Each of them.
 pub fn ensure_usable(config: &Config) -> Result<()> {
     let problems = check(config);
-    ensure!(problems.is_empty(), "the arbiter could never be asked:\n{}", listed(&problems, "\n"));
+    ensure!(problems.is_empty(), "the arbiter could never be asked: {}", listed(&problems));
     Ok(())
 }
 
