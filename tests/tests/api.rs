@@ -318,7 +318,7 @@ fn what_the_configuration_asks_for_in_vain_is_said_and_guarding_goes_on() {
             .filter(|line| line.raw["level"] == "error")
             .map(|line| line.raw["message"].as_str().unwrap().to_owned())
             .collect();
-        for words in ["api.http: 192.0.2.99:9694", "no group \"nobody-has-this\"", "has mode 644"] {
+        for words in ["api.http: 192.0.2.99:9694", "no group \"nobody-has-this\"", "mode 0644"] {
             assert!(said.iter().any(|line| line.contains(words)), "no {words:?} in {said:?}");
         }
     });

@@ -1,23 +1,23 @@
 //! Where the API is served: what the configuration asks for, as far as it is to be had.
 
 use super::{Options, runtime_dir::RuntimeDir};
-use crate::{config::Api, status::server::Listeners};
-use anyhow::{Context, Result, bail, ensure};
+use crate::{
+    config::{Api, read_token},
+    status::server::Listeners,
+};
+use anyhow::{Context, Result, bail};
 use nix::{
     sys::stat::{Mode, fchmod},
     unistd::{Group, chown},
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::{
-    fs::{self, File, Permissions},
-    io::{self, ErrorKind, Read as _},
+    fs::{self, Permissions},
+    io::{self, ErrorKind},
     net::TcpListener,
     os::{
         fd::OwnedFd,
-        unix::{
-            fs::{MetadataExt as _, PermissionsExt as _},
-            net::UnixListener,
-        },
+        unix::{fs::PermissionsExt as _, net::UnixListener},
     },
     path::Path,
 };
@@ -26,8 +26,6 @@ use std::{
 const MODE: u32 = 0o660;
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 128;
-/// Lengths of a token.
-const TOKEN: std::ops::RangeInclusive<usize> = 16..=1_024;
 
 /// The sockets. Guarding goes on without what concerns only who may ask: that is logged.
 pub(super) fn listeners(options: &Options, folder: &RuntimeDir) -> Result<Listeners> {
@@ -50,7 +48,9 @@ pub(super) fn listeners(options: &Options, folder: &RuntimeDir) -> Result<Listen
         TcpListener::bind(http).map_err(|error| log::error!("api.http: {http}: {error}; HTTP is not served")).ok()
     });
     let token = token_file.as_ref().and_then(|file| {
-        token(file).map_err(|error| log::error!("api.token_file: {error:#}; there are no orders over HTTP")).ok()
+        let shown = file.display();
+        let wrong = |why| log::error!("api.token_file = {shown}: {why}; there are no orders over HTTP");
+        read_token(file).map_err(wrong).ok()
     });
     Ok(Listeners { unix, tcp, token })
 }
@@ -72,23 +72,10 @@ fn give(path: &Path, group: &str) -> Result<()> {
     Ok(chown(path, None, Some(found.gid))?)
 }
 
-fn token(path: &Path) -> Result<String> {
-    let shown = path.display();
-    let file = File::open(path).with_context(|| format!("{shown}"))?;
-    let mode = file.metadata()?.mode() & 0o777;
-    ensure!(mode & 0o077 == 0, "{shown} has mode {mode:03o}: others may read it; right would be 600");
-    let mut text = String::new();
-    file.take(*TOKEN.end() as u64 + 2).read_to_string(&mut text).with_context(|| format!("{shown}"))?;
-    let token = text.trim_end_matches(['\r', '\n']);
-    let usable = TOKEN.contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
-    ensure!(usable, "{shown} holds {} characters; right would be one line of 16 to 1024 printable ones", token.len());
-    Ok(token.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::{fs::MetadataExt as _, net::UnixStream};
 
     #[test]
     fn the_socket_is_its_groups_and_nobody_elses() {

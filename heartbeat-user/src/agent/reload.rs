@@ -5,6 +5,7 @@
 
 use super::Options;
 use crate::{
+    arbiter,
     config::{Channel, Config, Pair, PairKeys, XdpPreference, host::hostname},
     core::Node,
     dataplane::{Kernel, Settings, XdpMode},
@@ -41,6 +42,7 @@ pub(super) async fn read(options: Options, one_at_a_time: Arc<Semaphore>, pins: 
         let Options { config_file, node_said, program, .. } = options;
         let config = Config::load(&config_file)?;
         let keys = PairKeys::load(&config.pair.key_file)?;
+        arbiter::ensure_usable(&config)?;
         let node = match node_said {
             Some(node) => node,
             None => config.node_for(None, &hostname()?)?,

@@ -56,7 +56,7 @@ pub fn unfence(runtime_dir: &Path, group: Option<&str>, forced: bool) -> Result<
         let name = |i: usize| names.get(i).cloned().unwrap_or_else(|| format!("number {i}"));
         (0..64).filter(|i| bits >> i & 1 == 1).map(name).collect()
     };
-    ensure!(opened != 0, "nothing of that is kept silent about: {}", listed(&named(silent)));
+    ensure!(opened != 0, "{}", nothing_to_open(group, &named(silent)));
     ensure!(
         guard.is_out(now.0),
         "the agent runs, and decides by itself what this host serves: `heartbeat explain` says why it does not serve {}; right \
@@ -95,8 +95,14 @@ fn unknown(wanted: &str, names: &[String], folder: &RuntimeDir) -> String {
     }
 }
 
-fn listed(silent: &[String]) -> String {
-    if silent.is_empty() { "no group is".to_owned() } else { format!("only {} is", silent.join(", ")) }
+fn nothing_to_open(group: Option<&str>, silent: &[String]) -> String {
+    match (group, silent) {
+        (Some(group), silent @ [_, ..]) => format!(
+            "this host's kernel does not keep silent about group \"{group}\"; it does about: {}",
+            silent.join(", ")
+        ),
+        _ => "this host's kernel keeps silent about no group: there is nothing to open".to_owned(),
+    }
 }
 
 /// The groups that the peer said it holds, in our order, if it was heard lately; all of them where it is not known which.
@@ -112,5 +118,21 @@ fn of_the_peer(tables: &Tables, now: Nanos) -> u64 {
             claimed_of(u64::MAX, owned, orders)
         }
         _ => u64::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_nothing_to_open_it_is_said_what_there_would_be() {
+        let silent = ["g1".to_owned(), "g2".to_owned()];
+        let none = "this host's kernel keeps silent about no group: there is nothing to open";
+        assert_eq!([nothing_to_open(None, &[]), nothing_to_open(Some("g3"), &[])], [none, none]);
+        assert_eq!(
+            nothing_to_open(Some("g3"), &silent),
+            "this host's kernel does not keep silent about group \"g3\"; it does about: g1, g2"
+        );
     }
 }

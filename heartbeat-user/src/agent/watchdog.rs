@@ -166,13 +166,17 @@ fn every(timeout: Nanos) -> Nanos {
 /// What the system says, and what it may mean.
 fn why(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(libc::EBUSY) => "another program has it (systemd does where RuntimeWatchdogSec= is set)".to_owned(),
+        Some(libc::EBUSY) => {
+            "another program has it; right would be none but this agent (systemd has it where RuntimeWatchdogSec= is set)".to_owned()
+        }
         Some(libc::ENOTTY) => "it is no watchdog; right would be one such as /dev/watchdog".to_owned(),
         Some(libc::ENOENT) => {
             "there is no such device; right would be one such as /dev/watchdog, whose driver is loaded \
                                (where the host has none: softdog)"
                 .to_owned()
         }
+        Some(libc::EACCES | libc::EPERM) => format!("{error}; right would be an agent that runs as root"),
+        Some(libc::EINVAL) => format!("{error}; right would be a timeout that this device can have"),
         _ => error.to_string(),
     }
 }
@@ -217,6 +221,6 @@ mod tests {
     fn what_cannot_be_had_says_why() {
         let said = |errno| why(&io::Error::from_raw_os_error(errno));
         assert!(said(libc::EBUSY).contains("another program") && said(libc::ENOTTY).contains("no watchdog"));
-        assert!(said(libc::ENOENT).contains("softdog") && said(libc::EACCES).contains("denied"));
+        assert!(said(libc::ENOENT).contains("softdog") && said(libc::EACCES).contains("as root"));
     }
 }

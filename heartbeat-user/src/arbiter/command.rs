@@ -5,7 +5,7 @@
 
 use super::{Answered, Pair, until};
 use crate::{
-    command::{self, Ended},
+    command::{Ended, MOST, Task, perform},
     core::{Arbitrate, Arbitrated, Nanos},
     dataplane::clock,
 };
@@ -48,7 +48,8 @@ impl Script {
             ("HEARTBEAT_TTL", (pair.ttl.0 / 1_000_000_000).to_string()),
         ];
         let asked = clock::monotonic();
-        let ran = command::run(&self.words, &environment, Duration::from_nanos(self.timeout.0)).await;
+        let task = Task { most: MOST, ..Task::new(&self.words, &environment) };
+        let ran = perform(task, Duration::from_nanos(self.timeout.0)).await;
         let said = ran.output.lines().last().map_or(String::new(), |line| format!(": {line}"));
         let why = format!("{} {verb} {}{said}", self.words[0], ran.ended);
         let outcome = match (&ran.ended, ask) {
@@ -89,11 +90,15 @@ mod tests {
     const MS: fn(u64) -> Nanos = Nanos::from_millis;
 
     fn asked(folder: &Path, script: &str, ask: Arbitrate) -> Answered {
+        asked_within(folder, script, ask, MS(400))
+    }
+
+    fn asked_within(folder: &Path, script: &str, ask: Arbitrate, timeout: Nanos) -> Answered {
         let file = folder.join("arbiter");
         fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();
         let words = vec![file.display().to_string()];
-        let script = Script { words, peer: "filer-b".into(), timeout: MS(400) };
+        let script = Script { words, peer: "filer-b".into(), timeout };
         let groups = vec!["g1".into(), "g2".into(), "g3".into()];
         let pair = Pair { id: 7, node: Node::A, hostname: "filer-a".into(), groups, ttl: MS(30_000) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -124,6 +129,14 @@ mod tests {
             let answered = ask(script);
             assert!(answered.outcome == Arbitrated::Unreachable && answered.why.contains(words), "{answered:?}");
         }
+    }
+
+    #[test]
+    fn one_that_writes_without_end_is_ended_and_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let answered = asked_within(folder.path(), "exec yes", Arbitrate::Acquire(1), MS(20_000));
+        assert_eq!(answered.outcome, Arbitrated::Unreachable);
+        assert!(answered.why.ends_with("acquire wrote more than 16 MiB: y"), "{answered:?}");
     }
 
     #[test]

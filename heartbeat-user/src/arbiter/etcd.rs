@@ -12,7 +12,7 @@
 use super::{
     Answered, Pair,
     http::{self, Failure, shown},
-    tls, until,
+    listed, tls, until,
 };
 use crate::{
     config::{self, Endpoint, show},
@@ -38,6 +38,7 @@ const ATTEMPTS: u32 = 3;
 /// etcd, as an arbiter.
 pub(super) struct Etcd {
     config: config::Etcd,
+    /// Or why no endpoint can be asked in this life.
     tls: Result<Option<TlsConnector>, String>,
     patience: Nanos,
     /// The endpoint that answered last.
@@ -76,7 +77,7 @@ impl Etcd {
     pub(super) fn new(config: &config::Etcd, patience: Nanos) -> Self {
         Self {
             config: config.clone(),
-            tls: tls::connector(config),
+            tls: tls::connector(config).map_err(|problems| listed(&problems)),
             patience,
             first: AtomicUsize::new(0),
             seen: Mutex::default(),
@@ -84,8 +85,8 @@ impl Etcd {
     }
 
     pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
-        if let Some(split) = self.seen().split.clone() {
-            return Answered::unreachable(split);
+        if let Some(never) = self.tls.as_ref().err().or(self.seen().split.as_ref()) {
+            return Answered::unreachable(never);
         }
         let count = self.config.endpoints.len();
         let first = self.first.load(Relaxed);
@@ -104,6 +105,7 @@ impl Etcd {
 
     /// Asks every endpoint for the groups' keys.
     pub(super) async fn look(&self, pair: &Pair) -> Result<String, String> {
+        let _usable = self.tls.as_ref().map_err(String::clone)?;
         let count = self.config.endpoints.len();
         let (mut failures, mut found) = (Vec::new(), None);
         for at in 0..count {

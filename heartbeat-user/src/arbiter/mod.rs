@@ -19,11 +19,12 @@ mod tls;
 pub use disk::blank;
 
 use crate::{
-    config::{self, ArbiterEngine, Config},
+    config::{self, ArbiterEngine, Config, HostProblem},
     core::{Arbitrate, Arbitrated, Nanos, Node},
     dataplane::clock,
     disk::Busy,
 };
+use anyhow::{Result, ensure};
 use tokio::sync::Mutex;
 
 /// What it answered, and what that rests on.
@@ -49,6 +50,30 @@ impl Answered {
 /// When a grant that was asked for at `asked`, for `ttl`, runs out by a clock that may be 1 % slow.
 const fn until(asked: Nanos, ttl: Nanos) -> Nanos {
     asked.after(Nanos(ttl.0 / 100 * 99))
+}
+
+/// What of this host keeps the arbiter of `config` from ever answering in a life that begins now: certificates and keys that cannot be
+/// read, or are none. Empty where there is nothing. Asks nobody.
+#[must_use]
+pub fn check(config: &Config) -> Vec<HostProblem> {
+    match config.arbiter.as_ref().map(|arbiter| &arbiter.engine) {
+        Some(ArbiterEngine::Etcd(etcd)) => tls::connector(etcd).err().unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+fn listed(problems: &[HostProblem]) -> String {
+    problems.iter().map(HostProblem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The same, as a reason not to begin that life.
+///
+/// # Errors
+/// Each of them.
+pub fn ensure_usable(config: &Config) -> Result<()> {
+    let problems = check(config);
+    ensure!(problems.is_empty(), "the arbiter could never be asked: {}", listed(&problems));
+    Ok(())
 }
 
 /// What every engine knows.

@@ -1,7 +1,7 @@
 //! etcd as it should not be, and seeded runs of two controllers behind networks that lose, delay and double what they say.
 
 use super::{
-    Answered, Arbiter, Pair,
+    Answered, Arbiter, Pair, check, ensure_usable,
     etcd::Etcd,
     gateway::{Course, Store, parrot, response, serve},
 };
@@ -384,4 +384,56 @@ fn questions_that_are_lost_late_or_doubled_never_give_a_group_to_both() {
     });
     println!("{grants:?} grants");
     assert!(grants.iter().all(|count| *count > 50), "{grants:?}");
+}
+
+#[test]
+fn certificates_and_keys_that_can_never_be_used_are_named_before_anybody_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (empty, text) = (put("empty", ""), put("text", "no PEM"));
+    let damaged = put("damaged", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let cut = put("cut", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    let garbled = put("garbled", "-----BEGIN PRIVATE KEY-----\n%%%%\n-----END PRIVATE KEY-----\n");
+    let large = put("large", &"x".repeat(1024 * 1024 + 1));
+    let config = |endpoint: &str, files: &str| {
+        Config::parse(&format!("{EXAMPLE}\n[arbiter]\netcd = [\"{endpoint}\"]\n{files}"), "test.toml").unwrap()
+    };
+    for (file, words) in [
+        ("/nonexistent/ca.pem", "ENOENT: No such file or directory; put the file there, or correct its path"),
+        ("/dev/zero", "not a file; right would be the path of a file"),
+        (&empty, "nothing in it; put there what the file is to hold"),
+        (&text, "no certificate in it; right would be a file with certificates in PEM"),
+        (&damaged, "right would be certificates of authorities"),
+        (&cut, "right would be a file with certificates in PEM"),
+        (&large, "larger than 1048576 bytes"),
+    ] {
+        let config = config("https://127.0.0.1:1", &format!("ca_file = \"{file}\"\n"));
+        let said: Vec<_> = check(&config).iter().map(ToString::to_string).collect();
+        let begin = format!("arbiter.ca_file = \"{file}\": ");
+        assert!(said.len() == 1 && said[0].starts_with(&begin) && said[0].contains(words), "{words}: {said:?}");
+        let refused = ensure_usable(&config).unwrap_err().to_string();
+        assert_eq!(refused, format!("the arbiter could never be asked: {}", said[0]));
+        // Said once, not for each endpoint.
+        let arbiter = Arbiter::new(&config, Node::A).unwrap();
+        assert_eq!(
+            (done(arbiter.look()), done(arbiter.ask(Arbitrate::Acquire(1))).why),
+            (Err(said[0].clone()), said[0].clone())
+        );
+    }
+    // All of them, also where no endpoint needs them.
+    let files = format!("ca_file = \"{empty}\"\ncert_file = \"{text}\"\nkey_file = \"{garbled}\"\n");
+    let said: Vec<_> = check(&config("http://127.0.0.1:1", &files)).iter().map(ToString::to_string).collect();
+    let begins = ["arbiter.ca_file = ", "arbiter.cert_file = ", "arbiter.key_file = "];
+    assert!(said.len() == 3 && said.iter().zip(begins).all(|(said, begin)| said.starts_with(begin)), "{said:#?}");
+    assert!(said[2].ends_with("right would be a private key in PEM"), "{said:?}");
+    let none = check(&config("http://127.0.0.1:1", &format!("cert_file = \"{damaged}\"\nkey_file = \"{text}\"\n")));
+    assert!(none[0].to_string().ends_with("no private key in it; right would be one in PEM"), "{none:?}");
+    for plain in [config("http://127.0.0.1:1", ""), Config::parse(EXAMPLE, "test.toml").unwrap()] {
+        assert_eq!(check(&plain), []);
+        ensure_usable(&plain).unwrap();
+    }
 }

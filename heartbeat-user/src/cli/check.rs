@@ -6,7 +6,7 @@ use super::{advice, arbiter, disks};
 use crate::config::host::hostname;
 use crate::config::{
     Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
-    check_folders, check_owners, check_watchdog, parse_node, show,
+    check_files, check_owners, check_watchdog, parse_node, show,
 };
 use crate::core::{Nanos, Node};
 use crate::fence;
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Validate a configuration and print what would run on this host
 ///
-/// Looks at the file, the key file, the files that commands are, this host's interfaces and addresses, disks, and the arbiter;
-/// changes nothing, and runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
+/// Looks at the file, all files and programs that it names, this host's interfaces and addresses, disks, and the arbiter; changes
+/// nothing, and runs nothing but fence agents, which are asked what options they take. The exit code is 0 if an agent could start here, 1 if not.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration file, the same on both controllers
@@ -45,9 +45,12 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     let (text, mut problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
     print!("{text}");
     problems.extend(misfits(&config)?);
+    let unusable = crate::arbiter::check(&config);
+    problems.extend(unusable.iter().map(HostProblem::to_string));
     if let Some(node) = known {
         print!("{}", judged(&config, &prospects(&config, node)));
         match arbiter::look(&config, node) {
+            _ if !unusable.is_empty() => {}
             Some(Ok(well)) => println!("\nthe arbiter is well: {well}"),
             Some(Err(why)) => eprintln!("warning: the arbiter is not well: {why}"),
             None => {}
@@ -140,7 +143,7 @@ fn report(
     if let Some((node, host)) = place {
         problems.extend(host.problems(config, node).iter().map(HostProblem::to_string));
     }
-    problems.extend(check_commands(config).iter().chain(&check_folders(config)).map(HostProblem::to_string));
+    problems.extend(check_commands(config).iter().chain(&check_files(config)).map(HostProblem::to_string));
     problems.extend(check_watchdog(config).map(|problem| problem.to_string()));
     (text, problems)
 }
@@ -396,6 +399,17 @@ warning: net2: only own facts are left";
         let (text, problems) = report(&config, config.node_for(None, "other"), Ok(fitting_host()), key());
         assert!(text.contains("controller  unknown") && text.contains("storage-a"), "{text}");
         assert!(problems[0].contains("\"other\" is neither"), "{problems:?}");
+    }
+
+    #[test]
+    fn run_fails_where_etcd_could_never_be_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("heartbeat.toml");
+        let arbiter = "[arbiter]\netcd = [\"https://127.0.0.1:1\"]\nca_file = \"no.pem\"\n";
+        fs::write(&file, format!("{EXAMPLE}\n{arbiter}")).unwrap();
+        let error = run(&CheckArgs { config: file, node: Some(Node::B) }).unwrap_err().to_string();
+        let line = format!("arbiter.ca_file = {:?}: ENOENT: No such file or directory; ", folder.path().join("no.pem"));
+        assert_eq!(error.lines().filter(|problem| problem.starts_with(&line)).count(), 1, "{error}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     disk::{self, Disk},
 };
 use anyhow::{Result, anyhow, ensure};
-use std::{path::Path, sync::mpsc, thread, time::Duration};
+use std::{os::unix::fs::MetadataExt as _, path::Path, sync::mpsc, thread, time::Duration};
 
 /// A disk that has not answered by then hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,19 +19,45 @@ fn of_channels(config: &Config, node: Node) -> impl Iterator<Item = (&str, &Path
 
 /// What keeps the channels over disks of `node` from working. Changes nothing.
 pub(super) fn look(config: &Config, node: Node) -> Vec<String> {
-    let pair = config.pair.id;
-    let wrong = |(channel, path): (&str, &Path)| {
-        let (done, found) = mpsc::channel();
-        let disk = path.to_owned();
-        // Left behind where it hangs.
-        thread::spawn(move || done.send(Disk::open(&disk, pair, false).map(drop).map_err(|error| error.to_string())));
-        let why = match found.recv_timeout(PATIENCE) {
-            Ok(found) => found.err()?,
-            Err(_) => format!("was not read within {PATIENCE:?}"),
-        };
-        Some(format!("channel \"{channel}\": {}: {why}", path.display()))
+    let (mut wrong, mut areas) = (Vec::new(), Vec::<(u64, &str, &Path)>::new());
+    for (channel, path) in of_channels(config, node) {
+        let shown = path.display();
+        match area(path, config.pair.id) {
+            Err(why) => wrong.push(format!("channel \"{channel}\": {shown}: {why}")),
+            Ok(area) => {
+                // By two ways to it, each of which is a device of its own.
+                if let Some((_, first, at)) = areas.iter().find(|(other, _, at)| *other == area && !is_one(at, path)) {
+                    wrong.push(format!(
+                        "channel \"{channel}\": {shown} is the same disk as channel \"{first}\": {}, or a copy of it: what one writes, \
+                         the other one reads; right would be another disk, prepared for itself, or one channel",
+                        at.display()
+                    ));
+                }
+                areas.push((area, channel, path));
+            }
+        }
+    }
+    wrong
+}
+
+/// One device under two names is found before, by those who do not read it.
+fn is_one(path: &Path, other: &Path) -> bool {
+    let id = |path: &Path| match path.metadata() {
+        Ok(found) if found.rdev() != 0 => Some((found.rdev(), 0)),
+        found => found.map(|found| (found.dev(), found.ino())).ok(),
     };
-    of_channels(config, node).filter_map(wrong).collect()
+    id(path) == id(other)
+}
+
+/// What tells the disk from others.
+fn area(path: &Path, pair: u32) -> Result<u64, String> {
+    let (done, found) = mpsc::channel();
+    let disk = path.to_owned();
+    // Left behind where it hangs.
+    thread::spawn(move || {
+        done.send(Disk::open(&disk, pair, false).map(|disk| disk.area()).map_err(|error| error.to_string()))
+    });
+    found.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(format!("was not read within {PATIENCE:?}")))
 }
 
 /// Prepares the disks of the arbiter and of channels, as `node` has them: what was done with each.
@@ -99,6 +125,31 @@ mod tests {
         assert!(both.contains("other: prepared for pair 7\n") && both.ends_with("stays as it is"), "{both}");
         assert_eq!(fs::read(&one).unwrap(), before);
         assert!(prepare(&Config::parse(EXAMPLE, "x").unwrap(), Node::A, false).is_err());
+    }
+
+    #[test]
+    fn one_disk_by_two_ways_to_it_is_told() {
+        let folder = on_a_disk();
+        let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+        fs::write(&one, "").unwrap();
+        let second = |path: &Path| {
+            let end = format!("{{ device = \"{}\" }}", path.display());
+            let first = format!("{{ device = \"{}\" }}", one.display());
+            let channel = |name: &str, end: &str| {
+                format!("[[channel]]\nname = \"{name}\"\nkind = \"disk\"\na = {end}\nb = {end}\n")
+            };
+            let text = format!("{EXAMPLE}\n{}{}", channel("disk", &first), channel("disk2", &end));
+            Config::parse(&text, "test.toml").unwrap()
+        };
+        prepare(&config(&one, None), Node::A, false).unwrap();
+        // As whoever reads it by another way would see it.
+        fs::copy(&one, &other).unwrap();
+        let said = look(&second(&other), Node::A);
+        let begin =
+            format!("channel \"disk2\": {} is the same disk as channel \"disk\": {}", other.display(), one.display());
+        assert!(said.len() == 1 && said[0].starts_with(&begin), "{said:?}");
+        prepare(&config(&other, None), Node::A, true).unwrap();
+        assert_eq!(look(&second(&other), Node::A), Vec::<String>::new());
     }
 
     #[test]

@@ -30,6 +30,8 @@ use tree::Tree;
 
 /// So much of its output is kept, from the end.
 pub const KEPT: usize = 4 * 1024;
+/// The most that a command may write whose answer is waited for, as that of a fence agent: one that never stops is not waited for.
+pub const MOST: u64 = 16 * 1024 * 1024;
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_millis(500);
 /// Where commands, and agents that are given by name, are looked for.
@@ -44,6 +46,8 @@ pub enum Ended {
     Signal(i32),
     /// It was ended after this time.
     TimedOut(Duration),
+    /// It was ended when it had written more than so many bytes.
+    TooMuch(u64),
     /// It did not begin.
     NotStarted(String),
 }
@@ -57,6 +61,10 @@ impl fmt::Display for Ended {
                 Err(_) => write!(f, "was ended by signal {number}"),
             },
             Self::TimedOut(after) => write!(f, "did not end within {}", humantime::format_duration(*after)),
+            Self::TooMuch(most) if *most >= 1024 * 1024 => {
+                write!(f, "wrote more than {} MiB", most / 1024 / 1024)
+            }
+            Self::TooMuch(most) => write!(f, "wrote more than {} KiB", most / 1024),
             Self::NotStarted(why) => write!(f, "could not be started: {why}"),
         }
     }
@@ -92,6 +100,8 @@ pub struct Task<'a> {
     pub input: &'a [u8],
     /// So many bytes of its output are kept, from the end.
     pub kept: usize,
+    /// It is ended when it writes more bytes than these.
+    pub most: u64,
     /// Whether what it writes to standard error counts as output; else it is lost.
     pub with_errors: bool,
     /// Whether it is ended when we die, however: it must not go on when nobody could call it off any more.
@@ -99,10 +109,10 @@ pub struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// A command with nothing on its standard input.
+    /// A command with nothing on its standard input, which may write without end until its time is over.
     #[must_use]
     pub const fn new(words: &'a [String], environment: &'a [(&'a str, String)]) -> Self {
-        Self { words, environment, input: &[], kept: KEPT, with_errors: true, dies_with_us: false }
+        Self { words, environment, input: &[], kept: KEPT, most: u64::MAX, with_errors: true, dies_with_us: false }
     }
 }
 
@@ -136,26 +146,31 @@ pub async fn perform(task: Task<'_>, patience: Duration) -> Outcome {
         Err(error) => return outcome(Ended::NotStarted(reason(&error)), &[]),
     };
     let mut running = Running(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).map(Tree::new));
-    let mut ways =
-        Ways { input: child.stdin.take().map(|stdin| (stdin, task.input)), pipe, output: Tail::new(task.kept) };
+    let input = child.stdin.take().map(|stdin| (stdin, task.input));
+    let mut ways = Ways { input, pipe, output: Tail::new(task.kept), most: task.most };
     let ended = timeout(patience, ways.until_ended(&mut child)).await;
     let ended = match ended {
-        Ok(Ok(status)) => {
+        Ok(Ok(Some(status))) => {
             // What it leaves running, it leaves on purpose.
             running.0 = None;
             ways.drain();
-            status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or(0)), Ended::Exit)
+            match status.code() {
+                _ if ways.output.written > task.most => Ended::TooMuch(task.most),
+                Some(code) => Ended::Exit(code),
+                None => Ended::Signal(status.signal().unwrap_or(0)),
+            }
         }
         Ok(Err(error)) => Ended::NotStarted(reason(&error)),
-        Err(_) => {
+        Ok(Ok(None)) | Err(_) => {
             if let Some(tree) = &mut running.0 {
                 tree.terminate();
             }
+            ways.most = u64::MAX;
             let _ = timeout(GRACE, ways.until_ended(&mut child)).await;
             drop(running);
             let _ = child.wait().await;
             ways.drain();
-            Ended::TimedOut(patience)
+            if ended.is_ok() { Ended::TooMuch(task.most) } else { Ended::TimedOut(patience) }
         }
     };
     outcome(ended, &ways.output.bytes)
@@ -210,19 +225,25 @@ struct Ways<'a> {
     input: Option<(ChildStdin, &'a [u8])>,
     pipe: pipe::Receiver,
     output: Tail,
+    most: u64,
 }
 
 impl Ways<'_> {
-    /// Waits for its end, telling it what it is to know and taking what it writes meanwhile.
-    async fn until_ended(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
+    /// Waits for its end, telling it what it is to know and taking what it writes meanwhile; until it has written too much (`None`).
+    async fn until_ended(&mut self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
         let mut buffer = [0; 4096];
         let mut open = true;
         loop {
             tokio::select! {
                 biased;
-                status = child.wait() => return status,
+                status = child.wait() => return status.map(Some),
                 read = self.pipe.read(&mut buffer), if open => match read {
-                    Ok(len) if len > 0 => self.output.keep(&buffer[..len]),
+                    Ok(len) if len > 0 => {
+                        self.output.keep(&buffer[..len]);
+                        if self.output.written > self.most {
+                            return Ok(None);
+                        }
+                    }
                     _ => open = false,
                 },
                 done = tell(&mut self.input), if self.input.is_some() => if done {
@@ -255,14 +276,17 @@ async fn tell(input: &mut Option<(ChildStdin, &[u8])>) -> bool {
 struct Tail {
     bytes: Vec<u8>,
     most: usize,
+    /// All of it, in bytes.
+    written: u64,
 }
 
 impl Tail {
     const fn new(most: usize) -> Self {
-        Self { bytes: Vec::new(), most }
+        Self { bytes: Vec::new(), most, written: 0 }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
+        self.written += bytes.len() as u64;
         self.bytes.extend_from_slice(bytes);
         self.bytes.drain(..self.bytes.len().saturating_sub(self.most));
     }

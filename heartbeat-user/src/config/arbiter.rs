@@ -2,8 +2,8 @@
 
 use super::commands::command;
 use super::error::{Fault, Report};
+use super::host::Use;
 use super::profiles::show;
-use super::read::{ReadFault, read};
 use super::table::Table;
 use crate::core::Nanos;
 use hyper::Uri;
@@ -16,14 +16,14 @@ use std::path::{Path, PathBuf};
 
 /// The most endpoints.
 const MAX_ENDPOINTS: usize = 16;
-/// The largest file with a password, in bytes.
-const MAX_SECRET: u64 = 4 * 1024;
 const ENDPOINTS: &str = "a list of 1 to 16 texts such as [\"https://192.0.2.7:2379\"]: http or https, a host, a port";
 const WITHOUT_USER: &str = "an endpoint without a user and a password: these are `user` and `password_file`";
 const FILE: &str = "the path of a file";
 const DEVICE: &str =
     "the absolute path of a disk that both controllers have, such as \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"";
 const ENGINES: &str = "one of etcd, disk and command";
+const ENGINE: &str = "one of etcd = [\"https://192.0.2.7:2379\"], disk = \"/dev/disk/by-id/..\" and command = [\"/usr/lib/heartbeat/arbiter\"]";
+const ONCE: &str = "each endpoint once: 2379 is the port where none is given";
 const TTL: RangeInclusive<Nanos> = ms(2_000)..=ms(600_000);
 const TIMEOUT: RangeInclusive<Nanos> = ms(50)..=ms(60_000);
 const IO_TIMEOUT: RangeInclusive<Nanos> = ms(100)..=ms(60_000);
@@ -134,17 +134,19 @@ impl Arbiter {
         }
     }
 
-    /// The files that it needs beside its command: the key of each, and its path.
-    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+    /// The files that it needs beside its command: the key of each, its path, and what it is for.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path, Use)> {
         let etcd = match &self.engine {
             ArbiterEngine::Etcd(etcd) => Some(etcd),
             _ => None,
         };
         etcd.into_iter().flat_map(|etcd| {
-            let password = etcd.user.as_ref().map(|(_, file)| ("arbiter.password_file", file.as_path()));
-            let authorities = etcd.ca_file.as_deref().map(|file| ("arbiter.ca_file", file));
-            let identity = etcd.identity.as_ref();
-            let identity = identity.map(|(cert, key)| [("arbiter.cert_file", &**cert), ("arbiter.key_file", &**key)]);
+            let user = etcd.user.as_ref();
+            let password = user.map(|(_, file)| ("arbiter.password_file", file.as_path(), Use::Secret));
+            let authorities = etcd.ca_file.as_deref().map(|file| ("arbiter.ca_file", file, Use::Read));
+            let identity = etcd.identity.as_ref().map(|(cert, key)| {
+                [("arbiter.cert_file", &**cert, Use::Read), ("arbiter.key_file", &**key, Use::Private)]
+            });
             password.into_iter().chain(authorities).chain(identity.into_iter().flatten())
         })
     }
@@ -189,7 +191,7 @@ pub(super) fn arbiter(root: &Table<'_>, report: &mut Report<'_>) -> Option<Arbit
     let table = root.table(report, "arbiter", &KNOWN, "a table [arbiter]")?;
     let engines: Vec<_> = ["etcd", "disk", "command"].into_iter().filter(|engine| table.has(engine)).collect();
     let Some((&named, others)) = engines.split_first() else {
-        table.require(report, "etcd", ENGINES);
+        table.require(report, "etcd, disk or command", ENGINE);
         return None;
     };
     for other in others {
@@ -270,6 +272,9 @@ fn endpoints(table: &Table<'_>, report: &mut Report<'_>) -> Option<Vec<Endpoint>
                 report.value(value.span(), name, Fault::TooMany { what: "endpoints", max: MAX_ENDPOINTS });
                 return None;
             }
+            Some(endpoint) if endpoints.contains(&endpoint) => {
+                report.value(value.span(), name, Fault::BadText { right: ONCE });
+            }
             Some(endpoint) => endpoints.push(endpoint),
             // Before an @ there may be a password.
             None if value.get_ref().as_str().is_some_and(|text| text.contains('@')) => {
@@ -279,21 +284,4 @@ fn endpoints(table: &Table<'_>, report: &mut Report<'_>) -> Option<Vec<Endpoint>
         }
     }
     (!endpoints.is_empty()).then_some(endpoints)
-}
-
-/// What a file holds that nobody but its owner may read, without the end of its line.
-///
-/// # Errors
-/// Why not, and what would be right.
-pub fn read_secret(file: &Path) -> Result<String, String> {
-    let contents = read(file, MAX_SECRET, 0o077).map_err(|fault| match fault {
-        ReadFault::System(error) => error.to_string(),
-        ReadFault::NotRegular => "not a regular file".to_owned(),
-        ReadFault::Exposed(mode) => format!("mode {mode:04o} lets others than its owner use it; right would be 0600"),
-        ReadFault::TooLarge => format!("larger than {MAX_SECRET} bytes; this is hardly a password"),
-        ReadFault::Changing => "it is being written to at this moment".to_owned(),
-    })?;
-    let text = String::from_utf8(contents.bytes).map_err(|_| "not text".to_owned())?;
-    let secret = text.trim_end_matches(['\r', '\n']);
-    if secret.is_empty() { Err("nothing in it".to_owned()) } else { Ok(secret.to_owned()) }
 }

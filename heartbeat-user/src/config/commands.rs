@@ -81,10 +81,7 @@ pub(super) fn hooks(table: &Table<'_>, report: &mut Report<'_>) -> Hooks {
 
 /// A group's `failback`: `"manual"`, or how long both must have been well.
 pub(super) fn failback(table: &Table<'_>, report: &mut Report<'_>) -> Option<Nanos> {
-    if table.peek("failback").is_some_and(|text| text.value == "manual") {
-        return None;
-    }
-    table.duration(report, "failback", ms(1_000)..=ms(2_592_000_000)).map(|after| after.value)
+    table.duration_or(report, "failback", "manual", ms(1_000)..=ms(2_592_000_000)).flatten()
 }
 
 /// `[[check]]`: whether this controller can serve.

@@ -52,7 +52,7 @@ pub(super) fn channel<'t>(
     };
     for key in ["probe", "probe_quorum", "weight"] {
         if let Some(span) = table.peek_span(key) {
-            report.value(span, table.name(key), Fault::NotJudged);
+            report.value(span, table.name(key), Fault::NotJudged(kind.name()));
         }
     }
     let [a, b] = devices;

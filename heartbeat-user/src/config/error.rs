@@ -236,6 +236,12 @@ pub enum Fault {
         /// Why not.
         reason: String,
     },
+    /// Text that is neither a duration nor the word that stands for none.
+    #[error("neither \"{word}\" nor a duration; right would be \"{word}\", or a number with a unit, such as \"5m\"")]
+    NeitherWordNorDuration {
+        /// The word.
+        word: &'static str,
+    },
     /// A key that has no place there.
     #[error("has no place here; right would be {right}")]
     NotHere {
@@ -298,14 +304,14 @@ pub enum Fault {
         /// All channels.
         known: Vec<String>,
     },
-    /// A service address on a dedicated channel.
-    #[error("a dedicated channel has no clients; right would be a channel of kind \"network\"")]
-    DedicatedChannel,
-    /// Something to probe on a dedicated channel.
+    /// A service address on a channel that is no network of clients.
+    #[error("a {0} channel has no clients; right would be a channel of kind \"network\"")]
+    NoClients(&'static str),
+    /// Something to judge a channel by that is no network of clients.
     #[error(
-        "a dedicated channel is not judged (its failure is reported and moves nothing); right would be to leave this out"
+        "a {0} channel is not judged (its failure is reported and moves nothing); right would be to leave this out"
     )]
-    NotJudged,
+    NotJudged(&'static str),
     /// Something that cannot stand beside something else.
     #[error("not beside {by}; right would be {right}")]
     Excluded {

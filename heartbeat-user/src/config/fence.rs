@@ -211,12 +211,8 @@ impl Config {
 pub(super) fn fence(root: &Table<'_>, report: &mut Report<'_>) -> Option<Fence> {
     let known = [&LEVEL[..], &OWN].concat();
     let table = root.table(report, "fence", &known, "a table [fence]")?;
-    let status_every = match table.peek("status_every") {
-        Some(text) if text.value == "never" => None,
-        _ => Some(
-            table.duration(report, "status_every", ms(1_000)..=ms(86_400_000)).map_or(ms(300_000), |every| every.value),
-        ),
-    };
+    let status_every = table.duration_or(report, "status_every", "never", ms(1_000)..=ms(86_400_000));
+    let status_every = status_every.unwrap_or(Some(ms(300_000)));
     let delay = table.table(report, "delay", &["a", "b"], "a table such as { b = \"5s\" }");
     let delay = ["a", "b"].map(|node| {
         let delay = delay.as_ref().and_then(|delay| delay.duration(report, node, Nanos(0)..=ms(300_000)));
@@ -332,11 +328,19 @@ fn agent(table: &Table<'_>, report: &mut Report<'_>) -> Option<Means> {
         AgentOptions(options)
     });
     if options[0] == options[1] {
-        let fault = Fault::Missing(
-            "a = { .. } and b = { .. }: the options that a is switched off with, and b. As it is, both \
-                                    controllers would switch off the same thing, one of them itself",
-        );
-        report.key(name.span.start, table.name("a"), fault);
+        let (start, fault) = match table.peek_span("b").filter(|_| table.has("a")) {
+            Some(span) => {
+                let right = "other options than a's: as it is, both controllers would switch off the same thing, one of them itself";
+                (span.start, Fault::BadText { right })
+            }
+            None => {
+                let right = "a = { .. } and b = { .. }: the options that a is switched off with, and b. As it is, both controllers \
+                             would switch off the same thing, one of them itself";
+                (name.span.start, Fault::Missing(right))
+            }
+        };
+        let key = if matches!(fault, Fault::Missing(_)) { "a" } else { "b" };
+        report.key(start, table.name(key), fault);
         return None;
     }
     Some(Means::Agent { name: name.value.to_owned(), options })
@@ -385,7 +389,7 @@ fn option(
     };
     let text = text.filter(|text| text.len() <= MAX_VALUE && !text.contains(['\n', '\r', '\0']));
     if text.is_none() {
-        let right = "a text of one line and at most 1024 bytes, a whole number, true or false";
+        let right = "a text of one line and at most 1024 bytes, a whole number in decimal digits, true or false";
         report.key(start, shown, Fault::BadText { right });
     }
     Some((word.to_owned(), text?))

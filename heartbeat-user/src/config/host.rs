@@ -1,15 +1,21 @@
-//! What a configuration needs of the host that it is for: the interfaces, and this controller's own addresses on them.
+//! What a configuration needs of the host that it is for: the interfaces, and this controller's own addresses on them; devices; files
+//! and programs.
+
+mod devices;
+mod files;
+
+pub use devices::{Owner, check_disk_names, check_watchdog};
+pub use files::{FileFault, Use, check_commands, check_files, check_owners, read_file, read_secret, read_token};
 
 use super::error::nearest;
-use super::{ArbiterEngine, Channel, Config};
+use super::{Channel, Config};
 use crate::core::Node;
-use crate::fence;
 use anyhow::{Context, anyhow};
+use devices::check_devices;
 use nix::ifaddrs::getifaddrs;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A way in which a host does not fit its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,45 +103,50 @@ pub enum HostProblem {
         /// The interface that has it.
         found: String,
     },
-    /// A serial line's device does not exist.
-    #[error("channel \"{channel}\": {device:?}: {reason}; right would be the path of this host's serial device")]
+    /// The device of a channel or of the arbiter does not exist.
+    #[error("{owner}: {path:?}: {reason}; right would be {}", if *is_disk {
+        "this host's path of the disk that both controllers have"
+    } else {
+        "the path of this host's serial device"
+    })]
     DeviceMissing {
-        /// The channel.
-        channel: String,
-        /// Its device.
-        device: PathBuf,
+        /// Whose it is.
+        owner: Owner,
+        /// Its path.
+        path: PathBuf,
+        /// Whether it is a disk; else a serial line.
+        is_disk: bool,
         /// What the system says.
         reason: nix::Error,
     },
-    /// What a serial line's path leads to is no device.
-    #[error("channel \"{channel}\": {device:?} is no terminal device; right would be one such as /dev/ttyS0")]
+    /// What a device's path leads to is none of its kind.
+    #[error("{owner}: {path:?} is no {}", if *is_disk {
+        "disk; right would be one such as /dev/disk/by-id/wwn-0x5000c500a1b2c3d4"
+    } else {
+        "terminal device; right would be one such as /dev/ttyS0"
+    })]
     NotADevice {
-        /// The channel.
-        channel: String,
+        /// Whose it is.
+        owner: Owner,
         /// Its path.
-        device: PathBuf,
+        path: PathBuf,
+        /// Whether it is a disk; else a serial line.
+        is_disk: bool,
     },
-    /// A disk does not exist.
+    /// Two channels have one device, under two names.
     #[error(
-        "channel \"{channel}\": {device:?}: {reason}; right would be this host's path of the disk that both controllers have"
+        "{owner}: {path:?} is the device that {first} has as {at:?}: what one writes, the other one reads, and neither works; right \
+         would be another device, or one channel"
     )]
-    DiskMissing {
+    SameDevice {
         /// The channel.
-        channel: String,
-        /// Its disk.
-        device: PathBuf,
-        /// What the system says.
-        reason: nix::Error,
-    },
-    /// What a disk's path leads to is none.
-    #[error(
-        "channel \"{channel}\": {device:?} is no disk; right would be one such as /dev/disk/by-id/wwn-0x5000c500a1b2c3d4"
-    )]
-    NotADisk {
-        /// The channel.
-        channel: String,
-        /// Its path.
-        device: PathBuf,
+        owner: Owner,
+        /// Its path of it.
+        path: PathBuf,
+        /// The channel that has it already.
+        first: Owner,
+        /// That one's path of it.
+        at: PathBuf,
     },
     /// A name that the kernel gives to disks in the order in which it finds them.
     #[error("{key}: {path:?} may be another disk after the next boot; right would be its name below /dev/disk/by-id")]
@@ -145,15 +156,17 @@ pub enum HostProblem {
         /// Its path.
         path: PathBuf,
     },
-    /// A command cannot be found.
-    #[error("{key} = {path:?}: {reason}; put the command there, or correct its path")]
-    CommandMissing {
+    /// A file or a program that a key names.
+    #[error("{key} = {path:?}: {}", fault.said(*of, path))]
+    File {
         /// The key that names it.
         key: String,
         /// Its path.
         path: PathBuf,
-        /// What the system says.
-        reason: nix::Error,
+        /// What it is for.
+        of: Use,
+        /// What is wrong with it.
+        fault: FileFault,
     },
     /// A fence agent cannot be found.
     #[error("{key}: {why}; right would be the name of an agent of the package fence-agents, or an absolute path")]
@@ -162,24 +175,6 @@ pub enum HostProblem {
         key: String,
         /// Where it is not.
         why: String,
-    },
-    /// What a command's path leads to cannot be one.
-    #[error("{key} = {path:?}: not a file; right would be the path of a program or a script")]
-    CommandNotAFile {
-        /// The key that names it.
-        key: String,
-        /// Its path.
-        path: PathBuf,
-    },
-    /// A command may be run by nobody.
-    #[error("{key} = {path:?}: mode {mode:04o} lets nobody run it; right would be `chmod 755 {}`", path.display())]
-    CommandNotExecutable {
-        /// The key that names it.
-        key: String,
-        /// Its path.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
     },
     /// Others than root can change what the agent, as root, runs or believes.
     #[error("{what} {path:?}: {how}: others than root can change it; right would be `{remedy}`")]
@@ -201,58 +196,6 @@ pub enum HostProblem {
         /// What the system says.
         reason: nix::Error,
     },
-    /// The folder of a file that is to be written is not there.
-    #[error("{key} = {path:?}: its folder: {reason}; right would be `mkdir -p {}`", path.parent().unwrap_or(path).display())]
-    FolderMissing {
-        /// The key that names the file.
-        key: &'static str,
-        /// Its path.
-        path: PathBuf,
-        /// What the system says.
-        reason: nix::Error,
-    },
-}
-
-/// What is wrong with a channel's disk. What is on it is told by those who read it.
-fn disk(channel: &Channel, device: &Path) -> Option<HostProblem> {
-    let (channel, device) = (channel.name.clone(), device.to_owned());
-    match std::fs::metadata(&device) {
-        Ok(found) if found.file_type().is_block_device() || found.is_file() => None,
-        Ok(_) => Some(HostProblem::NotADisk { channel, device }),
-        Err(error) => {
-            let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
-            Some(HostProblem::DiskMissing { channel, device, reason })
-        }
-    }
-}
-
-/// The disks of `config`, as `node` has them, whose names may be others' after the next boot. An agent runs all the same.
-#[must_use]
-pub fn check_disk_names(config: &Config, node: Node) -> Vec<HostProblem> {
-    let channels = config.channels.iter().filter_map(|channel| {
-        let (path, _) = channel.disk(node)?;
-        Some((format!("channel \"{}\": {node}.device", channel.name), path.to_owned()))
-    });
-    let arbiter = config.arbiter.as_ref().and_then(|arbiter| match &arbiter.engine {
-        ArbiterEngine::Disk(path) => Some(("arbiter.disk".to_owned(), path.clone())),
-        _ => None,
-    });
-    let passing = |path: &Path| path.parent() == Some(Path::new("/dev"));
-    let problems = channels.chain(arbiter).filter(|(_, path)| passing(path));
-    problems.map(|(key, path)| HostProblem::PassingName { key, path }).collect()
-}
-
-/// What is wrong with a serial line's device.
-fn device(channel: &Channel, device: PathBuf) -> Option<HostProblem> {
-    let channel = channel.name.clone();
-    match std::fs::metadata(&device) {
-        Ok(found) if found.file_type().is_char_device() => None,
-        Ok(_) => Some(HostProblem::NotADevice { channel, device }),
-        Err(error) => {
-            let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
-            Some(HostProblem::DeviceMissing { channel, device, reason })
-        }
-    }
 }
 
 fn listed<T: std::fmt::Display>(items: &[T]) -> String {
@@ -270,98 +213,6 @@ pub fn check_host(config: &Config, node: Node) -> Vec<HostProblem> {
     };
     problems.extend(check_commands(config));
     problems
-}
-
-/// The commands of `config` that could not be run on this host; empty if all could. Runs none.
-#[must_use]
-pub fn check_commands(config: &Config) -> Vec<HostProblem> {
-    let problem = |(key, path): (String, PathBuf)| match std::fs::metadata(&path) {
-        Err(error) => {
-            let reason = nix::Error::from_raw(error.raw_os_error().unwrap_or_default());
-            Some(HostProblem::CommandMissing { key, path, reason })
-        }
-        Ok(found) if !found.is_file() => Some(HostProblem::CommandNotAFile { key, path }),
-        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
-            Some(HostProblem::CommandNotExecutable { key, path, mode: found.permissions().mode() & 0o7777 })
-        }
-        Ok(_) => None,
-    };
-    let commands = config.commands().filter_map(|(key, words, _)| Some((key, PathBuf::from(words.first()?))));
-    let agents = config.agents().map(|(key, name)| match fence::find(name) {
-        Ok(path) => problem((key, path)),
-        Err(why) => Some(HostProblem::AgentMissing { key, why }),
-    });
-    commands.filter_map(problem).chain(agents.flatten()).collect()
-}
-
-/// The files of `config` that could not be written, for their folders are not there. An agent runs all the same.
-#[must_use]
-pub fn check_folders(config: &Config) -> Vec<HostProblem> {
-    let files = [("events.file", &config.events.file), ("histograms.log", &config.histograms.log)];
-    let problem = |(key, path): (_, PathBuf)| {
-        let reason = match std::fs::metadata(path.parent()?) {
-            Ok(folder) if folder.is_dir() => return None,
-            Ok(_) => nix::Error::ENOTDIR,
-            Err(error) => nix::Error::from_raw(error.raw_os_error().unwrap_or_default()),
-        };
-        Some(HostProblem::FolderMissing { key, path, reason })
-    };
-    files.into_iter().filter_map(|(key, file)| problem((key, file.as_ref()?.path.clone()))).collect()
-}
-
-/// The watchdog of `config`, if it is not there. An agent runs all the same.
-#[must_use]
-pub fn check_watchdog(config: &Config) -> Option<HostProblem> {
-    let path = config.watchdog.as_ref()?.device.clone();
-    let reason = match std::fs::metadata(&path) {
-        // A miscellaneous device, or one of the class that newer drivers have (Documentation/watchdog/watchdog-api.rst).
-        Ok(found) if found.file_type().is_char_device() && !is_memory_or_terminal(found.rdev()) => return None,
-        Ok(_) => nix::Error::ENOTTY,
-        Err(error) => nix::Error::from_raw(error.raw_os_error().unwrap_or_default()),
-    };
-    Some(HostProblem::WatchdogMissing { path, reason })
-}
-
-/// Such as /dev/null and /dev/tty: character devices that are there on every host (Documentation/admin-guide/devices.txt).
-fn is_memory_or_terminal(device: u64) -> bool {
-    matches!(nix::sys::stat::major(device), 1 | 4 | 5)
-}
-
-/// The files that the agent reads or runs, `config_file` among them, that others than root (and who runs this) could change, or
-/// put others in the place of.
-#[must_use]
-pub fn check_owners(config: &Config, config_file: &Path) -> Vec<HostProblem> {
-    let mut files = vec![("the configuration".to_owned(), config_file.to_owned())];
-    files.push(("pair.key_file".to_owned(), config.pair.key_file.clone()));
-    files.extend(config.api.token_file.iter().map(|file| ("api.token_file".to_owned(), file.clone())));
-    files.extend(config.arbiter.iter().flat_map(|a| a.files()).map(|(key, file)| (key.to_owned(), file.to_owned())));
-    files.extend(config.commands().filter_map(|(key, words, _)| Some((key, PathBuf::from(words.first()?)))));
-    files.extend(config.agents().filter_map(|(key, name)| Some((key, fence::find(name).ok()?))));
-    let mut seen = BTreeSet::new();
-    let places = files.into_iter().flat_map(|(what, path)| {
-        let folder = path.parent().map(Path::to_owned).filter(|folder| folder.is_absolute());
-        let folder = folder.map(|folder| (format!("{what}: its folder"), folder));
-        [Some((what, path)), folder].into_iter().flatten()
-    });
-    places.filter(|(_, path)| seen.insert(path.clone())).filter_map(|(what, path)| writable(what, path)).collect()
-}
-
-fn writable(what: String, path: PathBuf) -> Option<HostProblem> {
-    // What is not there is somebody else's to say.
-    let found = std::fs::metadata(&path).ok()?;
-    let (owner, mode) = (found.uid(), found.mode());
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        let remedy = format!("chown root {}", path.display());
-        return Some(HostProblem::Writable { what, path, how: format!("belongs to user {owner}"), remedy });
-    }
-    let others = if found.gid() == 0 { 0o002 } else { 0o022 };
-    // In a folder such as /tmp nobody can replace what is another's.
-    let guarded = found.is_dir() && mode & 0o1000 != 0;
-    if mode & others == 0 || guarded {
-        return None;
-    }
-    let remedy = format!("chmod go-w {}", path.display());
-    Some(HostProblem::Writable { what, path, how: format!("mode {:04o}", mode & 0o7777), remedy })
 }
 
 /// A host's interfaces, each with its addresses and their prefix lengths.
@@ -408,8 +259,6 @@ impl Host {
             [
                 own.and_then(|own| self.own_end(config, channel, &own.interface, own.address)),
                 self.peer_end(channel, node),
-                channel.line(node).and_then(|line| device(channel, line.device)),
-                channel.disk(node).and_then(|(path, _)| disk(channel, path)),
             ]
         });
         let services = config.groups.iter().flat_map(|group| {
@@ -425,7 +274,7 @@ impl Host {
                 })
             })
         });
-        channels.chain(services).flatten().collect()
+        channels.chain(services).flatten().chain(check_devices(config, node)).collect()
     }
 
     /// Whether this is the other controller's host: it has addresses of that one's channels, and none of `node`'s.

@@ -27,12 +27,13 @@ mod tests;
 mod topology;
 
 pub use crate::dataplane::{SerialLine, XdpPreference};
-pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd, read_secret};
+pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd};
 pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault, Problem, Problems};
 pub use fence::{AgentOptions, Device, Fence, Level, Means};
 pub use host::{
-    Host, HostProblem, check_commands, check_disk_names, check_folders, check_host, check_owners, check_watchdog,
+    FileFault, Host, HostProblem, Use, check_commands, check_disk_names, check_files, check_host, check_owners,
+    check_watchdog, read_file, read_secret, read_token,
 };
 pub use key::{KeyError, PairKeys};
 pub use model::{

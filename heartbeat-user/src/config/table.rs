@@ -144,6 +144,25 @@ impl<'t> Table<'t> {
         None
     }
 
+    /// `key` must be that word (`Some(None)`), or a text such as `100ms`, within `range`.
+    pub(super) fn duration_or(
+        &self,
+        report: &mut Report<'_>,
+        key: &str,
+        word: &'static str,
+        range: RangeInclusive<Nanos>,
+    ) -> Option<Option<Nanos>> {
+        match self.peek(key) {
+            Some(text) if text.value == word => return Some(None),
+            Some(text) if matches!(parse_duration(text.value), Err(Fault::BadDuration { .. })) => {
+                report.value(text.span, self.name(key), Fault::NeitherWordNorDuration { word });
+                return None;
+            }
+            _ => {}
+        }
+        self.duration(report, key, range).map(|span| Some(span.value))
+    }
+
     /// `key` must be one of the words in `choices`.
     pub(super) fn choice<T: Copy>(
         &self,

@@ -54,6 +54,10 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
         taken.claim(report, claim, name.span.clone(), table.name("name"), holder, "another name");
     }
     let kind = kind(table, report);
+    if kind.is_none() {
+        // What belongs into it is not known.
+        return ReadChannel { name: name.map(|name| name.value), kind, whole: None };
+    }
     if let Some(kind @ (ChannelKind::Serial | ChannelKind::Disk)) = kind {
         let whole = devices::channel(i, kind, name.as_ref(), table, report, taken);
         return ReadChannel { name: name.map(|name| name.value), kind: Some(kind), whole };
@@ -106,7 +110,7 @@ fn probe(
     const MOST: usize = 8;
     if kind == Some(ChannelKind::Dedicated) {
         if let Some(span) = table.peek_span("probe") {
-            report.value(span, table.name("probe"), Fault::NotJudged);
+            report.value(span, table.name("probe"), Fault::NotJudged(ChannelKind::Dedicated.name()));
             return None;
         }
         return Some(Targets::None);
@@ -282,11 +286,13 @@ fn service_address<'t>(
     entry.require(report, "channel", CHANNEL);
     let channel = entry.text(report, "channel", CHANNEL, |_| true);
     let channel = channel.and_then(|name| match channels.iter().position(|known| known.name == Some(name.value)) {
-        Some(i) if channels[i].kind.is_some_and(|kind| kind != ChannelKind::Network) => {
-            report.value(name.span, entry.name("channel"), Fault::DedicatedChannel);
-            None
-        }
-        Some(i) => Some(i),
+        Some(i) => match channels[i].kind.filter(|kind| *kind != ChannelKind::Network) {
+            Some(kind) => {
+                report.value(name.span, entry.name("channel"), Fault::NoClients(kind.name()));
+                None
+            }
+            None => Some(i),
+        },
         None => {
             let known = || channels.iter().filter_map(|channel| channel.name).take(MAX_CHANNELS);
             let nearest = report.nearest(name.value, known());

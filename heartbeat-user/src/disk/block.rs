@@ -45,8 +45,17 @@ impl Block {
     /// Its contents, where it was written whole, as one of that kind and for that place.
     #[must_use]
     pub fn contents(&self, kind: u64, number: u64) -> Option<&[u8; MOST]> {
-        let whole = self.word(0) == kind && self.word(CHECKSUM) == self.checksum(number);
-        self.0[8..].first_chunk().filter(|_| whole)
+        self.0[8..].first_chunk().filter(|_| self.damage(kind, number).is_none())
+    }
+
+    /// Why it is none of that kind and for that place; `None` where it is.
+    #[must_use]
+    pub fn damage(&self, kind: u64, number: u64) -> Option<Damage> {
+        match self.word(0) {
+            _ if *self == Self::ZERO => Some(Damage::Zeros),
+            found if found != kind => Some(Damage::Foreign),
+            _ => (self.word(CHECKSUM) != self.checksum(number)).then_some(Damage::Torn),
+        }
     }
 
     fn word(&self, at: usize) -> u64 {
@@ -59,6 +68,20 @@ impl Block {
         hasher.write_u64(number.to_le());
         hasher.finish()
     }
+}
+
+/// What is in the place of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// Nothing was written there, or it was wiped.
+    #[error("it is all zeros")]
+    Zeros,
+    /// Somebody else wrote there.
+    #[error("it begins with something that is not Heartbeat's")]
+    Foreign,
+    /// It was not written whole, or was changed, or belongs to another place.
+    #[error("its checksum is wrong")]
+    Torn,
 }
 
 /// Block 0: whose disk it is.
@@ -75,6 +98,12 @@ impl Header {
     #[must_use]
     pub fn block(self) -> Block {
         Block::of(HEADER, 0, &[self.area, self.pair.into()].map(u64::to_le_bytes).concat())
+    }
+
+    /// Why it is no disk of ours, where that is not for its pair.
+    #[must_use]
+    pub fn damage(block: &Block) -> Option<Damage> {
+        block.damage(HEADER, 0)
     }
 
     /// `None`: this is no disk of ours.
@@ -108,6 +137,15 @@ mod tests {
         assert_eq!((Block::ZERO.contents(0, 0), Header::read(&Block::ZERO)), (None, None));
         let too_large = Block::of(HEADER, 0, &[1, u64::from(u32::MAX) + 1].map(u64::to_le_bytes).concat());
         assert_eq!(Header::read(&too_large), None);
+    }
+
+    #[test]
+    fn what_is_in_the_place_of_a_block_is_told_apart() {
+        let mut torn = Block::of(KIND, 3, b"x");
+        torn.0[100] ^= 1;
+        let said = [Block::of(KIND, 3, b"x"), Block::ZERO, Block::of(8, 3, b"x"), torn, Block::of(KIND, 4, b"x")]
+            .map(|block| block.damage(KIND, 3));
+        assert_eq!(said, [None, Some(Damage::Zeros), Some(Damage::Foreign), Some(Damage::Torn), Some(Damage::Torn)]);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 
 mod block;
 
-pub use block::{BLOCK, Block, Header, MOST};
+pub use block::{BLOCK, Block, Damage, Header, MOST};
 
 use crate::core::{Nanos, Node};
 use std::{
@@ -50,7 +50,7 @@ pub const fn heartbeats(node: Node) -> u64 {
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// The system does not open it.
-    #[error("cannot be opened: {0}")]
+    #[error("cannot be opened: {}{}", .0, remedy(.0))]
     NotOpened(io::Error),
     /// It is something else.
     #[error("is no disk; right would be a block device, or a file on one that both controllers have")]
@@ -66,11 +66,20 @@ pub enum DiskError {
         "is not prepared, or is another disk; right would be `heartbeat arbiter --prepare` on one of the controllers"
     )]
     Unprepared,
+    /// It said so once.
+    #[error(
+        "is damaged: of what says whose disk it is (block 0) the checksum is wrong; right would be to find out who else writes there, \
+         and, with both agents stopped, `heartbeat arbiter --prepare --force` on one of the controllers"
+    )]
+    Damaged,
     /// It ends before what is needed of it.
     #[error("has {0} bytes, and {USED_BYTES} are needed")]
     TooSmall(usize),
     /// It is another pair's.
-    #[error("is prepared for pair {0}, this is pair {1}")]
+    #[error(
+        "is prepared for pair {0}, this is pair {1}; right would be a disk of this pair's own, or, where that pair is no more, \
+         `heartbeat arbiter --prepare --force`"
+    )]
     AnotherPairs(u32, u32),
     /// It has become another one.
     #[error("is another disk than before, or was prepared anew")]
@@ -93,9 +102,27 @@ impl DiskError {
             }
             Self::NotADisk => libc::ENOTBLK,
             Self::TooSmall(_) => libc::ENOSPC,
-            Self::Unprepared | Self::AnotherPairs(..) | Self::Another | Self::Occupied(_) => libc::EMEDIUMTYPE,
+            Self::Unprepared | Self::Damaged | Self::AnotherPairs(..) | Self::Another | Self::Occupied(_) => {
+                libc::EMEDIUMTYPE
+            }
             Self::NoRandomNumber(_) => libc::EIO,
         }
+    }
+}
+
+/// What would be right where a disk cannot be opened.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => {
+            "; right would be this host's path of the disk that both controllers have"
+        }
+        Some(libc::EACCES | libc::EPERM) => "; right would be to do this as root",
+        Some(libc::EINVAL) => {
+            "; right would be a disk, or a file on one whose file system reads past the cache (O_DIRECT)"
+        }
+        Some(libc::EROFS) => "; right would be one that can be written",
+        Some(libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM) => "; right would be a disk that answers: it may be gone",
+        _ => "",
     }
 }
 
@@ -114,7 +141,10 @@ impl Disk {
     pub fn open(path: &Path, pair: u32, writing: bool) -> Result<Self, DiskError> {
         let file = open(path, writing)?;
         let ([block, ..], there) = read(&file)?;
-        let header = Header::read(&block).ok_or(DiskError::Unprepared)?;
+        let header = Header::read(&block).ok_or_else(|| match Header::damage(&block) {
+            Some(Damage::Torn) => DiskError::Damaged,
+            _ => DiskError::Unprepared,
+        })?;
         if header.pair != pair {
             return Err(DiskError::AnotherPairs(header.pair, pair));
         }

@@ -70,17 +70,36 @@ fn what_is_no_disk_of_ours_is_not_opened_and_its_errno_says_what_kind_of_fault_i
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     for (path, words, errno) in [
-        (folder.path().join("none"), "cannot be opened: No such file or directory", libc::ENOENT),
+        (
+            folder.path().join("none"),
+            "cannot be opened: No such file or directory (os error 2); right would be this host's path",
+            libc::ENOENT,
+        ),
         (folder.path().to_owned(), "is no disk; right would be a block device", libc::ENOTBLK),
         (pipe, "is no disk", libc::ENOTBLK),
         ("/dev/zero".into(), "is no disk", libc::ENOTBLK),
         (path, "is not prepared, or is another disk; right would be `heartbeat arbiter --prepare`", libc::EMEDIUMTYPE),
         (short, "is not prepared", libc::EMEDIUMTYPE),
-        (others, "is prepared for pair 8, this is pair 7", libc::EMEDIUMTYPE),
+        (others, "is prepared for pair 8, this is pair 7; right would be a disk of this pair's own", libc::EMEDIUMTYPE),
     ] {
         let error = Disk::open(&path, 7, true).unwrap_err();
         assert!(error.to_string().starts_with(words) && error.errno() == errno, "{}: {error}", path.display());
     }
+}
+
+#[test]
+fn a_disk_whose_first_block_was_changed_is_called_damaged_and_not_unprepared() {
+    let (_folder, path) = file(&[]);
+    prepare(&path, 7, false, leases).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = Disk::open(&path, 7, true).unwrap_err();
+    assert!(
+        error.to_string().starts_with("is damaged: of what says whose disk it is (block 0) the checksum"),
+        "{error}"
+    );
+    assert_eq!(error.errno(), libc::EMEDIUMTYPE);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::metadata::Metadata;
 use crate::{
-    command::{Ended, KEPT, Outcome, PATH, Task, perform},
+    command::{Ended, KEPT, MOST, Outcome, PATH, Task, perform},
     config::AgentOptions,
 };
 use std::{
@@ -56,8 +56,9 @@ impl Agent<'_> {
         };
         let words = [path.display().to_string()];
         let input = told(action, self.options);
-        let task =
-            Task { words: &words, environment: self.environment, input: input.as_bytes(), dies_with_us: true, ..task };
+        let most = task.most.min(MOST);
+        let (environment, input) = (self.environment, input.as_bytes());
+        let task = Task { words: &words, environment, input, most, dies_with_us: true, ..task };
         let mut outcome = perform(task, patience).await;
         outcome.output = without_secrets(outcome.output, self.options);
         outcome
@@ -133,7 +134,7 @@ pub async fn metadata(name: &str, environment: &[(&str, String)]) -> Result<Meta
     let nothing = AgentOptions::default();
     let agent = Agent { name, options: &nothing, environment };
     // Libraries warn on standard error.
-    let task = Task { kept: MAX_METADATA, with_errors: false, ..Task::new(&[], &[]) };
+    let task = Task { kept: MAX_METADATA, most: MAX_METADATA as u64, with_errors: false, ..Task::new(&[], &[]) };
     let outcome = agent.ask("metadata", PATIENCE, task).await;
     if outcome.succeeded() {
         Metadata::parse(&outcome.output)

@@ -13,7 +13,7 @@ pub use agent::{Power, find, metadata};
 pub use metadata::Metadata;
 
 use crate::{
-    command::{Task, perform},
+    command::{MOST, Task, perform},
     config::{Config, Device, Fence, Level, Means},
     core::{Nanos, Node},
 };
@@ -107,7 +107,7 @@ async fn once(device: &Device, node: Node, environment: &[(&str, String)]) -> At
             Agent { name, options, environment }.off(patience).await
         }
         Means::Command(words) => {
-            let task = Task { dies_with_us: true, ..Task::new(words, environment) };
+            let task = Task { most: MOST, dies_with_us: true, ..Task::new(words, environment) };
             let outcome = perform(task, patience).await;
             Attempt { succeeded: outcome.succeeded(), how: outcome.ended.to_string(), output: outcome.output }
         }

@@ -185,6 +185,28 @@ async fn one_that_hangs_is_ended_whole_and_the_next_level_has_its_turn() {
 }
 
 #[tokio::test]
+async fn one_that_writes_without_end_is_ended_and_the_next_level_has_its_turn() {
+    let bench = Bench::new(&[("off", "exec yes")]);
+    bench.set("metadata", "echo '<resource-agent>'; exec yes '<parameter/>'");
+    let works = of([Device { by: Means::Command(vec!["/bin/true".into()]), ..device(Path::new(""), 20_000) }]);
+    let yes = of([Device { by: Means::Command(vec!["/usr/bin/yes".into()]), ..device(Path::new(""), 20_000) }]);
+    let (done, ran) = struck(vec![bench.level(20_000), yes, works]).await;
+    let how: Vec<_> = ran.iter().map(|ran| (ran.level, ran.how.as_str(), ran.output.len())).collect();
+    let kept = crate::command::KEPT - 1;
+    let much = "wrote more than 16 MiB";
+    assert_eq!((done, how), (true, vec![(0, much, kept), (1, much, kept), (2, "ended with 0", 0)]));
+    assert!(ran.iter().all(|ran| ran.took < Duration::from_secs(15)), "{ran:?}");
+    let began = Instant::now();
+    let said = metadata(&bench.path().display().to_string(), &[]).await.unwrap_err();
+    assert_eq!(said, "asked what it can do, it wrote more than 512 KiB");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // Just too much, and then an end.
+    bench.set("metadata", "head -c 530000 /dev/zero | tr '\\0' x");
+    let said = metadata(&bench.path().display().to_string(), &[]).await.unwrap_err();
+    assert_eq!(said, "asked what it can do, it wrote more than 512 KiB");
+}
+
+#[tokio::test]
 async fn each_level_is_tried_again_as_often_as_it_says() {
     let bench = Bench::new(&[("off", "test -e tried || { touch tried; exit 1; }"), ("status", "exit 2")]);
     let (done, ran) = struck(vec![of([Device { retries: 1, ..bench.device(20_000) }])]).await;

@@ -1,7 +1,7 @@
 //! What the control side knows beside the judgement: what makes a takeover safe, and what of this host is not as it should be.
 
 use crate::{
-    config::{Config, Device, Fence, HostProblem, Means},
+    config::{Config, Device, Fence, HostProblem, Means, Use},
     core::{Nanos, Reason, Safe},
 };
 use schemars::JsonSchema;
@@ -167,22 +167,18 @@ impl From<&HostProblem> for Problem {
     fn from(problem: &HostProblem) -> Self {
         use HostProblem as P;
         let (kind, thing) = match problem {
-            P::CommandMissing { key, .. }
-            | P::CommandNotAFile { key, .. }
-            | P::CommandNotExecutable { key, .. }
-            | P::AgentMissing { key, .. } => (ProblemKind::Command, key.clone()),
+            P::File { key, of, .. } if *of == Use::Write => (ProblemKind::Host, key.clone()),
+            P::File { key, .. } | P::AgentMissing { key, .. } => (ProblemKind::Command, key.clone()),
             P::InterfaceMissing { channel, .. }
             | P::AddressMissing { channel, .. }
             | P::AddressElsewhere { channel, .. }
-            | P::PeerAddressHere { channel, .. }
-            | P::DeviceMissing { channel, .. }
-            | P::NotADevice { channel, .. }
-            | P::DiskMissing { channel, .. }
-            | P::NotADisk { channel, .. } => (ProblemKind::Host, channel.clone()),
+            | P::PeerAddressHere { channel, .. } => (ProblemKind::Host, channel.clone()),
+            P::DeviceMissing { owner, .. } | P::NotADevice { owner, .. } | P::SameDevice { owner, .. } => {
+                (ProblemKind::Host, owner.name().to_owned())
+            }
             P::PassingName { key, .. } => (ProblemKind::Host, key.clone()),
             P::ServiceAddressElsewhere { group, .. } => (ProblemKind::Host, group.clone()),
             P::Writable { what, .. } => (ProblemKind::Host, what.clone()),
-            P::FolderMissing { key, .. } => (ProblemKind::Host, (*key).to_owned()),
             P::WatchdogMissing { .. } => (ProblemKind::Host, "watchdog.device".to_owned()),
             P::Unreadable(_) => (ProblemKind::Host, "interfaces".to_owned()),
         };

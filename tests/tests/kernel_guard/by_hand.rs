@@ -18,7 +18,7 @@ fn refuses(lab: &Lab, words: &[&str], why: &str) {
 fn what_a_dead_agents_kernel_closed_is_opened_by_hand_where_the_peer_does_not_hold_it() {
     undisturbed(|| {
         let (lab, client) = pair(profiles()[0], "");
-        refuses(&lab, &["unfence"], "nothing of that is kept silent about: no group is");
+        refuses(&lab, &["unfence"], "keeps silent about no group");
         let on_b = lab.mark(B);
         let killed = lab.kill(A).unwrap();
         wait(&lab, B, on_b, "group_acquired", "storage-a");
@@ -28,7 +28,11 @@ fn what_a_dead_agents_kernel_closed_is_opened_by_hand_where_the_peer_does_not_ho
             &["unfence", "storage-x"],
             "there is no group \"storage-x\"; right would be one of: storage-a, storage-b",
         );
-        refuses(&lab, &["unfence", "storage-b"], "nothing of that is kept silent about: only storage-a is");
+        refuses(
+            &lab,
+            &["unfence", "storage-b"],
+            "does not keep silent about group \"storage-b\"; it does about: storage-a",
+        );
         look_on(Duration::from_millis(200));
         expect_handed_over(&client, killed, "killed");
         // The other controller is gone, too: its address stands there, and nobody opens it.

@@ -16,7 +16,7 @@
 //! A write that failed, or took too long, may have been done, may still be: it gives nothing, and its like may only be what we
 //! would have said. Nothing is read or written while a read or write has not returned.
 
-use super::record::Record;
+use super::record::{Record, damage};
 use crate::{
     arbiter::until,
     config::show,
@@ -50,6 +50,18 @@ pub(super) enum Settled {
     Denied { silent_in: Nanos },
     /// Said to be ours no more.
     Released,
+}
+
+/// What is on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// The peer neither has nor claims anything.
+    Nothing,
+    /// It wrote that it has, or claims, these groups, or some that cannot be told (`None`). Since when, one look does not show; it
+    /// counts as silent once its block has stayed the same for so long.
+    Peers { groups: Option<u64>, silence: Nanos },
+    /// Blocks that say nothing: whose, and why. The peer's counts as if it had everything, until it has stayed the same for so long.
+    Damaged { blocks: Vec<(Node, String)>, silence: Nanos },
 }
 
 /// A controller's part in it, for one life of the agent.
@@ -113,15 +125,38 @@ impl Lease {
         }
     }
 
-    /// What the disk says now, without changing it: `None` where the peer neither has nor claims anything, else when it counts as
-    /// silent if it stays so.
+    /// What the disk says now, without changing it.
     ///
     /// # Errors
     /// As [`Lease::settle`].
-    pub(super) async fn observe(&mut self, device: &mut impl Device) -> Result<Option<Nanos>, String> {
-        self.look(device).await?;
-        let taken = self.taken();
-        Ok((taken != Taken::default()).then(|| self.silent_in(device.now())))
+    pub(super) async fn observe(&mut self, device: &mut impl Device) -> Result<Seen, String> {
+        let mut blocks = self.look(device).await?;
+        if !self.damaged(&blocks).is_empty() {
+            // What is being written at this moment is whole in the next one.
+            device.pause(Nanos(self.io_timeout.0 / 10)).await;
+            blocks = self.look(device).await?;
+        }
+        let (damaged, silence) = (self.damaged(&blocks), self.silence());
+        if !damaged.is_empty() {
+            return Ok(Seen::Damaged { blocks: damaged, silence });
+        }
+        let Taken { holding, claiming } = self.taken();
+        let same = self.peer_record().is_some_and(|peer| peer.groups == self.record.groups);
+        Ok(match holding | claiming {
+            0 => Seen::Nothing,
+            groups => Seen::Peers { groups: same.then_some(groups), silence },
+        })
+    }
+
+    fn damaged(&self, blocks: &[Block; 2]) -> Vec<(Node, String)> {
+        let of = |(node, block): (Node, &Block)| Some((node, damage(block, disk::lease(node), self.record.area)?));
+        [Node::A, Node::B].into_iter().zip(blocks).filter_map(of).collect()
+    }
+
+    /// Why what the peer's block said when it was read last cannot be read.
+    pub(super) fn peer_damage(&self) -> Option<String> {
+        let (block, _) = self.peer.as_ref()?;
+        damage(block, disk::lease(self.node.other()), self.record.area)
     }
 
     async fn grant(&mut self, device: &mut impl Device, groups: u64) -> Result<Settled, String> {
@@ -202,13 +237,13 @@ impl Lease {
         Ok(began)
     }
 
-    /// Reads what both say.
-    async fn look(&mut self, device: &mut impl Device) -> Result<(), String> {
+    /// Reads what both say: the blocks of a and of b.
+    async fn look(&mut self, device: &mut impl Device) -> Result<[Block; 2], String> {
         let began = device.now();
-        let [a, b] = device.read().await?;
+        let blocks = device.read().await?;
         let now = device.now();
         self.in_time(began, now, "read")?;
-        let (own, peer) = if self.node == Node::A { (a, b) } else { (b, a) };
+        let [own, peer] = [self.node, self.node.other()].map(|node| blocks[usize::from(node.wire())].clone());
         if self.written.as_ref().is_some_and(|written| *written != own) {
             self.written = None;
             return Err(format!(
@@ -231,7 +266,7 @@ impl Lease {
             self.peer = Some((peer, now));
             self.peer_ttl = self.peer_record().map_or(self.peer_ttl, |record| Nanos(record.ttl).min(MAX_TTL));
         }
-        Ok(())
+        Ok(blocks)
     }
 
     fn in_time(&self, began: Nanos, ended: Nanos, what: &str) -> Result<(), String> {

@@ -18,7 +18,7 @@ use crate::{
     disk::{self, Block, Busy, DiskError},
 };
 use futures_util::FutureExt as _;
-use lease::{Device, Lease, Settled};
+use lease::{Device, Lease, Seen, Settled};
 use record::{Record, groups_digest};
 use std::{
     future::Future,
@@ -62,22 +62,26 @@ impl Disk {
     pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
         let settled = self.on_a_thread(move |shared, lease| {
             let mut disk = OnDisk::open(shared, true)?;
-            shared.lease(&disk, lease)?.settle(&mut disk, ask).at_once()
+            let lease = shared.lease(&disk, lease)?;
+            let settled = lease.settle(&mut disk, ask).at_once()?;
+            Ok((settled, lease.peer_damage()))
         });
         let shown = self.shared.path.display();
         let (outcome, why) = match settled.await {
             Err(why) => return Answered::unreachable(format!("{shown}: {why}")),
-            Ok(Settled::Granted { groups, until }) => {
+            Ok((Settled::Granted { groups, until }, _)) => {
                 (Arbitrated::Granted { groups, until }, format!("{} is written to be ours", pair.names(groups)))
             }
-            Ok(Settled::Denied { silent_in }) => {
+            Ok((Settled::Denied { silent_in }, damage)) => {
                 let peer = pair.node.other();
-                (
-                    Arbitrated::Denied,
-                    format!("controller {peer} has it there; it counts as silent in {silent_in} if it stays silent"),
-                )
+                let has = match damage {
+                    None => "has it there".to_owned(),
+                    Some(why) => format!("may have it there: its block {} is damaged, {why}", disk::lease(peer)),
+                };
+                let why = format!("controller {peer} {has}; it counts as silent in {silent_in} if it stays silent");
+                (Arbitrated::Denied, why)
             }
-            Ok(Settled::Released) => return Answered::released(format!("{shown}: given back")),
+            Ok((Settled::Released, _)) => return Answered::released(format!("{shown}: given back")),
         };
         Answered { outcome, why: format!("{shown}: {why}") }
     }
@@ -87,12 +91,10 @@ impl Disk {
             let mut disk = OnDisk::open(shared, false)?;
             shared.lease(&disk, lease)?.observe(&mut disk).at_once()
         });
-        let (shown, peer) = (self.shared.path.display(), pair.node.other());
-        match seen.await.map_err(|why| format!("{shown}: {why}"))? {
-            None => Ok(format!("{shown}: can be read; controller {peer} has nothing there")),
-            Some(left) => {
-                Ok(format!("{shown}: can be read; controller {peer} has, or had {left} ago, something there"))
-            }
+        let shown = self.shared.path.display();
+        match seen.await.and_then(|seen| told(&seen, pair)) {
+            Ok(what) => Ok(format!("{shown}: can be read; {what}")),
+            Err(why) => Err(format!("{shown}: {why}")),
         }
     }
 
@@ -177,6 +179,33 @@ fn explained(error: &DiskError) -> String {
         // What was granted on the one before, this one does not know.
         DiskError::Another => format!("{error}; right would be a restart of both agents"),
         _ => error.to_string(),
+    }
+}
+
+/// What a look at the disk showed.
+fn told(seen: &Seen, pair: &Pair) -> Result<String, String> {
+    let peer = pair.node.other();
+    match seen {
+        Seen::Nothing => Ok(format!("controller {peer} has nothing there")),
+        Seen::Peers { groups, silence } => {
+            let what = groups.map_or("something, by another table of groups,".to_owned(), |groups| pair.names(groups));
+            let silence = show(*silence);
+            Ok(format!(
+                "controller {peer} has, or had, {what} there: it counts as silent once its block has not changed for {silence}"
+            ))
+        }
+        Seen::Damaged { blocks, silence } => {
+            let blocks = blocks.iter().map(|(node, why)| {
+                format!("block {}, which is controller {node}'s lease, is damaged: {why}", disk::lease(*node))
+            });
+            Err(format!(
+                "{}; somebody else writes there, or the disk is going bad. What is granted next is late by {}, and written anew by \
+                 that; right would be a disk that nothing else uses, and, with both agents stopped, `heartbeat arbiter --prepare \
+                 --force`",
+                blocks.collect::<Vec<_>>().join("; "),
+                show(*silence)
+            ))
+        }
     }
 }
 

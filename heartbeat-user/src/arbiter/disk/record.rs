@@ -46,6 +46,17 @@ impl Record {
     }
 }
 
+/// Why a controller's block of that number says nothing; `None` where it says something.
+pub(super) fn damage(block: &Block, number: u64, area: u64) -> Option<String> {
+    match block.damage(RECORD, number) {
+        Some(damage) => Some(damage.to_string()),
+        None if Record::read(block, number, area).is_none() => {
+            Some("it is of another disk, or of the same one before it was prepared anew".to_owned())
+        }
+        None => None,
+    }
+}
+
 /// Tells two tables of groups apart: a bit means the same in both only where this is the same.
 pub(super) fn groups_digest(names: &[String]) -> u64 {
     let mut hasher = SipHasher24::new();
@@ -72,6 +83,8 @@ mod tests {
     fn a_block_elsewhere_or_of_another_disk_is_not_read() {
         let block = RECORD.block(1);
         assert_eq!((Record::read(&block, 2, 1), Record::read(&block, 1, 9)), (None, None));
+        assert_eq!((damage(&block, 1, 1), damage(&block, 2, 1)), (None, Some("its checksum is wrong".to_owned())));
+        assert!(damage(&block, 1, 9).unwrap().starts_with("it is of another disk"));
         assert_eq!(Record::read(&Block::ZERO, 1, 0), None);
     }
 }

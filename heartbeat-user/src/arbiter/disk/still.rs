@@ -1,10 +1,11 @@
 //! One controller and a disk in virtual time that stands still: what it reads there, and what follows.
 
 use super::{
-    AtOnce as _, blank,
-    lease::{Device, Lease, Settled},
+    AtOnce as _, Pair, blank,
+    lease::{Device, Lease, Seen, Settled},
     record::Record,
     tests::{AREA, IO, LEASE},
+    told,
 };
 use crate::{
     core::{Arbitrate, Nanos, Node},
@@ -147,4 +148,65 @@ fn a_sequence_that_wraps_around_is_only_another_one() {
     disk.now = Nanos(disk.now.0 + LEASE * 2);
     let asked = lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once();
     assert!(matches!(asked, Ok(Settled::Granted { .. })), "{asked:?}");
+}
+
+/// What a first look of a's at such a block of b's, and such a one of a's, is told as.
+fn seen(own: Option<Block>, peer: Block) -> (Seen, Result<String, String>) {
+    let mut disk = Still::new();
+    disk.blocks[1] = peer;
+    if let Some(own) = own {
+        disk.blocks[0] = own;
+    }
+    let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
+    let seen = lease.observe(&mut disk).at_once().unwrap();
+    let groups = vec!["g1".to_owned(), "g2".to_owned()];
+    let pair = Pair { id: 7, node: Node::A, hostname: String::new(), groups, ttl: Nanos(LEASE) };
+    let told = told(&seen, &pair);
+    (seen, told)
+}
+
+#[test]
+fn a_look_tells_what_the_peer_has_there_and_invents_no_time_for_it() {
+    assert_eq!(seen(None, blank(AREA)[1].clone()).1.unwrap(), "controller b has nothing there");
+    assert_eq!(
+        seen(None, of_b(LEASE)).1.unwrap(),
+        "controller b has, or had, g1 there: it counts as silent once its block has not changed for 8080us"
+    );
+    let other = Record { area: AREA, groups: 8, holding: 2, ttl: LEASE, ..Record::default() }.block(2);
+    assert!(seen(None, other).1.unwrap().contains("something, by another table of groups, there"));
+}
+
+#[test]
+fn a_block_that_says_nothing_is_called_damaged_with_what_is_wrong() {
+    let mut torn = of_b(LEASE);
+    torn.0[100] ^= 1;
+    let elsewhere = Record { area: AREA + 1, ttl: LEASE, ..Record::default() }.block(2);
+    for (block, why) in [
+        (torn.clone(), "its checksum is wrong"),
+        (Block::ZERO, "it is all zeros"),
+        (Block([b'x'; 4096]), "it begins with something that is not Heartbeat's"),
+        (elsewhere, "it is of another disk, or of the same one before it was prepared anew"),
+    ] {
+        let (seen, told) = seen(None, block);
+        let silence = Nanos(LEASE / 100 * 101);
+        assert_eq!(seen, Seen::Damaged { blocks: vec![(Node::B, why.to_owned())], silence });
+        let said = told.unwrap_err();
+        let begin = format!("block 2, which is controller b's lease, is damaged: {why}; ");
+        assert!(said.starts_with(&begin) && said.contains("--prepare --force") && !said.contains(" ago"), "{said}");
+    }
+    let both = seen(Some(Block::ZERO), torn).1.unwrap_err();
+    assert!(
+        both.starts_with("block 1, which is controller a's lease, is damaged: it is all zeros; block 2, "),
+        "{both}"
+    );
+}
+
+#[test]
+fn a_denial_for_a_damaged_block_is_told_as_that() {
+    let mut disk = Still::new();
+    disk.blocks[1] = Block::ZERO;
+    let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
+    let asked = lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once();
+    assert!(matches!(asked, Ok(Settled::Denied { .. })), "{asked:?}");
+    assert_eq!(lease.peer_damage().as_deref(), Some("it is all zeros"));
 }

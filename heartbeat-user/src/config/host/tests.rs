@@ -126,3 +126,54 @@ fn a_channels_disk_that_is_none_or_not_there_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     assert_eq!(problems(file.path().to_str().unwrap()), Vec::<String>::new());
 }
+
+/// The problems of controller a's devices, with these channels.
+fn of_devices(text: &str) -> Vec<String> {
+    let config = Config::parse(&format!("{EXAMPLE}\n{text}"), "example.toml").unwrap();
+    check_devices(&config, Node::A).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn one_device_under_two_names_is_named_with_both_channels_and_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let channel = |kind: &str, name: &str, path: &str| {
+        format!(
+            "[[channel]]\nname = \"{name}\"\nkind = \"{kind}\"\na = {{ device = \"{path}\" }}\nb = {{ device = \"{path}\" }}\n"
+        )
+    };
+    for name in ["disk", "another"] {
+        std::fs::write(path(name), "").unwrap();
+    }
+    std::fs::hard_link(path("disk"), path("hard")).unwrap();
+    for (name, of) in [("link", path("disk")), ("chain", path("link")), ("tty", "/dev/null".to_owned())] {
+        std::os::unix::fs::symlink(of, path(name)).unwrap();
+    }
+    for (kind, one, other) in [("disk", "disk", "chain"), ("disk", "link", "hard"), ("serial", "tty", "../../dev/null")]
+    {
+        let said = of_devices(&(channel(kind, "one", &path(one)) + &channel(kind, "two", &path(other))));
+        let begin =
+            format!("channel \"two\": {:?} is the device that channel \"one\" has as {:?}: ", path(other), path(one));
+        assert!(said.len() == 1 && said[0].starts_with(&begin) && said[0].contains("right would be"), "{said:?}");
+    }
+    let two = channel("disk", "one", &path("disk")) + &channel("disk", "two", &path("another"));
+    assert_eq!(of_devices(&two), Vec::<String>::new());
+    let lease = format!("{two}[arbiter]\ndisk = \"{}\"\n", path("link"));
+    assert_eq!(of_devices(&lease), Vec::<String>::new(), "a lease has a place of its own");
+}
+
+#[test]
+fn an_arbiters_disk_that_is_none_or_not_there_is_named() {
+    assert_eq!(
+        of_devices("[arbiter]\ndisk = \"/nonexistent\"\n"),
+        [
+            "arbiter.disk: \"/nonexistent\": ENOENT: No such file or directory; right would be this host's path of the disk that both \
+             controllers have"
+        ]
+    );
+    let said = of_devices("[arbiter]\ndisk = \"/dev/null\"\n");
+    assert_eq!(
+        said,
+        ["arbiter.disk: \"/dev/null\" is no disk; right would be one such as /dev/disk/by-id/wwn-0x5000c500a1b2c3d4"]
+    );
+}

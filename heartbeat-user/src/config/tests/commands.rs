@@ -55,6 +55,7 @@ fn wrong_ones_are_refused_with_what_would_be_right() {
         ("[[group]]\n", "[[group]]\non_release_failure = \"kep\"\n", "did you mean \"keep\""),
         ("[[group]]\n", "[[group]]\nfailback = \"1ms\"\n", "failback = \"1ms\""),
         ("[[group]]\n", "[[group]]\nfailback = 3\n", "failback = 3"),
+        ("[[group]]\n", "[[group]]\nfailback = \"auto\"\n", "failback = \"auto\": neither \"manual\" nor a duration"),
         ("[[group]]\n", "[[group]]\nhook_timeout = \"1ms\"\n", "hook_timeout"),
         ("[timing]\n", "[fence]\n[timing]\n", "fence.command: missing"),
         ("[timing]\n", "[[check]]\nname = \"p\"\n[timing]\n", "command: missing"),

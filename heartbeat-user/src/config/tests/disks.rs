@@ -41,7 +41,7 @@ fn what_is_not_a_disks_or_out_of_range_is_refused_with_what_would_be_right() {
         ("every = 1", "channel \"disk\": every = 1: "),
         ("speed = 9600", "channel \"disk\": speed = 9600: not usable; right would be only channels of kind \"serial\""),
         ("probe = [\"192.0.2.9\"]", "channel \"disk\": probe"),
-        ("weight = 7", "channel \"disk\": weight"),
+        ("weight = 7", "channel \"disk\": weight = 7: a disk channel is not judged"),
         ("probe_quorum = 1", "channel \"disk\": probe_quorum"),
     ] {
         let said = said(&text(rest));
@@ -49,6 +49,10 @@ fn what_is_not_a_disks_or_out_of_range_is_refused_with_what_would_be_right() {
     }
     let relative = said(&text("").replace("\"/dev/disk/by-id/wwn-2\"", "\"disk/wwn-2\""));
     assert!(relative.contains("b.device = \"disk/wwn-2\": not usable; right would be the absolute path of a disk"));
+    let kind = said(&text("").replace("\"disk\"\na", "\"disc\"\na"));
+    let expected =
+        "kind = \"disc\": not one of \"network\", \"dedicated\", \"serial\", \"disk\"; did you mean \"disk\"?";
+    assert!(kind.contains(expected) && kind.lines().count() == 1, "{kind}");
     let interface = said(&text("").replace("{ device = \"/dev/disk/by-id/wwn-2\" }", "{ interface = \"eth0\" }"));
     assert!(interface.contains("interface: unknown key"), "{interface}");
     let missing = said(&text("").replace("b = { device = \"/dev/disk/by-id/wwn-2\" }\n", ""));
@@ -57,7 +61,7 @@ fn what_is_not_a_disks_or_out_of_range_is_refused_with_what_would_be_right() {
         &text("")
             .replace("channel = \"net1\", cidr = \"192.0.2.10/24\"", "channel = \"disk\", cidr = \"192.0.2.10/24\""),
     );
-    assert!(on_it.contains("a dedicated channel has no clients"), "{on_it}");
+    assert!(on_it.contains("a disk channel has no clients"), "{on_it}");
     let elsewhere = said(&edited("kind = \"dedicated\"\n", "kind = \"dedicated\"\nevery = \"1s\"\n"));
     assert!(
         elsewhere.contains("every = \"1s\": not usable; right would be only channels of kind \"disk\" to have one")

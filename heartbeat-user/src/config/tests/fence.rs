@@ -142,6 +142,14 @@ fn wrong_ones_are_refused_with_what_would_be_right() {
             "fence.a: missing; right would be a = { .. } and b",
         ),
         (
+            "[fence]\nagent = \"x\"\na = { plug = 1 }\nb = { plug = \"1\" }\n".to_owned(),
+            "fence.b: not usable; right would be other options than a's: as it is, both controllers would switch off the same",
+        ),
+        (
+            format!("[fence]\nagent = \"x\"\nstatus_every = \"Never\"\n{two}"),
+            "fence.status_every = \"Never\": neither \"never\" nor a duration; right would be \"never\", or",
+        ),
+        (
             format!("[fence]\nagent = \"x\"\ncommand = [\"/x\"]\n{two}"),
             "fence.command: has no place here; right would be in a device of its own",
         ),

@@ -1,7 +1,7 @@
 //! Where events and latencies go, and what is said of wrong places.
 
 use super::{edited, parsed};
-use crate::config::{Config, HostProblem, Rotated, SystemLog, check_folders};
+use crate::config::{Config, HostProblem, Rotated, SystemLog, check_files};
 use crate::core::Nanos;
 use crate::status::Severity;
 
@@ -58,7 +58,7 @@ fn a_folder_that_is_not_there_is_named_with_what_would_be_right() {
     let text =
         edited("[timing]\n", "[events]\nfile = \"/nonexistent/x/events\"\n[histograms]\nlog = \"/etc/y\"\n[timing]\n");
     let config = Config::parse(&text, "hb.toml").unwrap();
-    let said: Vec<_> = check_folders(&config).iter().map(HostProblem::to_string).collect();
+    let said: Vec<_> = check_files(&config).iter().map(HostProblem::to_string).collect();
     assert_eq!(
         said,
         [

@@ -316,7 +316,8 @@ fn a_fault_is_said_once_in_words_closes_the_disk_and_is_tried_again_after_a_paus
     // The disk was touched four times, however often it was asked for.
     assert_eq!(shared.lock().unwrap().opened, 4);
     let words: Vec<_> = told.iter().filter_map(|(errno, why)| Some((*errno, why.as_deref()?))).collect();
-    let expected = ["No such device or address (os error 6)", "Input/output error (os error 5)"];
+    let gone = "No such device or address (os error 6); right would be a disk that answers: it may be gone";
+    let expected = [gone, "Input/output error (os error 5)"];
     let expected = expected.map(|why| format!("cannot be opened: {why}"));
     assert_eq!(words, [(libc::ENXIO, &*expected[0]), (libc::EIO, &*expected[1])]);
     assert!(told.len() > 4, "{told:?}");
