@@ -46,6 +46,9 @@ pub const LAN: Profile = Profile { name: "lan", interval: Duration::from_millis(
 /// A heartbeat every 10 ms.
 pub const FAST: Profile = Profile { name: "fast", interval: Duration::from_millis(10) };
 
+/// `ultra`, five times slower: hosts beside others stand still for longer than the three milliseconds that it bears.
+pub const ULTRA: Profile = Profile { name: "ultra", interval: Duration::from_millis(5) };
+
 /// `lan`, five times slower: for hosts that stand still now and then.
 pub const CALM: Profile = Profile { name: "lan", interval: Duration::from_millis(500) };
 

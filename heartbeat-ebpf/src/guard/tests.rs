@@ -227,7 +227,17 @@ fn a_heartbeat_that_the_network_kept_does_not_prolong_the_lease() {
     host.hears(&Message { sequence: 3, echo_held_ns: HELD_LONG, ..said }, NOW + 1);
     assert_eq!(host.kernel.heard_ns.get(), NOW + 1);
     host.hears(&Message { sequence: 4, echo_sent_ns: NOW * 2, ..said }, NOW + 2);
-    assert_eq!(host.kernel.heard_ns.get(), NOW + 2, "never later than now");
+    assert_eq!(host.kernel.heard_ns.get(), NOW + 2, "who answers to what is to come counts from its arrival");
+    host.hears(&Message { sequence: 5, echo_sent_ns: NOW, echo_held_ns: 1, ..said }, NOW + 3);
+    assert_eq!(host.kernel.heard_ns.get(), NOW + 3, "never later than now");
+    // It keeps ours for longer than it can say.
+    let late = NOW + 2 * u64::from(HELD_LONG);
+    host.hears(&Message { sequence: 6, echo_sent_ns: NOW, echo_held_ns: HELD_LONG, ..said }, late);
+    assert_eq!(host.kernel.heard_ns.get(), late);
+    // Without an interval it is not known what a network takes.
+    host.kernel.orders.late_ns.set(0);
+    host.hears(&Message { sequence: 7, echo_sent_ns: late, echo_held_ns: 0, ..said }, late + INTERVAL);
+    assert_eq!(host.kernel.heard_ns.get(), late + INTERVAL);
 }
 
 #[test]

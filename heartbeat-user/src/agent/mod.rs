@@ -38,6 +38,7 @@ use crate::{
     command::signals::{self, Signals, Told},
     config::Config,
     core::Node,
+    dataplane::{handed_on::close_replaced_binary, realtime},
     status::{Journal, Names, Output, feed::Feed, records::Records},
 };
 use anyhow::Result;
@@ -111,6 +112,9 @@ fn live(
             let options = Options { config: left.with_departed(config, *node), ..options.clone() };
             journal.names = Names::new(&options.config, *node);
             let parts = start::prepare(&options, &journal, folder, claim, &left);
+            // What the life before left for the time in which nobody sent heartbeats.
+            realtime::be_ordinary_again();
+            close_replaced_binary(&options.program);
             parts.and_then(|parts| runtime.block_on(control::run(&options, journal, parts, signals)))
         }
     };

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     command::signals::{self, Told},
     core::GroupIndex,
+    dataplane::realtime,
     status::ControlEvent,
     takeover::Order,
 };
@@ -170,6 +171,8 @@ impl Control<'_> {
             }
             Some(Restart::TakeoverEnds) if self.parts.takeover.is_finished() => {
                 self.restart = Some(Restart::PulseEnds);
+                // From the last heartbeat of this life to the first of the next one, this thread is all there is.
+                let _ = realtime::be_fifo(self.options.config.dataplane.priority - 1);
                 self.command(Command::Restart);
             }
             _ => {}

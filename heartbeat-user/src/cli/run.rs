@@ -5,6 +5,7 @@ use crate::{
     command::signals,
     config::{Config, host::hostname, parse_node},
     core::Node,
+    dataplane::handed_on::keep_replaced_binary,
 };
 use anyhow::{Context, Result, bail};
 use nix::unistd::execv;
@@ -66,6 +67,7 @@ fn live(args: &RunArgs) -> Result<()> {
             // Not by a search path, nor by a shell: a binary that was copied half-way is no script.
             let words = std::env::args_os().map(|word| CString::new(word.into_vec())).collect::<Result<Vec<_>, _>>()?;
             let program = CString::new(options.program.as_os_str().as_bytes())?;
+            keep_replaced_binary();
             let error = execv(&program, &words).err();
             bail!(
                 "{}: cannot be started again: {}",

@@ -127,7 +127,9 @@ impl Core {
     pub fn handle_notice(&mut self, now: Nanos, _channel: ChannelIndex, said: &NoticeSaid) {
         let paired = said.incarnation == self.pairing.peer();
         let newest = self.host.died.map_or(Nanos(0), |died| died.asked);
-        if said.asked > now || said.asked < newest || !paired && self.peer == PeerState::Good {
+        // A life before the one that was met since.
+        let is_over = !paired && (self.peer == PeerState::Good || said.asked < self.paired_at);
+        if said.asked > now || said.asked < newest || is_over {
             return;
         }
         let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max().unwrap_or_default();

@@ -9,6 +9,7 @@ mod disk;
 pub mod drain;
 mod earlier;
 pub mod guard;
+pub mod handed_on;
 mod interface;
 mod kernel;
 pub mod link;

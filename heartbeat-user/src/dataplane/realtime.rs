@@ -14,6 +14,17 @@ pub fn be_fifo(priority: u8) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Takes it from the calling thread again, where it had it by that; what it was started with otherwise, it keeps.
+pub fn be_ordinary_again() {
+    // SAFETY: a plain system call on the calling thread.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    if policy == libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: a plain system call on the calling thread with a valid pointer. It cannot fail: this asks for no privilege.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) };
+    }
+}
+
 /// Makes the calling thread's sleeps end when they should (prctl(2), PR_SET_TIMERSLACK), also without a real-time policy.
 pub fn no_timer_slack() {
     // SAFETY: a plain system call without pointers; cannot fail with this argument.

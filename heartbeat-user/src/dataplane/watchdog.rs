@@ -1,19 +1,16 @@
 //! The host's watchdog (Linux, Documentation/watchdog/watchdog-api.rst): a device that resets the host when nobody has written
 //! to it for its timeout. It runs from when it is opened until it is closed after a `V`; closed without, it runs on.
 
+use super::handed_on::{hand_on, left_open};
 use crate::core::Nanos;
 use rustix::{
     fs::fstat,
-    io::{FdFlags, fcntl_setfd},
     ioctl::{Getter, Opcode, Updater, ioctl, opcode},
 };
 use std::{
-    fs::{File, OpenOptions, metadata, read_dir},
+    fs::{File, OpenOptions, metadata},
     io::{self, Write as _},
-    os::{
-        fd::{FromRawFd as _, IntoRawFd as _, RawFd},
-        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    },
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -40,7 +37,7 @@ impl Watchdog {
     /// # Errors
     /// EBUSY where another program has it; ENOTTY where it is none, which changes nothing about it; what else the system says.
     pub fn open(path: &Path, timeout: Nanos, wanted: bool) -> io::Result<(Self, bool)> {
-        let left = left_open(path);
+        let left = left(path);
         let adopted = left.is_some();
         let file = match left {
             Some(file) => file,
@@ -95,9 +92,7 @@ impl Watchdog {
     /// # Errors
     /// What the system says: it runs on, and the next life opens it anew.
     pub fn hand_on(self) -> io::Result<()> {
-        fcntl_setfd(&self.file, FdFlags::empty())?;
-        let _stays_open: RawFd = self.file.into_raw_fd();
-        Ok(())
+        hand_on(self.file)
     }
 }
 
@@ -115,24 +110,12 @@ fn get_timeout(file: &File) -> io::Result<i32> {
     Ok(unsafe { ioctl(file, Getter::<GET_TIMEOUT, libc::c_int>::new()) }?)
 }
 
-/// A descriptor of this process that is the device at `path` and would have survived the start of this program: nobody in it
-/// opens any without close-on-exec.
-fn left_open(path: &Path) -> Option<File> {
+/// The device at `path`, where the life before left it open.
+fn left(path: &Path) -> Option<File> {
     let device = metadata(path).ok()?;
-    let numbers =
-        read_dir("/proc/self/fd").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    for number in numbers.filter(|number: &RawFd| *number > 2) {
-        // SAFETY: it is looked at as it is, and given back below unless it is the one that is looked for: then nobody else has it,
-        // for nobody else opens that device, and this is called once.
-        let file = unsafe { File::from_raw_fd(number) };
-        let is_it = fstat(&file).is_ok_and(|found| (found.st_dev, found.st_ino) == (device.dev(), device.ino()));
-        let survives = rustix::io::fcntl_getfd(&file).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC));
-        if is_it && survives && fcntl_setfd(&file, FdFlags::CLOEXEC).is_ok() {
-            return Some(file);
-        }
-        let _not_ours: RawFd = file.into_raw_fd();
-    }
-    None
+    let is_it =
+        |file: &File| fstat(file).is_ok_and(|found| (found.st_dev, found.st_ino) == (device.dev(), device.ino()));
+    left_open(is_it)
 }
 
 #[cfg(test)]
@@ -148,6 +131,7 @@ mod tests {
         std::fs::write(&file, "data").unwrap();
         let refused = |path: &Path| Watchdog::open(path, TEN, true).unwrap_err().raw_os_error().unwrap();
         assert_eq!(refused(&file), libc::ENOTTY);
+        assert_eq!(Watchdog::open(&file, TEN, false).unwrap_err().raw_os_error(), None, "it is not even opened");
         assert_eq!(std::fs::read(&file).unwrap(), b"data");
         assert_eq!(refused(Path::new("/dev/null")), libc::ENOTTY);
         assert_eq!(refused(&folder.path().join("absent")), libc::ENOENT);
@@ -159,15 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_left_open_on_purpose_is_adopted() {
+    fn the_device_that_was_left_open_is_adopted_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("device");
-        let file = File::create(&path).unwrap();
-        assert!(left_open(&path).is_none(), "that one ends with this program");
-        fcntl_setfd(&file, FdFlags::empty()).unwrap();
-        let number = file.into_raw_fd();
-        let left = left_open(&path).unwrap();
-        assert_eq!(std::os::fd::AsRawFd::as_raw_fd(&left), number);
-        assert!(left_open(&path).is_none(), "it is adopted once");
+        let [path, other] = ["device", "other"].map(|name| folder.path().join(name));
+        for path in [&path, &other] {
+            hand_on(File::create(path).unwrap()).unwrap();
+        }
+        let found = left(&path).unwrap();
+        assert_eq!(found.metadata().unwrap().ino(), metadata(&path).unwrap().ino());
+        assert!(left(&path).is_none() && left(&other).is_some());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::agent::{Status, heartbeat};
+use super::agent::{Status, binary, heartbeat};
 use super::config::Config;
 use super::log::{LogLine, Mark};
 use super::topology::Node;
@@ -94,9 +94,17 @@ impl Lab {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_as(&self, node: Node, letter: Node) -> Result<u64> {
+        self.start_from(node, letter, &binary()?)
+    }
+
+    /// The same, of a binary of the test's own, which it can replace.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_from(&self, node: Node, letter: Node, program: &Path) -> Result<u64> {
         let namespace = self.controller(node)?;
         let at = realtime_ns();
-        self.agent(node).start(&namespace, &self.config_file(node), letter).map(|()| at)
+        self.agent(node).start(&namespace, program, &self.config_file(node), letter).map(|()| at)
     }
 
     /// SIGKILL, and waits until the process is gone.

@@ -6,12 +6,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use heartbeat_tests::trials::{Measured, Run, between};
+use heartbeat_tests::trials::{Measured, Run, ULTRA, between};
 
 use super::*;
-
-/// A heartbeat every 5 ms.
-const ULTRA: Profile = Profile { name: "ultra", interval: Duration::from_millis(5) };
 
 /// What befalls the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

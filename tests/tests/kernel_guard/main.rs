@@ -7,6 +7,7 @@ mod deaths;
 mod notices;
 mod phases;
 mod removed;
+mod unnoticed;
 
 use std::process::Command;
 use std::time::Duration;
@@ -155,22 +156,6 @@ fn a_dead_agents_kernel_that_hears_nothing_of_the_peer_is_silent_before_that_tak
             look_on(Duration::from_millis(300));
             expect_handed_over(&client, killed, &format!("{} dead and deaf", profile.name));
         }
-    });
-}
-
-#[test]
-fn a_reload_is_noticed_by_nobody() {
-    undisturbed(|| {
-        let (lab, client) = pair(profiles()[0], "");
-        let (began, on_a) = (realtime_ns(), lab.mark(A));
-        lab.reload(A).unwrap();
-        lab.wait_event_since(A, on_a, |line| line.is("ready"), SOON).unwrap();
-        look_on(Duration::from_millis(300));
-        let answers = client.of(A, began, u64::MAX);
-        let longest = answers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(u64::MAX);
-        show(&format!("reload: longest time without an answer {:?}", Duration::from_nanos(longest)));
-        assert!(longest < 100_000_000, "{longest}");
-        assert_eq!(client.of(B, began, u64::MAX), Vec::<u64>::new());
     });
 }
 

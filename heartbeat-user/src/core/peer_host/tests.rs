@@ -135,3 +135,21 @@ fn who_said_that_it_restarts_or_leaves_did_not_die() {
         assert!(!bench.told().iter().any(|event| matches!(event, Event::PeerDied { .. })));
     }
 }
+
+#[test]
+fn what_the_kernel_said_of_the_life_before_says_nothing_of_the_one_that_was_met_since() {
+    let mut bench = bench();
+    hear(&mut bench, |_| {});
+    bench.silence(timing().interval);
+    let of_the_one_before = notice(&bench);
+    bench.now = bench.now.after(MS(1));
+    let asked = bench.now.0;
+    let next = bench.message(|message| (message.incarnation, message.echo_sent_ns) = (message.incarnation + 1, asked));
+    let _ = (bench.done(), bench.told());
+    // Both are found in one turn.
+    bench.core.handle_handshake(bench.now, CH, &next, bench.now);
+    bench.core.handle_notice(bench.now, CH, &of_the_one_before);
+    bench.turn();
+    assert_eq!((bench.core.peer(), bench.core.peer_died(bench.now)), (PeerState::Good, None));
+    assert!(!bench.told().iter().any(|event| matches!(event, Event::PeerDied { .. })));
+}
