@@ -69,7 +69,7 @@ impl Core {
             forced: self.ownership.by_force(),
             fenced_at: self.watch.fenced_at(),
             active,
-            open: !active | self.ownership.serving() & !theirs & !shut,
+            open: !active | self.ownership.serving() & !theirs & !shut & !self.ownership.yielded(),
             shut,
             peer_good: good,
             lease: promise::lease(&self.stretched()),

@@ -117,6 +117,8 @@ pub struct Ownership {
     forced: u64,
     /// What was claimed so in this silence.
     by_force: u64,
+    /// What we hold, and the peer had by a higher term when it fell silent: its kernel may serve it yet.
+    yielded: u64,
     hold: Nanos,
     unheld: Nanos,
 }
@@ -160,6 +162,7 @@ impl Ownership {
             stopping: false,
             forced: 0,
             by_force: 0,
+            yielded: 0,
             hold: Nanos(0),
             unheld: UNHELD,
         }
@@ -203,6 +206,12 @@ impl Ownership {
     #[must_use]
     pub fn by_force(&self) -> u64 {
         self.by_force & self.owned()
+    }
+
+    /// The groups that the silent peer took by a higher term, and that are still here: not to be served before that is safe.
+    #[must_use]
+    pub const fn yielded(&self) -> u64 {
+        self.yielded
     }
 
     /// The groups that are at home here.
@@ -348,6 +357,7 @@ impl Ownership {
         self.settle_claims(now, facts, &mut step);
         let conflict = self.settle_conflicts(now, facts, &mut step);
         self.outdo(facts);
+        self.yield_to_the_silent(facts, &mut step);
         if facts.peer_good {
             (self.forced, self.by_force, self.raised) = (0, 0, false);
         }

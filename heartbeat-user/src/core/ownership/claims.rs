@@ -132,10 +132,10 @@ impl Ownership {
         }
     }
 
-    /// Whether there is anything to claim from a silent peer.
+    /// Whether there is anything to claim from a silent peer, or to serve again.
     #[must_use]
     pub fn would_claim(&self) -> bool {
-        !self.stopping && self.groups.iter().any(|g| g.holding == Holding::Standby)
+        !self.stopping && (self.yielded != 0 || self.groups.iter().any(|g| g.holding == Holding::Standby))
     }
 
     fn claim(&mut self, group: GroupIndex, reason: Reason, step: &mut impl FnMut(Step)) {

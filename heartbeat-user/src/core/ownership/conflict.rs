@@ -1,6 +1,6 @@
 //! Both hold a group, after a partition: one of them yields, and both come to the same one (rule 3).
 
-use super::{Facts, Group, Holding, Ownership, Step};
+use super::{Facts, Group, Guard, Holding, Ownership, Step};
 use crate::core::{GroupIndex, Nanos, Node, Reason};
 use std::cmp::Ordering;
 
@@ -13,6 +13,24 @@ impl Ownership {
         let beside_us = self.serving() & facts.served & !facts.closed;
         if !facts.peer_good && facts.confirms && beside_us != 0 && facts.host_term >= self.term {
             self.term = self.term.max(self.highest_seen).saturating_add(1);
+        }
+    }
+
+    /// As a claim would wait for it to be safe, so does what is still here of what the peer took while we stood still, and before we could
+    /// let go of it.
+    pub(super) fn yield_to_the_silent(&mut self, facts: &Facts, step: &mut impl FnMut(Step)) {
+        let theirs = if facts.peer_term > self.term { facts.peer_owned & !facts.peer_unknown } else { 0 };
+        let plain = if facts.fence == Guard::Clear { !facts.exclusive } else { 0 };
+        let safe = facts.exclusive & facts.safety.safe() | plain | self.by_force;
+        self.yielded =
+            if facts.peer_good { 0 } else { (self.yielded | theirs) & self.owned() & !self.claiming() & !safe };
+        for (i, g) in self.groups.iter_mut().enumerate() {
+            let group = GroupIndex(i as u8);
+            let goes = self.yielded & facts.exclusive & group.bit() != 0;
+            if goes && g.holding == Holding::Held && g.kept_until.is_none() {
+                g.holding = Holding::Releasing;
+                step(Step::Release(group, Reason::PeerHasPrecedence));
+            }
         }
     }
 
