@@ -356,8 +356,8 @@ impl Ownership {
         self.let_go(now, facts, &mut step);
         self.settle_claims(now, facts, &mut step);
         let conflict = self.settle_conflicts(now, facts, &mut step);
-        self.outdo(facts);
         self.yield_to_the_silent(facts, &mut step);
+        self.outdo(facts);
         if facts.peer_good {
             (self.forced, self.by_force, self.raised) = (0, 0, false);
         }

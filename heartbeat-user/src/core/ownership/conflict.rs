@@ -10,7 +10,7 @@ pub(super) const SETTLING: Nanos = Nanos::from_millis(10_000);
 impl Ownership {
     /// What we hold, and a host whose agent cannot decide serves beside us: its kernel obeys the higher term only.
     pub(super) fn outdo(&mut self, facts: &Facts) {
-        let beside_us = self.serving() & facts.served & !facts.closed;
+        let beside_us = self.serving() & !self.yielded & facts.served & !facts.closed;
         if !facts.peer_good && facts.confirms && beside_us != 0 && facts.host_term >= self.term {
             self.term = self.term.max(self.highest_seen).saturating_add(1);
         }
