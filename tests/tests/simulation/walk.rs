@@ -84,6 +84,11 @@ fn walk_all(base: u64, goes_on: impl Fn(u64) -> bool + Sync) {
 fn walks_that_once_failed_do_not_any_more() {
     // Maintenance ended, and both wished for a group that nobody held, for ever.
     walk(53_897, false);
+    // An agent that should have let go of something began another life, and had all the time once more.
+    walk(1_882_941_791_676_106, false);
+    walk(1_882_941_791_705_993, false);
+    // Of one that fell silent, what it had taken, and could not be let go of here, was served again at once.
+    walk(1_882_943_315_336_750, false);
 }
 
 fn walk(seed: u64, trace: bool) {
