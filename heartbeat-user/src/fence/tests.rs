@@ -305,7 +305,8 @@ async fn asked_once(bench: &Bench) -> (Asked, Asked) {
     let (to, mut told) = tokio::sync::mpsc::unbounded_channel();
     let watch = watch(bench.device(20_000), Node::A, Some(LONG), Vec::new(), move |asked| drop(to.send(asked)));
     let watching = tokio::spawn(watch);
-    let (fits, answer) = (told.recv().await.unwrap(), told.recv().await.unwrap());
+    let both = async { (told.recv().await.unwrap(), told.recv().await.unwrap()) };
+    let (fits, answer) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("it is asked");
     watching.abort();
     (fits, answer)
 }
