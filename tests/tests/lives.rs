@@ -5,10 +5,10 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::ipv4;
@@ -349,63 +349,29 @@ fn a_start_that_fails_lets_go_of_what_the_life_before_held() {
     });
 }
 
-/// An agent of a binary of its own, started by hand.
-struct Copied {
-    child: Child,
-    binary: PathBuf,
-}
-
-impl Copied {
-    fn start(lab: &Lab, node: Node) -> Self {
-        let own = lab.folder().join("heartbeat-copy");
-        fs::copy(binary().unwrap(), &own).unwrap();
-        let mut command = Command::new(&own);
-        command.arg("run").arg("--config").arg(lab.config_file(node)).args(["--node", node.name(), "--runtime-dir"]);
-        command.arg(lab.runtime_dir(node)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self { child: lab.controller(node).unwrap().spawn(command).unwrap(), binary: own }
-    }
-
-    fn wait_end(&mut self) -> i32 {
-        let deadline = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap();
-            }
-            assert!(Instant::now() < deadline, "it goes on");
-            sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Copied {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn a_binary_that_is_gone_refuses_the_reload_and_one_that_cannot_run_lets_go_of_everything() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
         let (config, ran) = hooked(&lab);
         lab.configure(&config).unwrap();
-        let mut copied = Copied::start(&lab, A);
+        let own = lab.folder().join("heartbeat-copy");
+        fs::copy(binary().unwrap(), &own).unwrap();
+        lab.start_from(A, A, &own).unwrap();
         let service = ipv4(1, 10).into();
         until("a holds its group", || Ok((ran(A) == "acquire\n" && has(&lab, A, service)).then_some(()))).unwrap();
-        let pid = Pid::from_raw(copied.child.id() as i32);
 
-        let aside = copied.binary.with_extension("aside");
-        fs::rename(&copied.binary, &aside).unwrap();
-        kill(pid, Signal::SIGHUP).unwrap();
+        let aside = own.with_extension("aside");
+        fs::rename(&own, &aside).unwrap();
+        lab.reload(A).unwrap();
         sleep(Duration::from_millis(500));
-        assert!(copied.child.try_wait().unwrap().is_none() && has(&lab, A, service), "it goes on with what it is");
+        assert!(lab.exit_status(A).is_none() && has(&lab, A, service), "it goes on with what it is");
 
         // Executable, and nothing that the kernel knows how to run: a copy that was not finished.
-        fs::write(&copied.binary, &fs::read(&aside).unwrap()[..64]).unwrap();
-        fs::set_permissions(&copied.binary, fs::Permissions::from_mode(0o755)).unwrap();
-        kill(pid, Signal::SIGHUP).unwrap();
-        assert_eq!(copied.wait_end(), 1);
+        fs::write(&own, &fs::read(&aside).unwrap()[..64]).unwrap();
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
+        lab.reload(A).unwrap();
+        assert_eq!(lab.wait_exit(A, SOON).unwrap().code(), Some(1));
         assert!(!has(&lab, A, service));
         assert_eq!(ran(A), "acquire\nrelease\n");
     });

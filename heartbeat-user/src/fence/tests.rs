@@ -321,3 +321,90 @@ fn what_an_agent_will_not_take_is_said_with_what_would_be_right() {
         assert!(said.contains(why), "{text}: {said}");
     }
 }
+
+/// What is told of a device that is asked once.
+async fn asked_once(bench: &Bench) -> (Asked, Asked) {
+    let (to, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let watch = watch(bench.device(20_000), Node::A, Some(LONG), Vec::new(), move |asked| drop(to.send(asked)));
+    let watching = tokio::spawn(watch);
+    let both = async { (told.recv().await.unwrap(), told.recv().await.unwrap()) };
+    let (fits, answer) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("it is asked");
+    watching.abort();
+    (fits, answer)
+}
+
+#[tokio::test]
+async fn one_that_does_not_answer_is_asked_once_more_before_anybody_is_told() {
+    let bench = Bench::new(&[("status", "test -e asked_before && exit 0; touch asked_before; exit 1")]);
+    let (fits, answer) = asked_once(&bench).await;
+    assert_eq!(fits, Asked::Unfit(vec![]));
+    assert_eq!(answer, Asked::Answered { power: Power::On, of_power: true, output: String::new() });
+    assert_eq!(bench.actions(), ["metadata", "status", "status"]);
+}
+
+#[tokio::test]
+async fn one_that_cannot_say_whether_there_is_power_is_asked_whether_its_device_answers() {
+    let bench = Bench::new(&[("monitor", "exit 0")]);
+    bench.set("metadata", &METADATA.replace("<action name=\"status\" />", ""));
+    let (_, answer) = asked_once(&bench).await;
+    assert_eq!(answer, Asked::Answered { power: Power::On, of_power: false, output: String::new() });
+    assert_eq!(bench.actions(), ["metadata", "monitor"]);
+}
+
+#[test]
+fn what_an_agent_requires_and_has_a_default_for_or_is_named_by_its_plug_is_not_missed() {
+    let xml = "<resource-agent name=\"x\"><parameters>\
+        <parameter name=\"ip\" required=\"1\"><content type=\"string\" /></parameter>\
+        <parameter name=\"port_as_ip\"><content type=\"boolean\" /></parameter>\
+        <parameter name=\"timeout\" required=\"1\"><content type=\"second\" default=\"20\" /></parameter>\
+        <parameter name=\"plug\" required=\"1\"><content type=\"string\" default=\"\" /></parameter>\
+        </parameters><actions><action name=\"off\" /></actions></resource-agent>";
+    let metadata = Metadata::parse(xml).unwrap();
+    let problems = |options: &[(&str, &str)]| metadata.problems(&options.iter().copied().collect());
+    let missing = |name: &str| format!("option {name} is missing: the agent requires it");
+    assert_eq!(problems(&[("ip", "x"), ("plug", "1")]), [] as [&str; 0]);
+    assert_eq!(problems(&[("ip", "x")]), [missing("plug")], "an empty default is none");
+    assert_eq!(problems(&[("plug", "x"), ("port_as_ip", "1")]), [] as [&str; 0]);
+    assert_eq!(problems(&[("plug", "x"), ("port_as_ip", "0")]), [missing("ip")]);
+}
+
+#[test]
+fn what_switches_a_peer_off_does_not_outlive_whoever_runs_it() {
+    let agent = Bench::new(&[("off", "echo $$ > pid; exec sleep 1000")]);
+    let command = Bench::new(&[]);
+    let text = format!("echo $$ > {}/pid; exec sleep 1000", command.folder.path().display());
+    let by = Means::Command(vec!["/bin/sh".into(), "-c".into(), text]);
+    for (bench, device) in [(&agent, agent.device(60_000)), (&command, Device { by, ..command.device(60_000) })] {
+        let fence = Fence { levels: vec![of([device])], status_every: None, delay: [Nanos(0); 2] };
+        let fence: &'static Fence = Box::leak(Box::new(fence));
+        let file = bench.folder.path().join("pid");
+        let pid = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            // An agent that is killed drops nothing.
+            let striking = Box::leak(Box::new(Box::pin(strike(fence, Node::A, &[], |_| {}))));
+            let begun = async {
+                loop {
+                    match fs::read_to_string(&file).unwrap_or_default().trim().parse::<u32>() {
+                        Ok(pid) => return pid,
+                        Err(_) => sleep(Duration::from_millis(5)).await,
+                    }
+                }
+            };
+            let pid = runtime.block_on(async {
+                tokio::select! {
+                    done = &mut *striking => panic!("it ended: {done}"),
+                    pid = begun => pid,
+                }
+            });
+            std::mem::forget(runtime);
+            pid
+        });
+        let stat = format!("/proc/{}/stat", pid.join().unwrap());
+        let lives = || fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while lives() {
+            assert!(std::time::Instant::now() < deadline, "it goes on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

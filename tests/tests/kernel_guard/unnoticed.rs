@@ -208,8 +208,8 @@ fn an_agent_started_again_in_time_reloaded_or_upgraded_is_noticed_by_nobody() {
 
 /// Gives the number of questions that nobody answered.
 fn trial(served: &Served, change: Change, number: u32, measured: &mut Measured) -> u64 {
-    let Served { lab, profile, client, both, beats, .. } = served;
-    let what = format!("{}, {change:?}", profile.name);
+    let Served { lab, client, both, beats, .. } = served;
+    let what = format!("{}, {change:?}", served.profile.name);
     let (began, marks) = (realtime_ns(), [lab.mark(A), lab.mark(B)]);
     served.change(change, number);
     let changed = realtime_ns();
@@ -235,7 +235,5 @@ fn trial(served: &Served, change: Change, number: u32, measured: &mut Measured) 
     measured.add("longest time without an answer", gap);
     let (slack, late) = (Run::or(1).slack, served.lateness_of_b());
     assert!(gap <= UNNOTICED + late + slack, "{what}: no answer for {gap:?}, b late by {late:?}: {}", story(lab));
-    let allowed = profile.interval + REPLACED_WITHIN + slack;
-    assert!(change == Change::StartedAgain || silence <= allowed, "{what}: silent for {silence:?}: {}", story(lab));
     lost
 }

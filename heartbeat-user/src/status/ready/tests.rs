@@ -165,6 +165,9 @@ const CASES: &[Case] = &[
     (|s| (s.groups[0].exclusive, s.arbiter) = (true, arbiter(None)), &[], ""),
     (|s| (s.groups[0].exclusive, s.peer.release_within_ms) = (true, Some(5_000.0)), &[], ""),
     (|s| s.groups[1].owner = None, &[Code::GroupUnheld], "storage-b is held by nobody"),
+    // With a peer that is dead, that is said of the peer.
+    (|s| (s.peer.state, s.groups[1].owner) = (Health::Bad, None), &[Code::Peer], ""),
+    (|s| (s.peer.state, s.groups[0].exclusive) = (Health::Bad, true), &[Code::Peer], ""),
     (|s| s.groups[0].held_twice = true, &[Code::GroupHeldTwice], "storage-a is held by both"),
     (|s| s.groups[0].kept = true, &[Code::GroupKept], "storage-a could not be let go of"),
     (
@@ -178,6 +181,7 @@ const CASES: &[Case] = &[
         &[Code::Late],
         "late by 60 ms or more; right would be at most 50 ms",
     ),
+    (|s| (s.lateness.n, s.lateness.p99_us) = (1_000, 50_000.0), &[], ""),
     (|s| (s.lateness.n, s.lateness.p99_us) = (999, 60_000.0), &[], ""),
     (
         |s| s.stall = Some(Stall { late_ms: 300.0, ago_ms: 60_000.0 }),
