@@ -44,8 +44,13 @@ impl LastSign {
     #[must_use]
     pub fn is_in_time(&self, now: Nanos, detection: Nanos, timing: &Timing, grace: Nanos) -> bool {
         let unnoticed = now.since(self.alive) < detection.since(timing.interval);
-        let waited_for = self.died.is_some_and(|at| now.since(at) < grace.since(detection));
-        unnoticed || waited_for && now.since(self.heard) < promise::lease(timing)
+        unnoticed || self.is_waited_for(now, detection, grace) && now.since(self.heard) < promise::lease(timing)
+    }
+
+    /// Whether the peer, if it is there and was told of the death, waits still: whether it is there is known once it is heard.
+    #[must_use]
+    pub fn is_waited_for(&self, now: Nanos, detection: Nanos, grace: Nanos) -> bool {
+        self.died.is_some_and(|at| now.since(at) < grace.since(detection))
     }
 }
 

@@ -20,6 +20,9 @@ use std::{
     net::IpAddr,
 };
 
+/// How often it is looked whether the peer is heard.
+const LOOK: std::time::Duration = std::time::Duration::from_micros(200);
+
 /// What earlier lives left, as it was found.
 pub(super) struct Left {
     pub(super) life: Option<Life>,
@@ -38,16 +41,22 @@ impl Left {
             Ok(life) => (life, None),
             Err(error) => (None, Some(format!("{error:#}: what is configured is let go of"))),
         };
-        let cell = folder.cell(life.as_ref());
-        let in_time = |cell: &PinnedCell| {
-            let last = LastSign {
-                alive: Nanos(cell.alive_ns()),
-                died: cell.died_ns().map(Nanos),
-                heard: Nanos(cell.heard_ns()),
-            };
-            let Config { timing, .. } = config;
-            last.is_in_time(clock::monotonic(), config.detection(), timing, config.restart_grace())
+        let last = |cell: &PinnedCell| LastSign {
+            alive: Nanos(cell.alive_ns()),
+            died: cell.died_ns().map(Nanos),
+            heard: Nanos(cell.heard_ns()),
         };
+        let (detection, grace) = (config.detection(), config.restart_grace());
+        let in_time = |cell: &PinnedCell| last(cell).is_in_time(clock::monotonic(), detection, &config.timing, grace);
+        let unheard = |cell: &PinnedCell| {
+            !in_time(cell) && cell.owned() != 0 && last(cell).is_waited_for(clock::monotonic(), detection, grace)
+        };
+        // A peer that is late is not gone: what it says next tells whether it waits. Until then the kernel decides as before.
+        let (began, mut cell) = (clock::monotonic(), folder.cell(life.as_ref()));
+        while cell.is_some_and(|cell| unheard(&cell)) && clock::monotonic().since(began) < detection {
+            std::thread::sleep(LOOK);
+            cell = folder.cell(life.as_ref());
+        }
         let groups: Vec<(&str, Vec<LivedAddress>)> = config
             .groups
             .iter()

@@ -237,3 +237,26 @@ fn trial(served: &Served, change: Change, number: u32, measured: &mut Measured) 
     assert!(gap <= UNNOTICED + late + slack, "{what}: no answer for {gap:?}, b late by {late:?}: {}", story(lab));
     lost
 }
+
+#[test]
+fn a_peer_that_is_late_does_not_cost_an_agent_that_is_started_again_in_time_its_groups() {
+    undisturbed(|| {
+        // Whose kernel waits for a heartbeat for 129 ms, and whose peer for 300 ms.
+        let served = Served::new(LAN);
+        let Served { lab, both, .. } = &served;
+        let (began, marks) = (realtime_ns(), [lab.mark(A), lab.mark(B)]);
+        lab.kill(A).unwrap();
+        lab.wait_event_since(B, marks[1], |line| line.is("peer_died"), SOON).unwrap();
+        lab.pause(B).unwrap();
+        look_on(Duration::from_millis(200));
+        lab.start_from(A, A, &served.program).unwrap();
+        look_on(Duration::from_millis(20));
+        lab.resume(B).unwrap();
+        lab.wait_event_since(A, marks[0], |line| line.is("ready"), SOON).unwrap();
+        until("both are well", || Ok((lab.status(A)?.code == 0 && lab.status(B)?.code == 0).then_some(()))).unwrap();
+        let given_up = lab.events_since(A, marks[0]).into_iter().find(|line| line.is("address_swept"));
+        assert_eq!(given_up, None, "{}", story(lab));
+        assert_eq!(served.noticed(Change::StartedAgain, marks), [], "{}", story(lab));
+        assert_eq!(both.of(B, began, u64::MAX), Vec::<u64>::new(), "{}", story(lab));
+    });
+}
