@@ -125,6 +125,8 @@ fn walk(seed: u64, trace: bool) {
     faults::mend(&mut world);
     for side in [A, B] {
         let _ = world.order(side, OperatorOrder::Maintenance(false));
+        // Of one whose host was just fenced, too.
+        world.sides[side].maintenance = false;
         (0..2).for_each(|check| world.check_health(side, check, true));
     }
     world.run(Nanos::from_millis(20_000).after(world.patience()).times(2).after(timing.interval.times(40)));
