@@ -1,8 +1,7 @@
 //! From a checked configuration to running threads, in steps: what of this host is not as it should be is said, what earlier
 //! lives left is taken over or taken away, the kernel's part is opened, channels are attached, and the threads begin.
 //!
-//! A start needs a configuration and a key, and what etcd is reached with by TLS, nothing else: what is missing is a channel that is
-//! BAD, and is tried again.
+//! A start needs a configuration and a key, nothing else: what is missing is a channel that is BAD, and is tried again.
 
 use super::{
     Options, channels, disks,
@@ -16,7 +15,6 @@ use super::{
     watchdog::Watchdogs,
 };
 use crate::{
-    arbiter,
     config::{Config, PairKeys, XdpPreference, check_host, host::Host},
     core::{Core, GroupIndex, Guards, Link, Nanos, Node, Resumed, Setup},
     dataplane::{
@@ -81,7 +79,6 @@ pub(super) fn prepare(
 ) -> Result<Parts> {
     let Options { config, node, .. } = options;
     let keys = PairKeys::load(&config.pair.key_file)?;
-    arbiter::ensure_usable(config)?;
     let problems = tell_host(config, *node, journal)?;
     if let Err(error) = realtime::lock_memory() {
         log::warn!("memory cannot be locked ({error}): under memory pressure heartbeats may be late");
