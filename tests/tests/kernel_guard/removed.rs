@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Where an agent has its pins.
 fn pins(lab: &Lab, node: Node) -> PathBuf {
     let name = lab.runtime_dir(node).display().to_string().trim_start_matches('/').replace('/', "%2f");
-    PathBuf::from("/sys/fs/bpf/heartbeat").join(name).join("v3")
+    PathBuf::from("/sys/fs/bpf/heartbeat").join(name).join(format!("v{}", heartbeat_ebpf::layout::VERSION))
 }
 
 fn names(folder: &Path) -> Vec<String> {
