@@ -71,15 +71,26 @@ impl Pairing {
         self.heard_on(channel, working)
     }
 
+    /// Whether somebody may live in this incarnation, as far as is known.
+    fn may_be(&self, incarnation: u64) -> bool {
+        incarnation != 0 && incarnation != self.own && !self.left.contains(&incarnation)
+    }
+
+    /// Whether [`Pairing::handle`] would make a new pairing of such a message.
+    #[must_use]
+    pub fn would_pair(&self, incarnation: u64, peer_incarnation: u64, answers: bool) -> bool {
+        let names_us = peer_incarnation == self.own && incarnation != self.peer;
+        self.may_be(incarnation) && names_us && (self.peer == 0 || answers)
+    }
+
     /// An authentic message that is not of this pairing. `answers`: to something that we sent since the last pairing.
     /// Whether it made a new one.
     pub fn handle(&mut self, channel: ChannelIndex, incarnation: u64, peer_incarnation: u64, answers: bool) -> bool {
-        if incarnation == 0 || incarnation == self.own || self.left.contains(&incarnation) {
-            return false;
-        }
-        if peer_incarnation != self.own || incarnation == self.peer || (self.peer != 0 && !answers) {
-            self.candidates[channel.usize()] = incarnation;
-            self.fresh |= channel.bit();
+        if !self.would_pair(incarnation, peer_incarnation, answers) {
+            if self.may_be(incarnation) {
+                self.candidates[channel.usize()] = incarnation;
+                self.fresh |= channel.bit();
+            }
             return false;
         }
         if self.peer != 0 {

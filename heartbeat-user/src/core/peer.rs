@@ -2,7 +2,6 @@
 
 use super::analysis::PeerFound;
 use super::peer_host::PeerHost;
-use super::transit::Transit;
 use super::{
     Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Heard, Nanos, Resumed, Timing, promise,
 };
@@ -64,11 +63,17 @@ impl Core {
     ///
     /// What a network held back for long is no sign of life: its sender may have died since, or taken over.
     pub fn handle_heartbeat(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
-        let at_most = self.longest_silence().max(HELD_BACK);
-        let Some(c) = self.channels.get_mut(channel.usize()) else { return };
-        if c.transit.is_held_back(message, arrived, at_most) {
-            return;
+        if !self.was_held_back(channel, message, arrived) {
+            self.hear(now, channel, message, arrived);
         }
+    }
+
+    fn was_held_back(&mut self, channel: ChannelIndex, message: &Message, arrived: Nanos) -> bool {
+        let at_most = self.longest_silence().max(HELD_BACK);
+        self.channels.get_mut(channel.usize()).is_none_or(|c| c.transit.is_held_back(message, arrived, at_most))
+    }
+
+    fn hear(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
         self.learn(now, message);
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         c.echo = Some(Heard::of(message, arrived));
@@ -88,6 +93,10 @@ impl Core {
     pub fn handle_handshake(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
         let before = self.pairing.peer();
         let answers = (self.paired_at.0..=now.0).contains(&message.echo_sent_ns);
+        let pairs = self.pairing.would_pair(message.incarnation, message.peer_incarnation, answers);
+        if pairs && self.was_held_back(channel, message, arrived) {
+            return;
+        }
         if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation, answers) {
             if message.incarnation == self.pairing.heard_on(channel, self.peer == PeerState::Good)
                 && let Some(c) = self.channels.get_mut(channel.usize())
@@ -104,14 +113,13 @@ impl Core {
         for c in &mut self.channels {
             c.counter.expect_new_sequence();
             c.echo = None;
-            c.transit = Transit::default();
         }
         self.paired_at = now;
         self.analysis.begin();
         self.host = PeerHost::default();
         self.said = PeerSaid { differs: self.said.differs, ..PeerSaid::default() };
         // It named us as we are now, so it is life.
-        self.handle_heartbeat(now, channel, message, arrived);
+        self.hear(now, channel, message, arrived);
         // Let the peer know at once whom it is paired with.
         self.urgent = true;
     }

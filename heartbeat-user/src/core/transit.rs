@@ -10,7 +10,7 @@ use heartbeat_ebpf::wire::{HELD_LONG, Message};
 /// Two clocks that drift by 1 % each: one in so many.
 const DRIFT: u64 = 40;
 
-/// What is known of a channel.
+/// What is known of a channel. A host's clock goes on when its agent begins another life.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Transit {
     /// Our clock less the peer's, and the least time that a message takes; as of when.

@@ -89,6 +89,8 @@ fn walks_that_once_failed_do_not_any_more() {
     walk(1_882_941_791_705_993, false);
     // Of one that fell silent, what it had taken, and could not be let go of here, was served again at once.
     walk(1_882_943_315_336_750, false);
+    // A message that was held back made a pairing, of which nothing was learnt.
+    walk(1_882_947_426_794_715, false);
 }
 
 fn walk(seed: u64, trace: bool) {

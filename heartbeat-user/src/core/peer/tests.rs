@@ -30,3 +30,20 @@ fn that_we_were_cut_off_is_forgotten_once_the_peer_hears_us_not_when_it_is_heard
     bench.hear(|_| {});
     assert!(!bench.core.alone.has_missed_something());
 }
+
+/// Nothing is known of it otherwise, and what nobody has is taken.
+#[test]
+fn nobody_is_paired_with_by_what_a_network_held_back() {
+    for (held_back_ms, pairs) in [(900, true), (1_900, false)] {
+        let mut bench = Bench::of(1, |_| {});
+        bench.run(SECOND.times(2));
+        let sent = bench.now.since(Nanos::from_millis(held_back_ms));
+        let next = bench.message(|message| {
+            (message.incarnation, message.sent_ns) = (message.incarnation + 1, sent.0);
+            (message.echo_sent_ns, message.echo_held_ns) = (sent.0, 0);
+        });
+        bench.core.handle_handshake(bench.now, ChannelIndex(0), &next, bench.now);
+        assert_eq!(bench.core.pairing.peer() == next.incarnation, pairs, "held back for {held_back_ms} ms");
+        assert_eq!(bench.core.said.owned, 0b10, "what is known of it stays known");
+    }
+}
