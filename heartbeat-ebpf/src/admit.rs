@@ -2,7 +2,8 @@
 //! the XDP program and by channels without XDP.
 
 use crate::{
-    echo, histogram,
+    echo::{self, STRANGER_EVERY_NS},
+    histogram,
     layout::{Agent, Histogram, Outcome, Record, Slot},
     machine::opaque,
     notice,
@@ -90,6 +91,8 @@ pub enum News {
     State,
     /// It is the first message of a new pairing.
     Pairing,
+    /// Not of this pairing, but perhaps of one that is to come: its sender may wait for an answer.
+    Greeting,
 }
 
 impl Received {
@@ -161,8 +164,12 @@ pub fn receive_heartbeat(
                 let record = if names_us { &slot.answering } else { &slot.handshake };
                 // A contended handshake is a lost one: the next comes with the next heartbeat.
                 if !(names_us && is_outdone(record, message)) && record.lock() {
-                    record.store(message, now());
+                    let now_ns = now();
+                    let greets = is_greeting(record, message, now_ns);
+                    record.store(message, now_ns);
                     record.unlock();
+                    slot.count(outcome);
+                    return Received { outcome, news: if greets { News::Greeting } else { News::None } };
                 }
             }
             slot.count(outcome);
@@ -178,6 +185,14 @@ pub fn receive_heartbeat(
 fn is_outdone(record: &Record, message: View<'_>) -> bool {
     let answered_ns = u64::from_be(record.word(6));
     record.word(3) == message.word(3) && answered_ns > message.echo_sent_ns() && answered_ns <= record.stamp_ns()
+}
+
+/// Whether somebody should look at once at what takes this record's place: it answers to something later, so that no recording
+/// does it twice; or nothing has come for a while, so that none does it often.
+#[inline(always)]
+fn is_greeting(record: &Record, message: View<'_>, now_ns: u64) -> bool {
+    let answers_later = record.word(3) == message.word(3) && message.echo_sent_ns() > u64::from_be(record.word(6));
+    answers_later || now_ns.saturating_sub(record.stamp_ns()) >= STRANGER_EVERY_NS
 }
 
 /// Whether the window already has this sequence number, or is beyond it. Without the writer's place, a window that moves

@@ -157,6 +157,8 @@ pub struct Core {
     flags: u8,
     /// What we say changed: say it at once, not at the next interval.
     urgent: bool,
+    /// When somebody was last answered who is not paired with us.
+    answered_at: Nanos,
     said_state: (u64, u64, u64, u8),
     /// Messages still to send before the end.
     farewells: Option<u8>,
@@ -239,6 +241,7 @@ impl Core {
             ticks: 0,
             flags: if setup.maintenance { flags::MAINTENANCE } else { 0 },
             urgent: false,
+            answered_at: Nanos(0),
             said_state: (resumed.owned, 0, 0, 0),
             farewells: None,
             setup,

@@ -72,7 +72,8 @@ impl Pairing {
     }
 
     /// Whether somebody may live in this incarnation, as far as is known.
-    fn may_be(&self, incarnation: u64) -> bool {
+    #[must_use]
+    pub fn may_be(&self, incarnation: u64) -> bool {
         incarnation != 0 && incarnation != self.own && !self.left.contains(&incarnation)
     }
 

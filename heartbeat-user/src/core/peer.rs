@@ -5,7 +5,10 @@ use super::peer_host::PeerHost;
 use super::{
     Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Heard, Nanos, Resumed, Timing, promise,
 };
-use heartbeat_ebpf::wire::{Message, flags};
+use heartbeat_ebpf::{
+    echo::STRANGER_EVERY_NS,
+    wire::{Message, flags},
+};
 
 /// Where silence is noticed sooner, a message may take so long: less than anybody waits who takes what only one may have.
 const HELD_BACK: Nanos = Nanos::from_millis(1_000);
@@ -89,9 +92,14 @@ impl Core {
         now.since(Nanos(self.said.echo_sent_ns)) < self.longest_silence()
     }
 
-    /// An authentic message that is not of this pairing.
+    /// An authentic message that is not of this pairing, or was not when it came.
     pub fn handle_handshake(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
         let before = self.pairing.peer();
+        if before != 0 && message.incarnation == before && message.peer_incarnation == self.pairing.own() {
+            // On another channel, the same life was paired with meanwhile.
+            self.handle_heartbeat(now, channel, message, arrived);
+            return;
+        }
         let answers = (self.paired_at.0..=now.0).contains(&message.echo_sent_ns);
         let pairs = self.pairing.would_pair(message.incarnation, message.peer_incarnation, answers);
         if pairs && self.was_held_back(channel, message, arrived) {
@@ -103,6 +111,9 @@ impl Core {
             {
                 // What we send next proves that it is new.
                 c.echo = Some(Heard::of(message, arrived));
+            }
+            if self.pairing.may_be(message.incarnation) {
+                self.answer_soon(now);
             }
             self.alone.see_unmet(now);
             // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
@@ -122,6 +133,15 @@ impl Core {
         self.hear(now, channel, message, arrived);
         // Let the peer know at once whom it is paired with.
         self.urgent = true;
+    }
+
+    /// What we say answers to whoever is not paired with us, or lets him prove that he is no recording: at once, so that lives
+    /// which are short, or follow each other fast, meet as well; and not often, so that no recording makes much of it.
+    fn answer_soon(&mut self, now: Nanos) {
+        if now >= self.answered_at.after(Nanos(STRANGER_EVERY_NS)) {
+            self.answered_at = now;
+            self.urgent = true;
+        }
     }
 
     /// Takes over what a message says of its sender, if it is the newest over all channels.

@@ -1,5 +1,8 @@
 use super::*;
-use crate::core::testing::{Bench, SECOND};
+use crate::core::{
+    Action,
+    testing::{Bench, SECOND, timing},
+};
 use heartbeat_ebpf::wire::HELD_LONG;
 
 /// As frames of a queue that stood still: authentic, new, and from before the sender died or took over.
@@ -45,5 +48,39 @@ fn nobody_is_paired_with_by_what_a_network_held_back() {
         bench.core.handle_handshake(bench.now, ChannelIndex(0), &next, bench.now);
         assert_eq!(bench.core.pairing.peer() == next.incarnation, pairs, "held back for {held_back_ms} ms");
         assert_eq!(bench.core.said.owned, 0b10, "what is known of it stays known");
+    }
+}
+
+/// Else the others are silent for as long as it takes until it says the next.
+#[test]
+fn a_new_life_that_is_heard_on_all_channels_at_once_lives_on_all_of_them() {
+    let mut bench = Bench::of(1, |_| {});
+    bench.run(SECOND);
+    let next = bench.message(|message| message.incarnation += 1);
+    bench.now = bench.now.after(timing().interval);
+    for channel in 0..2 {
+        bench.core.handle_handshake(bench.now, ChannelIndex(channel), &next, bench.now);
+    }
+    assert_eq!(bench.core.pairing.peer(), next.incarnation);
+    let heard = [0, 1].map(|i: usize| bench.core.channels[i].counter.last_arrival());
+    assert_eq!(heard, [Some(bench.now); 2]);
+}
+
+/// It may answer to what the life before was told: it has to hear us first.
+#[test]
+fn who_is_not_paired_with_us_is_answered_at_once_but_not_often() {
+    let mut bench = Bench::of(1, |_| {});
+    bench.run(SECOND);
+    bench.now = bench.now.after(Nanos::from_millis(20));
+    for (after_ms, said) in [(0, 2), (5, 0), (10, 2)] {
+        let asked = bench.core.paired_at.0 - 1;
+        let next = bench.message(|message| {
+            (message.incarnation, message.echo_sent_ns) = (message.incarnation + 1 + after_ms, asked);
+        });
+        let now = bench.now.after(Nanos::from_millis(after_ms));
+        bench.core.handle_handshake(now, ChannelIndex(0), &next, now);
+        bench.core.handle_time(now);
+        let sent = std::iter::from_fn(|| bench.core.poll_action()).filter(|action| matches!(action, Action::Send(_)));
+        assert_eq!(sent.count(), said, "after {after_ms} ms");
     }
 }

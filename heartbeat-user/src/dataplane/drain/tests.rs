@@ -1,6 +1,6 @@
 use super::*;
 use heartbeat_ebpf::{
-    admit::{self, Expected},
+    admit::{self, Expected, News},
     echo::Kind,
     layout::Histogram,
     siphash::Key,
@@ -66,10 +66,10 @@ impl Channel {
         Self { slot, histogram: Histogram::new(), agent, drain, ear }
     }
 
-    fn receive(&self, bytes: &[u8; LEN], now: u64) {
+    fn receive(&self, bytes: &[u8; LEN], now: u64) -> News {
         let key = |id| (id == 0).then(|| Key::new([1; 16]));
         let Self { slot, histogram, agent, .. } = self;
-        admit::receive(Some(View::new(bytes)), OURS, agent, key, slot, histogram, || now);
+        admit::receive(Some(View::new(bytes)), OURS, agent, key, slot, histogram, || now).news
     }
 
     /// A message of the peer's life `incarnation` that names `names`.
@@ -252,8 +252,8 @@ fn a_notice_is_told_once_with_its_time() {
     assert_eq!(channel.told(), []);
 }
 
-/// A life of the peer's names one of ours, at 5,000, and answers to what we said at `echo_sent_ns`.
-fn say(channel: &Channel, incarnation: u64, names: u64, echo_sent_ns: u64) {
+/// A life of the peer's names one of ours, at `now`, and answers to what we said at `echo_sent_ns`.
+fn say(channel: &Channel, incarnation: u64, names: u64, echo_sent_ns: u64, now: u64) -> News {
     let message = Message {
         pair_id: 7,
         node: 1,
@@ -265,23 +265,23 @@ fn say(channel: &Channel, incarnation: u64, names: u64, echo_sent_ns: u64) {
     };
     let mut bytes = [0; LEN];
     message.emit(Key::new([1; 16]), &mut bytes);
-    channel.receive(&bytes, 5_000);
+    channel.receive(&bytes, now)
 }
 
 /// Finding M7: whatever was recorded is authentic, too.
 #[test]
 fn recordings_do_not_hide_the_one_who_names_us_however_many_there_are() {
     let mut channel = Channel::new(0);
-    say(&channel, PEER, OWN, 1_000);
+    say(&channel, PEER, OWN, 1_000, 5_000);
     for recorded in 1..50 {
         // Of lives that named an earlier life of ours, and of lives that named this one before the peer's last did.
-        say(&channel, recorded, OWN - 1, 2_000);
-        say(&channel, recorded, OWN, 999);
+        say(&channel, recorded, OWN - 1, 2_000, 5_000);
+        say(&channel, recorded, OWN, 999, 5_000);
     }
     assert_eq!(channel.told(), [Told::Handshake(49, 5_000), Told::Handshake(PEER, 5_000)]);
     assert_eq!(channel.agent.peer_incarnation.get(), PEER);
     // The peer's next life answers to something later.
-    say(&channel, PEER + 1, OWN, 1_001);
+    say(&channel, PEER + 1, OWN, 1_001, 5_000);
     assert_eq!(channel.told(), [Told::Handshake(PEER + 1, 5_000)]);
 }
 
@@ -290,8 +290,26 @@ fn recordings_do_not_hide_the_one_who_names_us_however_many_there_are() {
 fn what_answers_to_something_that_was_not_said_yet_hides_nobody() {
     let mut channel = Channel::new(0);
     for (incarnation, echo_sent_ns) in [(PEER, 501_000_000), (PEER + 1, 600), (PEER + 2, 4_000), (PEER + 3, 3_000)] {
-        say(&channel, incarnation, OWN, echo_sent_ns);
+        say(&channel, incarnation, OWN, echo_sent_ns, 5_000);
         let told = if incarnation == PEER + 3 { vec![] } else { vec![Told::Handshake(incarnation, 5_000)] };
         assert_eq!(channel.told(), told);
+    }
+}
+
+/// Its sender may wait for an answer; recordings must not make the agent busy.
+#[test]
+fn who_may_become_the_peer_rings_once_for_each_thing_that_he_answers_to_and_else_not_often() {
+    let channel = Channel::new(PEER);
+    let (next, ms) = (PEER + 1, 1_000_000);
+    for (names, answers_to, now, news) in [
+        (OWN, 10 * ms, 20 * ms, News::Greeting),
+        (OWN, 10 * ms, 21 * ms, News::None),
+        (OWN, 20 * ms, 22 * ms, News::Greeting),
+        (OWN, 10 * ms, 60 * ms, News::None),
+        (OWN - 1, 0, 61 * ms, News::Greeting),
+        (OWN - 1, 0, 62 * ms, News::None),
+        (OWN - 1, 0, 72 * ms, News::Greeting),
+    ] {
+        assert_eq!(say(&channel, next, names, answers_to, now), news, "at {now} ns");
     }
 }
