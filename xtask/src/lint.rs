@@ -10,6 +10,8 @@ pub(crate) fn run() -> Result<()> {
     shell::run(
         shell::cargo().args(["clippy", "--release", "--workspace", "--all-targets"]).args(["--", "-Dwarnings"]),
     )?;
+    // As `build` and `run` have it: the whole workspace's dependencies may have features that the agent forgot to ask for.
+    shell::run(shell::cargo().args(["check", "--release", "--package", "heartbeat-user"]))?;
     // In the target directory of heartbeat-user's build script: RUSTC_BOOTSTRAP would rebuild what the host has.
     shell::run(
         shell::cargo()

@@ -40,6 +40,16 @@ fn settled(assured: Assured) -> World {
     world
 }
 
+/// Both hosts get a watchdog by a reload, and run on with it for a while.
+fn watch(world: &mut World, watchdog: Nanos) {
+    for side in &mut world.sides {
+        (side.exclusivity.watchdog, side.fed) = (watchdog, Some(world.now));
+    }
+    [A, B].map(|side| world.sides[side].reload(world.now, Nanos(0)));
+    world.run(SECOND.times(5));
+    world.assert_settled();
+}
+
 /// None of a side's networks works for it any more, or all do.
 fn cut_off(world: &mut World, side: usize, cut: bool) {
     world.sides[side].answers = if cut { 0 } else { u64::MAX };
@@ -113,18 +123,9 @@ fn of_two_that_lose_and_find_their_networks_by_turns_never_both_have_what_only_o
 fn a_life_that_begins_while_a_group_is_let_go_of_has_no_more_time_for_that_than_the_one_before() {
     for part in 0..30 {
         let mut world = settled(Assured::Promise);
-        let watchdog = Nanos::from_millis(500);
-        for side in &mut world.sides {
-            side.exclusivity.watchdog = watchdog;
-            side.fed = Some(world.now);
-            // Three of them in a row take nearly as long as was promised.
-            side.hook_takes = Nanos::from_millis(1_200);
-        }
-        for side in [A, B] {
-            world.sides[side].reload(world.now, Nanos(0));
-        }
-        world.run(SECOND.times(5));
-        world.assert_settled();
+        // Three of them in a row take nearly as long as was promised.
+        world.sides.iter_mut().for_each(|side| side.hook_takes = Nanos::from_millis(1_200));
+        watch(&mut world, Nanos::from_millis(500));
         cut_off(&mut world, A, true);
         world.run(Nanos::from_millis(100 * part));
         world.sides[A].reload(world.now, Nanos::from_millis(1));
@@ -200,15 +201,8 @@ fn an_agent_that_dies_at_any_point_of_a_start_a_takeover_a_release_or_a_reload_h
         for assured in [Assured::Promise, Assured::Arbiter] {
             for dies_after in (0..24).chain([30, 40, 60, 90]) {
                 let mut world = settled(assured);
-                for side in &mut world.sides {
-                    (side.exclusivity.watchdog, side.fed) = (Nanos::from_millis(700), Some(world.now));
-                }
                 world.revives = true;
-                for side in [A, B] {
-                    world.sides[side].reload(world.now, Nanos(0));
-                }
-                world.run(SECOND.times(5));
-                world.assert_settled();
+                watch(&mut world, Nanos::from_millis(700));
                 phase(&mut world);
                 world.sides[A].dies_after = Some(dies_after);
                 world.run(SECOND.times(12));
@@ -274,13 +268,8 @@ fn what_a_network_delivers_long_after_it_was_sent_does_not_make_two_holders() {
 fn a_deaf_peers_count_goes_on_while_an_agent_that_cannot_let_go_begins_another_life() {
     for again_ms in (0..4_000).step_by(250) {
         let mut world = settled(Assured::Arbiter);
-        for side in &mut world.sides {
-            (side.exclusivity.watchdog, side.fed) = (Nanos::from_millis(700), Some(world.now));
-        }
         world.revives = true;
-        (0..2).for_each(|side| world.sides[side].reload(world.now, Nanos(0)));
-        world.run(SECOND.times(5));
-        world.assert_settled();
+        watch(&mut world, Nanos::from_millis(700));
         world.sides[A].release_fails = true;
         world.sides[A].hook_fails = [true; 4];
         world.sides[A].arbiter_reached = [false; 2];
