@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::{
-    Exclusivity, HookedGroups, Resumed, Setup,
+    ChannelIndex, Exclusivity, HookedGroups, Resumed, Setup,
     testing::{Bench, SECOND},
 };
 
@@ -40,13 +40,16 @@ fn what_the_life_before_was_letting_go_of_has_had_its_time_and_what_it_held_begi
 
 #[test]
 fn once_the_peer_hears_us_what_the_life_before_had_to_let_go_of_is_forgotten() {
-    let before = Nanos::from_millis(1_000);
-    let bench = |release| {
-        Bench::of(0, |setup| {
-            setup.exclusivity = Exclusivity { groups: 0b01, release_isolated: true, ..Exclusivity::default() };
-            setup.resumed = setup.resumed.map(|resumed| Resumed { release, letting_go_since: Some(before), ..resumed });
-        })
-    };
-    let bench = bench(0b01);
-    assert_eq!(bench.core.cell_state(bench.now).letting_go_since, None);
+    let mut bench = Bench::of(0b01, |setup| {
+        // Which has granted nothing yet: that the networks work is not enough.
+        setup.exclusivity = Exclusivity { groups: 0b01, arbiter: Some(Nanos(0)), ..Exclusivity::default() };
+    });
+    let since = Some(bench.now.since(SECOND));
+    let resumed = bench.core.setup.resumed.map(|resumed| Resumed { letting_go_since: since, ..resumed });
+    let mut core = Core::new(Setup { resumed, ..bench.core.setup.clone() }, bench.now);
+    core.handle_time(bench.now);
+    assert_eq!((core.owned(), core.cell_state(bench.now).letting_go_since), (0b01, since));
+    core.handle_heartbeat(bench.now, ChannelIndex(0), &bench.message(|_| {}), bench.now);
+    core.handle_time(bench.now);
+    assert_eq!((core.owned(), core.cell_state(bench.now).letting_go_since), (0b01, None));
 }

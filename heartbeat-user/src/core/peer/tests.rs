@@ -84,3 +84,12 @@ fn who_is_not_paired_with_us_is_answered_at_once_but_not_often() {
         assert_eq!(sent.count(), said, "after {after_ms} ms");
     }
 }
+
+/// Else what it claims is by a term that the peer has seen already.
+#[test]
+fn a_life_goes_on_with_the_term_of_the_one_before() {
+    let bench = Bench::of(1, |setup| {
+        setup.resumed = setup.resumed.map(|resumed| Resumed { term: 7, ..resumed });
+    });
+    assert_eq!(bench.core.term(), 7);
+}

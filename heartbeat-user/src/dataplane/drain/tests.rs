@@ -126,6 +126,7 @@ fn a_life_that_begins_is_told_of_the_last_heartbeat_and_of_nothing_else_that_cam
     let mut channel = Channel::new(PEER);
     channel.heartbeat(PEER, OWN, 1, 10);
     channel.heartbeat(PEER + 5, OWN, 1, 10);
+    channel.heartbeat(PEER + 6, OWN - 1, 1, 10);
     channel.receive(&[0xff; LEN], 11);
     let mut wrong = [0; LEN];
     Message { pair_id: 8, node: 1, ..Message::default() }.emit(Key::new([1; 16]), &mut wrong);
