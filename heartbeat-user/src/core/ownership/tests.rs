@@ -419,3 +419,14 @@ fn a_group_that_the_file_has_no_more_is_let_go_of_and_never_claimed_again() {
         assert_eq!((steps(&mut o, facts), o.owned()), (vec![], 0));
     }
 }
+
+/// We stood still while it took over, and it fell silent before we could let go: whoever is silent may go on serving it.
+#[test]
+fn what_a_silent_peer_took_from_us_is_let_go_of_where_only_one_may_have_it() {
+    for (exclusive, peer_term, goes) in [(1, 6, true), (0, 6, false), (1, 5, false)] {
+        let mut o = a(1, 5);
+        let took = Facts { peer_owned: 1, peer_term, exclusive, ..SILENT };
+        let released = [Step::Release(G0, Reason::PeerHasPrecedence)];
+        assert_eq!(steps(&mut o, took) == released, goes, "{exclusive} {peer_term}");
+    }
+}
