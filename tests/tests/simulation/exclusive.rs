@@ -45,7 +45,9 @@ fn watch(world: &mut World, watchdog: Nanos) {
     for side in &mut world.sides {
         (side.exclusivity.watchdog, side.fed) = (watchdog, Some(world.now));
     }
-    [A, B].map(|side| world.sides[side].reload(world.now, Nanos(0)));
+    for side in [A, B] {
+        world.sides[side].reload(world.now, Nanos(0));
+    }
     world.run(SECOND.times(5));
     world.assert_settled();
 }
