@@ -23,8 +23,8 @@ mod support;
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 use heartbeat::{
-    core::{ChannelIndex, Node},
-    dataplane::{Kernel, XdpPreference, Yardstick},
+    dataplane::{Kernel, Yardstick},
+    types::{ChannelIndex, Node, XdpPreference},
 };
 use heartbeat_ebpf::{
     echo::Echo,

@@ -11,5 +11,7 @@ pub mod disk;
 pub mod fence;
 pub mod probe;
 pub mod status;
+pub mod system;
 pub mod takeover;
 pub mod tune;
+pub mod types;

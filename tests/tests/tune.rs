@@ -4,9 +4,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use heartbeat::core::{ChannelChange, Counter, Nanos, Timing};
 use heartbeat::status::histogram::Durations;
 use heartbeat::tune::{Channel, Counted, Recording, recommend};
+use heartbeat::{
+    core::{ChannelChange, Counter},
+    types::{Nanos, Timing},
+};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, heartbeat};
 use heartbeat_tests::pair::bring_up;

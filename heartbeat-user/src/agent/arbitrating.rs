@@ -1,13 +1,17 @@
 //! The arbiter, as the control side asks it: one question after the other, and a look now and then while nobody needs it.
 
-use super::{control::Control, control::Job, shared::Command};
+use super::{
+    control::{Control, Job},
+    shared::Command,
+};
 use crate::{
     arbiter::{Answered, Arbiter},
     config::Config,
-    core::{Arbitrate, Arbitrated, Node},
-    dataplane::clock,
+    core::{Arbitrate, Arbitrated},
     disk::Busy,
     status::ControlEvent,
+    system::clock,
+    types::Node,
 };
 use std::{
     sync::Arc,

@@ -7,9 +7,10 @@ use super::{
     shared::Command,
 };
 use crate::{
-    core::ChannelIndex,
-    dataplane::{Kernel, XdpMode, index_of},
+    dataplane::Kernel,
     status::ControlEvent,
+    system::netlink::index_of,
+    types::{ChannelIndex, XdpMode},
 };
 
 impl Control<'_> {

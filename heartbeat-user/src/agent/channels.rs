@@ -3,15 +3,14 @@
 use super::{Options, pulse::PulseChannel};
 use crate::{
     command::signals::{self, Signals, Told},
-    config::{Channel, Config, End, XdpPreference},
-    core::{ChannelIndex, Link, Node},
+    config::{Channel, Config, End},
     dataplane::{
-        Kernel, Tables, XdpMode, index_of,
-        link::Links,
-        release,
+        Kernel, Tables, release,
         socket::{Ends, HeartbeatSocket},
     },
     status::{ControlEvent, Journal},
+    system::{link::Links, netlink::index_of},
+    types::{ChannelIndex, Link, Node, XdpMode, XdpPreference},
 };
 use anyhow::{Context, Result, bail};
 use std::time::Duration;

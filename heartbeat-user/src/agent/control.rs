@@ -18,14 +18,15 @@ use crate::{
         self, CheckPlan, Outcome,
         signals::{self, Signals},
     },
-    core::{Arbitrate, ChannelIndex, ChannelState, Event, GroupIndex, Hook, Nanos, OperatorOrder, Reason, is_quick},
-    dataplane::bell,
+    core::{Arbitrate, ChannelState, Event, Hook, OperatorOrder, Reason, is_quick},
     probe::{self, Network, Plan},
     status::{
         ControlEvent, Journal, Problem,
         server::{Answer, Ordered, Request, Server},
     },
+    system::bell,
     takeover::Done,
+    types::{ChannelIndex, GroupIndex, Nanos},
 };
 use anyhow::{Result, bail};
 use libsystemd::daemon::NotifyState;

@@ -2,9 +2,10 @@
 
 use super::{Options, control::Control};
 use crate::{
-    core::ChannelIndex,
-    dataplane::{DiskEnd, DiskThreads, Disks, clock},
+    dataplane::{DiskEnd, DiskThreads, Disks},
     status::ControlEvent,
+    system::clock,
+    types::ChannelIndex,
 };
 use anyhow::{Context as _, Result};
 use std::time::Duration;

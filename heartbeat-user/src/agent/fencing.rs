@@ -7,10 +7,11 @@ use super::{
     hooks,
 };
 use crate::{
-    core::{Nanos, PeerState},
-    dataplane::clock,
+    core::PeerState,
     fence::{self, Asked, Power, Ran},
     status::{ControlEvent, FenceDevice},
+    system::clock,
+    types::Nanos,
 };
 use tokio::sync::mpsc;
 

@@ -3,8 +3,9 @@
 use crate::{
     command::Outcome,
     config::Config,
-    core::{GroupIndex, Nanos, Node, Reason},
+    core::Reason,
     status::ControlEvent,
+    types::{GroupIndex, Nanos, Node},
 };
 
 /// What a hook of a group is told.

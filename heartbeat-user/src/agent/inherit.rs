@@ -3,8 +3,9 @@
 
 use super::life::{Life, LivedAddress, LivedChannel, LivedGroup};
 use crate::{
-    core::{MAX_CHANNELS, MAX_GROUPS, Nanos, Timing, promise},
+    core::promise,
     dataplane::{Order, Tables},
+    types::{MAX_CHANNELS, MAX_GROUPS, Nanos, Timing},
 };
 use std::collections::HashSet;
 
@@ -198,7 +199,7 @@ pub fn slots(before: &[LivedChannel], names: &[&str]) -> (Order, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::Node;
+    use crate::types::Node;
 
     fn address(host: u8) -> LivedAddress {
         LivedAddress { interface: "eth0".into(), index: 2, ip: [192, 0, 2, host].into(), prefix: 24 }

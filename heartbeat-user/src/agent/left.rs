@@ -9,10 +9,15 @@ use super::{
 };
 use crate::{
     config::{Config, Group, Hooks},
-    core::{GroupIndex, MAX_GROUPS, Nanos, Node, Resumed},
-    dataplane::{PinnedCell, Tables, clock, index_of},
+    core::Resumed,
+    dataplane::{PinnedCell, Tables},
     status::{ControlEvent, Journal},
-    takeover::{self, GroupPlan, Netlink, PlannedAddress},
+    system::{
+        clock,
+        netlink::{Netlink, index_of},
+    },
+    takeover::{self, GroupPlan, PlannedAddress},
+    types::{GroupIndex, MAX_GROUPS, Nanos, Node},
 };
 use anyhow::Result;
 use std::{

@@ -10,7 +10,8 @@ use crate::{
     command::{self, signals::Signals},
     dataplane::{self, PinnedCell},
     status::{ControlEvent, Journal},
-    takeover::{self, Failure, LetGo, Netlink, Recorded},
+    system::netlink::Netlink,
+    takeover::{self, Failure, LetGo, Recorded},
 };
 use anyhow::{Result, ensure};
 use nix::net::if_::if_indextoname;

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     config::{Config, Group, ServiceAddress},
-    core::Node,
     takeover::PlannedAddress,
+    types::Node,
 };
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};

@@ -37,9 +37,9 @@ pub use unfence::unfence;
 use crate::{
     command::signals::{self, Signals, Told},
     config::Config,
-    core::Node,
-    dataplane::{handed_on::close_replaced_binary, realtime},
     status::{Journal, Names, Output, feed::Feed, records::Records},
+    system::{handed_on::close_replaced_binary, realtime},
+    types::Node,
 };
 use anyhow::Result;
 use left::Left;

@@ -11,17 +11,17 @@ use super::{
     watchdog::Feeder,
 };
 use crate::{
-    core::{Action, Arbitrated, ChannelIndex, Core, Event, Nanos, Reason},
+    core::{Action, Arbitrated, Core, Event, Reason},
     dataplane::{
         Serial, Tables,
-        bell::Bell,
-        clock,
         drain::Drain,
         guard,
         socket::{Ends, HeartbeatSocket},
     },
     status::{ChannelLatencies, Shared},
+    system::{bell::Bell, clock},
     takeover::{ANSWER_WAIT, Answering, Order},
+    types::{ChannelIndex, Nanos},
 };
 use aya::maps::{MapData, RingBuf};
 use crossbeam_channel::{Receiver, Sender};

@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     config::check_host,
-    core::{Event, Nanos, Safe},
+    core::{Event, Safe},
     status::{Claim, ControlEvent, Known, Obstacle, Problem, Readiness, Status},
+    types::Nanos,
 };
 use std::{
     sync::Arc,
@@ -126,11 +127,7 @@ fn note_claim(known: &mut Known, time_ns: u64, event: &Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        core::{GroupIndex, Reason},
-        dataplane::clock,
-        status::Code,
-    };
+    use crate::{core::Reason, status::Code, system::clock, types::GroupIndex};
 
     fn found(things: &[&str]) -> Readiness {
         let obstacle = |thing: &&str| Obstacle {

@@ -6,9 +6,9 @@
 use super::Options;
 use crate::{
     arbiter,
-    config::{Channel, Config, Pair, PairKeys, XdpPreference, host::hostname},
-    core::Node,
-    dataplane::{Kernel, Settings, XdpMode},
+    config::{Channel, Config, Pair, PairKeys, host::hostname},
+    dataplane::{Kernel, Settings},
+    types::{Node, XdpMode, XdpPreference},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use heartbeat_ebpf::siphash::Key;

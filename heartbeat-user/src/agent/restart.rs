@@ -21,10 +21,10 @@ use super::{
 };
 use crate::{
     command::signals::{self, Told},
-    core::GroupIndex,
-    dataplane::realtime,
     status::ControlEvent,
+    system::realtime,
     takeover::Order,
+    types::GroupIndex,
 };
 use anyhow::{Context, Result, anyhow};
 use libsystemd::daemon::NotifyState;

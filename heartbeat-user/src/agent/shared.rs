@@ -1,11 +1,10 @@
 //! What the agent's threads say to each other.
 
 use crate::{
-    core::{
-        Arbitrate, Arbitrated, ChannelIndex, Event, GroupIndex, Hook, Nanos, OperatorOrder, Probed, Reason, Refusal,
-    },
-    dataplane::clock,
+    core::{Arbitrate, Arbitrated, Event, Hook, OperatorOrder, Probed, Reason, Refusal},
+    system::clock,
     takeover::Done,
+    types::{ChannelIndex, GroupIndex, Nanos},
 };
 
 /// To the pulse thread.

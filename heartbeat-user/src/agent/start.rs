@@ -15,19 +15,17 @@ use super::{
     watchdog::Watchdogs,
 };
 use crate::{
-    config::{Config, PairKeys, XdpPreference, check_host, host::Host},
-    core::{Core, GroupIndex, Guards, Link, Nanos, Node, Resumed, Setup},
+    config::{Config, PairKeys, check_host, host::Host},
+    core::{Core, Guards, Resumed, Setup},
     dataplane::{
         DiskThreads, Kernel, Opener, Settings, Tables,
-        bell::Bell,
-        clock,
         drain::Mark,
         guard::{self, Instructions},
-        link::Links,
-        realtime,
     },
     status::{ControlEvent, Facts, Journal, Known, Latencies, Problem, Shared, View},
+    system::{bell::Bell, clock, link::Links, realtime},
     takeover::{self, Order},
+    types::{GroupIndex, Link, Nanos, Node, XdpPreference},
 };
 use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};

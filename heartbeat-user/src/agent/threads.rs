@@ -2,8 +2,8 @@
 
 use super::shared::{Command, Report};
 use crate::{
-    dataplane::{bell::Bell, realtime},
     status::Shared,
+    system::{bell::Bell, realtime},
     takeover::{Order, Worker},
 };
 use anyhow::{Context, Result};

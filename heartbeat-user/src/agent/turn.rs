@@ -2,11 +2,12 @@
 //! from the core's decisions to the agent's cell. Pure, so that the simulation takes its turns the same way.
 
 use crate::{
-    core::{CellState, ChannelIndex, Core, Nanos, NoticeSaid},
+    core::{CellState, Core, NoticeSaid},
     dataplane::{
         Tables,
         drain::{Drain, KernelOrders, Mark, Sink},
     },
+    types::{ChannelIndex, Nanos},
 };
 use heartbeat_ebpf::{notice::Notice, wire::Message};
 

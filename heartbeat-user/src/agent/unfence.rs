@@ -1,10 +1,7 @@
 //! Opening by hand what the kernel keeps silent about in the place of an agent: `heartbeat unfence`.
 
 use super::{life::Life, runtime_dir::RuntimeDir};
-use crate::{
-    core::Nanos,
-    dataplane::{Tables, clock},
-};
+use crate::{dataplane::Tables, system::clock, types::Nanos};
 use anyhow::{Context as _, Result, bail, ensure};
 use heartbeat_ebpf::{
     guard::{Guard, claimed_of},

@@ -5,9 +5,9 @@ use super::{api, control::Control, let_go};
 use crate::{
     command::signals,
     config::Config,
-    core::Node,
     dataplane::Mended,
     status::{ControlEvent, Problem, ProblemKind, server::Server},
+    types::Node,
 };
 use anyhow::Result;
 use std::{

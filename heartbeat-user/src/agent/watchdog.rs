@@ -5,9 +5,9 @@
 
 use super::{Options, threads};
 use crate::{
-    core::Nanos,
-    dataplane::{clock, watchdog::Watchdog},
     status::{ControlEvent, Journal, WatchdogFacts},
+    system::{clock, watchdog::Watchdog},
+    types::Nanos,
 };
 use anyhow::Result;
 use crossbeam_channel::{Receiver, Sender, bounded};

@@ -6,8 +6,9 @@
 use super::{Answered, Pair, until};
 use crate::{
     command::{Ended, MOST, Task, perform},
-    core::{Arbitrate, Arbitrated, Nanos},
-    dataplane::clock,
+    core::{Arbitrate, Arbitrated},
+    system::clock,
+    types::Nanos,
 };
 use nix::unistd::{AccessFlags, access};
 use std::time::Duration;
@@ -84,7 +85,7 @@ fn ttl(output: &str, most: Nanos) -> Result<Nanos, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::Node;
+    use crate::types::Node;
     use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
     const MS: fn(u64) -> Nanos = Nanos::from_millis;

@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{
     config::{self, Endpoint, show},
-    core::{Arbitrate, Arbitrated, Nanos},
-    dataplane::clock,
+    core::{Arbitrate, Arbitrated},
+    system::clock,
+    types::Nanos,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hyper::StatusCode;

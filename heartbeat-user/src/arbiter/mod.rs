@@ -20,9 +20,10 @@ pub use disk::blank;
 
 use crate::{
     config::{self, ArbiterEngine, Config, HostProblem},
-    core::{Arbitrate, Arbitrated, Nanos, Node},
-    dataplane::clock,
+    core::{Arbitrate, Arbitrated},
     disk::Busy,
+    system::clock,
+    types::{Nanos, Node},
 };
 use anyhow::{Result, ensure};
 use tokio::sync::Mutex;

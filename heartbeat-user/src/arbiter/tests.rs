@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     config::{self, Config, EXAMPLE, Endpoint},
-    core::{Arbitrate, Arbitrated, Nanos, Node},
-    dataplane::clock,
+    core::{Arbitrate, Arbitrated},
+    system::clock,
+    types::{Nanos, Node},
 };
 use serde_json::json;
 use std::{

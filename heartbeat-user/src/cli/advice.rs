@@ -1,7 +1,10 @@
 //! What `heartbeat check` says of a configuration that is valid: what each exclusive group relies on, and what does not go together.
 
-use crate::config::{AgentOptions, Config, Device, Fence, Group, Means, show};
-use crate::core::{Hook, Nanos, Node};
+use crate::{
+    config::{AgentOptions, Config, Device, Fence, Group, Means, show},
+    core::Hook,
+    types::{Nanos, Node},
+};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

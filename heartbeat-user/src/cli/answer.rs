@@ -2,8 +2,8 @@
 
 use super::paint::Tone;
 use crate::{
-    core::Nanos,
-    status::{Answer, Channel, Group, Health, Severity},
+    status::{Answer, Channel, Group, Health},
+    types::{Nanos, Severity},
 };
 
 /// The answer's colour.
@@ -126,7 +126,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{fit, span, wrap};
-    use crate::core::Nanos;
+    use crate::types::Nanos;
 
     #[test]
     fn durations_take_few_characters() {

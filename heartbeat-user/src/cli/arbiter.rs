@@ -6,7 +6,7 @@ use super::disks;
 use crate::{
     arbiter::Arbiter,
     config::{Config, host::hostname, parse_node},
-    core::Node,
+    types::Node,
 };
 use anyhow::{Context as _, Result, anyhow, ensure};
 use std::path::PathBuf;

@@ -3,14 +3,15 @@
 #![forbid(unsafe_code)]
 
 use super::{advice, arbiter, disks};
-use crate::config::host::hostname;
-use crate::config::{
-    Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
-    check_files, check_owners, check_watchdog, parse_node, show,
+use crate::{
+    config::{
+        Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
+        check_files, check_owners, check_watchdog, host::hostname, parse_node, show,
+    },
+    fence,
+    probe::{Prospect, prospects},
+    types::{Nanos, Node},
 };
-use crate::core::{Nanos, Node};
-use crate::fence;
-use crate::probe::{Prospect, prospects};
 use anyhow::{Result, anyhow};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -312,7 +313,7 @@ data plane  xdp auto, priority 60
     #[test]
     fn what_networks_are_judged_by_is_shown_and_own_facts_alone_are_warned_of() {
         let prospect = |channel, by: &str, own_facts_only| Prospect {
-            channel: crate::core::ChannelIndex(channel),
+            channel: crate::types::ChannelIndex(channel),
             by: by.into(),
             own_facts_only,
         };

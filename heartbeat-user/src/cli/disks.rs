@@ -3,8 +3,8 @@
 use crate::{
     arbiter,
     config::{ArbiterEngine, Config},
-    core::Node,
     disk::{self, Disk},
+    types::Node,
 };
 use anyhow::{Result, anyhow, ensure};
 use std::{os::unix::fs::MetadataExt as _, path::Path, sync::mpsc, thread, time::Duration};

@@ -4,7 +4,10 @@ use super::{
     answer, client,
     paint::{ColorArgs, Tone},
 };
-use crate::status::{Record, Severity, server::Events};
+use crate::{
+    status::{Record, server::Events},
+    types::Severity,
+};
 use anyhow::{Context as _, Result};
 use std::{
     io::{ErrorKind, Write as _, stdout},

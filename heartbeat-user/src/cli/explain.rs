@@ -6,7 +6,10 @@ use super::{
     client,
     paint::{ColorArgs, Paint, Tone},
 };
-use crate::status::{Record, Severity, server::Events};
+use crate::{
+    status::{Record, server::Events},
+    types::Severity,
+};
 use anyhow::{Context as _, Result, bail};
 use comfy_table::{Table, presets::NOTHING};
 use serde_json::Value;

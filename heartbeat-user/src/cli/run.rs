@@ -4,8 +4,8 @@ use crate::{
     agent::{self, Ended, Options},
     command::signals,
     config::{Config, host::hostname, parse_node},
-    core::Node,
-    dataplane::handed_on::keep_replaced_binary,
+    system::handed_on::keep_replaced_binary,
+    types::Node,
 };
 use anyhow::{Context, Result, bail};
 use nix::unistd::execv;

@@ -367,7 +367,6 @@ impl Sheet {
 }
 
 #[cfg(test)]
-#[path = "status_tests.rs"]
 mod tests;
 
 /// A status in which all is well, of so many channels.

@@ -3,12 +3,12 @@
 use super::client;
 use crate::{
     config::Profile,
-    core::{Nanos, Timing},
     status::{
         Status,
         histogram::{Histograms, Snapshot},
     },
     tune::{self, Channel, Counted, Promise, Read, Recommendation, YEAR_S},
+    types::{Nanos, Timing},
 };
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;

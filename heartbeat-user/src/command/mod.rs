@@ -12,7 +12,7 @@ mod tree;
 
 pub use health::{CheckPlan, watch};
 
-use crate::dataplane::child;
+use crate::system::child;
 use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
 use std::{
     fmt, io,

@@ -1,11 +1,13 @@
 //! `[arbiter]`: who decides between two controllers that do not hear each other.
 
-use super::commands::command;
-use super::error::{Fault, Report};
-use super::host::Use;
-use super::profiles::show;
-use super::table::Table;
-use crate::core::Nanos;
+use super::{
+    commands::command,
+    error::{Fault, Report},
+    host::Use,
+    profiles::show,
+    table::Table,
+};
+use crate::types::Nanos;
 use hyper::Uri;
 use serde::Serialize;
 use siphasher::sip::SipHasher24;

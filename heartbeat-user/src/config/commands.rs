@@ -1,10 +1,12 @@
 //! The operator's own commands: hooks of groups and of events, of `[fence]`, `[[check]]`.
 
-use super::error::{Fault, Report};
-use super::fence::{Fence, Means};
-use super::table::{Table, called};
-use super::{ArbiterEngine, Check, Config, Group, Hooks};
-use crate::core::{Hook, Nanos};
+use super::{
+    ArbiterEngine, Check, Config, Group, Hooks,
+    error::{Fault, Report},
+    fence::{Fence, Means},
+    table::{Table, called},
+};
+use crate::{core::Hook, types::Nanos};
 
 /// The most health checks.
 const MAX_CHECKS: usize = 32;

@@ -1,7 +1,10 @@
 //! What follows from a configuration: what the judgement, the hand-over and the hooks are set up with.
 
 use super::{Arbiter, Config, Group, Hooks, Judging, Targets};
-use crate::core::{self, Hook, HookedGroups, Names, Nanos, Needs};
+use crate::{
+    core::{self, Hook, HookedGroups, Names, Needs},
+    types::Nanos,
+};
 
 impl Config {
     /// One bit for each channel.

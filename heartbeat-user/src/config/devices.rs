@@ -1,11 +1,12 @@
 //! A `[[channel]]` that is no network: a serial line, or a disk that both controllers have.
 
-use super::error::{Fault, Report};
-use super::table::{At, Table};
-use super::topology::{Claim, Taken};
-use super::{Channel, ChannelKind, Targets, Wiring};
-use crate::core::{ChannelIndex, Nanos, Node};
-use crate::dataplane::is_speed;
+use super::{
+    Channel, ChannelKind, Targets, Wiring,
+    error::{Fault, Report},
+    table::{At, Table},
+    topology::{Claim, Taken},
+};
+use crate::types::{ChannelIndex, Nanos, Node, is_speed};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 

@@ -1,10 +1,8 @@
 //! What can be wrong with a configuration, said so that it can be put right: file, line, key, value, and what would be
 //! right.
 
-use super::load::MAX_FILE;
-use super::profiles::show;
-use super::read::ReadFault;
-use crate::core::Nanos;
+use super::{load::MAX_FILE, profiles::show, read::ReadFault};
+use crate::types::Nanos;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

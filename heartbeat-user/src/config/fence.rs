@@ -3,11 +3,13 @@
 //!
 //! Options of agents may be secrets: no message, no log and no `Debug` ever repeats a value of theirs.
 
-use super::Config;
-use super::commands::{TIMEOUT, command, ms};
-use super::error::{Fault, Report};
-use super::table::Table;
-use crate::core::{Nanos, Node};
+use super::{
+    Config,
+    commands::{TIMEOUT, command, ms},
+    error::{Fault, Report},
+    table::Table,
+};
+use crate::types::{Nanos, Node};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -7,9 +7,8 @@ mod files;
 pub use devices::{Owner, check_disk_names, check_watchdog};
 pub use files::{FileFault, Use, check_commands, check_files, check_owners, read_file, read_secret, read_token};
 
-use super::error::nearest;
-use super::{Channel, Config};
-use crate::core::Node;
+use super::{Channel, Config, error::nearest};
+use crate::types::Node;
 use anyhow::{Context, anyhow};
 use devices::check_devices;
 use nix::ifaddrs::getifaddrs;

@@ -26,7 +26,6 @@ mod table;
 mod tests;
 mod topology;
 
-pub use crate::dataplane::{SerialLine, XdpPreference};
 pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd};
 pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault, Problem, Problems};

@@ -1,11 +1,15 @@
 //! What a configuration says, key by key.
 
-use super::arbiter::Arbiter;
-use super::fence::Fence;
-use super::profiles::Profile;
-use super::records::{Events, Histograms};
-use crate::core::{BothFaulted, ChannelIndex, GroupIndex, Hook, Nanos, Node, Timing};
-use crate::dataplane::{SerialLine, XdpPreference, least_interval};
+use super::{
+    arbiter::Arbiter,
+    fence::Fence,
+    profiles::Profile,
+    records::{Events, Histograms},
+};
+use crate::{
+    core::{BothFaulted, Hook},
+    types::{ChannelIndex, GroupIndex, Nanos, Node, SerialLine, Timing, XdpPreference, least_interval},
+};
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};

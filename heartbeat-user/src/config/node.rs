@@ -1,7 +1,7 @@
 //! Which of the two controllers a host is.
 
 use super::{Config, ConfigError};
-use crate::core::Node;
+use crate::types::Node;
 
 impl Config {
     /// Which controller this host is: `flag`, where given; otherwise the one whose name is `hostname`, in full or, where

@@ -1,6 +1,6 @@
 //! The timing profiles, and what each of their parameters may be set to.
 
-use crate::core::{Nanos, Timing};
+use crate::types::{Nanos, Timing};
 use serde::Serialize;
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -1,10 +1,7 @@
 //! Where events and latencies go beside the API: `[events]`, `[histograms]`.
 
-use super::commands::command;
-use super::error::Report;
-use super::table::Table;
-use crate::core::Nanos;
-use crate::status::Severity;
+use super::{commands::command, error::Report, table::Table};
+use crate::types::{Nanos, Severity};
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -1,10 +1,15 @@
 //! The tables that stand for themselves: `[pair]`, `[controller.a]` and `[controller.b]`, `[timing]`, `[dataplane]`.
 
-use super::error::{Fault, Report};
-use super::profiles::{Overrides, Profile};
-use super::table::{At, Table};
-use super::{Api, Dataplane, Judging, Pair, Takeover, Watchdog, XdpPreference};
-use crate::core::{BothFaulted, Nanos, Timing};
+use super::{
+    Api, Dataplane, Judging, Pair, Takeover, Watchdog,
+    error::{Fault, Report},
+    profiles::{Overrides, Profile},
+    table::{At, Table},
+};
+use crate::{
+    core::BothFaulted,
+    types::{Nanos, Timing, XdpPreference},
+};
 use std::path::PathBuf;
 
 /// The port that IANA assigned to `ha-cluster`.

@@ -1,7 +1,7 @@
 //! Reads one TOML table key by key, and reports what is wrong with each at its place in the file.
 
 use super::error::{Fault, Report};
-use crate::core::Nanos;
+use crate::types::Nanos;
 use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

@@ -1,11 +1,16 @@
 //! What the pair consists of: `[[channel]]` and `[[group]]`, and that no two of their parts get in each other's way.
 
-use super::commands::{self, HOOK_KEYS};
-use super::devices;
-use super::error::{Fault, Report};
-use super::table::{At, Table, called};
-use super::{Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress, Targets, Wiring};
-use crate::core::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node, name_id};
+use super::{
+    Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress, Targets, Wiring,
+    commands::{self, HOOK_KEYS},
+    devices,
+    error::{Fault, Report},
+    table::{At, Table, called},
+};
+use crate::{
+    core::name_id,
+    types::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node},
+};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;

@@ -1,6 +1,7 @@
 //! What the judgement wants done.
 
-use super::{Arbitrate, ChannelIndex, Event, GroupIndex, Hook, Nanos, Reason};
+use super::{Arbitrate, Event, Hook, Reason};
+use crate::types::{ChannelIndex, GroupIndex, Nanos};
 
 /// What the driver has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

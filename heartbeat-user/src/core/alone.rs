@@ -5,7 +5,8 @@
 //! Deaf, the peer hears it on no channel, though it hears the peer: exclusive groups go, for the peer finds it dead. Without a grant,
 //! exclusive groups go: the arbiter may have granted them to the peer.
 
-use super::{Core, Nanos, PeerState, promise};
+use super::{Core, PeerState, promise};
+use crate::types::Nanos;
 use heartbeat_ebpf::wire::flags;
 
 /// What is known of our being alone.

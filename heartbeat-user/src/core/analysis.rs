@@ -12,9 +12,12 @@
 //! at the own interfaces, and for the rest what the last full one found; whoever wants one begins it, master or not. A full
 //! one follows.
 
-use super::evidence::{Circumstances, Local, Memory, weigh_silence};
-use super::{Action, Channel, ChannelIndex, Core, Event, Nanos, Needs, Node, PeerState, Probed, Verdict};
-use super::{BothFaulted, MAX_CHANNELS, weigh};
+use super::{
+    Action, BothFaulted, Channel, Core, Event, Needs, PeerState, Probed, Verdict,
+    evidence::{Circumstances, Local, Memory, weigh_silence},
+    weigh,
+};
+use crate::types::{ChannelIndex, MAX_CHANNELS, Nanos, Node};
 use heartbeat_ebpf::wire::{self, Message};
 
 /// How this pair judges.

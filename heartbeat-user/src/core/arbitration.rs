@@ -8,7 +8,8 @@
 //!                     +-- after a second, again      +--> lost: what is held on it is let go of
 //! ```
 
-use super::{Action, Core, Event, Exclusivity, Nanos};
+use super::{Action, Core, Event, Exclusivity};
+use crate::types::Nanos;
 
 /// What the arbiter is asked for: groups, a bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What the kernel is told of the judgement, and what a next life of the agent is left.
 
-use super::{Core, MAX_GROUPS, Nanos, PeerState, promise};
+use super::{Core, PeerState, promise};
+use crate::types::{MAX_GROUPS, Nanos};
 use heartbeat_ebpf::wire::flags;
 
 /// What outlives the agent, for its next life.

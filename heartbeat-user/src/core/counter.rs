@@ -11,7 +11,7 @@
 //! `ultra`); only parameters differ. With `from_arrival`, the checks start anew at each heartbeat, so that a silent channel
 //! fails exactly `max / decrement + 1` periods after its last one.
 
-use super::{Nanos, Timing};
+use crate::types::{Nanos, Timing};
 
 /// Where a channel stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What happened: one typed event for each change that an operator would want to know of.
 
-use super::{ChannelIndex, Evidence, GroupIndex, Nanos, Node, PathFacts, Place, Safe, Verdict};
+use super::{Evidence, PathFacts, Place, Safe, Verdict};
+use crate::types::{ChannelIndex, GroupIndex, Nanos, Node};
 use serde::Serialize;
 
 /// Why a group is acquired or released.

@@ -11,7 +11,7 @@
 //! whoever has gone home, is no fault of a controller. While the peer lives, it tells the one from the other: heartbeats pass. When
 //! it is dead, whoever was found, has not answered for [`LEARNING`], and leaves others to be heard there, has gone home.
 
-use super::{ChannelIndex, Link, MAX_CHANNELS, Nanos};
+use crate::types::{ChannelIndex, Link, MAX_CHANNELS, Nanos};
 
 /// What a local analysis saw, a bit each network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

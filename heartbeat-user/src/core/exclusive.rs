@@ -15,7 +15,8 @@
 //! may have taken over since, or be back, and lose its networks just when ours work again. From then on it has the time to find that
 //! out, and to let go.
 
-use super::{Core, GroupIndex, Nanos, PeerState, Reason, Withheld, ownership::Guard, promise};
+use super::{Core, PeerState, Reason, Withheld, ownership::Guard, promise};
+use crate::types::{GroupIndex, Nanos};
 use heartbeat_ebpf::wire::flags;
 use serde::Serialize;
 

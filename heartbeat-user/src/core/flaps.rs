@@ -4,7 +4,8 @@
 //! calm for that long, and then what it has come to. So a bad cable at an interval of a millisecond does not bury everything else,
 //! and what was told last is always so.
 
-use super::{ChannelIndex, ChannelState, Core, Event, Nanos};
+use super::{ChannelState, Core, Event};
+use crate::types::{ChannelIndex, Nanos};
 
 /// So many changes are told one by one.
 const MOST: u32 = 10;

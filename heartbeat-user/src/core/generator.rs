@@ -10,7 +10,7 @@
 //! come to countdown 0 together then, so where a channel fails three intervals after its last heartbeat the new socket is
 //! opened at once (510 instead of 526): with a wait, the peer would find us dead every twenty messages.
 
-use super::{Nanos, Timing};
+use crate::types::{Nanos, Timing};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

@@ -2,7 +2,8 @@
 //!
 //! What takes time is begun while the peer is only suspected, so that a claim rarely waits for it.
 
-use super::{Action, Channel, ChannelState, Core, Event, Nanos, PeerState, Probed, Setup, Withheld, ownership::Guard};
+use super::{Action, Channel, ChannelState, Core, Event, PeerState, Probed, Setup, Withheld, ownership::Guard};
+use crate::types::Nanos;
 use heartbeat_ebpf::wire::flags;
 
 /// A look at our own networks, or a fencing, that failed is repeated after this.

@@ -17,8 +17,8 @@
 //! told, and the group goes on. Of `on_release` the group says what its failing means: it is kept (as drawn), or it counts
 //! as released.
 
-use super::ownership::Step;
-use super::{Action, Core, Event, GroupIndex, Nanos, Reason, Withheld};
+use super::{Action, Core, Event, Reason, Withheld, ownership::Step};
+use crate::types::{GroupIndex, Nanos};
 use serde::Serialize;
 
 /// A command of the operator's, of a group.

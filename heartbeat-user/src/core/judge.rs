@@ -14,7 +14,7 @@
 //! Configurations that differ are told and move nothing (908, 910). Given the same facts mirrored, the other controller comes
 //! to the mirrored verdict: both can never conclude that they are the one to go on.
 
-use super::ChannelIndex;
+use crate::types::ChannelIndex;
 use serde::Serialize;
 
 /// What one controller brings to the decision.

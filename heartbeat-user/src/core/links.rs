@@ -1,6 +1,7 @@
 //! What is seen of our own interfaces and sockets.
 
-use super::{Action, ChannelIndex, Core, Event, Link, Nanos, SocketResult};
+use super::{Action, Core, Event, SocketResult};
+use crate::types::{ChannelIndex, Link, Nanos};
 
 impl Core {
     /// Heartbeats that are not our peer's, or not provably so, arrived on this channel.

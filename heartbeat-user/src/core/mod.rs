@@ -30,7 +30,6 @@ mod setup;
 #[cfg(test)]
 mod testing;
 mod transit;
-mod types;
 mod view;
 mod wish;
 
@@ -50,11 +49,11 @@ pub use judge::{
 pub use names::{Names, name_id};
 pub use peer::PeerState;
 pub use peer_host::NoticeSaid;
-pub use setup::{Link, Resumed, Setup};
-pub use types::*;
+pub use setup::{Resumed, Setup};
 pub use view::ChannelView;
 pub use wish::{OperatorOrder, Refusal};
 
+use crate::types::{ChannelIndex, GroupIndex, Link, Nanos, Timing};
 use alone::Alone;
 use analysis::Analysis;
 use arbitration::Arbiter;

@@ -4,7 +4,7 @@
 //! Each message names one place of its sender's file, in turn. Until a place is named, nothing is known of its bit, and
 //! what follows errs on the side of doing nothing: a group that the peer may hold counts as held there.
 
-use super::{ChannelIndex, MAX_CHANNELS, MAX_GROUPS};
+use crate::types::{ChannelIndex, MAX_CHANNELS, MAX_GROUPS};
 use heartbeat_ebpf::wire::Message;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;

@@ -21,8 +21,8 @@
 //!    first, where one of them took it from the other; else it is kept at home. Where the agent of one of them died or stands still
 //!    meanwhile, the other goes beyond its term, and its kernel obeys.
 
-use super::alone::LetGo;
-use super::{GroupIndex, Nanos, Node, Reason, Withheld};
+use super::{Reason, Withheld, alone::LetGo};
+use crate::types::{GroupIndex, Nanos, Node};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holding {

@@ -9,7 +9,7 @@
 //!   and only while no channel works, so that a recording never ends a pairing that does; and in one message for each that came,
 //!   never two in a row, so that a peer which hears us, though we do not hear it, goes on hearing us.
 
-use super::{ChannelIndex, MAX_CHANNELS};
+use crate::types::{ChannelIndex, MAX_CHANNELS};
 use std::collections::VecDeque;
 
 /// Left incarnations that are remembered. Of a peer that restarts more often within one life of ours, the earliest lives

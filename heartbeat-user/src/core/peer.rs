@@ -1,10 +1,10 @@
 //! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
 
-use super::analysis::PeerFound;
-use super::peer_host::PeerHost;
 use super::{
-    Change, Channel, ChannelIndex, ChannelState, Core, Difference, Event, Heard, Nanos, Resumed, Timing, promise,
+    Change, Channel, ChannelState, Core, Difference, Event, Heard, Resumed, analysis::PeerFound, peer_host::PeerHost,
+    promise,
 };
+use crate::types::{ChannelIndex, Nanos, Timing};
 use heartbeat_ebpf::{
     echo::STRANGER_EVERY_NS,
     wire::{Message, flags},

@@ -4,7 +4,8 @@
 //! A life that died never says anything again. Its heartbeats that arrive later were on their way; only one that answers to
 //! something that we sent after what the notice answers proves the notice wrong.
 
-use super::{ChannelIndex, Core, Event, Nanos, PeerState, Timing, promise};
+use super::{Core, Event, PeerState, promise};
+use crate::types::{ChannelIndex, Nanos, Timing};
 use heartbeat_ebpf::wire::{Message, flags};
 
 /// What the peer's kernel says of its agent.

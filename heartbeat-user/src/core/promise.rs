@@ -10,7 +10,7 @@
 //! Heartbeats go out once an interval, and a sender that is later than half of one counts that as its own stall: so whatever the
 //! kernel heard last was sent at most one and a half intervals after the last one whose answer the peer heard.
 
-use super::{Nanos, Timing};
+use crate::types::{Nanos, Timing};
 
 /// Hundredths of an interval that the last heartbeat heard here may be younger than the last sign of life heard there, with what
 /// networks take: 150 for the former.

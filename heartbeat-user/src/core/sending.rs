@@ -1,7 +1,7 @@
 //! When the core sends: a tick of each channel's generator (FIG. 5), or at once where something must be said.
 
-use super::generator::Step;
-use super::{Action, ChannelIndex, ChannelState, Core, Nanos};
+use super::{Action, ChannelState, Core, generator::Step};
+use crate::types::{ChannelIndex, Nanos};
 
 impl Core {
     /// FIG. 5, a tick of each channel's generator, when it is due or something must be said at once.

@@ -1,6 +1,7 @@
 //! What the judgement begins with.
 
-use super::{Exclusivity, Guards, HookedGroups, Judging, Names, Nanos, Node, Timing};
+use super::{Exclusivity, Guards, HookedGroups, Judging, Names};
+use crate::types::{Link, Nanos, Node, Timing};
 
 /// What the agent is set up with.
 #[derive(Clone, Debug)]
@@ -79,31 +80,4 @@ pub struct Resumed {
     pub heard: Nanos,
     /// When that life gave its last sign of life.
     pub alive: Nanos,
-}
-
-/// A channel's interface, as the driver sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// There is none of that name.
-    Absent,
-    /// It is there.
-    Present {
-        /// Its index: changes when it is made anew.
-        index: u32,
-        /// Whether it is up and has a carrier.
-        carrier: bool,
-        /// Whether our own address is on it.
-        address: bool,
-    },
-}
-
-impl Link {
-    pub(super) const fn carrier(self) -> bool {
-        matches!(self, Self::Present { carrier: true, .. })
-    }
-
-    /// Whether nothing of our own speaks against it.
-    pub(super) const fn is_well(self) -> bool {
-        matches!(self, Self::Present { carrier: true, address: true, .. })
-    }
 }

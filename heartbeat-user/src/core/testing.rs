@@ -1,10 +1,12 @@
 //! A core alone, with a peer whose messages a test writes: for the tests of its parts.
 
 use super::{
-    Action, ChannelIndex, Core, Event, Exclusivity, Guards, HookedGroups, Judging, Link, Names, Nanos, Needs, Node,
-    Probed, Resumed, Setup, SocketResult, Timing,
+    Action, Core, Event, Exclusivity, Guards, HookedGroups, Judging, Names, Needs, Probed, Resumed, Setup, SocketResult,
 };
-use crate::config::Profile;
+use crate::{
+    config::Profile,
+    types::{ChannelIndex, Link, Nanos, Node, Timing},
+};
 use heartbeat_ebpf::wire::Message;
 
 pub(super) const SECOND: Nanos = Nanos::from_millis(1_000);

@@ -4,7 +4,7 @@
 //! has it; and what a message answers to, by our own clock. Either may be wrong, as where the sender's clock stood still with its virtual
 //! machine, or where a recording of ours is what it answers to: a message was held back where both say so.
 
-use super::Nanos;
+use crate::types::Nanos;
 use heartbeat_ebpf::wire::{HELD_LONG, Message};
 
 /// Two clocks that drift by 1 % each: one in so many.

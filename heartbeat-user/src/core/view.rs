@@ -1,6 +1,7 @@
 //! What the judgement shows: to the peer in each message, to the kernel, to the status.
 
-use super::{Channel, ChannelIndex, ChannelState, Core, Link, Nanos, Node, PeerState, Place, Setup, Withheld};
+use super::{Channel, ChannelState, Core, PeerState, Place, Setup, Withheld};
+use crate::types::{ChannelIndex, Link, Nanos, Node};
 use heartbeat_ebpf::{
     echo::Echo,
     wire::{HELD_LONG, Message, QOS, flags},

@@ -5,7 +5,8 @@
 //! maintenance. A bit of a group that we do hold is an offer: the peer answers it with a wish. In every case the holder lets
 //! go first, and the other claims when it has heard so from a peer that knew of the wish.
 
-use super::{Core, Event, GroupIndex, MAX_GROUPS, Nanos, PeerState, Reason, Verdict, Why};
+use super::{Core, Event, PeerState, Reason, Verdict, Why};
+use crate::types::{GroupIndex, MAX_GROUPS, Nanos};
 use heartbeat_ebpf::wire::flags;
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -12,10 +12,10 @@
 //! The block's checksum tells what is torn from what is somebody else's; whether a heartbeat is the peer's, and new, is the business
 //! of those who receive it. What stands there when the disk is opened may be of any time: only what is written later is heard.
 
-use super::{bell::Bell, clock};
 use crate::{
-    core::{Nanos, Node},
     disk::{Block, Busy, Disk, DiskError, heartbeats},
+    system::{bell::Bell, clock},
+    types::{Nanos, Node},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use heartbeat_ebpf::wire::LEN;

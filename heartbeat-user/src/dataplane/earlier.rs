@@ -10,6 +10,7 @@ use super::{
     silence,
     tables::{AGENT_AT, Header},
 };
+use crate::system::netlink;
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, MapInfo};
 use heartbeat_ebpf::layout::{self, Agent, map};
@@ -202,7 +203,7 @@ fn words_of_map(pin: &Path) -> Result<Vec<u64>> {
 /// # Errors
 /// Where the kernel cannot be asked.
 pub fn release(interface: &str) -> Result<Option<String>> {
-    let Some(ifindex) = interface::index_of(interface)? else { return Ok(None) };
+    let Some(ifindex) = netlink::index_of(interface)? else { return Ok(None) };
     silence::release(interface, ifindex);
     Ok(release_below(Path::new(ROOT), ifindex)?.map(|holder| held_by(interface, &holder)))
 }

@@ -1,7 +1,7 @@
 //! What the kernel is told for the time when the agent cannot decide.
 
 use super::Tables;
-use crate::core::Nanos;
+use crate::types::Nanos;
 use heartbeat_ebpf::guard::LATE;
 use nix::{
     sys::stat::{major, minor, stat},

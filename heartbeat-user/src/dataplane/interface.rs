@@ -1,5 +1,6 @@
 //! What the kernel says about interfaces and their XDP programs.
 
+use crate::types::XdpMode;
 use anyhow::{Context as _, Result, bail};
 use aya::programs::loaded_programs;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
@@ -9,72 +10,7 @@ use netlink_packet_route::{
     tc::{TcAttribute, TcHandle, TcMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use serde::{Deserialize, Serialize};
 use std::{fmt, io};
-
-/// Where a channel's heartbeats are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// By the XDP program, in the network driver.
-    Native,
-    /// By the XDP program, in the network stack: every driver has it.
-    Generic,
-    /// By the agent, from a UDP socket, with the same checks.
-    Socket,
-}
-
-impl fmt::Display for XdpMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-            Self::Socket => "socket",
-        })
-    }
-}
-
-/// Which mode a channel is to have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpPreference {
-    /// Native, else generic, else socket.
-    #[default]
-    Auto,
-    /// Native or nothing.
-    Native,
-    /// Generic or nothing.
-    Generic,
-    /// The socket, whatever the interface can do.
-    Socket,
-}
-
-impl XdpPreference {
-    /// Every preference.
-    pub const ALL: [Self; 4] = [Self::Auto, Self::Native, Self::Generic, Self::Socket];
-
-    /// Its name in the configuration file.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Native => "native",
-            Self::Generic => "generic",
-            Self::Socket => "socket",
-        }
-    }
-
-    /// Whether it is content with `mode`.
-    #[must_use]
-    pub const fn allows(self, mode: XdpMode) -> bool {
-        match self {
-            Self::Auto => true,
-            Self::Native => matches!(mode, XdpMode::Native),
-            Self::Generic => matches!(mode, XdpMode::Generic),
-            Self::Socket => matches!(mode, XdpMode::Socket),
-        }
-    }
-}
 
 /// The XDP program that an interface runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,25 +38,6 @@ fn link(ifindex: u32) -> Result<LinkMessage> {
 /// Whether an interface has a carrier, as its driver says: its flags would show it up to a second late.
 pub(super) fn carrier(ifindex: u32) -> Result<bool> {
     Ok(link(ifindex)?.attributes.contains(&LinkAttribute::Carrier(1)))
-}
-
-/// The index of the interface of this name, or of this other name (`altname`), if there is one. Not `if_nametoindex`: that
-/// makes the kernel load modules for names that it does not know (net/core/dev_ioctl.c, `dev_load`).
-///
-/// # Errors
-/// Where the kernel cannot be asked.
-pub fn index_of(name: &str) -> io::Result<Option<u32>> {
-    if name.is_empty() || name.len() > libc::IFNAMSIZ - 1 {
-        return Ok(None);
-    }
-    match ask(0, &[LinkAttribute::IfName(name.to_owned())], 0) {
-        Ok(links) => Ok(links.first().map(|link| link.header.index)),
-        Err(error) => match error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error()) {
-            Some(libc::ENODEV) => Ok(None),
-            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-            None => Err(io::Error::other(format!("{error:#}"))),
-        },
-    }
 }
 
 /// Why frames of `ifindex` are not for the XDP program, which reads Ethernet: none where they are.

@@ -23,7 +23,7 @@ pub use mending::Mended;
 pub use test_run::Yardstick;
 
 use super::{
-    Order, Tables, XdpMode,
+    Order, Tables,
     bpf_link::{self, Object},
     interface,
     pins::{
@@ -32,7 +32,10 @@ use super::{
     program::{Loaded, Logger},
     silence::Silence,
 };
-use crate::core::{ChannelIndex, Node};
+use crate::{
+    system::netlink,
+    types::{ChannelIndex, Node, XdpMode},
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf, Pod,
@@ -290,7 +293,7 @@ impl Kernel {
         let mut names = self.pinned_links()?;
         names.retain(|name| {
             let path = self.link_path(name);
-            let adoptable = interface::index_of(name).is_ok_and(|now| {
+            let adoptable = netlink::index_of(name).is_ok_and(|now| {
                 now.is_some_and(|now| bpf_link::joined(&path).is_ok_and(|joined| joined.ifindex == now))
             });
             if !adoptable {

@@ -1,7 +1,8 @@
 //! Opens and closes serial lines beside the thread that uses them: preparing one behind a USB adapter takes transfers, and
 //! closing one may wait for what it has still to send (`closing_wait` of setserial(8): 30 s).
 
-use super::{Serial, SerialLine, bell::Bell};
+use super::Serial;
+use crate::{system::bell::Bell, types::SerialLine};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use std::{io, thread};
 
@@ -87,7 +88,7 @@ impl Opener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{core::Nanos, dataplane::waiter::Waiter};
+    use crate::{system::waiter::Waiter, types::Nanos};
 
     #[test]
     fn whether_a_line_could_be_opened_is_told_by_the_bell() {

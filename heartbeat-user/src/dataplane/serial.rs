@@ -1,8 +1,8 @@
 //! A serial line as a channel (WO 01/82077, A8, S4: dedicated and serial links): the path between the two nodes that
 //! shares nothing with the networks, neither switches nor drivers nor the IP stack. Nothing here waits for the line.
 
-use super::serial_frame::{Deframer, FRAME, Outgoing};
-use crate::core::Nanos;
+use super::serial_frame::{Deframer, Outgoing};
+use crate::types::is_speed;
 use heartbeat_ebpf::wire::LEN;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -19,44 +19,11 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::fs::OpenOptionsExt,
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-/// The speeds that have a name in termios(3), from 1200 baud.
-const SPEEDS: [u32; 22] = [
-    1_200, 1_800, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 500_000, 576_000, 921_600,
-    1_000_000, 1_152_000, 1_500_000, 2_000_000, 2_500_000, 3_000_000, 3_500_000, 4_000_000,
-];
-/// Start bit, 8 data bits, stop bit.
-const BITS_PER_BYTE: u64 = 10;
 /// The most bytes taken in one call, as many as the kernel's line discipline holds: a flood can't hold the thread.
 const MOST_RECEIVED: usize = 4096;
-
-/// Which line, and how fast.
-#[derive(Clone, Debug)]
-pub struct SerialLine {
-    /// The device, such as `/dev/ttyS0`; better a name that stays, below `/dev/serial/by-path`.
-    pub device: PathBuf,
-    /// In baud, one of those that [`is_speed`] accepts; the same on both sides.
-    pub speed: u32,
-}
-
-/// Whether a line can be run at so many baud: the speeds of termios(3) from 1200 to 4000000. No UART has them all.
-#[must_use]
-pub fn is_speed(baud: u32) -> bool {
-    SPEEDS.contains(&baud)
-}
-
-/// The shortest interval of heartbeats that uses at most half of a line's capacity, in each direction: 2 × 163 bytes ×
-/// 10 bits / `baud`. A heartbeat is half of that on its way; the other half lets a backlog go away. 28.3 ms at 115200
-/// baud, 2.72 s at 1200; [`Nanos::NEVER`] at 0.
-#[must_use]
-pub const fn least_interval(baud: u32) -> Nanos {
-    match baud {
-        0 => Nanos::NEVER,
-        _ => Nanos((2 * FRAME as u64 * BITS_PER_BYTE * 1_000_000_000).div_ceil(baud as u64)),
-    }
-}
 
 /// An open line. Closing it lets the kernel send what it already took, and leaves DTR and RTS up: the peer must not
 /// take an agent that restarts for a pulled cable.
@@ -191,13 +158,17 @@ fn is_prepared(now: &Termios, speed: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::serial_frame::tests::framed, *};
+    use super::{
+        super::serial_frame::{FRAME, tests::framed},
+        *,
+    };
+    use crate::types::SERIAL_SPEEDS;
     use rustix::{
         fs::{OFlags, fcntl_setfl},
         io::{FdFlags, fcntl_getfd},
         pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     };
-    use std::{ffi::OsStr, io::Write, os::unix::ffi::OsStrExt};
+    use std::{ffi::OsStr, io::Write, os::unix::ffi::OsStrExt, path::PathBuf};
 
     const SPEED: u32 = 115_200;
 
@@ -273,29 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn speeds_are_those_of_termios() {
-        assert!(SPEEDS.is_sorted());
-        assert!(SPEEDS.iter().all(|&baud| is_speed(baud)));
-        for baud in [0, 1, 300, 1_199, 9_601, 115_201, 4_000_001, u32::MAX] {
-            assert!(!is_speed(baud), "{baud}");
-        }
-    }
-
-    #[test]
-    fn a_heartbeat_uses_half_of_the_line_at_most() {
-        // 147 bytes of 10 bits, twice: 2940 bit times.
-        assert_eq!(least_interval(1_200), Nanos(2_716_666_667));
-        assert_eq!(least_interval(9_600), Nanos(339_583_334));
-        assert_eq!(least_interval(115_200), Nanos(28_298_612));
-        assert_eq!(least_interval(4_000_000), Nanos(815_000));
-        assert_eq!(least_interval(0), Nanos::NEVER);
-    }
-
-    #[test]
     fn a_line_is_raw_and_at_its_speed() {
         let peer = Peer::new();
         let others = ControlModes::CSTOPB | ControlModes::PARENB | ControlModes::CRTSCTS | ControlModes::HUPCL;
-        for speed in SPEEDS {
+        for speed in SERIAL_SPEEDS {
             let mut before = tcgetattr(&peer.held).unwrap();
             before.control_modes |= others;
             before.input_modes |= InputModes::IXON | InputModes::IXOFF;

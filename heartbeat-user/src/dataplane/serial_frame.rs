@@ -10,15 +10,16 @@
 //! so that whoever joins late, or heard noise, is in step again at the next one. The zero in front ends what noise
 //! began. No checksum: the message has a tag (wire.rs), and that decides.
 
+use crate::types::LINE_FRAME;
 use heartbeat_ebpf::wire::LEN;
 use std::io::{self, ErrorKind, Write};
 
 /// Bytes of a message between its delimiters.
 const ENCODED: usize = cobs::max_encoding_length(LEN);
 /// Bytes of a message on the line, delimiters included.
-pub(super) const FRAME: usize = ENCODED + 2;
+pub(super) const FRAME: usize = LINE_FRAME;
 // Below 254 bytes, the overhead is one byte whatever the content: all frames are equally long.
-const _: () = assert!(LEN < 254 && FRAME == LEN + 3);
+const _: () = assert!(LEN < 254 && FRAME == ENCODED + 2);
 
 /// The message that is being sent: what the line did not take at once, it gets before anything else.
 #[derive(Debug)]

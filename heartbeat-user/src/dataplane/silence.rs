@@ -10,6 +10,7 @@ use super::{
     pins::{self, IN, OUT, entries, interface_of, path_of, unpin},
     program::Beside,
 };
+use crate::system::netlink;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
     Pod,
@@ -303,7 +304,7 @@ const fn type_of(way: Way) -> TcAttachType {
 
 /// None where there is no interface of this name.
 fn index_where_ethernet(name: &str) -> Result<Option<u32>> {
-    let Some(ifindex) = interface::index_of(name)? else { return Ok(None) };
+    let Some(ifindex) = netlink::index_of(name)? else { return Ok(None) };
     // What goes by the loopback interface never leaves this host.
     ensure!(name != "lo", "it is this host's own");
     match interface::without_ethernet(ifindex)? {

@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn the_peers_messages_pass_with_their_time_whatever_their_length() {
         let lo = v4();
-        let before = super::super::clock::realtime_ns();
+        let before = crate::system::clock::realtime_ns();
         let long = [message(PAIR).as_slice(), &[0; 100]].concat();
         for payload in [&message(PAIR)[..], &message(PAIR)[..20], &long] {
             lo.peer.send_to(payload, lo.to).unwrap();
@@ -326,7 +326,7 @@ mod tests {
         let received = lo.received();
         let messages: Vec<_> = received.iter().map(|d| d.message().is_some()).collect();
         assert_eq!(messages, [true, false, false]);
-        let after = super::super::clock::realtime_ns();
+        let after = crate::system::clock::realtime_ns();
         assert!(received.iter().all(|d| (before..=after).contains(&d.stamp_ns.unwrap())));
         assert_eq!(received[0].message(), Some(&message(PAIR)));
     }

@@ -1,7 +1,7 @@
 //! The records that kernel and agent share, as memory: reading them costs no system call.
 
 use super::pins;
-use crate::core::ChannelIndex;
+use crate::types::ChannelIndex;
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
 use heartbeat_ebpf::layout::{self, Agent, CHANNELS, Heard, Histogram, INTERFACES, Kernel, Record, Slot, map};

@@ -17,7 +17,7 @@ mod block;
 
 pub use block::{BLOCK, Block, Damage, Header, MOST};
 
-use crate::core::{Nanos, Node};
+use crate::types::{Nanos, Node};
 use std::{
     fs::{self, File, OpenOptions},
     io,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dataplane::clock;
+use crate::system::clock;
 use std::fs;
 
 /// A file on a disk: in memory, some kernels cannot read and write past the cache.

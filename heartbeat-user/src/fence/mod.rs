@@ -15,7 +15,7 @@ pub use metadata::Metadata;
 use crate::{
     command::{MOST, Task, perform},
     config::{Config, Device, Fence, Level, Means},
-    core::{Nanos, Node},
+    types::{Nanos, Node},
 };
 use agent::{Agent, Attempt};
 use std::time::Duration;

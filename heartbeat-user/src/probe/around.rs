@@ -3,7 +3,7 @@
 //! All of it blocks for as long as the kernel's networking lock is held, and reads at most so much of each table.
 
 use super::{Asks, Network};
-use crate::takeover::{Netlink, malformed};
+use crate::system::netlink::{Netlink, malformed};
 use netlink_packet_core::{NLM_F_REPLACE, Parseable};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,

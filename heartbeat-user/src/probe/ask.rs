@@ -6,7 +6,7 @@ use super::{
     around::{self, ALL_HOSTS, Around},
     request::{self, Kind, Secret},
 };
-use crate::{dataplane::bell, takeover::Netlink};
+use crate::system::{bell, netlink::Netlink};
 use netlink_packet_route::neighbour::NeighbourState;
 use nix::sys::socket::{SockaddrStorage, recvfrom};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};

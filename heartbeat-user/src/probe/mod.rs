@@ -15,8 +15,9 @@ mod tests;
 
 use crate::{
     config::{Config, Targets},
-    core::{ChannelIndex, Node, Probed},
-    takeover::Netlink,
+    core::Probed,
+    system::netlink::Netlink,
+    types::{ChannelIndex, Node},
 };
 use around::{Around, OwnFault, Target};
 use ask::{Answer, Asking};

@@ -3,7 +3,7 @@
 //! The data of each request: analysis (4 bytes), channel (1), 0 (1), round (2), keyed hash over these eight (8). The key is
 //! random and new for each analysis, so nobody who did not get the request can answer to it.
 
-use crate::core::ChannelIndex;
+use crate::types::ChannelIndex;
 use pnet_packet::{
     MutablePacket, Packet,
     icmp::{self, IcmpTypes, echo_reply::EchoReplyPacket, echo_request::MutableEchoRequestPacket},

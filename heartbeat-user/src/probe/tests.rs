@@ -6,7 +6,7 @@ use super::{
     look,
     request::{Kind, LONGEST, Secret, build, is_reply},
 };
-use crate::{core::ChannelIndex, takeover::Netlink};
+use crate::{system::netlink::Netlink, types::ChannelIndex};
 use nix::sched::{CloneFlags, unshare};
 use proptest::prelude::*;
 use std::{

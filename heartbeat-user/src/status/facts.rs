@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    core::{ChannelIndex, ChannelView, Core, Nanos, Node, PeerState, Service, Verdict, Withheld},
-    dataplane::{Tables, XdpMode},
+    core::{ChannelView, Core, PeerState, Service, Verdict, Withheld},
+    dataplane::Tables,
     probe::{Finding, State},
+    types::{ChannelIndex, Nanos, Node, XdpMode},
 };
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,

@@ -1,6 +1,7 @@
 //! What happened, for whoever asks now or listens on: a bounded ring, and a channel that nobody can hold up.
 
-use super::{Record, Severity};
+use super::Record;
+use crate::types::Severity;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -2,7 +2,8 @@
 
 use crate::{
     config::{Config, Device, Fence, HostProblem, Means, Use},
-    core::{Nanos, Reason, Safe},
+    core::{Reason, Safe},
+    types::Nanos,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

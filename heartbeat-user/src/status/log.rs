@@ -8,10 +8,7 @@ use super::{
     records::{Item, Line, Records},
     telling::{Names, Tell},
 };
-use crate::{
-    core::{Event, Nanos},
-    dataplane::clock,
-};
+use crate::{core::Event, system::clock, types::Nanos};
 use log::{Level, LevelFilter, Log, Metadata};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
@@ -114,31 +111,31 @@ fn time(time_ns: u64) -> impl std::fmt::Display {
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub enum ControlEvent {
     /// How a channel's heartbeats are received, and why not in a better way.
-    ChannelAttached { channel: crate::core::ChannelIndex, xdp_mode: crate::dataplane::XdpMode, why: Option<String> },
+    ChannelAttached { channel: crate::types::ChannelIndex, xdp_mode: crate::types::XdpMode, why: Option<String> },
     /// The course of a takeover, counted from the decision.
     TakeoverMeasured {
-        group: crate::core::GroupIndex,
+        group: crate::types::GroupIndex,
         addresses: usize,
         first_address_ns: Nanos,
         addresses_in_place_ns: Nanos,
         announced_ns: Nanos,
     },
     /// An address could not be added, announced or removed.
-    AddressFailed { group: crate::core::GroupIndex, address: String, why: String },
+    AddressFailed { group: crate::types::GroupIndex, address: String, why: String },
     /// Somebody else answers for addresses that were to be taken over: they are, or they are not.
-    StillAnswered { group: crate::core::GroupIndex, taken: bool, by: Vec<String> },
+    StillAnswered { group: crate::types::GroupIndex, taken: bool, by: Vec<String> },
     /// A neighbour claims an address that we hold (RFC 5227): two hold it.
-    Rival { group: crate::core::GroupIndex, address: String, mac: String },
+    Rival { group: crate::types::GroupIndex, address: String, mac: String },
     /// It is not heard any more, or we let go of the group.
-    RivalGone { group: crate::core::GroupIndex, address: String, mac: String, lasted_ns: Nanos },
+    RivalGone { group: crate::types::GroupIndex, address: String, mac: String, lasted_ns: Nanos },
     /// An address that somebody had taken away was put back, so often since that was told last.
-    AddressRestored { group: crate::core::GroupIndex, address: String, times: u32 },
+    AddressRestored { group: crate::types::GroupIndex, address: String, times: u32 },
     /// An address that we do not own was on this host, and was removed, so often since that was told last.
-    AddressSwept { group: crate::core::GroupIndex, address: String, times: u32 },
+    AddressSwept { group: crate::types::GroupIndex, address: String, times: u32 },
     /// A hook ended.
     CommandRan {
         what: &'static str,
-        group: Option<crate::core::GroupIndex>,
+        group: Option<crate::types::GroupIndex>,
         succeeded: bool,
         how: String,
         took_ns: Nanos,

@@ -17,7 +17,7 @@ pub use facts::{ChannelLatencies, Facts, Latencies, Shared, View};
 pub use known::{ArbiterFacts, Claim, FenceDevice, FenceFacts, Known, Problem, ProblemKind, WatchdogFacts};
 pub use log::{ControlEvent, Journal, Output};
 pub use ready::{Code, Obstacle, Readiness};
-pub use record::{Record, Severity};
+pub use record::Record;
 pub use records::Sink;
 pub use report::{Answer, Channel, Distribution, End, Group, Health, OwnEnd, Peer, Status};
 pub use telling::{Names, Tell};

@@ -2,7 +2,7 @@
 //! `heartbeat ready`, the status, the page, a metric and events alike.
 
 use super::{Channel, Group, Health, OwnEnd, ProblemKind, Status, report::Served};
-use crate::core::Node;
+use crate::types::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

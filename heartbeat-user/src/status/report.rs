@@ -7,7 +7,10 @@ mod verdict;
 pub use guards::{Arbiter, Claimed, FenceLevel, Served, Stall, Watchdog, Withholding};
 
 use super::{Problem, Readiness, records::Sink};
-use crate::core::{ChannelState, Link, Nanos, PeerState};
+use crate::{
+    core::{ChannelState, PeerState},
+    types::{Link, Nanos},
+};
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,10 @@
 //! How an event is told: whom it is for, and what happened as one sentence.
 
-use super::{ControlEvent, Obstacle, Severity};
-use crate::core::{Difference, Event, Nanos, Node, Reason, Safe, Verdict, Why, Withheld};
+use super::{ControlEvent, Obstacle};
+use crate::{
+    core::{Difference, Event, Reason, Safe, Verdict, Why, Withheld},
+    types::{Nanos, Node, Severity},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -444,7 +447,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::ChannelIndex;
+    use crate::types::ChannelIndex;
     use serde_json::json;
 
     fn names() -> Names {

@@ -1,10 +1,10 @@
 //! Service addresses: into the kernel and out of it, and a look at what is there.
 
-use super::{
-    netlink::{Netlink, Outcome, malformed},
-    now,
+use super::now;
+use crate::{
+    system::netlink::{Netlink, Outcome, malformed},
+    types::Nanos,
 };
-use crate::core::Nanos;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, Parseable};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,

@@ -6,10 +6,8 @@
 //!   hardware address repeats the sender's (`arp_is_garp`), and overrides a fresh entry for either.
 //! - **IPv6**: an unsolicited Neighbor Advertisement to all nodes, override set (RFC 4861 §7.2.6).
 
-use super::{
-    conflict::probe,
-    netlink::{Link, Outcome},
-};
+use super::conflict::probe;
+use crate::system::netlink::{Link, Outcome};
 use nix::{
     errno::Errno,
     ifaddrs::getifaddrs,

@@ -1,6 +1,6 @@
 //! What happens again and again is told at once, then ever more rarely; nothing is left untold. A table without a clock.
 
-use crate::core::Nanos;
+use crate::types::Nanos;
 use std::collections::BTreeMap;
 
 /// The first pause between two that are told of the same; each further one is twice as long,

@@ -14,7 +14,6 @@ mod addresses;
 mod announce;
 mod conflict;
 mod damping;
-mod netlink;
 mod rivals;
 mod source;
 mod sweep;
@@ -28,14 +27,14 @@ pub use announce::{
     unsolicited_advertisement,
 };
 pub use conflict::{Claim, SOLICITATION_FRAME, arp_probe, claim_in, neighbor_solicitation, probe};
-pub(crate) use netlink::malformed;
-pub use netlink::{Link, Netlink, Outcome, Port};
 pub use rivals::{NAMED, RIVAL_GONE};
 pub use source::{SourceReason, becomes_source};
 pub use sweep::{LetGo, Recorded, Swept, held_on_host, let_go, remove_unowned};
 pub use worker::{ANNOUNCE_AGAIN, CHECK, Worker, now, run};
 
-use crate::core::{GroupIndex, Nanos};
+use crate::system::netlink::Link;
+use crate::system::netlink::Outcome;
+use crate::types::{GroupIndex, Nanos};
 use nix::errno::Errno;
 use std::{fmt, io, net::IpAddr};
 

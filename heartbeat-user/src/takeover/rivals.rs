@@ -2,7 +2,7 @@
 //! names; at most one rival, and one answer, for each planned address.
 
 use super::conflict::{Claim, On};
-use crate::core::{GroupIndex, Nanos};
+use crate::types::{GroupIndex, Nanos};
 use std::collections::{BTreeMap, HashMap};
 
 /// A rival that was not heard for so long is gone. Longer than the gaps between the first announcements of another agent like

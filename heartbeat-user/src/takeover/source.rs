@@ -1,6 +1,6 @@
 //! Where a service address would become the source address of this host's own connections, which then break when it goes.
 //!
-//! IPv6 addresses are deprecated from the start ([`Netlink::add`](super::Netlink::add)). For IPv4 the kernel takes the primary
+//! IPv6 addresses are deprecated from the start ([`Netlink::add`](crate::system::netlink::Netlink::add)). For IPv4 the kernel takes the primary
 //! address of the destination's network on the interface, the first one that was added with that network
 //! (`inet_select_addr`, `fib_add_ifaddr`), so it is for the configuration and the host to see to another.
 

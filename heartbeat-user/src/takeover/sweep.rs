@@ -1,9 +1,8 @@
 //! At the agent's start: which group addresses this host holds, and the end of those that it does not own, and of those that an
 //! earlier life left and that are configured no more.
 
-use super::{Address, Failure, GroupPlan, Netlink, PlannedAddress, Step, each};
-use crate::core::GroupIndex;
-use nix::errno::Errno;
+use super::{Address, Failure, GroupPlan, PlannedAddress, Step, each};
+use crate::{system::netlink::Netlink, types::GroupIndex};
 use std::{
     collections::{BTreeSet, HashMap},
     io,
@@ -42,7 +41,7 @@ pub fn let_go(recorded: &[Recorded], netlink: &mut Netlink) -> io::Result<LetGo>
         let by_name = match named.get(planned.interface.as_str()) {
             Some(known) => *known,
             None => {
-                let found = index_of(netlink, &planned.interface);
+                let found = netlink.index_of(&planned.interface);
                 if let Err(error) = &found {
                     let_go.failures.push(Failure::new(planned, Step::Removed, error));
                 }
@@ -66,15 +65,6 @@ pub fn let_go(recorded: &[Recorded], netlink: &mut Netlink) -> io::Result<LetGo>
     }
     let_go.removed = removed.into_iter().map(|place| recorded[place].planned.clone()).collect();
     Ok(let_go)
-}
-
-/// None where no interface has the name.
-fn index_of(netlink: &mut Netlink, name: &str) -> io::Result<Option<u32>> {
-    match netlink.link(name) {
-        Ok(link) => Ok(Some(link.index)),
-        Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// What [`remove_unowned`] did.

@@ -3,7 +3,7 @@
 use super::{Alarms, Basis, Channel};
 use crate::{
     config::{Profile, show},
-    core::{Nanos, Timing},
+    types::{Nanos, Timing},
 };
 
 /// Intervals that are tried, in ms.

@@ -1,6 +1,6 @@
 //! A recording: the times between heartbeats on one channel, by bucket, and what is known beside them.
 
-use crate::core::Nanos;
+use crate::types::Nanos;
 use hdrhistogram::Histogram;
 
 /// Gaps of about one length.

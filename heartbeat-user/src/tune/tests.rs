@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     config::{Config, EXAMPLE, Profile},
-    core::Nanos,
     status::histogram::{Durations, Format, Snapshot, empty},
+    types::Nanos,
 };
 use proptest::prelude::*;
 

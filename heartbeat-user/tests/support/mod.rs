@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use heartbeat::{
-    core::Node,
     dataplane::{Settings, Tables},
+    types::Node,
 };
 use heartbeat_ebpf::{
     siphash::Key,

@@ -2,8 +2,8 @@
 
 use super::{OTHER, attach, cable, expect, on_cable, open, program_on, send, support::*};
 use heartbeat::{
-    core::ChannelIndex,
-    dataplane::{Adopted, Kernel, PinnedCell, XdpMode, XdpPreference, release},
+    dataplane::{Adopted, Kernel, PinnedCell, release},
+    types::{ChannelIndex, XdpMode, XdpPreference},
 };
 use heartbeat_ebpf::layout::Outcome;
 use std::fs;

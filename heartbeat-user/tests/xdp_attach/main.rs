@@ -7,8 +7,8 @@ mod earlier;
 mod support;
 
 use heartbeat::{
-    core::ChannelIndex,
-    dataplane::{Adopted, Attached, IN_FILE_ORDER, Kernel, XdpMode, XdpPreference},
+    dataplane::{Adopted, Attached, IN_FILE_ORDER, Kernel},
+    types::{ChannelIndex, XdpMode, XdpPreference},
 };
 use heartbeat_ebpf::{layout::Outcome, wire};
 use nix::net::if_::if_nametoindex;

@@ -2,8 +2,9 @@
 
 use super::{AGE, V6, request, sealed, support::*};
 use heartbeat::{
-    core::{ChannelIndex, Node},
-    dataplane::{Kernel, Settings, XdpMode, XdpPreference, clock},
+    dataplane::{Kernel, Settings},
+    system::clock,
+    types::{ChannelIndex, Node, XdpMode, XdpPreference},
 };
 use heartbeat_ebpf::{
     echo::Echo,

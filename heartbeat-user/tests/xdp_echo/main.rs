@@ -7,8 +7,9 @@ mod cable;
 mod support;
 
 use heartbeat::{
-    core::{ChannelIndex, Node},
-    dataplane::{Kernel, Tables, XdpMode, XdpPreference, clock},
+    dataplane::{Kernel, Tables},
+    system::clock,
+    types::{ChannelIndex, Node, XdpMode, XdpPreference},
 };
 use heartbeat_ebpf::{
     echo::{Echo, Kind},

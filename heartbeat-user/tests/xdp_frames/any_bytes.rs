@@ -6,7 +6,7 @@ use super::{
     in_process, pair_up,
     support::*,
 };
-use heartbeat::{core::ChannelIndex, dataplane::Tables};
+use heartbeat::{dataplane::Tables, types::ChannelIndex};
 use heartbeat_ebpf::{frame::Frame, layout::Outcome, wire};
 use proptest::prelude::*;
 

@@ -1,7 +1,7 @@
 //! The program's own code in this process: the second executor, and what both have to show.
 
 use super::{DROP, PASS, V4, V6, support::*};
-use heartbeat::{core::ChannelIndex, dataplane::Tables};
+use heartbeat::{dataplane::Tables, types::ChannelIndex};
 use heartbeat_ebpf::{
     admit::{self, Expected, News},
     frame::{Address, Frame},

@@ -13,8 +13,8 @@ mod third_parties;
 
 use cases::{Case, table};
 use heartbeat::{
-    core::ChannelIndex,
-    dataplane::{Kernel, Tables, XdpMode, XdpPreference, Yardstick},
+    dataplane::{Kernel, Tables, Yardstick},
+    types::{ChannelIndex, XdpMode, XdpPreference},
 };
 use heartbeat_ebpf::{admit::News, layout::Outcome};
 use in_process::{State, in_process, pair_up};

@@ -2,8 +2,8 @@
 
 use super::{DROP, V4, in_process, pair_up, support::*};
 use heartbeat::{
-    core::ChannelIndex,
-    dataplane::{Kernel, Tables, XdpPreference, Yardstick},
+    dataplane::{Kernel, Tables, Yardstick},
+    types::{ChannelIndex, XdpPreference},
 };
 use heartbeat_ebpf::{
     layout::{Outcome, Slot},

@@ -2,9 +2,9 @@
 
 use super::{V4, pair_up, support::*};
 use heartbeat::{
-    core::ChannelIndex,
-    dataplane::{Kernel, Tables, XdpPreference, Yardstick},
+    dataplane::{Kernel, Tables, Yardstick},
     status::histogram::to_hdr,
+    types::{ChannelIndex, XdpPreference},
 };
 use heartbeat_ebpf::{histogram, wire::Message};
 use std::{thread, time::Duration};

@@ -2,8 +2,8 @@
 
 use super::{UDP, V4, V6, cases::with, pair_up, support::*};
 use heartbeat::{
-    core::ChannelIndex,
-    dataplane::{Kernel, XdpPreference, Yardstick},
+    dataplane::{Kernel, Yardstick},
+    types::{ChannelIndex, XdpPreference},
 };
 use heartbeat_ebpf::{siphash::Key, wire};
 use pnet_packet::ethernet::EtherTypes;

@@ -9,12 +9,13 @@ mod notices;
 mod support;
 
 use heartbeat::{
-    core::{ChannelIndex, Nanos},
     dataplane::{
-        Kernel, Mended, Tables, XdpMode, XdpPreference, clock,
+        Kernel, Mended, Tables,
         drain::{KernelOrders, Mark},
         guard::Instructions,
     },
+    system::clock,
+    types::{ChannelIndex, Nanos, XdpMode, XdpPreference},
 };
 use heartbeat_ebpf::wire::Message;
 use std::{

@@ -3,9 +3,12 @@
 use super::{ACQUIRE, Held, Random, done, end_of, granted, until};
 use heartbeat::arbiter::{Answered, Arbiter, blank};
 use heartbeat::config::Config;
-use heartbeat::core::{Arbitrate, Arbitrated, Node};
-use heartbeat::dataplane::clock;
 use heartbeat::disk::{self, USED_BYTES};
+use heartbeat::system::clock;
+use heartbeat::{
+    core::{Arbitrate, Arbitrated},
+    types::Node,
+};
 use heartbeat_tests::lab::disk::{BLOCK, SharedDisk};
 use std::fs::{self, File};
 use std::path::Path;

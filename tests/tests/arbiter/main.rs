@@ -9,8 +9,11 @@ mod disk;
 use cluster::{Cluster, Host, ask};
 use heartbeat::arbiter::{Answered, Arbiter};
 use heartbeat::config::{Config, EXAMPLE};
-use heartbeat::core::{Arbitrate, Arbitrated, Nanos, Node};
-use heartbeat::dataplane::clock;
+use heartbeat::system::clock;
+use heartbeat::{
+    core::{Arbitrate, Arbitrated},
+    types::{Nanos, Node},
+};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

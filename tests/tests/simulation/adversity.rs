@@ -6,7 +6,8 @@ use crate::{
 };
 use heartbeat::{
     config::Profile,
-    core::{Event, Nanos, name_id},
+    core::{Event, name_id},
+    types::Nanos,
 };
 use heartbeat_ebpf::{notice::Notice, wire::View};
 

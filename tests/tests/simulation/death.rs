@@ -4,7 +4,8 @@
 use crate::world::{A, Assured, B, Random, World};
 use heartbeat::{
     config::Profile,
-    core::{Event, Exclusivity, Nanos, Reason, Safe, Withheld},
+    core::{Event, Exclusivity, Reason, Safe, Withheld},
+    types::Nanos,
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);

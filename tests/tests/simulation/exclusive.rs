@@ -3,7 +3,8 @@
 use crate::world::{A, Assured, B, World};
 use heartbeat::{
     config::Profile,
-    core::{Exclusivity, GroupIndex, Nanos, OperatorOrder},
+    core::{Exclusivity, OperatorOrder},
+    types::{GroupIndex, Nanos},
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);

@@ -7,7 +7,10 @@ use crate::{
     side::HOOK_TIMEOUT,
     world::{A, Assured, B, Random, World},
 };
-use heartbeat::core::{GroupIndex, Link, Nanos, OperatorOrder, name_id};
+use heartbeat::{
+    core::{OperatorOrder, name_id},
+    types::{GroupIndex, Link, Nanos},
+};
 use heartbeat_ebpf::{
     siphash::Key,
     wire::{LEN, Message},

@@ -2,7 +2,10 @@
 //! where in it they stand.
 
 use crate::world::Random;
-use heartbeat::core::{ChannelIndex, GroupIndex, Names, Node};
+use heartbeat::{
+    core::Names,
+    types::{ChannelIndex, GroupIndex, Node},
+};
 
 /// Cables and groups of the world, in the file's order. A bit of the world's stands for a cable or group, one of the core's
 /// for a place in the file.

@@ -4,10 +4,7 @@ use crate::{
     file::File,
     world::{A, B, World},
 };
-use heartbeat::{
-    config::Profile,
-    core::{Event, Nanos},
-};
+use heartbeat::{config::Profile, core::Event, types::Nanos};
 
 const SECOND: Nanos = Nanos::from_millis(1_000);
 

@@ -3,7 +3,8 @@
 use crate::world::{A, B, World};
 use heartbeat::{
     config::Profile,
-    core::{Event, GroupIndex, Hook, HookedGroups, Nanos, OperatorOrder, Reason},
+    core::{Event, Hook, HookedGroups, OperatorOrder, Reason},
+    types::{GroupIndex, Nanos},
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);

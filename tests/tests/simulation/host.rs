@@ -3,8 +3,8 @@
 
 use crate::file::File;
 use heartbeat::{
-    core::{ChannelIndex, Nanos, Node},
     dataplane::{Order, Tables},
+    types::{ChannelIndex, Nanos, Node},
 };
 use heartbeat_ebpf::{
     admit::{self, Expected, News},

@@ -4,7 +4,10 @@ use crate::{
     side::{PATIENCE, Side},
     world::{A, B, World},
 };
-use heartbeat::core::{Event, Hook, Nanos, PeerState};
+use heartbeat::{
+    core::{Event, Hook, PeerState},
+    types::Nanos,
+};
 
 /// A group that its home does not take within this time is the other's to wish for.
 const UNHELD: Nanos = Nanos::from_millis(5_000);

@@ -3,7 +3,8 @@
 use crate::world::{A, B, World};
 use heartbeat::{
     config::Profile,
-    core::{BothFaulted, Event, Judging, Link, Nanos, Needs, Place, Reason, Verdict, Why, Withheld},
+    core::{BothFaulted, Event, Judging, Needs, Place, Reason, Verdict, Why, Withheld},
+    types::{Link, Nanos},
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);

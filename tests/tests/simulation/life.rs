@@ -3,7 +3,8 @@
 use crate::world::{A, B, World};
 use heartbeat::{
     config::Profile,
-    core::{Event, Nanos, Timing},
+    core::Event,
+    types::{Nanos, Timing},
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);

@@ -3,7 +3,8 @@
 use crate::world::{A, B, World};
 use heartbeat::{
     config::Profile,
-    core::{ChannelState, Event, Link, Nanos, PeerState, Timing, Withheld},
+    core::{ChannelState, Event, PeerState, Withheld},
+    types::{Link, Nanos, Timing},
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);

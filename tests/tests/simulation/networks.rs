@@ -8,7 +8,10 @@ use crate::{
     side::Side,
     world::{A, B, Random, World},
 };
-use heartbeat::core::{Link, Nanos, PeerState};
+use heartbeat::{
+    core::PeerState,
+    types::{Link, Nanos},
+};
 
 /// Networks fail or come back; or nothing that one controller sends arrives, for a while.
 pub fn change(world: &mut World, random: &mut Random, side: usize) {

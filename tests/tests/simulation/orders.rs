@@ -3,7 +3,8 @@
 use crate::world::{A, B, World};
 use heartbeat::{
     config::Profile,
-    core::{Event, GroupIndex, Guards, Judging, Nanos, Needs, OperatorOrder, Reason, Refusal, Withheld},
+    core::{Event, Guards, Judging, Needs, OperatorOrder, Reason, Refusal, Withheld},
+    types::{GroupIndex, Nanos},
 };
 
 const SECOND: Nanos = Nanos::from_millis(1_000);

@@ -1,7 +1,10 @@
 //! Both alive and none hears the other; and what becomes of it.
 
 use crate::world::{A, B, World};
-use heartbeat::core::{Event, GroupIndex, Nanos, Node, OperatorOrder, Reason};
+use heartbeat::{
+    core::{Event, OperatorOrder, Reason},
+    types::{GroupIndex, Nanos, Node},
+};
 
 const SECOND: Nanos = Nanos::from_millis(1_000);
 

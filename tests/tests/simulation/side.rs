@@ -7,14 +7,14 @@ use crate::{
 use heartbeat::{
     agent::life::Life,
     core::{
-        Arbitrate, Arbitrated, ChannelIndex, Core, Event, Exclusivity, GroupIndex, Guards, Hook, HookedGroups, Judging,
-        Link, Nanos, Needs, Node, Reason, Setup, Timing,
+        Arbitrate, Arbitrated, Core, Event, Exclusivity, Guards, Hook, HookedGroups, Judging, Needs, Reason, Setup,
     },
     dataplane::{
         Tables,
         drain::{Drain, Mark},
         guard::Instructions,
     },
+    types::{ChannelIndex, GroupIndex, Link, Nanos, Node, Timing},
 };
 use heartbeat_ebpf::{echo::Echo, siphash::Key, wire::Message};
 use lives::Begun;

@@ -6,7 +6,8 @@ use crate::{
 };
 use heartbeat::{
     config::Profile,
-    core::{Event, Nanos, PeerState, Reason, Withheld},
+    core::{Event, PeerState, Reason, Withheld},
+    types::Nanos,
 };
 use heartbeat_ebpf::wire::Message;
 

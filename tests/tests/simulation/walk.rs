@@ -7,7 +7,8 @@ use crate::{
 };
 use heartbeat::{
     config::Profile,
-    core::{BothFaulted, Exclusivity, Guards, HookedGroups, Judging, Nanos, Needs, OperatorOrder},
+    core::{BothFaulted, Exclusivity, Guards, HookedGroups, Judging, Needs, OperatorOrder},
+    types::Nanos,
 };
 use heartbeat_tests::trials::show;
 use std::{

@@ -7,10 +7,8 @@ use crate::{
 };
 use heartbeat::{
     config::Profile,
-    core::{
-        Arbitrate, Arbitrated, ChannelIndex, ChannelState, ChannelView, Core, Event, Link, Nanos, Node, OperatorOrder,
-        Refusal, Timing,
-    },
+    core::{Arbitrate, Arbitrated, ChannelState, ChannelView, Core, Event, OperatorOrder, Refusal},
+    types::{ChannelIndex, Link, Nanos, Node, Timing},
 };
 use heartbeat_ebpf::{
     siphash::Key,

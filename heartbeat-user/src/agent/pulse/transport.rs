@@ -3,13 +3,17 @@
 
 use super::{Opened, Port, Pulse, Report};
 use crate::{
-    core::{ChannelIndex, Link, Nanos, SocketResult},
+    core::SocketResult,
     dataplane::{
-        DiskNews, Disks, Opener, clock,
-        link::Links,
+        DiskNews, Disks, Opener,
         socket::{Batch, HeartbeatSocket},
+    },
+    system::{
+        clock,
+        link::Links,
         waiter::{Ready, Waiter},
     },
+    types::{ChannelIndex, Link, Nanos},
 };
 use heartbeat_ebpf::{
     admit::{self, Expected, Received},

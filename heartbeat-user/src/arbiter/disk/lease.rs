@@ -20,8 +20,9 @@ use super::record::{Record, damage};
 use crate::{
     arbiter::until,
     config::show,
-    core::{Arbitrate, Nanos, Node},
+    core::Arbitrate,
     disk::{self, Block},
+    types::{Nanos, Node},
 };
 
 /// The multiple of a read's or write's time that a lease lasts.

@@ -13,9 +13,10 @@ mod tests;
 use super::{Answered, Pair};
 use crate::{
     config::show,
-    core::{Arbitrate, Arbitrated, Nanos, Node},
-    dataplane::clock,
+    core::{Arbitrate, Arbitrated},
     disk::{self, Block, Busy, DiskError},
+    system::clock,
+    types::{Nanos, Node},
 };
 use futures_util::FutureExt as _;
 use lease::{Device, Lease, Seen, Settled};

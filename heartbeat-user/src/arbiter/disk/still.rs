@@ -8,8 +8,9 @@ use super::{
     told,
 };
 use crate::{
-    core::{Arbitrate, Nanos, Node},
+    core::Arbitrate,
     disk::Block,
+    types::{Nanos, Node},
 };
 
 /// A disk on which a read or write takes so long, and which may lose what is written.

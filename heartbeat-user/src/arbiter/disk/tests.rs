@@ -6,8 +6,9 @@ use super::{
     lease::{Device, Lease, Settled, TTL},
 };
 use crate::{
-    core::{Arbitrate, Nanos, Node},
+    core::Arbitrate,
     disk::{self, Block},
+    types::{Nanos, Node},
 };
 use std::{
     cell::RefCell,

@@ -9,8 +9,8 @@ use crate::{
         answer::{self, fit},
         paint::Tone,
     },
-    core::Nanos,
     status::{Channel, histogram::Document},
+    types::Nanos,
 };
 use ratatui::{
     buffer::Buffer,

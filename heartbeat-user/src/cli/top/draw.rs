@@ -10,8 +10,8 @@ use crate::{
         answer::{self, fit, wrap},
         paint::Tone,
     },
-    core::Nanos,
     status::{Answer, Channel, Health, Status},
+    types::Nanos,
 };
 use ratatui::{
     buffer::Buffer,

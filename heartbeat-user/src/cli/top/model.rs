@@ -4,9 +4,10 @@ use super::series::{Series, between};
 use crate::{
     cli::{answer, paint::Paint},
     status::{
-        Channel, Health, Record, Severity, Status,
+        Channel, Health, Record, Status,
         histogram::{Document, Histograms},
     },
+    types::Severity,
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::{

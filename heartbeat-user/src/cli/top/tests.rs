@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     cli::paint::{ColorArgs, Paint, When},
-    status::{Health, Record, Severity, Status, histogram::Histograms},
+    status::{Health, Record, Status, histogram::Histograms},
+    types::Severity,
 };
 use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Color};

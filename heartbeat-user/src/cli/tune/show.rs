@@ -3,8 +3,8 @@
 use super::Report;
 use crate::{
     config::show,
-    core::Nanos,
     tune::{Alarms, Basis, Channel, Promise, YEAR_S, bounds::most_events, pair},
+    types::Nanos,
 };
 use comfy_table::{Table, presets::NOTHING};
 use serde_json::{Value, json};

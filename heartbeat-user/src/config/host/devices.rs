@@ -1,8 +1,10 @@
 //! The devices that keys of the configuration name: disks, serial lines, the watchdog.
 
-use super::super::{ArbiterEngine, Config};
-use super::HostProblem;
-use crate::core::Node;
+use super::{
+    super::{ArbiterEngine, Config},
+    HostProblem,
+};
+use crate::types::Node;
 use nix::errno::Errno;
 use std::fmt;
 use std::fs::{Metadata, metadata};

@@ -1,11 +1,14 @@
 //! The files and programs that keys of the configuration name, but for devices: all of them are looked at here, and what is wrong
 //! with one is said in one way.
 
-use super::super::read::{ReadFault, read};
-use super::super::{AgentOptions, Config, Fence, Means};
-use super::HostProblem;
-use crate::core::Node;
-use crate::fence;
+use super::{
+    super::{
+        AgentOptions, Config, Fence, Means,
+        read::{ReadFault, read},
+    },
+    HostProblem,
+};
+use crate::{fence, types::Node};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::fs::{File, metadata};

@@ -1,8 +1,10 @@
 //! `[arbiter]`, and what is said of a wrong one.
 
 use super::{edited, loaded, parsed};
-use crate::config::{ArbiterEngine, Config, read_secret};
-use crate::core::Nanos;
+use crate::{
+    config::{ArbiterEngine, Config, read_secret},
+    types::Nanos,
+};
 use std::{fs, os::unix::fs::PermissionsExt};
 
 const MS: fn(u64) -> Nanos = Nanos::from_millis;

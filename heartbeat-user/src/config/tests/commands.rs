@@ -1,8 +1,11 @@
 //! Hooks, fence, checks, and what is said of wrong ones.
 
 use super::{edited, parsed};
-use crate::config::{Config, EXAMPLE, HostProblem, Means, Targets, check_commands, check_host};
-use crate::core::{Hook, HookedGroups, Nanos, Node};
+use crate::{
+    config::{Config, EXAMPLE, HostProblem, Means, Targets, check_commands, check_host},
+    core::{Hook, HookedGroups},
+    types::{Nanos, Node},
+};
 use std::{fs, os::unix::fs::PermissionsExt};
 
 const MS: fn(u64) -> Nanos = Nanos::from_millis;

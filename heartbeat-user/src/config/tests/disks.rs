@@ -1,8 +1,10 @@
 //! Channels over disks.
 
 use super::edited;
-use crate::config::{ChannelKind, Config, check_disk_names};
-use crate::core::{Nanos, Node};
+use crate::{
+    config::{ChannelKind, Config, check_disk_names},
+    types::{Nanos, Node},
+};
 
 const MS: fn(u64) -> Nanos = Nanos::from_millis;
 

@@ -1,8 +1,10 @@
 //! `[fence]`: its levels, and that nothing ever repeats a secret.
 
 use super::{BASE, edited};
-use crate::config::{Config, ConfigError, Means};
-use crate::core::{Nanos, Node};
+use crate::{
+    config::{Config, ConfigError, Means},
+    types::{Nanos, Node},
+};
 use std::{fs, os::unix::fs::PermissionsExt};
 
 const MS: fn(u64) -> Nanos = Nanos::from_millis;

@@ -8,7 +8,7 @@ mod records;
 mod refusals;
 
 use super::*;
-use crate::core::{ChannelIndex, Nanos, Node};
+use crate::types::{ChannelIndex, Nanos, Node, XdpPreference};
 use proptest::prelude::*;
 use std::{fs, path::Path};
 

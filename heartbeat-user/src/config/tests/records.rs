@@ -1,9 +1,10 @@
 //! Where events and latencies go, and what is said of wrong places.
 
 use super::{edited, parsed};
-use crate::config::{Config, HostProblem, Rotated, SystemLog, check_files};
-use crate::core::Nanos;
-use crate::status::Severity;
+use crate::{
+    config::{Config, HostProblem, Rotated, SystemLog, check_files},
+    types::{Nanos, Severity},
+};
 
 const S: fn(u64) -> Nanos = |s| Nanos::from_millis(s * 1_000);
 

@@ -1,9 +1,10 @@
 //! Every way in which a configuration can be wrong, and what is said about it.
 
 use super::{edited, parsed};
-use crate::config::{Config, ConfigError, MAX_ADDRESSES};
-use crate::core::Node;
-use crate::core::{MAX_CHANNELS, MAX_GROUPS};
+use crate::{
+    config::{Config, ConfigError, MAX_ADDRESSES},
+    types::{MAX_CHANNELS, MAX_GROUPS, Node},
+};
 
 /// Everything that is said about `text`.
 fn said(text: &str) -> String {
@@ -129,7 +130,7 @@ fn a_serial_channel_has_devices_and_a_speed_and_nothing_of_a_network() {
     let config = Config::parse(&line(""), "hb.toml").unwrap();
     let tty = &config.channels[2];
     assert_eq!((tty.port(Node::B).as_str(), tty.line(Node::A).unwrap().speed), ("/dev/ttyS1", 115_200));
-    let paces = [10, 100, 1_000].map(|ms| tty.pace(crate::core::Nanos::from_millis(ms)));
+    let paces = [10, 100, 1_000].map(|ms| tty.pace(crate::types::Nanos::from_millis(ms)));
     assert_eq!(paces, [3, 1, 1], "25.5 ms at 115200 baud");
     for (rest, expected) in [
         ("speed = 115201", "speed = 115201: not usable; right would be a speed of termios(3)"),

@@ -1,7 +1,10 @@
 use super::*;
-use crate::core::{
-    ChannelIndex, Exclusivity, HookedGroups, Resumed, Setup,
-    testing::{Bench, SECOND},
+use crate::{
+    core::{
+        Exclusivity, HookedGroups, Resumed, Setup,
+        testing::{Bench, SECOND},
+    },
+    types::ChannelIndex,
 };
 
 /// Of a life that begins long after the peer was heard, with an exclusive group to let go of.

@@ -1,10 +1,11 @@
 //! What follows from an analysis that both have done: a verdict, and where the faults lie.
 
-use super::{MS, PeerFound, all};
-use crate::core::analysis::weigh_silence;
-use crate::core::{
-    Action, BothFaulted, ChannelIndex, Core, Event, Evidence, GroupIndex, Nanos, PathFacts, Side, Verdict, Why, judge,
-    judge_groups, place, weigh,
+use super::{MS, PeerFound, all, weigh_silence};
+use crate::{
+    core::{
+        Action, BothFaulted, Core, Event, Evidence, PathFacts, Side, Verdict, Why, judge, judge_groups, place, weigh,
+    },
+    types::{ChannelIndex, GroupIndex, Nanos},
 };
 
 impl Core {

@@ -1,7 +1,10 @@
 //! What either controller says that it could serve with: what a takeover would find, asked before there is one.
 
 use super::{Found, PeerFound, all};
-use crate::core::{Core, Nanos, promise};
+use crate::{
+    core::{Core, promise},
+    types::Nanos,
+};
 use heartbeat_ebpf::wire::flags;
 
 /// What a controller gives, by its last local analysis.
@@ -65,7 +68,10 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{ChannelIndex, Guards, testing::Bench};
+    use crate::{
+        core::{Guards, testing::Bench},
+        types::ChannelIndex,
+    };
 
     #[test]
     fn that_a_host_is_unfit_is_said_at_once_and_taken_back() {

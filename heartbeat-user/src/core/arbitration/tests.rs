@@ -1,7 +1,10 @@
 use super::*;
-use crate::core::{
-    Exclusivity, GroupIndex, Probed, Reason, Resumed, Setup,
-    testing::{Bench, SECOND},
+use crate::{
+    core::{
+        Exclusivity, Probed, Reason, Resumed, Setup,
+        testing::{Bench, SECOND},
+    },
+    types::GroupIndex,
 };
 
 const FAR: Nanos = Nanos::from_millis(30_000);

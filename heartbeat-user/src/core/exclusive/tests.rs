@@ -1,9 +1,12 @@
 //! The product of what is known of a silent peer, each with what follows, as a file; and what makes one group safe, by itself.
 
 use super::*;
-use crate::core::{
-    Action, Arbitrated, ChannelIndex, GroupIndex, HookedGroups, Link, Names, Needs, Node, NoticeSaid,
-    testing::{Bench, SECOND, timing},
+use crate::{
+    core::{
+        Action, Arbitrated, HookedGroups, Names, Needs, NoticeSaid,
+        testing::{Bench, SECOND, timing},
+    },
+    types::{ChannelIndex, GroupIndex, Link, Node},
 };
 use std::fmt::Write as _;
 

@@ -1,7 +1,10 @@
 use super::*;
-use crate::core::{
-    ChannelIndex, GroupIndex, Link, OperatorOrder, Probed, Reason,
-    testing::{Bench, SECOND},
+use crate::{
+    core::{
+        OperatorOrder, Probed, Reason,
+        testing::{Bench, SECOND},
+    },
+    types::{ChannelIndex, GroupIndex, Link},
 };
 
 const FENCE: Guards = Guards { by_probe: false, fence: true, fence_within: Nanos::NEVER, stalled_grace: Nanos(0) };

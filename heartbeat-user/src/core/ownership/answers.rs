@@ -1,7 +1,10 @@
 //! What became of an acquisition or release.
 
 use super::{Holding, KEEP, KEEP_MOST, Ownership, REST};
-use crate::core::{GroupIndex, Nanos, Withheld};
+use crate::{
+    core::Withheld,
+    types::{GroupIndex, Nanos},
+};
 
 impl Ownership {
     /// The addresses are in place. False where nobody asked for that.

@@ -1,8 +1,10 @@
 //! What is claimed: of what lies there (rule 1), and of what a silent peer had (rule 2).
 
-use super::conflict::SETTLING;
-use super::{Facts, Guard, Holding, Ownership, REST, Step};
-use crate::core::{GroupIndex, Nanos, Reason, Withheld};
+use super::{Facts, Guard, Holding, Ownership, REST, Step, conflict::SETTLING};
+use crate::{
+    core::{Reason, Withheld},
+    types::{GroupIndex, Nanos},
+};
 
 impl Ownership {
     /// Rule 1. A group that the peer wishes to be handed is its to claim, and one that we wish for is ours only once the

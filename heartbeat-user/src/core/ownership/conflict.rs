@@ -1,7 +1,10 @@
 //! Both hold a group, after a partition: one of them yields, and both come to the same one (rule 3).
 
 use super::{Facts, Group, Guard, Holding, Ownership, Step};
-use crate::core::{GroupIndex, Nanos, Node, Reason};
+use crate::{
+    core::Reason,
+    types::{GroupIndex, Nanos, Node},
+};
 use std::cmp::Ordering;
 
 /// While both hold something, nothing else is claimed or handed over, for so long.

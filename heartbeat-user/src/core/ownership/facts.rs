@@ -1,8 +1,9 @@
 //! What the ownership of groups is decided by, and what follows from it.
 
-use crate::core::alone::LetGo;
-use crate::core::exclusive::Safety;
-use crate::core::{GroupIndex, Node, Reason, Withheld};
+use crate::{
+    core::{Reason, Withheld, alone::LetGo, exclusive::Safety},
+    types::{GroupIndex, Node},
+};
 
 /// What is known of the peer and of ourselves, as of now.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,10 @@
 use super::*;
-use crate::core::{
-    Action, GroupIndex, Guards, PeerState, Reason, Withheld,
-    testing::{Bench, SECOND, timing},
+use crate::{
+    core::{
+        Action, Guards, PeerState, Reason, Withheld,
+        testing::{Bench, SECOND, timing},
+    },
+    types::GroupIndex,
 };
 
 const CH: ChannelIndex = ChannelIndex(0);

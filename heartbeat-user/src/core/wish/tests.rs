@@ -1,7 +1,10 @@
 use super::*;
-use crate::core::{
-    Action, ChannelIndex, Guards,
-    testing::{Bench, SECOND},
+use crate::{
+    core::{
+        Action, Guards,
+        testing::{Bench, SECOND},
+    },
+    types::ChannelIndex,
 };
 
 const G0: GroupIndex = GroupIndex(0);

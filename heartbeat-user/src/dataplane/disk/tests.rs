@@ -1,7 +1,7 @@
 //! Disks that are torn, slow, hang and fail; and a real one.
 
 use super::*;
-use crate::{arbiter::blank, dataplane::waiter::Waiter, disk};
+use crate::{arbiter::blank, disk, system::waiter::Waiter};
 use std::sync::{Arc, Mutex};
 
 const EVERY: Nanos = Nanos::from_millis(40);

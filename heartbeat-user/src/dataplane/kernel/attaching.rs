@@ -2,13 +2,14 @@
 
 use super::{EndKey, Interface, Kernel};
 use crate::{
-    core::ChannelIndex,
     dataplane::{
-        XdpMode, XdpPreference, bpf_link,
+        bpf_link,
         earlier::{self, held_by},
         interface,
         pins::{ROOT, link_path, unpin},
     },
+    system::netlink,
+    types::{ChannelIndex, XdpMode, XdpPreference},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::{
@@ -55,7 +56,7 @@ impl Kernel {
         preference: XdpPreference,
     ) -> Result<Attached> {
         ensure!(u32::from(channel.0) < layout::CHANNELS, "channel {channel}: the highest is {}", layout::CHANNELS - 1);
-        let ifindex = match interface::index_of(interface) {
+        let ifindex = match netlink::index_of(interface) {
             Ok(Some(ifindex)) => ifindex,
             Ok(None) => {
                 self.detach(channel);

@@ -1,12 +1,14 @@
 //! What belongs in this kernel stays there: what somebody has removed by hand, pins and programs, is put back, and told.
 
 use super::{Interface, Kernel};
-use crate::dataplane::{
-    Settings,
-    bpf_link::{self, Object},
-    interface,
-    pins::{PINNED, link_path, mount_bpffs},
-    program,
+use crate::{
+    dataplane::{
+        Settings,
+        bpf_link::{self, Object},
+        pins::{PINNED, link_path, mount_bpffs},
+        program,
+    },
+    system::netlink,
 };
 use anyhow::{Context as _, Result};
 use aya::{maps::MapInfo, programs::ProgramInfo};
@@ -86,5 +88,5 @@ impl Kernel {
 /// Whether somebody has detached the program from an interface that is still there.
 fn is_detached(name: &str, interface: &Interface) -> bool {
     let joins = interface.link.info().ok().and_then(|info| bpf_link::interface_of(info.id()).ok());
-    joins == Some(0) && interface::index_of(name).ok().flatten() == Some(interface.ifindex)
+    joins == Some(0) && netlink::index_of(name).ok().flatten() == Some(interface.ifindex)
 }

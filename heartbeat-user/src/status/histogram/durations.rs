@@ -1,6 +1,6 @@
 //! Durations that one thread records and others read, without a lock.
 
-use crate::core::Nanos;
+use crate::types::Nanos;
 use heartbeat_ebpf::{histogram, layout::Histogram};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

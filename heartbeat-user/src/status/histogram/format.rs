@@ -1,7 +1,7 @@
 //! How histograms are written down: for people, for plotters, for other programs.
 
 use super::{Document, Format, Histograms, Snapshot, empty, plot::plot};
-use crate::core::Nanos;
+use crate::types::Nanos;
 use anyhow::{Result, anyhow, ensure};
 use hdrhistogram::{
     Histogram,

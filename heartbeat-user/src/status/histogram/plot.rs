@@ -3,7 +3,7 @@
 //! The picture is legible by itself, on light and on dark ground, and asks nothing of anybody: no font, no script, no host.
 
 use super::Snapshot;
-use crate::core::Nanos;
+use crate::types::Nanos;
 use anyhow::{Result, anyhow, ensure};
 use plotters::{
     coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged},

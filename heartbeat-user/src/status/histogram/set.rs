@@ -1,10 +1,7 @@
 //! All histograms of an agent, as they are now: since its start, or since the last reset.
 
-use super::{Snapshot, durations::to_hdr};
-use crate::{
-    dataplane::clock,
-    status::{Facts, histogram::Durations},
-};
+use super::{Durations, Snapshot, durations::to_hdr};
+use crate::{status::Facts, system::clock};
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 use std::{collections::HashMap, sync::Mutex};

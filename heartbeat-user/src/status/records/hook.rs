@@ -2,8 +2,8 @@
 //! last state stays hidden. Time is passed in.
 
 use crate::{
-    core::Nanos,
-    status::{Record, Severity},
+    status::Record,
+    types::{Nanos, Severity},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};

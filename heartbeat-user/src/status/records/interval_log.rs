@@ -20,7 +20,7 @@ use std::{
 /// None, in practice.
 pub fn header() -> Result<String> {
     let mut bytes = Vec::new();
-    let now = UNIX_EPOCH + Duration::from_nanos(crate::dataplane::clock::realtime_ns());
+    let now = UNIX_EPOCH + Duration::from_nanos(crate::system::clock::realtime_ns());
     IntervalLogWriterBuilder::new()
         .add_comment("[Histogram log format version 1.3]")
         .add_comment("heartbeat: latencies in ns, tagged with the name of the histogram")

@@ -1,7 +1,13 @@
 //! What one life leaves for the next one that follows at once: records that are not where they belong, and what is damped.
 
 use super::{hook::Damping, seen::State};
-use crate::status::{Record, Severity, feed::Feed, feed::RING};
+use crate::{
+    status::{
+        Record,
+        feed::{Feed, RING},
+    },
+    types::Severity,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,

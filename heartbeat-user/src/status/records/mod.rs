@@ -21,8 +21,10 @@ use super::{
     feed::{Entry, Feed, RING},
     log::Output,
 };
-use crate::config::{Config, OnEvent, SystemLog};
-use crate::core::{Nanos, Node};
+use crate::{
+    config::{Config, OnEvent, SystemLog},
+    types::{Nanos, Node},
+};
 use anyhow::{Context, Result};
 use file::RotatedFile;
 use hook::Damping;

@@ -6,10 +6,7 @@ use super::{
     seen::Seen,
     system::{self, to_journal},
 };
-use crate::{
-    config::Rotated,
-    status::{Severity, log::Output},
-};
+use crate::{config::Rotated, status::log::Output, types::Severity};
 use anyhow::Result;
 use std::{
     fs::File,

@@ -1,7 +1,7 @@
 //! How the places fare: for the status, and for whoever waits until everything is told.
 
 use super::lock;
-use crate::dataplane::clock;
+use crate::system::clock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::{

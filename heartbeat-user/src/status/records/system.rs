@@ -1,7 +1,7 @@
 //! The host's own log: systemd's journal by its native protocol, or whatever listens on /dev/log.
 
 use super::{Item, Line};
-use crate::status::{Record, Severity};
+use crate::{status::Record, types::Severity};
 use anyhow::{Result, anyhow};
 use libsystemd::logging::{JournalStream, Priority, journal_send};
 use serde_json::Value;

@@ -13,13 +13,13 @@ use super::{
 use crate::{
     command,
     config::OnEvent,
-    core::Nanos,
-    dataplane::clock,
     status::{
         Facts, Record,
         feed::{Entry, Feed, RING},
         histogram::{Set, Since, Snapshot},
     },
+    system::clock,
+    types::Nanos,
 };
 use anyhow::Result;
 use std::{

@@ -3,9 +3,10 @@
 use super::{Answer, BY_GROUP, Channel, Distribution, End, Group, Peer, Status, guards, ms, verdict::verdict};
 use crate::{
     config::{self, ServiceAddress},
-    core::{Link, Nanos, Node, PeerState, Verdict},
-    dataplane::{XdpMode, clock},
+    core::{PeerState, Verdict},
     status::{Facts, Known, Readiness, View, histogram::to_hdr},
+    system::clock,
+    types::{Link, Nanos, Node, XdpMode},
 };
 use heartbeat_ebpf::{guard::Guard, layout::Outcome};
 

@@ -3,8 +3,9 @@
 use super::ms;
 use crate::{
     config::Config,
-    core::{GroupIndex, Nanos, Safe},
+    core::Safe,
     status::{Known, View, WatchdogFacts, telling},
+    types::{GroupIndex, Nanos},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,9 @@
 use super::{Channel, Health};
 use crate::{
     config::Config,
-    core::{Nanos, PeerState, Verdict, Withheld},
+    core::{PeerState, Verdict, Withheld},
     status::{View, telling::withheld},
+    types::Nanos,
 };
 
 /// The line: what is the matter with the peer, the channels, and with what would follow.

@@ -3,13 +3,13 @@
 use super::{Answer, Origin, Request as OrderRequest, World, openapi, page, stream};
 use crate::{
     config::EXAMPLE,
-    core::Nanos,
-    dataplane::clock,
     status::{
-        self, Channel, Group, Record, Severity, Status,
+        self, Channel, Group, Record, Status,
         feed::{Entry, RING},
         histogram,
     },
+    system::clock,
+    types::{Nanos, Severity},
 };
 use axum::{
     Extension, Json, Router,

@@ -1,7 +1,7 @@
 //! Server-sent events: what happened, and the status each second and after each event.
 
 use super::World;
-use crate::status::{Severity, feed::Entry};
+use crate::{status::feed::Entry, types::Severity};
 use axum::{
     body::Body,
     http::{HeaderValue, header},

@@ -1,7 +1,7 @@
 use super::{in_namespace, remove_link, set_ipv4};
 use crate::{
-    core::Nanos,
     takeover::{Address, Watch, addresses::new_address, now},
+    types::Nanos,
 };
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::{RouteNetlinkMessage, address::AddressAttribute};

@@ -1,6 +1,9 @@
 use super::{MAC, arp, in_namespace, remove_link};
-use crate::takeover::{
-    Announcement, Announcer, Link, arp_announcement, arp_announcing_reply, forwards_ipv6, unsolicited_advertisement,
+use crate::{
+    system::netlink::Link,
+    takeover::{
+        Announcement, Announcer, arp_announcement, arp_announcing_reply, forwards_ipv6, unsolicited_advertisement,
+    },
 };
 use nix::errno::Errno;
 use pnet_packet::{

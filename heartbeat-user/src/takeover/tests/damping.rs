@@ -1,5 +1,4 @@
-use crate::core::Nanos;
-use crate::takeover::damping::Damping;
+use crate::{takeover::damping::Damping, types::Nanos};
 
 fn s(s: u64) -> Nanos {
     Nanos::from_millis(s * 1_000)

@@ -13,7 +13,8 @@ mod sweep;
 mod telling;
 mod worker;
 
-use super::{Address, Link, Netlink, PlannedAddress};
+use super::{Address, PlannedAddress};
+use crate::system::netlink::{Link, Netlink};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,

@@ -1,11 +1,16 @@
 //! A rival in a network namespace of its own, on a cable of its own: `near1` is our end, `far1` the rival's.
 
-use super::running::{FIRST, Running, SECOND, ip, near, plan};
-use super::{Lab, PATIENCE, capture, in_namespace, lay_cable, named, planned, set_up};
-use crate::core::Nanos;
-use crate::takeover::{
-    Address, Announcement, Announcer, Answering, Done, Link, NAMED, Netlink, Order, PlannedAddress, RIVAL_GONE,
-    Settings, now,
+use super::{
+    Lab, PATIENCE, capture, in_namespace, lay_cable, named, planned,
+    running::{FIRST, Running, SECOND, ip, near, plan},
+    set_up,
+};
+use crate::{
+    system::netlink::{Link, Netlink},
+    takeover::{
+        Address, Announcement, Announcer, Answering, Done, NAMED, Order, PlannedAddress, RIVAL_GONE, Settings, now,
+    },
+    types::Nanos,
 };
 use netlink_packet_route::link::LinkAttribute;
 use nix::{

@@ -1,8 +1,10 @@
 use super::running::{FIRST, SECOND, ip};
-use crate::core::Nanos;
-use crate::takeover::{
-    Claim, NAMED, RIVAL_GONE,
-    rivals::{Rival, Rivals},
+use crate::{
+    takeover::{
+        Claim, NAMED, RIVAL_GONE,
+        rivals::{Rival, Rivals},
+    },
+    types::Nanos,
 };
 use std::net::IpAddr;
 

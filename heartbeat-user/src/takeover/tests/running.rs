@@ -1,8 +1,10 @@
 //! A takeover thread of the test's own.
 
 use super::{PATIENCE, planned};
-use crate::core::GroupIndex;
-use crate::takeover::{Answering, Done, GroupPlan, Order, PlannedAddress, Settings, Worker, now};
+use crate::{
+    takeover::{Answering, Done, GroupPlan, Order, PlannedAddress, Settings, Worker, now},
+    types::GroupIndex,
+};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::{
     net::IpAddr,

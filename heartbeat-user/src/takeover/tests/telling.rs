@@ -1,12 +1,15 @@
 //! When the neighbours are told again.
 
-use super::running::{FIRST, Running, SECOND, near, plan};
-use super::worker::arp_for;
 use super::{
-    Lab, add_bridge, add_cable, add_tunnel, enslave, in_namespace, planned, remove_link, set_down, set_mac, set_up,
+    Lab, add_bridge, add_cable, add_tunnel, enslave, in_namespace, planned, remove_link,
+    running::{FIRST, Running, SECOND, near, plan},
+    set_down, set_mac, set_up,
+    worker::arp_for,
 };
-use crate::core::Nanos;
-use crate::takeover::{ANNOUNCE_AGAIN, Done, Order, Settings, Step};
+use crate::{
+    takeover::{ANNOUNCE_AGAIN, Done, Order, Settings, Step},
+    types::Nanos,
+};
 use std::time::{Duration, Instant};
 
 const MAC: [u8; 6] = [0x02, 0, 0x5e, 0x10, 0, 0x77];

@@ -1,7 +1,12 @@
-use super::running::{FIRST, Running, SECOND, ip, near, plan};
-use super::{Lab, add_cable, in_namespace, planned, remove_link, set_ipv4};
-use crate::core::Nanos;
-use crate::takeover::{ANNOUNCE_AGAIN, Answering, Done, GroupPlan, Order, Step, held_on_host, now, remove_unowned};
+use super::{
+    Lab, add_cable, in_namespace, planned, remove_link,
+    running::{FIRST, Running, SECOND, ip, near, plan},
+    set_ipv4,
+};
+use crate::{
+    takeover::{ANNOUNCE_AGAIN, Answering, Done, GroupPlan, Order, Step, held_on_host, now, remove_unowned},
+    types::Nanos,
+};
 use std::{net::IpAddr, time::Duration};
 
 pub(super) fn sorted(lab: &mut Lab) -> Vec<IpAddr> {

@@ -2,13 +2,13 @@
 
 use super::{Links, What, Worker, chunks, now};
 use crate::{
-    core::{GroupIndex, Nanos},
     takeover::{Address, Answering, Done, Failure, GroupPlan, Stages, Step, conflict::On, each},
+    types::{GroupIndex, Nanos},
 };
 use std::{collections::HashMap, sync::Arc};
 
 /// What an acquisition may spend, over all, on waiting for the kernel to finish IPv6 addresses
-/// ([`Netlink::settle`](crate::takeover::Netlink::settle)). It goes on then: the next announcement comes soon.
+/// ([`Netlink::settle`](crate::system::netlink::Netlink::settle)). It goes on then: the next announcement comes soon.
 pub(super) const SETTLE: Nanos = Nanos::from_millis(200);
 
 impl Worker {

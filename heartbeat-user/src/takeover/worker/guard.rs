@@ -2,8 +2,9 @@
 
 use super::{Links, What, Worker, acquire::SETTLE, chunks, held, now};
 use crate::{
-    core::{GroupIndex, Nanos},
-    takeover::{Address, Done, Failure, GroupPlan, Link, PlannedAddress, Port, Step, conflict::On, each},
+    system::netlink::{Link, Port},
+    takeover::{Address, Done, Failure, GroupPlan, PlannedAddress, Step, conflict::On, each},
+    types::{GroupIndex, Nanos},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

@@ -9,10 +9,13 @@ mod schedule;
 pub use schedule::ANNOUNCE_AGAIN;
 
 use super::{
-    Announcer, Done, GroupPlan, Link, Netlink, Order, PlannedAddress, Settings, Watch, conflict::Ears,
-    damping::Damping, forwards_ipv6, rivals::Rivals,
+    Announcer, Done, GroupPlan, Order, PlannedAddress, Settings, Watch, conflict::Ears, damping::Damping,
+    forwards_ipv6, rivals::Rivals,
 };
-use crate::core::{GroupIndex, Nanos};
+use crate::{
+    system::netlink::{Link, Netlink},
+    types::{GroupIndex, Nanos},
+};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use guard::{Retry, Seen};
 use neighbours::Answered;

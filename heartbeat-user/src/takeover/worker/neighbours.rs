@@ -6,13 +6,13 @@ use super::{
     held, now,
 };
 use crate::{
-    core::{GroupIndex, Nanos},
     takeover::{
         ANSWER_WAIT, Announcement, Done, GroupPlan, PlannedAddress,
         conflict::{BACKLOG, On},
         describe,
         rivals::{Place, Question, Rival},
     },
+    types::{GroupIndex, Nanos},
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

@@ -3,8 +3,8 @@
 
 use super::{CHUNK, Links, Worker, chunks, held, now};
 use crate::{
-    core::{GroupIndex, Nanos},
     takeover::{Announcement, Failure, GroupPlan, Step, describe},
+    types::{GroupIndex, Nanos},
 };
 use std::{
     collections::{BTreeMap, HashSet},

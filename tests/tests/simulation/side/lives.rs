@@ -7,7 +7,8 @@ use heartbeat::{
         inherit::{Cell, Inheritance, LastSign, inherit, slots},
         life::{Life, LivedAddress, LivedChannel, LivedGroup},
     },
-    core::{Hook, HookedGroups, Nanos, Resumed},
+    core::{Hook, HookedGroups, Resumed},
+    types::Nanos,
 };
 
 /// Each group of the world has one address, which ends in its number.

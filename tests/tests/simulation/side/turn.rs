@@ -3,7 +3,8 @@
 use super::{HOOK_TIMEOUT, Order, Sent, Side};
 use heartbeat::{
     agent::turn,
-    core::{Action, ChannelIndex, Core, GroupIndex, Hook, Link, Nanos, Probed, Reason, SocketResult, is_quick},
+    core::{Action, Core, Hook, Probed, Reason, SocketResult, is_quick},
+    types::{ChannelIndex, GroupIndex, Link, Nanos},
 };
 
 /// Interfaces are looked at this often.

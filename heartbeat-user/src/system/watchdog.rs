@@ -2,7 +2,7 @@
 //! to it for its timeout. It runs from when it is opened until it is closed after a `V`; closed without, it runs on.
 
 use super::handed_on::{hand_on, left_open};
-use crate::core::Nanos;
+use crate::types::Nanos;
 use rustix::{
     fs::fstat,
     ioctl::{Getter, Opcode, Updater, ioctl, opcode},

@@ -1,9 +1,9 @@
 //! The interfaces that channels end at: whether they are there, with a carrier and our address. Nothing here waits, neither
 //! for the kernel's big networking lock nor for a module to be loaded: what changes is told by rtnetlink, and then looked at
 //! by ioctls (netdevice(7)) by an index that is known. Whoever may wait finds an absent interface by its name
-//! ([`super::index_of`]).
+//! ([`super::netlink::index_of`]).
 
-use crate::core::{ChannelIndex, Link};
+use crate::types::{ChannelIndex, Link};
 use nix::sys::socket::{
     AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, setsockopt, socket, sockopt,
 };
@@ -68,7 +68,7 @@ impl Links {
         bind(notices.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
         let mut links = Self { ioctl, notices, buffer: Box::new([0; DATAGRAM]), ports: Vec::new() };
         for (channel, name, own) in ports {
-            let at = super::index_of(name)?;
+            let at = super::netlink::index_of(name)?;
             let name = padded(name.as_bytes());
             links.ports.push(Port {
                 channel,
@@ -398,7 +398,7 @@ mod tests {
             assert!(state(&mut links, CHANNEL).0);
             ip("link set near name aside");
             assert!(!state(&mut links, CHANNEL).0, "somebody is to look who may wait");
-            links.found(CHANNEL, super::super::index_of("storage-link").unwrap().unwrap());
+            links.found(CHANNEL, super::super::netlink::index_of("storage-link").unwrap().unwrap());
             assert!(state(&mut links, CHANNEL).0);
         });
     }

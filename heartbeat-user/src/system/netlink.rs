@@ -84,6 +84,15 @@ pub struct Port {
     pub state: u8,
 }
 
+/// The index of the interface of this name, or of this other name (`altname`), if there is one. Not `if_nametoindex`: that
+/// makes the kernel load modules for names that it does not know (net/core/dev_ioctl.c, `dev_load`).
+///
+/// # Errors
+/// Where the kernel cannot be asked.
+pub fn index_of(name: &str) -> io::Result<Option<u32>> {
+    Netlink::open()?.index_of(name)
+}
+
 impl Netlink {
     /// Opens the socket.
     ///
@@ -113,6 +122,21 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::GetLink(request), link_from)
     }
 
+    /// As [`index_of`].
+    ///
+    /// # Errors
+    /// As [`Netlink::add`].
+    pub fn index_of(&mut self, name: &str) -> io::Result<Option<u32>> {
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+            return Ok(None);
+        }
+        match self.link(name) {
+            Ok(link) => Ok(Some(link.index)),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The name that the interface of that index has now.
     ///
     /// # Errors
@@ -128,7 +152,7 @@ impl Netlink {
 
     /// Sets `promote_secondaries` of the interfaces, and returns those where it was not set. One that is gone, or that refuses,
     /// is left out: what the kernel then removes with a primary address is for the caller to put back.
-    pub(super) fn promote(&mut self, interfaces: impl IntoIterator<Item = u32>) -> Vec<u32> {
+    pub(crate) fn promote(&mut self, interfaces: impl IntoIterator<Item = u32>) -> Vec<u32> {
         let mut changed = Vec::new();
         for index in interfaces {
             let link = self.ask(RouteNetlinkMessage::GetLink(of_index(index)), link_from);
@@ -143,7 +167,7 @@ impl Netlink {
     }
 
     /// Sets or clears `promote_secondaries`, by the interface's index: its name may have changed.
-    pub(super) fn set_promotion(&mut self, interfaces: &[u32], on: bool) -> io::Result<()> {
+    pub(crate) fn set_promotion(&mut self, interfaces: &[u32], on: bool) -> io::Result<()> {
         let requests = interfaces.iter().map(|index| {
             let mut request = LinkMessage::default();
             request.header.index = *index;
@@ -323,7 +347,7 @@ impl Netlink {
     }
 
     /// Throws away what waits to be received.
-    pub(super) fn forget_answers(&mut self) {
+    pub(crate) fn forget_answers(&mut self) {
         self.incoming.clear();
         while !matches!(self.socket.recv(&mut self.incoming, libc::MSG_DONTWAIT), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
         {
@@ -333,7 +357,7 @@ impl Netlink {
 
     /// The socket itself, to starve it in tests.
     #[cfg(test)]
-    pub(super) fn socket(&self) -> &Socket {
+    pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }
 }

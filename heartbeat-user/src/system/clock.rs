@@ -1,6 +1,6 @@
 //! The two clocks: CLOCK_MONOTONIC, which the kernel stamps with, for judging; CLOCK_REALTIME, for operators.
 
-use crate::core::Nanos;
+use crate::types::Nanos;
 use nix::time::{ClockId, clock_gettime};
 
 fn read(clock: ClockId) -> u64 {

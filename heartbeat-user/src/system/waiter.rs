@@ -1,7 +1,7 @@
 //! What a thread waits for: any of its descriptors, or a time. The time is absolute: a thread that is preempted on its way to
 //! sleep wakes no later for it.
 
-use crate::core::Nanos;
+use crate::types::Nanos;
 use nix::{
     errno::Errno,
     sys::{

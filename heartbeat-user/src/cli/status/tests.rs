@@ -1,10 +1,10 @@
 //! The screen of `heartbeat status`, as text.
 
-use super::{sample, show};
-use crate::{
-    cli::paint::{Paint, When},
-    status::{Health, Sink, Status},
+use super::{
+    super::paint::{Paint, When},
+    sample, show,
 };
+use crate::status::{Health, Sink, Status};
 
 fn screen(status: &Status, width: usize) -> String {
     let status = status.clone().concluded();
