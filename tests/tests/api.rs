@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Instant;
 
-use heartbeat::status::histogram::{Histograms, Snapshot};
+use heartbeat::latency::{Histograms, Snapshot};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
 use heartbeat_tests::pair::{self, SOON, bring_up, changes, owners, until};

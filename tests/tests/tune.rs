@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use heartbeat::status::histogram::Durations;
+use heartbeat::latency::Durations;
 use heartbeat::tune::{Channel, Counted, Recording, recommend};
 use heartbeat::{
     core::{ChannelChange, Counter},

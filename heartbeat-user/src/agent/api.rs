@@ -2,8 +2,8 @@
 
 use super::{Options, runtime_dir::RuntimeDir};
 use crate::{
+    api::server::Listeners,
     config::{Api, read_token},
-    status::server::Listeners,
 };
 use anyhow::{Context, Result, bail};
 use nix::{

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     core::{Arbitrate, Arbitrated},
     disk::Busy,
-    status::ControlEvent,
+    events::ControlEvent,
     system::clock,
     types::Node,
 };

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     dataplane::Kernel,
-    status::ControlEvent,
+    events::ControlEvent,
     system::netlink::index_of,
     types::{ChannelIndex, XdpMode},
 };

@@ -8,7 +8,7 @@ use crate::{
         Kernel, Tables, release,
         socket::{Ends, HeartbeatSocket},
     },
-    status::{ControlEvent, Journal},
+    events::{ControlEvent, Journal},
     system::{link::Links, netlink::index_of},
     types::{ChannelIndex, Link, Node, XdpMode, XdpPreference},
 };

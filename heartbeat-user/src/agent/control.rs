@@ -13,17 +13,18 @@ use super::{
     watchdog,
 };
 use crate::{
+    api::{
+        Problem,
+        server::{Answer, Ordered, Request, Server},
+    },
     arbiter::Answered,
     command::{
         self, CheckPlan, Outcome,
         signals::{self, Signals},
     },
     core::{Arbitrate, ChannelState, Event, Hook, OperatorOrder, Reason, is_quick},
+    events::{ControlEvent, Journal},
     probe::{self, Network, Plan},
-    status::{
-        ControlEvent, Journal, Problem,
-        server::{Answer, Ordered, Request, Server},
-    },
     system::bell,
     takeover::Done,
     types::{ChannelIndex, GroupIndex, Nanos},

@@ -3,7 +3,7 @@
 use super::{Options, control::Control};
 use crate::{
     dataplane::{DiskEnd, DiskThreads, Disks},
-    status::ControlEvent,
+    events::ControlEvent,
     system::clock,
     types::ChannelIndex,
 };

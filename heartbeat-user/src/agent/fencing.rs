@@ -7,9 +7,10 @@ use super::{
     hooks,
 };
 use crate::{
+    api::FenceDevice,
     core::PeerState,
+    events::ControlEvent,
     fence::{self, Asked, Power, Ran},
-    status::{ControlEvent, FenceDevice},
     system::clock,
     types::Nanos,
 };

@@ -4,7 +4,7 @@ use crate::{
     command::Outcome,
     config::Config,
     core::Reason,
-    status::ControlEvent,
+    events::ControlEvent,
     types::{GroupIndex, Nanos, Node},
 };
 

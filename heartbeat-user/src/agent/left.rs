@@ -11,7 +11,7 @@ use crate::{
     config::{Config, Group, Hooks},
     core::Resumed,
     dataplane::{PinnedCell, Tables},
-    status::{ControlEvent, Journal},
+    events::{ControlEvent, Journal},
     system::{
         clock,
         netlink::{Netlink, index_of},

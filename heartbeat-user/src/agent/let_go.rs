@@ -9,7 +9,7 @@ use super::{
 use crate::{
     command::{self, signals::Signals},
     dataplane::{self, PinnedCell},
-    status::{ControlEvent, Journal},
+    events::{ControlEvent, Journal},
     system::netlink::Netlink,
     takeover::{self, Failure, LetGo, Recorded},
 };

@@ -37,7 +37,7 @@ pub use unfence::unfence;
 use crate::{
     command::signals::{self, Signals, Told},
     config::Config,
-    status::{Journal, Names, Output, feed::Feed, records::Records},
+    events::{Journal, Names, Output, feed::Feed, sinks::Records, take_log_records},
     system::{handed_on::close_replaced_binary, realtime},
     types::Node,
 };
@@ -101,6 +101,7 @@ fn live(
     let Options { config, node, .. } = options;
     let (output, feed) = (Output::new(), Arc::<Feed>::default());
     let records = Records::start(config, *node, folder.path(), output, &feed)?;
+    take_log_records(output, records.clone());
     let mut journal = Journal { names: Names::new(config, *node), output, records: records.clone(), feed };
     let begun = runtime.block_on(channels::until_ports_are_free(options, &journal, signals));
     let ended = match begun {

@@ -11,6 +11,7 @@ use super::{
     watchdog::Feeder,
 };
 use crate::{
+    api::Shared,
     core::{Action, Arbitrated, Core, Event, Reason},
     dataplane::{
         Serial, Tables,
@@ -18,7 +19,7 @@ use crate::{
         guard,
         socket::{Ends, HeartbeatSocket},
     },
-    status::{ChannelLatencies, Shared},
+    latency::ChannelLatencies,
     system::{bell::Bell, clock},
     takeover::{ANSWER_WAIT, Answering, Order},
     types::{ChannelIndex, Nanos},

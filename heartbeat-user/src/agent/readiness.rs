@@ -6,9 +6,10 @@ use super::{
     shared::Command,
 };
 use crate::{
+    api::{Claim, Known, Problem, Readiness, Status},
     config::check_host,
     core::{Event, Safe},
-    status::{Claim, ControlEvent, Known, Obstacle, Problem, Readiness, Status},
+    events::{ControlEvent, Obstacle},
     types::Nanos,
 };
 use std::{
@@ -127,7 +128,7 @@ fn note_claim(known: &mut Known, time_ns: u64, event: &Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{core::Reason, status::Code, system::clock, types::GroupIndex};
+    use crate::{core::Reason, events::Code, system::clock, types::GroupIndex};
 
     fn found(things: &[&str]) -> Readiness {
         let obstacle = |thing: &&str| Obstacle {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     command::signals::{self, Told},
-    status::ControlEvent,
+    events::ControlEvent,
     system::realtime,
     takeover::Order,
     types::GroupIndex,

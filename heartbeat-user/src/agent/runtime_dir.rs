@@ -14,8 +14,8 @@
 
 use super::life::Life;
 use crate::{
+    api::socket_path,
     dataplane::{self, PinnedCell},
-    status::socket_path,
 };
 use anyhow::{Context, Result, bail, ensure};
 use nix::{

@@ -15,6 +15,7 @@ use super::{
     watchdog::Watchdogs,
 };
 use crate::{
+    api::{Facts, Known, Problem, Shared, View},
     config::{Config, PairKeys, check_host, host::Host},
     core::{Core, Guards, Resumed, Setup},
     dataplane::{
@@ -22,7 +23,8 @@ use crate::{
         drain::Mark,
         guard::{self, Instructions},
     },
-    status::{ControlEvent, Facts, Journal, Known, Latencies, Problem, Shared, View},
+    events::{ControlEvent, Journal},
+    latency::{Latencies, Set, Since},
     system::{bell::Bell, clock, link::Links, realtime},
     takeover::{self, Order},
     types::{GroupIndex, Link, Nanos, Node, XdpPreference},
@@ -139,7 +141,8 @@ pub(super) fn prepare(
         feed: Arc::clone(&journal.feed),
         records: journal.records.clone(),
     });
-    journal.records.measure(&facts, opened.adopted);
+    let (latencies, of) = (Set::new(), Arc::clone(&facts));
+    journal.records.measure(Box::new(move || latencies.take(&of.counts(), Since::Start)), opened.adopted);
 
     let (commands, commands_in) = bounded(COMMANDS);
     let (orders, orders_in) = bounded(COMMANDS);

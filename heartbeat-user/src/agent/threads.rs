@@ -2,7 +2,7 @@
 
 use super::shared::{Command, Report};
 use crate::{
-    status::Shared,
+    api::Shared,
     system::{bell::Bell, realtime},
     takeover::{Order, Worker},
 };

@@ -3,10 +3,11 @@
 
 use super::{api, control::Control, let_go};
 use crate::{
+    api::{Problem, ProblemKind, server::Server},
     command::signals,
     config::Config,
     dataplane::Mended,
-    status::{ControlEvent, Problem, ProblemKind, server::Server},
+    events::ControlEvent,
     types::Node,
 };
 use anyhow::Result;

@@ -5,7 +5,8 @@
 
 use super::{Options, threads};
 use crate::{
-    status::{ControlEvent, Journal, WatchdogFacts},
+    api::WatchdogFacts,
+    events::{ControlEvent, Journal},
     system::{clock, watchdog::Watchdog},
     types::Nanos,
 };

@@ -2,7 +2,7 @@
 
 use super::paint::Tone;
 use crate::{
-    status::{Answer, Channel, Group, Health},
+    api::{Answer, Channel, Group, Health},
     types::{Nanos, Severity},
 };
 

@@ -1,6 +1,6 @@
 //! Asks the agent of this host, over its Unix socket.
 
-use crate::status::{Status, socket_path};
+use crate::api::{Status, socket_path};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};

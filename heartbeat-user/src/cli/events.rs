@@ -4,10 +4,7 @@ use super::{
     answer, client,
     paint::{ColorArgs, Tone},
 };
-use crate::{
-    status::{Record, server::Events},
-    types::Severity,
-};
+use crate::{api::server::Events, events::Record, types::Severity};
 use anyhow::{Context as _, Result};
 use std::{
     io::{ErrorKind, Write as _, stdout},

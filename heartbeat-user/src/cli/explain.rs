@@ -6,10 +6,7 @@ use super::{
     client,
     paint::{ColorArgs, Paint, Tone},
 };
-use crate::{
-    status::{Record, server::Events},
-    types::Severity,
-};
+use crate::{api::server::Events, events::Record, types::Severity};
 use anyhow::{Context as _, Result, bail};
 use comfy_table::{Table, presets::NOTHING};
 use serde_json::Value;

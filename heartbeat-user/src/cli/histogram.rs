@@ -1,7 +1,7 @@
 //! `heartbeat histogram`: latencies, for people and for other programs.
 
 use super::client;
-use crate::status::histogram::{Format, Histograms, Snapshot, select};
+use crate::latency::{Format, Histograms, Snapshot, select};
 use anyhow::{Context as _, Result};
 use std::{
     io::{Write as _, stdout},

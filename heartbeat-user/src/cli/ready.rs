@@ -5,7 +5,7 @@ use super::{
     client,
     paint::{ColorArgs, Paint, Tone},
 };
-use crate::status::{Code, Status};
+use crate::{api::Status, events::Code};
 use anyhow::{Context as _, Result};
 use std::{
     io::{Write as _, stdout},
@@ -93,7 +93,7 @@ fn show(status: &Status, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::status::sample, status::Health};
+    use crate::{api::Health, cli::status::sample};
 
     #[test]
     fn a_pair_that_is_ready_says_so_in_one_line() {

@@ -5,7 +5,7 @@ use super::{
     client,
     paint::{ColorArgs, Paint, Tone},
 };
-use crate::status::{Answer, Channel, Group, Health, Status};
+use crate::api::{Answer, Channel, Group, Health, Status};
 use anyhow::{Context, Result};
 use std::{
     io::{IsTerminal as _, Write, stdout},

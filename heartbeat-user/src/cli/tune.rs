@@ -2,11 +2,9 @@
 
 use super::client;
 use crate::{
+    api::Status,
     config::Profile,
-    status::{
-        Status,
-        histogram::{Histograms, Snapshot},
-    },
+    latency::{Histograms, Snapshot},
     tune::{self, Channel, Counted, Promise, Read, Recommendation, YEAR_S},
     types::{Nanos, Timing},
 };

@@ -1,7 +1,7 @@
 //! Recordings from a file: `heartbeat histogram --format json`, or an HdrHistogram interval log.
 
 use super::Recording;
-use crate::status::histogram::{Histograms, Snapshot, empty};
+use crate::latency::{Histograms, Snapshot, empty};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hdrhistogram::{

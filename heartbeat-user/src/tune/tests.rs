@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::{Config, EXAMPLE, Profile},
-    status::histogram::{Durations, Format, Snapshot, empty},
+    latency::{Durations, Format, Snapshot, empty},
     types::Nanos,
 };
 use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use super::{V4, pair_up, support::*};
 use heartbeat::{
     dataplane::{Kernel, Tables, Yardstick},
-    status::histogram::to_hdr,
+    latency::to_hdr,
     types::{ChannelIndex, XdpPreference},
 };
 use heartbeat_ebpf::{histogram, wire::Message};

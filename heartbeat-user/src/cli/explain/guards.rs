@@ -1,7 +1,7 @@
 //! What made a takeover safe, why one waits, and what else would keep one from working: from events alone.
 
 use super::{Finding, last};
-use crate::status::{Code, Obstacle, Record};
+use crate::events::{Code, Obstacle, Record};
 use serde_json::Value;
 
 /// Why nothing is taken over, by its code, where that still is so.

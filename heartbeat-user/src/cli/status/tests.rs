@@ -4,7 +4,10 @@ use super::{
     super::paint::{Paint, When},
     sample, show,
 };
-use crate::status::{Health, Sink, Status};
+use crate::{
+    api::{Health, Status},
+    events::sinks::Sink,
+};
 
 fn screen(status: &Status, width: usize) -> String {
     let status = status.clone().concluded();

@@ -5,11 +5,12 @@ use super::{
     model::Facts,
 };
 use crate::{
+    api::Channel,
     cli::{
         answer::{self, fit},
         paint::Tone,
     },
-    status::{Channel, histogram::Document},
+    latency::Document,
     types::Nanos,
 };
 use ratatui::{

@@ -6,11 +6,11 @@ use super::{
     series::Series,
 };
 use crate::{
+    api::{Answer, Channel, Health, Status},
     cli::{
         answer::{self, fit, wrap},
         paint::Tone,
     },
-    status::{Answer, Channel, Health, Status},
     types::Nanos,
 };
 use ratatui::{

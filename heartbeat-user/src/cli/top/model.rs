@@ -2,11 +2,10 @@
 
 use super::series::{Series, between};
 use crate::{
+    api::{Channel, Health, Status},
     cli::{answer, paint::Paint},
-    status::{
-        Channel, Health, Record, Status,
-        histogram::{Document, Histograms},
-    },
+    events::Record,
+    latency::{Document, Histograms},
     types::Severity,
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};

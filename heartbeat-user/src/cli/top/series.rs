@@ -1,6 +1,6 @@
 //! What was measured in each of the last seconds: the difference of two histograms.
 
-use crate::status::histogram::Document;
+use crate::latency::Document;
 use std::collections::{HashMap, VecDeque};
 
 /// So many seconds are kept.

@@ -1,10 +1,7 @@
 //! Asks the agent, in threads that the screen never waits for.
 
 use super::model::News;
-use crate::{
-    cli::client,
-    status::{Record, server::Events},
-};
+use crate::{api::server::Events, cli::client, events::Record};
 use anyhow::{Context as _, Result};
 use std::{
     path::Path,

@@ -5,8 +5,10 @@ use super::{
     model::{EVENTS, Model, News, Pane},
 };
 use crate::{
+    api::{Health, Status},
     cli::paint::{ColorArgs, Paint, When},
-    status::{Health, Record, Status, histogram::Histograms},
+    events::Record,
+    latency::Histograms,
     types::Severity,
 };
 use crossterm::event::{KeyCode, KeyEvent};

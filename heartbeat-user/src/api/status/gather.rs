@@ -1,0 +1,187 @@
+//! The document, put together from what the threads leave.
+
+use super::{Answer, BY_GROUP, Channel, Distribution, End, Group, Peer, Status, guards, ms, verdict::verdict};
+use crate::{
+    api::{Facts, Known, Readiness, View},
+    config::{self, ServiceAddress},
+    core::{PeerState, Verdict},
+    latency::to_hdr,
+    system::clock,
+    types::{Link, Nanos, Node, XdpMode},
+};
+use heartbeat_ebpf::{guard::Guard, layout::Outcome};
+
+impl Status {
+    /// The status as it is now, whose facts are those of `view`.
+    #[must_use]
+    pub fn new(facts: &Facts, view: &View) -> Self {
+        let mut status = Self::known(facts, view);
+        for (i, channel) in status.channels.iter_mut().enumerate() {
+            let rtt = &facts.shared.latencies.channels[i].rtt;
+            let inter_arrival = facts.tables.inter_arrival(facts.config.channels[i].index);
+            channel.inter_arrival = Distribution::new(&to_hdr(inter_arrival), None);
+            channel.rtt = Distribution::new(&rtt.to_hdr(), Some(rtt.max()));
+        }
+        status
+    }
+
+    /// The same without the channels' distributions, which cost the most.
+    #[must_use]
+    pub fn known(facts: &Facts, view: &View) -> Self {
+        let Facts { config, node, .. } = facts;
+        let (node, now) = (*node, clock::monotonic());
+        let modes = facts.modes.lock().map(|modes| modes.clone()).unwrap_or_default();
+        let channels: Vec<_> =
+            (0..config.channels.len()).map(|i| channel(facts, view, modes.get(i).copied().flatten(), now, i)).collect();
+        let lateness = &facts.shared.latencies.lateness;
+        // What the file has no more is shown until it is let go of.
+        let shown = config.groups.iter().filter(|g| !g.departed || view.owned & g.index.bit() != 0);
+        let silent = Guard { agent: facts.tables.agent(), kernel: facts.tables.kernel() }.silent(now.0) & view.owned;
+        let known = facts.known();
+        let status = Self {
+            node: node.to_string(),
+            hostnames: config.hostnames.clone(),
+            time_ns: clock::realtime_ns(),
+            pair_id: config.pair.id,
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            age_ms: ms(now.since(view.at)),
+            profile: config.profile.to_string(),
+            interval_ms: ms(config.timing.interval),
+            detection_ms: ms(config.detection()),
+            incarnation: format!("{:016x}", facts.incarnation),
+            term: view.term,
+            maintenance: view.maintenance[0],
+            judged: match view.verdict {
+                Some(Verdict::ByGroup { .. }) => BY_GROUP.into(),
+                verdict => serde_json::to_value(verdict).unwrap_or_default(),
+            },
+            peer: peer(facts, view),
+            verdict: verdict(config, view, &channels, silent, now),
+            groups: shown.map(|g| group(facts, view, &known, silent, g)).collect(),
+            lateness: Distribution::new(&lateness.to_hdr(), Some(lateness.max())),
+            stall: guards::stall(&known, now),
+            service: guards::served(config, view, 0),
+            release_within_ms: view.release_within[0].map(ms),
+            withheld: guards::withholding(view, now),
+            fence: guards::fence(&known, now),
+            arbiter: guards::arbiter(&known, now),
+            watchdog: guards::watchdog(facts.watchdog.as_ref(), now),
+            problems: known.problems.clone(),
+            events_lost: facts.events_lost(),
+            sinks: facts.records.sinks(),
+            channels,
+            readiness: Readiness::default(),
+            answer: Answer::Unknown,
+        };
+        drop(known);
+        status.concluded()
+    }
+
+    /// With what follows from all the rest.
+    #[must_use]
+    pub(crate) fn concluded(mut self) -> Self {
+        self.readiness = Readiness::of(&self);
+        self.answer = Answer::of(&self);
+        self
+    }
+}
+
+fn peer(facts: &Facts, view: &View) -> Peer {
+    let names = ["channels", "groups", "interval"];
+    let differs = names.iter().zip(view.differences).filter(|(_, d)| *d).map(|(n, _)| (*n).to_owned()).collect();
+    Peer {
+        state: view.peer.into(),
+        left: view.peer_left,
+        stalled_ms: view.peer_stalled.map(ms),
+        died_ms: view.peer_died.map(ms),
+        incarnation: format!("{:016x}", view.peer_incarnation),
+        differs,
+        faulted: match view.verdict {
+            // WO 01/82077, FIG. 9, step 910
+            Some(Verdict::ConfigurationError) => Some("configured_differently".into()),
+            _ if view.peer == PeerState::Good && view.differences[0] => Some("configured_differently".into()),
+            Some(Verdict::FailRemote) => Some("judged".into()),
+            _ => None,
+        },
+        maintenance: view.maintenance[1],
+        // Of other channels its figures say nothing of ours.
+        service: guards::served(&facts.config, view, 1).filter(|_| !view.differences[0]),
+        release_within_ms: view.release_within[1].map(ms),
+        keys_differ: view.peer_keys.is_some_and(|keys| keys != facts.key_prints),
+        unfit: view.peer_unfit,
+    }
+}
+
+fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usize) -> Channel {
+    let Facts { config, node, tables, .. } = facts;
+    let (configured, seen) = (&config.channels[i], &view.channels[i]);
+    let slot = tables.slot(configured.index);
+    let heard_there = (view.peer == PeerState::Good).then(|| view.heard_there & configured.index.bit() != 0);
+    let judged_by = facts.judged_by.lock().ok().and_then(|by| by.get(i).cloned().flatten());
+    Channel {
+        name: configured.name.clone(),
+        kind: configured.kind.name().into(),
+        state: seen.state.into(),
+        interface: configured.port(*node),
+        ends: [Node::A, Node::B].map(|node| End {
+            port: configured.port(node),
+            address: configured.end(node).map(|end| end.address.to_string()),
+        }),
+        judged: configured.is_judged(),
+        own_facts_only: judged_by.as_ref().is_some_and(|(_, only)| *only),
+        judged_by: judged_by.map(|(by, _)| by),
+        carrier: matches!(seen.link, Link::Present { carrier: true, .. }),
+        own_end: seen.link.into(),
+        heard_there,
+        fault: seen.place.map(|place| place.to_string()),
+        xdp_mode: match mode {
+            Some(mode) => mode.to_string(),
+            // No network, or one that is not attached to.
+            None if configured.end(*node).is_none() => configured.kind.name().to_owned(),
+            None => "none".to_owned(),
+        },
+        sent: seen.sent,
+        received: slot.counted(Outcome::Accepted),
+        missing: slot.missing.get(),
+        highest_sequence: slot.highest.get(),
+        counter: seen.count,
+        last_heard_ms: seen.last_arrival.map(|at| ms(now.since(at))),
+        handshakes: slot.counted(Outcome::Handshake),
+        rejected: Outcome::ALL
+            .into_iter()
+            .filter(|o| o.is_reject())
+            .map(|o| (o.name().to_owned(), slot.counted(o)))
+            .collect(),
+        inter_arrival: Distribution::default(),
+        rtt: Distribution::default(),
+    }
+}
+
+fn group(facts: &Facts, view: &View, known: &Known, silent: u64, group: &config::Group) -> Group {
+    let Facts { config, node, .. } = facts;
+    let bit = group.index.bit();
+    let theirs = view.peer == PeerState::Good && view.peer_owned & bit != 0;
+    let owner = match view.owned & bit != 0 {
+        true => Some(*node),
+        false if theirs => Some(node.other()),
+        false => None,
+    };
+    let name = |address: &ServiceAddress| &config.channels[address.channel.usize()].name;
+    let mut channels: Vec<_> = group.addresses.iter().map(|address| name(address).clone()).collect();
+    channels.sort();
+    channels.dedup();
+    Group {
+        name: group.name.clone(),
+        home: group.home.to_string(),
+        owner: owner.map(|o| o.to_string()),
+        held: view.held & bit != 0,
+        addresses: group.addresses.iter().map(|a| format!("{}/{} on {}", a.address, a.prefix, name(a))).collect(),
+        channels,
+        exclusive: group.exclusive,
+        silent: silent & bit != 0,
+        kept: view.kept & bit != 0,
+        held_twice: theirs && view.owned & bit != 0,
+        claim: guards::claim(known, group.index).filter(|_| view.owned & bit != 0),
+    }
+}

@@ -1,0 +1,19 @@
+//! What happened, told: a record of each event, to whoever asks or listens, and to the sinks.
+
+mod control;
+pub mod feed;
+mod journal;
+mod logger;
+mod obstacle;
+mod output;
+mod record;
+pub mod sinks;
+pub(crate) mod text;
+
+pub use control::ControlEvent;
+pub use journal::Journal;
+pub use logger::take_log_records;
+pub use obstacle::{Code, Obstacle};
+pub use output::Output;
+pub use record::Record;
+pub use text::{Names, Tell};

@@ -1,0 +1,121 @@
+//! The places where records go. Each may block: whoever calls them has a thread for it.
+
+use super::{
+    Item,
+    health::Seen,
+    rotated_file::RotatedFile,
+    system_log::{self, to_journal},
+};
+use crate::{config::Rotated, events::Output, types::Severity};
+use anyhow::Result;
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// Takes records, one after the other.
+pub trait Takes: Send {
+    /// One that has come; blocks.
+    fn take(&mut self, item: &Item) -> Result<()>;
+
+    /// These were taken, and there are no more for now.
+    fn taken(&mut self, _items: &[Item]) -> Result<()> {
+        Ok(())
+    }
+
+    /// The file that holds what earlier lives told.
+    fn memory(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// A place, and how it fares.
+pub struct Place {
+    pub seen: Arc<Seen>,
+    pub takes: Box<dyn Takes>,
+}
+
+impl Place {
+    pub fn new(what: &'static str, target: impl Into<String>, takes: impl Takes + 'static) -> Self {
+        Self { seen: Seen::new(what, target), takes: Box::new(takes) }
+    }
+}
+
+/// Standard output, without the lock that the rest of the process takes for it.
+pub struct Stdout {
+    file: File,
+    output: Output,
+}
+
+impl Stdout {
+    pub fn new(output: Output) -> io::Result<Self> {
+        Ok(Self { file: io::stdout().as_fd().try_clone_to_owned()?.into(), output })
+    }
+
+    pub fn target(&self) -> String {
+        if self.file.is_terminal() { "terminal" } else { "stdout" }.to_owned()
+    }
+}
+
+impl Takes for Stdout {
+    fn take(&mut self, item: &Item) -> Result<()> {
+        let line = self.output.written(item) + "\n";
+        Ok(self.file.write_all(line.as_bytes())?)
+    }
+}
+
+/// The journal, by its own protocol; else as a line of standard output, where that leads there, too.
+pub struct Journal(pub Option<Stdout>);
+
+impl Takes for Journal {
+    fn take(&mut self, item: &Item) -> Result<()> {
+        match (to_journal(item), &mut self.0) {
+            (Err(_), Some(stdout)) => stdout.take(item),
+            (sent, _) => sent,
+        }
+    }
+}
+
+/// /dev/log.
+#[derive(Default)]
+pub struct Syslog(system_log::Syslog);
+
+impl Takes for Syslog {
+    fn take(&mut self, item: &Item) -> Result<()> {
+        self.0.send(item)
+    }
+}
+
+/// A file of JSON lines.
+pub struct EventFile {
+    path: PathBuf,
+    file: RotatedFile,
+}
+
+impl EventFile {
+    pub fn new(to: Rotated) -> Self {
+        Self { path: to.path.clone(), file: RotatedFile::new(to, None) }
+    }
+}
+
+impl Takes for EventFile {
+    fn take(&mut self, item: &Item) -> Result<()> {
+        match item {
+            Item::Event(entry) => self.file.append(&format!("{}\n", entry.json)),
+            Item::Line(_) => Ok(()),
+        }
+    }
+
+    /// What is told of a fault is to outlive the host that has it.
+    fn taken(&mut self, items: &[Item]) -> Result<()> {
+        let grave = |item: &Item| matches!(item, Item::Event(entry) if entry.record.severity >= Severity::Warning);
+        if items.iter().any(grave) { self.file.sync() } else { Ok(()) }
+    }
+
+    fn memory(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
+    }
+}
