@@ -27,8 +27,8 @@ use crate::{
 use aya::maps::{MapData, RingBuf};
 use crossbeam_channel::{Receiver, Sender};
 use heartbeat_ebpf::{
-    admit::Expected,
     siphash::Key,
+    verify::Expected,
     wire::{HELD_LONG, Message},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};

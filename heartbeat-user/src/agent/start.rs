@@ -31,7 +31,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use heartbeat_ebpf::{admit::Expected, siphash::Key};
+use heartbeat_ebpf::{siphash::Key, verify::Expected};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, atomic::AtomicU64},

@@ -3,9 +3,10 @@
 use super::{DROP, PASS, V4, V6, support::*};
 use heartbeat::{dataplane::Tables, types::ChannelIndex};
 use heartbeat_ebpf::{
-    admit::{self, Expected, News},
     frame::{Address, Frame},
     layout::{Outcome, Record},
+    receive,
+    verify::{Expected, News},
     wire::{self, View},
 };
 use std::net::IpAddr;
@@ -73,7 +74,7 @@ pub(crate) fn in_process(tables: &Tables, frame: &[u8], stamp_ns: u64) -> (u32, 
     let expected = Expected { pair_id: PAIR, node: 0, channel_id: channel.into() };
     let keys = [key(), second_key()];
     let index = ChannelIndex(channel);
-    let received = admit::receive(
+    let received = receive::receive(
         message.map(View::new),
         expected,
         tables.agent(),

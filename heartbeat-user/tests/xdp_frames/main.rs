@@ -16,7 +16,7 @@ use heartbeat::{
     dataplane::{Kernel, Tables, Yardstick},
     types::{ChannelIndex, XdpMode, XdpPreference},
 };
-use heartbeat_ebpf::{admit::News, layout::Outcome};
+use heartbeat_ebpf::{layout::Outcome, verify::News};
 use in_process::{State, in_process, pair_up};
 use std::net::Ipv4Addr;
 use support::*;
