@@ -5,12 +5,14 @@
 //! more.
 
 mod health;
+mod path;
 pub mod signals;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use health::{CheckPlan, watch};
+pub use path::{PATH, find};
 
 use crate::system::child;
 use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
@@ -34,8 +36,6 @@ pub const KEPT: usize = 4 * 1024;
 pub const MOST: u64 = 16 * 1024 * 1024;
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_millis(500);
-/// Where commands, and agents that are given by name, are looked for.
-pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
