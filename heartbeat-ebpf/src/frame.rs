@@ -8,6 +8,7 @@ use crate::{
     },
     machine::{load_u16, load_u32, load_u64},
 };
+use core::net::IpAddr;
 
 /// RFC 4861, sections 4.3 and 4.4.
 const NEIGHBOR_SOLICITATION: u8 = 135;
@@ -62,6 +63,15 @@ impl Address {
     const fn mapped(ipv4_in_memory_order: u32) -> Self {
         let [a, b, c, d] = ipv4_in_memory_order.to_ne_bytes();
         Self { words: [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])] }
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        Self::new(match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        })
     }
 }
 

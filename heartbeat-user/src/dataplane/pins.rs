@@ -1,6 +1,6 @@
 //! The folder of pins: what is in it, what of it can be adopted, and how it is emptied.
 
-use super::{bpf_link, silence};
+use super::{bpf_link, filter};
 use anyhow::{Context as _, Result};
 use aya::maps::MapInfo;
 use heartbeat_ebpf::{
@@ -191,7 +191,7 @@ pub(super) fn remove_pin(path: &Path) -> Result<()> {
     let of_interface = [LINK, OUT, IN].into_iter().find_map(|sort| Some((sort, interface_of(path, sort)?)));
     if let Some((sort, interface)) = of_interface
         && let Err(error) = bpf_link::detach(path)
-        && !silence::detach_filter(sort, &interface)
+        && !filter::detach(sort, &interface)
     {
         // Its interface is gone, or it is no link at all: the pin has to go in any case.
         log::debug!("detaching {}: {error}", path.display());

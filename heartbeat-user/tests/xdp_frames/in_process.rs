@@ -56,14 +56,8 @@ pub(crate) fn in_process(tables: &Tables, frame: &[u8], stamp_ns: u64) -> (u32, 
     let Some(datagram) = Frame::new(frame).datagram(wire::PORT) else {
         return (PASS, News::None);
     };
-    let is_end = |address: IpAddr| {
-        let bytes = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        };
-        Address::new(bytes) == datagram.destination
-    };
-    let Some((_, channel)) = ends.into_iter().find(|(address, _)| is_end(*address)) else {
+    let Some((_, channel)) = ends.into_iter().find(|(address, _)| Address::from(*address) == datagram.destination)
+    else {
         return (PASS, News::None);
     };
     // `payload` vouches for the bytes; found again in the frame, since views of raw addresses are for the kernel.
