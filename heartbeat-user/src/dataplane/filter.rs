@@ -1,6 +1,5 @@
 //! Filters of the `clsact` qdisc, for kernels without tcx.
 
-use super::pins::{IN, OUT};
 use anyhow::{Result, anyhow};
 use aya::programs::{
     Link as _, ProgramError, SchedClassifier, TcAttachType,
@@ -37,13 +36,8 @@ pub(super) fn attach(program: &mut SchedClassifier, name: &str, way: Way) -> Res
     Err(first.map_or_else(|| anyhow!("no priority"), anyhow::Error::from))
 }
 
-/// Removes our filter from an interface; whether there was one. `sort` is that of its pin.
-pub(super) fn detach(sort: &str, interface: &str) -> bool {
-    let way = match sort {
-        OUT => Way::Out,
-        IN => Way::In,
-        _ => return false,
-    };
+/// Removes our filter from an interface; whether there was one.
+pub(super) fn detach(way: Way, interface: &str) -> bool {
     let remove = |priority| -> Result<(), ProgramError> {
         let link = SchedClassifierLink::attached(interface, type_of(way), priority, HANDLE, None);
         link.map_err(tc::TcError::IoError)?.detach()
