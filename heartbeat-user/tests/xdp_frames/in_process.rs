@@ -44,6 +44,12 @@ impl State {
     }
 }
 
+/// When the newest of all records came, in ns of CLOCK_MONOTONIC; never 0.
+pub(crate) fn newest(tables: &Tables) -> u64 {
+    let stamps = |record: &Record| record.read().map(|(_, stamp_ns)| stamp_ns);
+    tables.channels().flat_map(|c| tables.slot(c).records().map(stamps)).flatten().max().unwrap_or(0).max(1)
+}
+
 pub(crate) fn pair_up(tables: &Tables) {
     name_channels(tables);
     tables.agent().incarnation.set(OWN);
