@@ -1,4 +1,5 @@
 //! What is shown to whoever asks: the status, whether a failover would work, metrics, the live page, and the API that gives all of it.
+#![forbid(unsafe_code)]
 
 mod facts;
 mod known;
@@ -11,11 +12,3 @@ pub use facts::{Facts, Shared, View};
 pub use known::{ArbiterFacts, Claim, FenceDevice, FenceFacts, Known, Problem, ProblemKind, WatchdogFacts};
 pub use ready::Readiness;
 pub use status::{Answer, Channel, Distribution, End, Group, Health, OwnEnd, Peer, Status};
-
-use std::path::{Path, PathBuf};
-
-/// The socket in the runtime directory on which the API is served.
-#[must_use]
-pub fn socket_path(runtime_dir: &Path) -> PathBuf {
-    runtime_dir.join("api.sock")
-}

@@ -3,6 +3,7 @@
 //! Each runs in a process group of its own, without a shell, with nothing on its standard input but what it is told there, and
 //! nothing of ours in its environment. It is ended, with all that it started, when its time is over or nobody waits for it any
 //! more.
+#![forbid(unsafe_code)]
 
 mod health;
 mod path;
