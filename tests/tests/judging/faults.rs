@@ -1,9 +1,17 @@
 //! One fault a row, and one test a row.
 
-/// Tests, and all rows as `TABLE`.
+/// One fault, what each says of it, and who holds what after: a test by this name.
 macro_rules! rows {
     ($config:expr; $($name:ident: $fault:expr, $places:expr, $holders:expr;)*) => {
-        pub(crate) const TABLE: &[Row] = &[$(($fault, $places, $holders),)*];
+        /// Those that are struck here.
+        pub(crate) const FAULTS: &[Fault] = &[$($fault,)*];
+
+        #[test]
+        fn no_fault_is_there_twice() {
+            let names: std::collections::BTreeSet<_> = FAULTS.iter().map(|fault| crate::name(*fault)).collect();
+            assert_eq!(names.len(), FAULTS.len());
+        }
+
         $(
             #[test]
             fn $name() {

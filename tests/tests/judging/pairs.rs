@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
-use super::{faults::where_somebody_is_asked::TABLE, *};
+use super::{faults::where_somebody_is_asked::FAULTS, *};
 
 /// So many pairs are tried, others each time; `HEARTBEAT_PAIRS=820` tries all, `HEARTBEAT_PAIR=17` the one of that number.
 const PAIRS: usize = 6;
@@ -12,7 +12,8 @@ const LASTS: Duration = Duration::from_millis(3_500);
 
 #[test]
 fn of_any_two_faults_at_once_none_makes_both_answer() {
-    let all: Vec<_> = (0..TABLE.len()).flat_map(|one| (one + 1..TABLE.len()).map(move |other| (one, other))).collect();
+    let all: Vec<_> =
+        (0..FAULTS.len()).flat_map(|one| (one + 1..FAULTS.len()).map(move |other| (one, other))).collect();
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<usize>().expect("a number"));
     let wanted: Vec<_> = if let Some(pair) = number("HEARTBEAT_PAIR") {
         vec![pair]
@@ -25,7 +26,7 @@ fn of_any_two_faults_at_once_none_makes_both_answer() {
     };
     for pair in &wanted {
         let (one, other) = all[*pair];
-        undisturbed(|| both(*pair, TABLE[one].0, TABLE[other].0));
+        undisturbed(|| both(*pair, FAULTS[one], FAULTS[other]));
     }
     show(&format!("{} of {} pairs of faults: never did both answer", wanted.len(), all.len()));
 }
