@@ -1,7 +1,6 @@
 //! The command line: one file a subcommand.
 
 mod advice;
-mod answer;
 pub mod arbiter;
 pub mod check;
 pub mod client;
@@ -9,6 +8,7 @@ pub mod completions;
 mod disks;
 pub mod events;
 pub mod explain;
+mod format;
 pub mod histogram;
 pub mod keygen;
 pub mod order;

@@ -1,11 +1,10 @@
 //! The thread's own work: one task for each place, which goes through the backlog at its own pace.
 
 use super::{
-    Item, Measure, Order, STOP,
-    health::{Seen, State},
+    health::{Seen, State, lock},
     hook::{Damping, Run},
     latency_log::Intervals,
-    lock, read_back,
+    read_back,
     rotated_file::RotatedFile,
     sink::{Place, Takes},
 };
@@ -15,6 +14,7 @@ use crate::{
     events::{
         Record,
         feed::{Entry, Feed, RING},
+        item::Item,
     },
     latency::Snapshot,
     system::clock,
@@ -32,10 +32,27 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+/// So long a stop may wait until everything is where it belongs.
+pub const STOP: Duration = Duration::from_secs(2);
 /// Records that a place takes at once.
 const BATCH: usize = 64;
 /// A place that failed is tried again after this.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes the latencies of now.
+pub type Measure = Box<dyn Fn() -> Vec<Snapshot> + Send>;
+
+/// What the thread is to do.
+pub enum Order {
+    /// Log the latencies from now on. Whether the kernel counted for an earlier life, too.
+    Measure(Measure, bool),
+    /// A restart is near: begin nothing that takes its time.
+    Hold,
+    /// The opposite.
+    GoOn,
+    /// Bring everything to where it belongs, and end; whether a new life follows.
+    End(bool),
+}
 
 /// Everything that the thread begins with.
 pub struct Work {
@@ -120,7 +137,7 @@ impl Work {
         let backlog = Arc::new(Mutex::new(backlog));
         let (tell, progress) = watch::channel(Progress::default());
         let shared = Shared { backlog: Arc::clone(&backlog), progress, feed };
-        let done = |seen: &Seen| done.get(seen.what).copied().unwrap_or(0);
+        let done = |seen: &Seen| done.get(seen.what.name()).copied().unwrap_or(0);
         let mut tasks = JoinSet::new();
         for place in places {
             let (done, last_id) = (done(&place.seen), last_id.clone());
@@ -341,7 +358,7 @@ impl Hook {
             ("HEARTBEAT_SEVERITY", severity.name().to_owned()),
             ("HEARTBEAT_TEXT", text),
             ("HEARTBEAT_TIME", time),
-            ("HEARTBEAT_CONTROLLER", controller),
+            ("HEARTBEAT_CONTROLLER", controller.to_string()),
             ("HEARTBEAT_CHANNEL", channel.unwrap_or_default()),
             ("HEARTBEAT_GROUP", group.unwrap_or_default()),
             ("HEARTBEAT_ID", id.to_string()),
