@@ -128,7 +128,7 @@ impl Found {
                     "group {} could not be served here: {} {fault}; right would be an interface that is up, with our own address",
                     group.name, channel.interface,
                 );
-                self.add(Code::Interface, Some(self.here), &format!("{} on {}", group.name, channel.name), text);
+                self.add(Code::Interface, Some(self.here), format!("{} on {}", group.name, channel.name), text);
             }
         }
     }

@@ -147,7 +147,7 @@ fn why_a_takeover_waits_is_told_with_the_time_left_and_what_to_do_until_it_is_ov
         ("not_fenced", "see what the fence said"),
         ("in_use", "switch it off"),
         ("denied", "see whether it runs"),
-        ("unarbitrated", "see why the arbiter does not answer"),
+        ("unarbitrated", "see why the arbiter does not"),
         ("kept", "why its on_release fails"),
         ("exclusive", "[fence] or an [arbiter]"),
         ("unanswered", "it looks again by itself"),

@@ -23,6 +23,7 @@ use crate::{
 use anyhow::Result;
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex, atomic::Ordering::Relaxed, mpsc::SyncSender},
     time::{Duration, UNIX_EPOCH},
 };
@@ -194,34 +195,43 @@ impl Work {
     }
 }
 
+/// Takes in what earlier lives told, and says which its last event was: 0 where none is known.
+async fn remember(path: PathBuf, feed: &Feed, last_id: SyncSender<Option<u64>>) -> u64 {
+    let read = spawn_blocking({
+        let path = path.clone();
+        move || {
+            let last = read_back::last_id(&path);
+            // Whoever waited for it may have gone on.
+            let _ = last_id.try_send(last);
+            (last, read_back::read_back(&path))
+        }
+    });
+    match read.await {
+        Ok((last, Ok(found))) => {
+            if found.skipped > 0 {
+                log::warn!("{}: {} lines are not events and were skipped", path.display(), found.skipped);
+            }
+            feed.remember(found.records);
+            last.unwrap_or(0)
+        }
+        Ok((_, Err(error))) => {
+            log::error!("{}: what earlier lives told cannot be read: {error}", path.display());
+            0
+        }
+        Err(_) => 0,
+    }
+}
+
 /// Brings records to one place, for ever.
 async fn serve(place: Place, done: u64, shared: Shared, last_id: SyncSender<Option<u64>>) {
     let Place { seen, mut takes } = place;
-    let mut done = done;
-    if let Some(path) = takes.memory() {
-        let read = spawn_blocking({
-            let path = path.clone();
-            move || {
-                let last = read_back::last_id(&path);
-                // Whoever waited for it may have gone on.
-                let _ = last_id.try_send(last);
-                (last, read_back::read_back(&path))
-            }
-        });
-        match read.await {
-            Ok((last, Ok(found))) => {
-                if found.skipped > 0 {
-                    log::warn!("{}: {} lines are not events and were skipped", path.display(), found.skipped);
-                }
-                shared.feed.remember(found.records);
-                done = done.max(last.unwrap_or(0));
-            }
-            Ok((_, Err(error))) => log::error!("{}: what earlier lives told cannot be read: {error}", path.display()),
-            Err(_) => {}
+    let done = match takes.memory() {
+        Some(path) => done.max(remember(path, &shared.feed, last_id).await),
+        None => {
+            drop(last_id);
+            done
         }
-    } else {
-        drop(last_id);
-    }
+    };
     let mut progress = shared.progress.clone();
     let mut position = lock(&shared.backlog).position_after(done);
     seen.done.store(done, Relaxed);
