@@ -1,26 +1,14 @@
-//! Whether a message for one of our channels is life, serves the handshake, or is nothing (DESIGN, freshness). Shared by
-//! the XDP program and by channels without XDP.
+//! Whether a heartbeat for one of our channels is life, serves the handshake, or is nothing; and the window of sequence numbers that
+//! has the last word on it (G7, M4). Shared by the XDP program and by channels without XDP.
 
 use crate::{
-    echo::{self, STRANGER_EVERY_NS},
     histogram,
     layout::{Agent, Histogram, Outcome, Record, Slot},
     machine::opaque,
-    notice,
     siphash::Key,
-    wire::{Message, View},
+    verify::{Expected, News, Received, STRANGER_EVERY_NS, authenticate},
+    wire::{ECHO_SENT_WORD, Message, PEER_INCARNATION_WORD, View},
 };
-
-/// What a message is held against.
-#[derive(Clone, Copy)]
-pub struct Expected {
-    /// Our pair.
-    pub pair_id: u32,
-    /// Our own node letter's number.
-    pub node: u8,
-    /// The id of the name of the channel that ends where it arrived.
-    pub channel_id: u32,
-}
 
 /// The checks before the slot is touched, cheapest first. `key` gives the key of an id.
 ///
@@ -46,88 +34,10 @@ pub fn examine(message: View<'_>, expected: Expected, agent: &Agent, key: impl F
     }
 }
 
-/// What a message of any kind has to stand, cheapest first: that it is the peer's, for this channel, and signed.
-/// `own` is our incarnation.
+/// Takes a heartbeat that came to a channel's end: examines, records and counts it. None is a datagram that has not the length of
+/// a message. `now` gives the time of arrival in ns and is asked only where something is stored.
 #[inline(always)]
-pub(crate) fn authenticate(
-    message: View<'_>,
-    expected: Expected,
-    own: u64,
-    key: impl FnOnce(u8) -> Option<Key>,
-) -> Result<(), Outcome> {
-    if message.node() > 1 {
-        return Err(Outcome::Malformed);
-    }
-    if message.pair_id() != expected.pair_id {
-        return Err(Outcome::WrongPair);
-    }
-    if message.channel_id() != expected.channel_id {
-        return Err(Outcome::WrongChannel);
-    }
-    if message.node() == expected.node {
-        return Err(if message.incarnation() == own { Outcome::Reflected } else { Outcome::SameNode });
-    }
-    match key(message.key_id()) {
-        Some(key) if !key.is_none() && message.tag_is_right(key) => Ok(()),
-        _ => Err(Outcome::WrongTag),
-    }
-}
-
-/// What [`receive`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// The outcome that was counted.
-    pub outcome: Outcome,
-    /// Whether the peer's public state differs from that of the message before: somebody should look at once.
-    pub news: News,
-}
-
-/// What changed in the peer's public state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
-    /// Nothing.
-    None,
-    /// Flags, groups held or wanted, or the term.
-    State,
-    /// It is the first message of a new pairing.
-    Pairing,
-    /// Not of this pairing, but perhaps of one that is to come: its sender may wait for an answer.
-    Greeting,
-}
-
-impl Received {
-    /// Without news.
-    #[inline(always)]
-    pub(crate) const fn plain(outcome: Outcome) -> Self {
-        Self { outcome, news: News::None }
-    }
-}
-
-/// Takes a message of any kind that came to a channel's end: examines, records and counts it. None is a datagram that has
-/// not the length of a message. `now` gives the time of arrival in ns and is asked only where something is stored.
-///
-/// After [`Outcome::EchoRequest`] the caller owes the peer what [`echo::answer`] gives.
 pub fn receive(
-    message: Option<View<'_>>,
-    expected: Expected,
-    agent: &Agent,
-    key: impl FnOnce(u8) -> Option<Key>,
-    slot: &Slot,
-    histogram: &Histogram,
-    now: impl FnOnce() -> u64,
-) -> Received {
-    match message {
-        Some(echo) if echo.is_echo() => {
-            Received::plain(echo::receive(echo, expected, agent, key, slot, echo::Answerable::Yes, now()))
-        }
-        Some(notice) if notice.is_notice() => notice::receive(notice, expected, agent, key, slot, now()),
-        _ => receive_heartbeat(message, expected, agent, key, slot, histogram, now),
-    }
-}
-
-/// [`receive`] for what is neither echo nor notice: the XDP program tells them apart by itself, so that heartbeats do not pay for it.
-#[inline(always)]
-pub fn receive_heartbeat(
     message: Option<View<'_>>,
     expected: Expected,
     agent: &Agent,
@@ -183,15 +93,18 @@ pub fn receive_heartbeat(
 /// claims to answer to something that we had not said yet when it came, outdoes nothing: our clock begins anew with a boot.
 #[inline(always)]
 fn is_outdone(record: &Record, message: View<'_>) -> bool {
-    let answered_ns = u64::from_be(record.word(6));
-    record.word(3) == message.word(3) && answered_ns > message.echo_sent_ns() && answered_ns <= record.stamp_ns()
+    let answered_ns = u64::from_be(record.word(ECHO_SENT_WORD));
+    record.word(PEER_INCARNATION_WORD) == message.word(PEER_INCARNATION_WORD)
+        && answered_ns > message.echo_sent_ns()
+        && answered_ns <= record.stamp_ns()
 }
 
 /// Whether somebody should look at once at what takes this record's place: it answers to something later, so that no recording
 /// does it twice; or nothing has come for a while, so that none does it often.
 #[inline(always)]
 fn is_greeting(record: &Record, message: View<'_>, now_ns: u64) -> bool {
-    let answers_later = record.word(3) == message.word(3) && message.echo_sent_ns() > u64::from_be(record.word(6));
+    let answers_later = record.word(PEER_INCARNATION_WORD) == message.word(PEER_INCARNATION_WORD)
+        && message.echo_sent_ns() > u64::from_be(record.word(ECHO_SENT_WORD));
     answers_later || now_ns.saturating_sub(record.stamp_ns()) >= STRANGER_EVERY_NS
 }
 

@@ -14,21 +14,17 @@
 //! window and are no life.
 //!
 //! What keeps echoes from being a weapon: only what is signed by the peer is answered, by as many bytes, at most once and
-//! not too often ([`EVERY_NS`], [`STRANGER_EVERY_NS`]); a reply never causes a message.
+//! not too often ([`EVERY_NS`], [`STRANGER_EVERY_NS`](crate::verify::STRANGER_EVERY_NS)); a reply never causes a message.
 
 use crate::{
-    admit::{Expected, authenticate},
-    layout::{Agent, Answered, Outcome, Record, Slot},
+    layout::{Agent, Answered, Outcome, Slot},
     siphash::Key,
+    verify::{Expected, STRANGER_EVERY_NS, authenticate, is_known},
     wire::{self, CHANNEL_WORD, ECHO_REPLY, ECHO_REQUEST, LEN, TAGGED_WORDS, View, WORDS, opening, pair},
 };
 
 /// A channel answers the peer that we are paired with at most this often, in ns.
 pub const EVERY_NS: u64 = 100_000;
-/// A channel answers other incarnations of the peer at most this often, in ns: requests that were recorded in earlier lives
-/// of the peer's agent can be played back in turns, and must neither be worth it nor use up what the genuine ones need.
-pub const STRANGER_EVERY_NS: u64 = 10_000_000;
-
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -220,12 +216,6 @@ fn keep(slot: &Slot, own: u64, reply: View<'_>, now_ns: u64) -> bool {
     }
     slot.echo.unlock();
     new
-}
-
-/// Whether what is on record answers the same life of ours, and the same or a later message.
-#[inline(always)]
-pub(crate) fn is_known(record: &Record, answer: View<'_>) -> bool {
-    record.word(3) == answer.word(3) && answer.echo_sent_ns() <= u64::from_be(record.word(6))
 }
 
 /// The reply to a request that [`receive`] found due, to be signed with the key of the same id. `now_ns` is on

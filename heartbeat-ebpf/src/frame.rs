@@ -1,23 +1,21 @@
 //! From an Ethernet frame to the UDP datagram in it, and to the addresses that it is about: plain, 802.1Q and QinQ; IPv4 with
 //! options; IPv6 with extension headers. Fragments are never ours: a heartbeat fits every network's MTU, and a fragment says nothing alone.
 
-use crate::machine::{load_u16, load_u32, load_u64};
+use crate::{
+    headers::{
+        ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPPROTO_ICMPV6, IPPROTO_UDP,
+        MAX_TAGS,
+    },
+    machine::{load_u16, load_u32, load_u64},
+};
+use core::net::IpAddr;
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_VLAN: u16 = 0x8100;
-const ETHERTYPE_QINQ: u16 = 0x88a8;
-const ETHERTYPE_ARP: u16 = 0x0806;
-const IPPROTO_UDP: u8 = 17;
-const IPPROTO_ICMPV6: u8 = 58;
 /// RFC 4861, sections 4.3 and 4.4.
 const NEIGHBOR_SOLICITATION: u8 = 135;
 const NEIGHBOR_ADVERTISEMENT: u8 = 136;
 /// RFC 826, over Ethernet for IPv4: hardware and protocol with the lengths of their addresses, as one word.
 const ARP_OF_IPV4: u64 = 0x0001_0800_0604;
 const ARP_REQUEST: u64 = 1;
-/// Most VLAN tags that are looked behind (802.1ad: two).
-const MAX_TAGS: usize = 2;
 /// Most IPv6 extension headers that are looked behind.
 const MAX_EXTENSIONS: usize = 6;
 
@@ -65,6 +63,15 @@ impl Address {
     const fn mapped(ipv4_in_memory_order: u32) -> Self {
         let [a, b, c, d] = ipv4_in_memory_order.to_ne_bytes();
         Self { words: [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])] }
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        Self::new(match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        })
     }
 }
 
@@ -201,9 +208,9 @@ impl Frame {
         }
     }
 
-    /// The type of what is in the frame, and where it begins.
+    /// The type of what is in the frame behind its VLAN tags, and where it begins.
     #[inline(always)]
-    fn network(&self) -> Option<(u16, usize)> {
+    pub(crate) fn network(&self) -> Option<(u16, usize)> {
         let mut offset = 14;
         let mut ethertype = self.u16(12)?;
         let mut tags = 0;

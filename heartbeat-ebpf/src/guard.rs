@@ -11,8 +11,8 @@
 //! the old kernel serves until the moment at which the new one begins, and never do both answer.
 
 use crate::{
-    echo::STRANGER_EVERY_NS,
     layout::{Agent, Kernel, Orders, Outcome, Slot},
+    verify::STRANGER_EVERY_NS,
     wire::{HELD_LONG, View},
 };
 

@@ -22,15 +22,16 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::info;
 use heartbeat_ebpf::{
-    admit::{self, Expected, News},
+    admit,
     echo::{self, Answerable},
     frame::{Address, Frame, Way},
     guard::Guard,
     layout::{ADDRESSES, Agent, CHANNELS, ENDS, End, Heard, Histogram, INTERFACES, Kernel, Outcome, Slot},
     machine::opaque,
     notice,
+    reply::ReplyFrame,
     siphash::Key,
-    turn::Turn,
+    verify::{Expected, News},
     wire::{self, View},
 };
 
@@ -144,7 +145,7 @@ fn count(context: *mut xdp_md, message: View<'_>, channel: u32) -> bool {
         return false;
     };
     let agent = guard.agent;
-    let received = admit::receive_heartbeat(Some(message), expected(slot), agent, key, slot, histogram, now);
+    let received = admit::receive(Some(message), expected(slot), agent, key, slot, histogram, now);
     if received.outcome == Outcome::Accepted {
         learn(context);
     }
@@ -173,7 +174,7 @@ fn tell(context: *mut xdp_md, message: View<'_>, channel: u32) -> u32 {
     };
     let context = XdpContext::new(context);
     // SAFETY: the kernel keeps the packet for the time of this run, and lets nobody else at it.
-    match unsafe { Turn::between(context.data() as *mut u8, context.data_end() as *mut u8) } {
+    match unsafe { ReplyFrame::between(context.data() as *mut u8, context.data_end() as *mut u8) } {
         Some(turn) => {
             turn.into_reply(&notice::answer(message, expected(slot), guard, now()), key);
             XDP_TX
@@ -289,7 +290,7 @@ fn answer(context: *mut xdp_md, message: View<'_>, channel: u32) -> u32 {
     let context = XdpContext::new(context);
     let (start, end) = (context.data() as *mut u8, context.data_end() as *mut u8);
     // SAFETY: the kernel keeps the packet for the time of this run, and lets nobody else at it.
-    let turn = unsafe { Turn::between(start, end) };
+    let turn = unsafe { ReplyFrame::between(start, end) };
     let answerable = if turn.is_some() { Answerable::Yes } else { Answerable::No };
     let now_ns = now();
     let outcome = echo::receive(message, expected(slot), agent, key, slot, answerable, now_ns);

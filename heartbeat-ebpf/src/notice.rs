@@ -22,11 +22,10 @@
 //! of this life of ours than those before, so that a recording says nothing.
 
 use crate::{
-    admit::{Expected, News, Received, authenticate},
-    echo::is_known,
     guard::Guard,
     layout::{Agent, Outcome, Slot},
     siphash::Key,
+    verify::{Expected, News, Received, authenticate, is_known},
     wire::{self, CHANNEL_WORD, LEN, NOTICE, TAGGED_WORDS, View, WORDS, flags, opening, pair},
 };
 

@@ -59,6 +59,9 @@ pub const ECHO_REPLY: u8 = 3;
 /// `kind` of what the peer's XDP program answers a heartbeat with while its agent cannot ([`crate::notice`]); never answered.
 pub const NOTICE: u8 = 4;
 
+/// The words that more than one kind of message is looked up by.
+pub(crate) const PEER_INCARNATION_WORD: usize = 3;
+pub(crate) const ECHO_SENT_WORD: usize = 6;
 /// The word that begins with `channel_id`.
 pub(crate) const CHANNEL_WORD: usize = 17;
 /// What `echo_held_ns` says of everything longer.

@@ -23,7 +23,7 @@ mod support;
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 use heartbeat::{
-    dataplane::{Kernel, Yardstick},
+    dataplane::{Kernel, Tables, Yardstick},
     types::{ChannelIndex, Node, XdpPreference},
 };
 use heartbeat_ebpf::{
@@ -96,36 +96,71 @@ fn measure() -> Result<()> {
     name_channels(&tables);
     tables.agent().incarnation.set(OWN);
     tables.agent().peer_incarnation.set(PEER);
+    ensure!(kernel.test_run(Yardstick::Heartbeat, &valid(1), 1)?.0 == DROP, "a valid frame was not taken");
+    // Longer than all this takes.
+    tables.kernel().orders.lease_ns.set(1 << 50);
+    kernel.guard(&guarded().iter().map(|ip| (*ip, 1)).collect())?;
 
-    let valid = |sequence| over_ipv4(&signed(heartbeat(CHANNEL, sequence)));
+    let mut repeated = repeated(&tables)?;
+    let mut single = singles()?;
+    let mut tag_alone = Row::new("tag alone, native code", None)?;
+    let mut sequence = 1;
+    for _ in 0..BATCHES {
+        for one in &mut repeated {
+            one.run(&mut kernel, &tables)?;
+        }
+        tables.kernel().orders.active.set(0);
+        run_tag(&mut tag_alone)?;
+        for _ in 0..SINGLES {
+            sequence += 1;
+            run_singles(&mut single, &mut kernel, &tables, sequence)?;
+        }
+    }
+    let accepted = tables.slot(ChannelIndex(CHANNEL)).counted(Outcome::Accepted);
+    ensure!(accepted == sequence, "{accepted} of {sequence} valid frames were accepted");
+    // Of the kernel's figures, none depends on how this process was built; this one does.
+    let tag_alone = Some(tag_alone).filter(|_| !cfg!(debug_assertions));
+    print(repeated.into_iter().map(|one| one.row).chain(single).chain(tag_alone));
+    kernel.remove()
+}
+
+fn valid(sequence: u64) -> Vec<u8> {
+    over_ipv4(&signed(heartbeat(CHANNEL, sequence)))
+}
+
+/// A frame that is run again and again.
+struct Repeated {
+    row: Row,
+    yardstick: Yardstick,
+    holds: Holds,
+    frame: Vec<u8>,
+    verdict: u32,
+}
+
+impl Repeated {
+    fn run(&mut self, kernel: &mut Kernel, tables: &Tables) -> Result<()> {
+        tables.kernel().orders.active.set((self.holds != Holds::Nothing).into());
+        tables.kernel().orders.peer_good.set((self.holds == Holds::BesideThePeer).into());
+        let (given, time) = kernel.test_run(self.yardstick, &self.frame, REPEATS)?;
+        let Self { row, verdict, .. } = self;
+        ensure!(given == *verdict, "{}: verdict {given} instead of {verdict}", row.name);
+        Ok(row.runs.record(time.as_nanos() as u64)?)
+    }
+}
+
+fn repeated(tables: &Tables) -> Result<Vec<Repeated>> {
     let mut forged = valid(1);
     *forged.last_mut().expect("a frame") ^= 1;
+    let others = over_ipv4(&signed(Message { pair_id: PAIR + 1, ..heartbeat(CHANNEL, 1) }));
     // Of somebody else, which is noted; and of the peer, which is looked at each time.
     let by_the_peer = ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, 6, &[], &[0; 1000]));
-    let mut tcp = ethernet(EtherTypes::Ipv4, &ipv4_with(ADDRESS_V4, 6, &[], &[0; 1000]));
+    let mut tcp = by_the_peer.clone();
     tcp[11] = 9;
     let mut other = ethernet(
         EtherTypes::Ipv4,
         &ipv4_with(ADDRESS_V4, 17, &[], &udp_to(ADDRESS_V4.into(), wire::PORT + 1, &[0; 1000])),
     );
     other[11] = 9;
-    ensure!(kernel.test_run(Yardstick::Heartbeat, &valid(1), 1)?.0 == DROP, "a valid frame was not taken");
-
-    // Each is newer than the one before, and comes when the channel has long been quiet.
-    let echo = |channel: u8, sent_ns| {
-        tables.slot(ChannelIndex(channel)).answered[0].at_ns.set(0);
-        let mut bytes = [0; wire::LEN];
-        Echo::request(PAIR, Node::B.wire(), channel.into(), 0, PEER, OWN, sent_ns).emit(key(), &mut bytes);
-        bytes
-    };
-    let others = over_ipv4(&signed(Message { pair_id: PAIR + 1, ..heartbeat(CHANNEL, 1) }));
-    let row = |name, budget, yardstick, holds, frame: &Vec<u8>, verdict| -> Result<_> {
-        Ok((Row::new(name, budget)?, yardstick, holds, frame.clone(), verdict))
-    };
-    // Longer than all this takes.
-    tables.kernel().orders.lease_ns.set(1 << 50);
-    let ours = guarded();
-    kernel.guard(&ours.iter().map(|ip| (*ip, 1)).collect())?;
     let mut to_a_service = tcp.clone();
     to_a_service[14 + 16..14 + 20].copy_from_slice(&[10, 1, 0, 0]);
     // Of others, one that the filter tells from them, and one that it does not.
@@ -133,19 +168,16 @@ fn measure() -> Result<()> {
     let may_be = |ip: &u32| filter.may_have(&Address::new(Ipv4Addr::from(*ip).to_ipv6_mapped().octets()));
     let strangers = 0x0a02_0000..0x0a03_0000;
     let (unlike, like) = (strangers.clone().find(|ip| !may_be(ip)), strangers.clone().find(may_be));
-    let about = |frame: &[u8], ip: Option<u32>| -> Result<Vec<u8>> {
-        let mut frame = frame.to_vec();
-        let ip = ip.context("the filter has all or nothing")?.to_be_bytes();
-        // From it and to it.
-        frame[14 + 12..14 + 20].copy_from_slice(&[ip, ip].concat());
-        Ok(frame)
-    };
     let (tcp, other, like_one) = (about(&tcp, unlike)?, about(&other, unlike)?, about(&tcp, like)?);
     let found = strangers.clone().filter(may_be).count() as f64 * 100.0 / strangers.len() as f64;
     println!("of addresses of others, {found:.2} % are looked up");
+
+    let row = |name, budget, yardstick, holds, frame: &Vec<u8>, verdict| -> Result<_> {
+        Ok(Repeated { row: Row::new(name, budget)?, yardstick, holds, frame: frame.clone(), verdict })
+    };
     let (xdp, tc) = (Yardstick::Heartbeat, Yardstick::Outgoing);
     let (none, alone, held) = (Holds::Nothing, Holds::Alone, Holds::BesideThePeer);
-    let mut repeated = [
+    Ok(vec![
         row("empty", None, Yardstick::Empty, none, &valid(1), PASS)?,
         row("the peer's: TCP", Some(5), xdp, none, &by_the_peer, PASS)?,
         row("foreign: TCP", Some(3), xdp, none, &tcp, PASS)?,
@@ -161,62 +193,69 @@ fn measure() -> Result<()> {
         row("empty, tc", None, Yardstick::EmptyTc, none, &tcp, UNSPEC)?,
         row("leaving: TCP", Some(3), tc, none, &tcp, UNSPEC)?,
         row("same, groups held", Some(15), tc, held, &tcp, UNSPEC)?,
-    ];
-    let mut single = [
+    ])
+}
+
+/// The frame, from that address and to it.
+fn about(frame: &[u8], ip: Option<u32>) -> Result<Vec<u8>> {
+    let mut frame = frame.to_vec();
+    let ip = ip.context("the filter has all or nothing")?.to_be_bytes();
+    frame[14 + 12..14 + 20].copy_from_slice(&[ip, ip].concat());
+    Ok(frame)
+}
+
+fn run_tag(row: &mut Row) -> Result<()> {
+    let message = signed(heartbeat(CHANNEL, 1));
+    let message = View::new(message.as_slice().try_into()?);
+    let start = Instant::now();
+    for _ in 0..REPEATS {
+        ensure!(black_box(message).tag_is_right(black_box(key())), "a wrong tag");
+    }
+    Ok(row.runs.record(start.elapsed().as_nanos() as u64 / u64::from(REPEATS))?)
+}
+
+fn singles() -> Result<[Row; 5]> {
+    Ok([
         Row::new("empty, single", None)?,
         Row::new("replayed, single", Some(140))?,
         Row::new("valid, single", Some(140))?,
         Row::new("echo answered, single", None)?,
         Row::new("same over IPv6, single", None)?,
-    ];
-    let mut tag_alone = Row::new("tag alone, native code", None)?;
-    let message = signed(heartbeat(CHANNEL, 1));
-    let message = View::new(message.as_slice().try_into()?);
-    let mut sequence = 1;
-    for _ in 0..BATCHES {
-        for (row, yardstick, holds, frame, verdict) in &mut repeated {
-            tables.kernel().orders.active.set((*holds != Holds::Nothing).into());
-            tables.kernel().orders.peer_good.set((*holds == Holds::BesideThePeer).into());
-            let (given, time) = kernel.test_run(*yardstick, frame, REPEATS)?;
-            ensure!(given == *verdict, "{}: verdict {given} instead of {verdict}", row.name);
-            row.runs.record(time.as_nanos() as u64)?;
-        }
-        tables.kernel().orders.active.set(0);
-        let start = Instant::now();
-        for _ in 0..REPEATS {
-            ensure!(black_box(message).tag_is_right(black_box(key())), "a wrong tag");
-        }
-        tag_alone.runs.record(start.elapsed().as_nanos() as u64 / u64::from(REPEATS))?;
-        for _ in 0..SINGLES {
-            sequence += 1;
-            let frame = valid(sequence);
-            // Each twice: the second time, a replay.
-            for (row, yardstick) in [(0, Yardstick::Empty), (2, Yardstick::Heartbeat), (1, Yardstick::Heartbeat)] {
-                let (_, time) = kernel.test_run(yardstick, &frame, 1)?;
-                single[row].runs.record(time.as_nanos() as u64)?;
-            }
-            for (row, frame) in [(3, over_ipv4(&echo(CHANNEL, sequence))), (4, over_ipv6(&echo(CHANNEL_V6, sequence)))]
-            {
-                let (verdict, time) = kernel.test_run(Yardstick::Heartbeat, &frame, 1)?;
-                ensure!(verdict == TX, "{}: verdict {verdict}", single[row].name);
-                single[row].runs.record(time.as_nanos() as u64)?;
-            }
-        }
-    }
-    let accepted = tables.slot(ChannelIndex(CHANNEL)).counted(Outcome::Accepted);
-    ensure!(accepted == sequence, "{accepted} of {sequence} valid frames were accepted");
+    ])
+}
 
+fn run_singles(single: &mut [Row; 5], kernel: &mut Kernel, tables: &Tables, sequence: u64) -> Result<()> {
+    let frame = valid(sequence);
+    // Each twice: the second time, a replay.
+    for (row, yardstick) in [(0, Yardstick::Empty), (2, Yardstick::Heartbeat), (1, Yardstick::Heartbeat)] {
+        let (_, time) = kernel.test_run(yardstick, &frame, 1)?;
+        single[row].runs.record(time.as_nanos() as u64)?;
+    }
+    // Each is newer than the one before, and comes when the channel has long been quiet.
+    let echo = |channel: u8| {
+        tables.slot(ChannelIndex(channel)).answered[0].at_ns.set(0);
+        let mut bytes = [0; wire::LEN];
+        Echo::request(PAIR, Node::B.wire(), channel.into(), 0, PEER, OWN, sequence).emit(key(), &mut bytes);
+        bytes
+    };
+    for (row, frame) in [(3, over_ipv4(&echo(CHANNEL))), (4, over_ipv6(&echo(CHANNEL_V6)))] {
+        let (verdict, time) = kernel.test_run(Yardstick::Heartbeat, &frame, 1)?;
+        ensure!(verdict == TX, "{}: verdict {verdict}", single[row].name);
+        single[row].runs.record(time.as_nanos() as u64)?;
+    }
+    Ok(())
+}
+
+fn print(rows: impl Iterator<Item = Row>) {
     println!("XDP program, ns a run: {BATCHES} batches of {REPEATS} runs; single: {} runs", BATCHES * SINGLES);
     let columns = ["n", "min", "median", "p99", "max", "min-e", "median-e", "budget"];
     println!("{:26}{}   (-e: less the empty program's)", "", columns.map(|column| format!("{column:>9}")).concat());
-    // Of the kernel's figures, none depends on how this process was built; this one does.
-    let optimized = !cfg!(debug_assertions);
     let mut empty = (0, 0);
-    for row in repeated.iter().map(|(row, ..)| row).chain(&single).chain(optimized.then_some(&tag_alone)) {
+    for row in rows {
         let (min, median, max) = (row.runs.min(), row.at(0.5), row.runs.max());
         if row.name.starts_with("empty") {
             empty = (min, median);
-        } else if row.name == tag_alone.name {
+        } else if row.name.starts_with("tag alone") {
             empty = (0, 0);
         }
         let figures = [min, median, row.at(0.99), max, min.saturating_sub(empty.0), median.saturating_sub(empty.1)];
@@ -228,6 +267,4 @@ fn measure() -> Result<()> {
             figures.map(|figure| format!("{figure:>9}")).concat()
         );
     }
-    kernel.remove()?;
-    Ok(())
 }

@@ -33,9 +33,13 @@ enum Task {
     Run(run::RunArgs),
     /// Break and mend the lab that `run` has brought up
     Lab(lab::LabArgs),
-    /// Run all tests: unit tests side by side, then those in the lab one by one (as root)
+    /// Run all tests: those without a lab side by side, then those in the lab one by one (as root)
     Test(test::Options),
-    /// Measure what DESIGN.md has budgets for, and hold the figures against them (as root)
+    /// Run tests at full length, held to the exact bounds; on a quiet host (as root)
+    Accept(test::Acceptance),
+    /// Walk at random over all faults, in virtual time
+    Sim(test::Simulation),
+    /// Measure what there are budgets for, and hold the figures against them (as root)
     Bench(bench::Options),
     /// Check format and lints, for the host and for the BPF target
     Lint,
@@ -48,6 +52,8 @@ fn main() -> ExitCode {
         Task::Run(args) => compile::run().and_then(|()| run::run(args)).map(|()| ExitCode::SUCCESS),
         Task::Lab(args) => lab::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),
+        Task::Accept(options) => test::accept(&options),
+        Task::Sim(options) => test::simulate(&options),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Lint => lint::run().map(|()| ExitCode::SUCCESS),
     };

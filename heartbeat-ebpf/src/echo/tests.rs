@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
-    admit,
     histogram::BUCKETS,
     layout::{Histogram, Record},
+    receive,
+    verify::News,
 };
 use proptest::prelude::*;
 
@@ -38,9 +39,16 @@ fn receive_at(slot: &Slot, agent: &Agent, echo: Echo, now_ns: u64) -> Outcome {
     let mut bytes = [0; LEN];
     echo.emit(key(), &mut bytes);
     let histogram = Histogram::new();
-    let received =
-        admit::receive(Some(View::new(&bytes)), EXPECTED, agent, |id| (id == 0).then(key), slot, &histogram, || now_ns);
-    assert_eq!(received.news, admit::News::None);
+    let received = receive::receive(
+        Some(View::new(&bytes)),
+        EXPECTED,
+        agent,
+        |id| (id == 0).then(key),
+        slot,
+        &histogram,
+        || now_ns,
+    );
+    assert_eq!(received.news, News::None);
     assert_eq!((slot.live.version(), slot.handshake.version(), slot.highest.get(), slot.window_of.get()), (0, 0, 0, 0));
     assert!((0..BUCKETS).all(|bucket| histogram.counts[bucket].get() == 0));
     received.outcome

@@ -1,10 +1,11 @@
 use super::*;
 use crate::{
-    admit::{self, Expected, News, Received},
     frame::Address,
     layout::{Filter, Histogram},
     notice::{self, Notice},
+    receive,
     siphash::Key,
+    verify::{Expected, News, Received},
     wire::{LEN, Message, View},
 };
 use proptest::prelude::*;
@@ -72,7 +73,7 @@ impl Host {
         let view = View::new(&bytes);
         let histogram = Histogram::new();
         let received =
-            admit::receive(Some(view), EXPECTED, &self.agent, |_| Some(key()), &self.slot, &histogram, || now_ns);
+            receive::receive(Some(view), EXPECTED, &self.agent, |_| Some(key()), &self.slot, &histogram, || now_ns);
         let owed = self.guard().heard(view, received.outcome, &self.slot, now_ns);
         owed.then(|| notice::answer(view, EXPECTED, self.guard(), now_ns))
     }
@@ -322,7 +323,7 @@ fn take(host: &Host, notice: Notice, now_ns: u64) -> Received {
     notice.emit(key(), &mut bytes);
     let histogram = Histogram::new();
     let key = |id| (id == 0).then(key);
-    admit::receive(Some(View::new(&bytes)), EXPECTED, &host.agent, key, &host.slot, &histogram, || now_ns)
+    receive::receive(Some(View::new(&bytes)), EXPECTED, &host.agent, key, &host.slot, &histogram, || now_ns)
 }
 
 fn of_the_peer(asked_ns: u64) -> Notice {

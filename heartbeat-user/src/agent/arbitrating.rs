@@ -1,8 +1,8 @@
 //! The arbiter, as the control side asks it: one question after the other, and a look now and then while nobody needs it.
 
 use super::{
-    control::{Control, Job},
-    shared::Command,
+    desk::Desk,
+    messages::{Command, Job},
 };
 use crate::{
     arbiter::{Answered, Arbiter},
@@ -44,18 +44,17 @@ impl Arbitrating {
     pub(super) fn busy(&self) -> Option<&Busy> {
         self.arbiter.as_ref()?.busy()
     }
-}
 
-impl Control<'_> {
     /// Answers come as jobs that end.
-    pub(super) fn arbitrate(&mut self, number: u32, question: Arbitrate) {
-        let Some(arbiter) = self.arbitrating.arbiter.clone() else {
-            return self.command(Command::Arbitrated { number, outcome: Arbitrated::Unreachable });
+    pub(super) fn ask(&self, desk: &mut Desk<'_>, number: u32, question: Arbitrate) {
+        let Some(arbiter) = self.arbiter.clone() else {
+            return desk.command(Command::Arbitrated { number, outcome: Arbitrated::Unreachable });
         };
-        self.jobs.spawn(async move { Job::Arbitrated(number, question, arbiter.ask(question).await) });
+        desk.jobs.spawn(async move { Job::Arbitrated(number, question, arbiter.ask(question).await) });
     }
 
-    pub(super) fn arbitrated(&mut self, number: u32, question: Arbitrate, answered: Answered) {
+    /// What it answered.
+    pub(super) fn answered(&mut self, desk: &Desk<'_>, number: u32, question: Arbitrate, answered: Answered) {
         let Answered { outcome, why } = answered;
         let said = match (outcome, question) {
             (Arbitrated::Granted { .. }, Arbitrate::Release(_)) => "released",
@@ -63,39 +62,40 @@ impl Control<'_> {
             (Arbitrated::Denied, _) => "denied",
             (Arbitrated::Unreachable, _) => "unreachable",
         };
-        self.command(Command::Arbitrated { number, outcome });
-        self.note_arbiter(outcome != Arbitrated::Unreachable, &why);
-        if self.arbitrating.said.replace(said) != Some(said) {
-            self.journal.control(&ControlEvent::ArbiterAnswered { said, why });
+        desk.command(Command::Arbitrated { number, outcome });
+        note(desk, outcome != Arbitrated::Unreachable, &why);
+        if self.said.replace(said) != Some(said) {
+            desk.journal.control(&ControlEvent::ArbiterAnswered { said, why });
         }
     }
 
     /// Now and then it is looked whether it would answer: not in the night in which it is needed.
-    pub(super) fn look_at_arbiter(&mut self) {
-        let due = self.arbitrating.looked.is_none_or(|at| at.elapsed() >= LOOK);
-        let Some(arbiter) = self.arbitrating.arbiter.clone().filter(|_| due && !self.arbitrating.looking) else {
+    pub(super) fn look(&mut self, desk: &mut Desk<'_>) {
+        let due = self.looked.is_none_or(|at| at.elapsed() >= LOOK);
+        let Some(arbiter) = self.arbiter.clone().filter(|_| due && !self.looking) else {
             return;
         };
-        self.arbitrating.looking = true;
-        self.jobs.spawn(async move { Job::ArbiterLooked(arbiter.look().await) });
+        self.looking = true;
+        desk.jobs.spawn(async move { Job::ArbiterLooked(arbiter.look().await) });
     }
 
-    pub(super) fn arbiter_looked(&mut self, found: Result<String, String>) {
-        (self.arbitrating.looking, self.arbitrating.looked) = (false, Some(Instant::now()));
+    /// What that found.
+    pub(super) fn looked(&mut self, desk: &Desk<'_>, found: Result<String, String>) {
+        (self.looking, self.looked) = (false, Some(Instant::now()));
         let well = found.is_ok();
-        let before = self.arbitrating.well.replace(well);
+        let before = self.well.replace(well);
         let (Ok(how) | Err(how)) = found;
-        self.note_arbiter(well, &how);
+        note(desk, well, &how);
         match before {
             Some(before) if before == well => log::debug!("the arbiter: {how}"),
-            _ => self.journal.control(&ControlEvent::ArbiterChecked { well, how }),
+            _ => desk.journal.control(&ControlEvent::ArbiterChecked { well, how }),
         }
     }
+}
 
-    /// What is shown of it.
-    fn note_arbiter(&self, well: bool, how: &str) {
-        if let Some(arbiter) = &mut self.parts.facts.known().arbiter {
-            arbiter.note(clock::monotonic(), well, how);
-        }
+/// What is shown of it.
+fn note(desk: &Desk<'_>, well: bool, how: &str) {
+    if let Some(arbiter) = &mut desk.facts.known().arbiter {
+        arbiter.note(clock::monotonic(), well, how);
     }
 }

@@ -3,98 +3,153 @@
 
 use super::{
     channels::attach,
-    control::{Control, Job},
-    shared::Command,
+    desk::Desk,
+    messages::{Command, Job},
+    tenancy::Tenancy,
 };
 use crate::{
+    config::End,
     dataplane::Kernel,
-    events::ControlEvent,
+    events::{ControlEvent, Journal},
     system::netlink::index_of,
     types::{ChannelIndex, XdpMode},
 };
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
-impl Control<'_> {
-    /// Interfaces are attached to one after the other, as fast as their links come back.
-    pub(super) fn go_on_attaching(&mut self) {
-        while self.attach_pending != 0 && !self.parts.kernel.as_mut().is_some_and(Kernel::is_resting) {
-            let channel = ChannelIndex(self.attach_pending.trailing_zeros() as u8);
-            self.attach_pending &= !channel.bit();
-            self.attach(channel);
+/// How often it is tried to attach to what could not be attached to as configured.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The kernel's part, and what is to become of channels.
+pub(super) struct Attaching {
+    pub(super) kernel: Option<Kernel>,
+    /// Channels that could not be attached to as configured, a bit each.
+    unattached: u64,
+    /// When those were tried again.
+    tried: Instant,
+    /// Channels whose interfaces are to be attached to, a bit each.
+    pending: u64,
+    /// Channels whose interfaces are being looked for.
+    seeking: HashSet<u8>,
+}
+
+impl Attaching {
+    /// As the start left it; bits as in [`channels::AttachedAll`](super::channels::AttachedAll).
+    pub(super) fn new(kernel: Option<Kernel>, unattached: u64, pending: u64) -> Self {
+        Self { kernel, unattached, tried: Instant::now(), pending, seeking: HashSet::new() }
+    }
+
+    /// Whether interfaces wait to be attached to.
+    pub(super) const fn is_pending(&self) -> bool {
+        self.pending != 0
+    }
+
+    /// The interfaces of these channels are to be attached to, a bit each.
+    pub(super) const fn want(&mut self, channels: u64) {
+        self.pending |= channels;
+    }
+
+    /// The same for those that could not be attached to, now and then.
+    pub(super) fn want_again(&mut self) {
+        if self.unattached != 0 && self.tried.elapsed() >= AGAIN {
+            self.tried = Instant::now();
+            self.pending |= self.unattached;
         }
     }
 
-    fn attach(&mut self, channel: ChannelIndex) {
-        let config = &self.options.config;
-        let Some(end) = config.channels.get(channel.usize()).and_then(|c| c.end(self.options.node)) else { return };
-        let index = index_of(&end.interface).ok().flatten();
-        if index.is_some_and(|index| self.parts.life.see(&end.interface, index)) {
-            self.note_life();
+    /// Interfaces are attached to one after the other, as fast as their links come back.
+    pub(super) fn go_on(&mut self, desk: &Desk<'_>, tenancy: &mut Tenancy<'_>) {
+        while self.pending != 0 && !self.kernel.as_mut().is_some_and(Kernel::is_resting) {
+            let channel = ChannelIndex(self.pending.trailing_zeros() as u8);
+            self.pending &= !channel.bit();
+            self.attach(desk, tenancy, channel);
         }
-        match attach(self.parts.kernel.as_mut(), config.dataplane.xdp, channel, end, &self.journal) {
+    }
+
+    fn attach(&mut self, desk: &Desk<'_>, tenancy: &mut Tenancy<'_>, channel: ChannelIndex) {
+        let Some(end) = end_of(desk, channel) else { return };
+        if let Some(index) = index_of(&end.interface).ok().flatten() {
+            tenancy.see(&end.interface, index);
+        }
+        let config = &desk.options.config;
+        match attach(self.kernel.as_mut(), config.dataplane.xdp, channel, end, &desk.journal) {
             Ok(mode) => {
                 self.unattached &= !channel.bit();
-                self.attached(channel, Some(mode));
+                attached(desk, channel, Some(mode));
             }
             Err(error) => {
                 if self.unattached & channel.bit() == 0 {
                     let what = format!("channel \"{}\": {error:#}", config.channels[channel.usize()].name);
-                    self.journal.control(&ControlEvent::HostProblem { what });
+                    desk.journal.control(&ControlEvent::HostProblem { what });
                 }
                 self.unattached |= channel.bit();
-                self.attached(channel, None);
+                attached(desk, channel, None);
             }
         }
     }
 
     /// The interface of a channel has members that it did not have; or (`unseen`) heartbeats come by the socket, as if it had.
-    pub(super) fn attach_quietly(&mut self, channel: ChannelIndex, unseen: bool) {
-        let config = &self.options.config;
-        let Some(end) = config.channels.get(channel.usize()).and_then(|c| c.end(self.options.node)) else { return };
-        let Some(kernel) = self.parts.kernel.as_mut() else { return };
-        let attached = match kernel.attach(channel, &end.interface, end.address, config.dataplane.xdp) {
-            Ok(attached) => attached,
+    pub(super) fn attach_quietly(&mut self, desk: &Desk<'_>, channel: ChannelIndex, unseen: bool) {
+        let Some(end) = end_of(desk, channel) else { return };
+        let Some(kernel) = self.kernel.as_mut() else { return };
+        let config = &desk.options.config;
+        let new = match kernel.attach(channel, &end.interface, end.address, config.dataplane.xdp) {
+            Ok(new) => new,
             Err(error) => {
                 log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
                 return;
             }
         };
-        if attached.anew && unseen {
-            self.tell_detached(&end.interface);
+        if new.anew && unseen {
+            tell_detached(&desk.journal, &end.interface);
         }
-        let (mode, why) = if unseen && !attached.new_end && !attached.anew {
-            (XdpMode::Socket, Some(format!("{}: heartbeats come past the XDP program to the socket", attached.mode)))
+        let (mode, why) = if unseen && !new.new_end && !new.anew {
+            (XdpMode::Socket, Some(format!("{}: heartbeats come past the XDP program to the socket", new.mode)))
         } else {
-            (attached.mode, attached.why)
+            (new.mode, new.why)
         };
-        let before = self.parts.facts.modes.lock().ok().and_then(|modes| modes[channel.usize()]);
+        let before = desk.facts.modes.lock().ok().and_then(|modes| modes[channel.usize()]);
         if before != Some(mode) {
-            self.journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode: mode, why });
+            desk.journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode: mode, why });
         }
-        self.attached(channel, Some(mode));
-    }
-
-    /// From an interface that is the same as before.
-    pub(super) fn tell_detached(&self, interface: &str) {
-        let what = format!("interface {interface}: somebody has detached its XDP program; it is attached again");
-        self.journal.control(&ControlEvent::HostProblem { what });
-    }
-
-    /// None: in none of the modes that would do.
-    fn attached(&self, channel: ChannelIndex, mode: Option<XdpMode>) {
-        if let Ok(mut modes) = self.parts.facts.modes.lock() {
-            modes[channel.usize()] = mode;
-        }
-        self.command(Command::Attached { channel, by_socket: mode == Some(XdpMode::Socket) });
+        attached(desk, channel, Some(mode));
     }
 
     /// An absent interface is looked for by its name, which may wait for the kernel.
-    pub(super) fn seek(&mut self, channel: ChannelIndex) {
-        let end = self.options.config.channels.get(channel.usize()).and_then(|c| c.end(self.options.node));
-        let Some(end) = end.filter(|_| self.seeking.insert(channel.0)) else { return };
+    pub(super) fn seek(&mut self, desk: &mut Desk<'_>, channel: ChannelIndex) {
+        let Some(end) = end_of(desk, channel).filter(|_| self.seeking.insert(channel.0)) else { return };
         let name = end.interface.clone();
-        self.jobs.spawn(async move {
+        desk.jobs.spawn(async move {
             let found = tokio::task::spawn_blocking(move || index_of(&name)).await;
             Job::Sought(channel, found.ok().and_then(Result::ok).flatten())
         });
     }
+
+    /// What that found.
+    pub(super) fn sought(&mut self, desk: &Desk<'_>, channel: ChannelIndex, index: Option<u32>) {
+        self.seeking.remove(&channel.0);
+        if let Some(index) = index {
+            desk.command(Command::Found { channel, index });
+        }
+    }
+}
+
+fn end_of<'a>(desk: &Desk<'a>, channel: ChannelIndex) -> Option<&'a End> {
+    desk.options.config.channels.get(channel.usize())?.end(desk.options.node)
+}
+
+/// From an interface that is the same as before.
+pub(super) fn tell_detached(journal: &Journal, interface: &str) {
+    let what = format!("interface {interface}: somebody has detached its XDP program; it is attached again");
+    journal.control(&ControlEvent::HostProblem { what });
+}
+
+/// None: in none of the modes that would do.
+fn attached(desk: &Desk<'_>, channel: ChannelIndex, mode: Option<XdpMode>) {
+    if let Ok(mut modes) = desk.facts.modes.lock() {
+        modes[channel.usize()] = mode;
+    }
+    desk.command(Command::Attached { channel, by_socket: mode == Some(XdpMode::Socket) });
 }

@@ -1,6 +1,6 @@
 //! The channels at the start: whether their ports are ours, and how each is read. What is missing is said, and comes later.
 
-use super::{Options, pulse::PulseChannel};
+use super::{options::Options, pulse::PulseChannel};
 use crate::{
     command::signals::{self, Signals, Told},
     config::{Channel, Config, End},

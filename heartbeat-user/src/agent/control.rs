@@ -1,47 +1,41 @@
-//! The control side: everything that may take its time.
+//! The control side: everything that may take its time. It waits for what there is to do, and hands that to the job that it is
+//! of; none of them knows of another.
 
 use super::{
-    Ended, Options,
     arbitrating::Arbitrating,
-    fencing::FenceNews,
-    hooks, readiness,
-    reload::Candidate,
-    restart::Restart,
-    shared::{Command, Report, group_of},
-    start::Parts,
+    attaching::Attaching,
+    checks,
+    desk::Desk,
+    disks,
+    fencing::{self, Fencing},
+    hooks::{self, Hooks},
+    messages::{CheckNews, Command, FenceNews, Job, Report},
+    options::{Ended, Options},
+    orders::Orders,
+    probing::Probing,
+    readiness,
+    restart::{Busy, Restart},
+    serving::Serving,
+    silence::Silence,
+    takeover_events,
+    tenancy::Tenancy,
+    threads::Threads,
     upkeep::Upkeep,
     watchdog,
 };
 use crate::{
-    api::{
-        Problem,
-        server::{Answer, Ordered, Request, Server},
-    },
-    arbiter::Answered,
-    command::{
-        self, CheckPlan, Outcome,
-        signals::{self, Signals},
-    },
-    core::{Arbitrate, ChannelState, Event, Hook, OperatorOrder, Reason, is_quick},
+    api::{Facts, server::Ordered},
+    command::signals::{self, Signals, Told},
+    core::Event,
     events::{ControlEvent, Journal},
-    probe::{self, Network, Plan},
-    system::bell,
-    takeover::Done,
-    types::{ChannelIndex, GroupIndex, Nanos},
+    system::bell::{self, Bell},
+    types::Nanos,
 };
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use crossbeam_channel::Sender;
 use libsystemd::daemon::NotifyState;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{
-    io::unix::AsyncFd,
-    sync::{Semaphore, mpsc, oneshot},
-    task::{AbortHandle, JoinSet},
-    time::sleep,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::{io::unix::AsyncFd, sync::mpsc, time::sleep};
 
 /// How often the threads are looked at, in case that their bells were missed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -50,130 +44,102 @@ const LOOK_ATTACHING: Duration = Duration::from_millis(20);
 /// The same where they are about to end.
 const LOOK_ENDING: Duration = Duration::from_millis(1);
 
+/// What the control side is given at its start.
+pub(super) struct Parts<'a> {
+    pub(super) facts: Arc<Facts>,
+    /// To the pulse thread, which takes commands when its bell rings.
+    pub(super) commands: Sender<Command>,
+    pub(super) pulse_bell: Bell,
+    pub(super) threads: Threads,
+    pub(super) tenancy: Tenancy<'a>,
+    pub(super) attaching: Attaching,
+    /// The interfaces on which the kernel is to keep silent where the agent cannot decide.
+    pub(super) silent_on: BTreeSet<String>,
+}
+
+/// What comes to the control side from elsewhere than the real-time threads.
+struct Incoming {
+    ordered: mpsc::Receiver<Ordered>,
+    of_fence: mpsc::UnboundedReceiver<FenceNews>,
+    of_checks: mpsc::UnboundedReceiver<CheckNews>,
+}
+
 /// Runs until the pulse thread has ended.
-pub(super) async fn run(options: &Options, journal: Journal, parts: Parts, signals: &mut Signals) -> Result<Ended> {
-    let (ordered, orders) = mpsc::channel(1);
+pub(super) async fn run(options: &Options, journal: Journal, parts: Parts<'_>, signals: &mut Signals) -> Result<Ended> {
+    let Parts { facts, commands, pulse_bell, threads, tenancy, attaching, silent_on } = parts;
+    let (orders_in, ordered) = mpsc::channel(1);
     let (fence_news, of_fence) = mpsc::unbounded_channel();
-    let (unattached, attach_pending) = (parts.unattached, parts.attach_pending);
+    let (checked, of_checks) = mpsc::unbounded_channel();
     let mut control = Control {
-        options,
-        journal,
-        parts,
-        watchers: JoinSet::new(),
-        jobs: JoinSet::new(),
-        verdict: "null".to_owned(),
-        asking: HashMap::new(),
-        asked: 0,
-        fencing: None,
+        desk: Desk::new(options, journal, facts, commands, pulse_bell),
         arbitrating: Arbitrating::new(&options.config, options.node),
-        fence_news,
-        ended: Ended::Stopped,
-        ending: false,
-        restart: None,
-        again: false,
-        one_reader: Arc::new(Semaphore::new(1)),
-        api: None,
-        ordered,
-        upkeep: Upkeep::new(),
+        fencing: Fencing::new(fence_news),
+        hooks: Hooks::new(),
+        orders: Orders::default(),
+        probing: Probing::new(&options.config, options.node),
         readiness: readiness::Told::new(),
-        unattached,
-        attach_pending,
-        seeking: HashSet::new(),
-        networks: probe::networks(&options.config, options.node),
+        restart: Restart::new(attaching.kernel.is_none().then(|| tenancy.folder.clone())),
+        serving: Serving::new(orders_in),
+        silence: Silence::new(silent_on),
+        upkeep: Upkeep::new(),
+        threads,
+        tenancy,
+        attaching,
     };
-    let result = control.serve(signals, orders, of_fence).await;
-    control.end(result)
+    let served = match control.begin(&checked) {
+        Ok(()) => control.serve(signals, Incoming { ordered, of_fence, of_checks }).await,
+        Err(error) => Err(error),
+    };
+    control.end(served)
 }
 
-pub(super) struct Control<'a> {
-    pub(super) options: &'a Options,
-    pub(super) journal: Journal,
-    pub(super) parts: Parts,
-    /// Health checks and questions to the fence's devices, for ever.
-    pub(super) watchers: JoinSet<()>,
-    /// What takes its time, and what follows from it.
-    pub(super) jobs: JoinSet<Job>,
-    pub(super) arbitrating: Arbitrating,
-    /// The fencing that runs, by its number.
-    pub(super) fencing: Option<(u32, AbortHandle)>,
-    /// Where it is told how that goes, and what its devices say.
-    pub(super) fence_news: mpsc::UnboundedSender<FenceNews>,
-    /// The last verdict, with its evidence, as JSON.
-    verdict: String,
-    /// Who waits for an answer to which order.
-    asking: HashMap<u64, (OperatorOrder, oneshot::Sender<Answer>)>,
-    asked: u64,
-    pub(super) ended: Ended,
-    /// Threads are about to end.
-    pub(super) ending: bool,
-    pub(super) restart: Option<Restart>,
-    /// Another reload was asked for meanwhile.
-    pub(super) again: bool,
-    /// Files are read by one at a time.
-    pub(super) one_reader: Arc<Semaphore>,
-    pub(super) api: Option<Server>,
-    /// Where the API leaves orders.
-    pub(super) ordered: mpsc::Sender<Ordered>,
-    pub(super) upkeep: Upkeep,
-    pub(super) readiness: readiness::Told,
-    /// Channels that could not be attached to as configured, a bit each.
-    pub(super) unattached: u64,
-    /// Channels whose interfaces are to be attached to, a bit each.
-    pub(super) attach_pending: u64,
-    /// Channels whose interfaces are being looked for.
-    pub(super) seeking: HashSet<u8>,
-    /// The networks that are judged.
-    networks: Vec<Network>,
-}
-
-/// The end of something that took its time.
-pub(super) enum Job {
-    Found(Command),
-    Read(Box<Result<Candidate>>),
-    /// The index of a channel's interface, if that is there.
-    Sought(ChannelIndex, Option<u32>),
-    Hook(GroupIndex, Hook, Outcome),
-    Arbitrated(u32, Arbitrate, Answered),
-    /// What a look at the arbiter found: it is well, or not.
-    ArbiterLooked(Result<String, String>),
-    /// What of this host is not as the configuration has it.
-    HostLooked(Vec<Problem>),
-    /// Whether the peer is off.
-    Fence(u32, bool),
+struct Control<'a> {
+    desk: Desk<'a>,
+    threads: Threads,
+    tenancy: Tenancy<'a>,
+    arbitrating: Arbitrating,
+    attaching: Attaching,
+    fencing: Fencing,
+    hooks: Hooks,
+    orders: Orders,
+    probing: Probing,
+    readiness: readiness::Told,
+    restart: Restart,
+    serving: Serving,
+    silence: Silence,
+    upkeep: Upkeep,
 }
 
 impl Control<'_> {
-    async fn serve(
-        &mut self,
-        signals: &mut Signals,
-        mut ordered: mpsc::Receiver<Ordered>,
-        mut of_fence: mpsc::UnboundedReceiver<FenceNews>,
-    ) -> Result<()> {
-        self.serve_api()?;
-        self.keep_silence();
-        let (checked, mut checks) = mpsc::unbounded_channel();
-        self.watch_checks(&checked);
-        self.watch_fence();
+    fn begin(&mut self, checked: &mpsc::UnboundedSender<CheckNews>) -> Result<()> {
+        self.serving.begin(&self.desk, &self.tenancy.folder)?;
+        self.silence.keep(&self.desk, &mut self.attaching);
+        checks::watch(&mut self.desk, checked);
+        self.fencing.watch(&mut self.desk);
         signals::take();
         watchdog::tell_systemd(&[NotifyState::Ready]);
-        let control_bell = bell::watch(self.parts.control_bell.clone())?;
-        let mut logger = match &mut self.parts.kernel {
+        Ok(())
+    }
+
+    async fn serve(&mut self, signals: &mut Signals, mut incoming: Incoming) -> Result<()> {
+        let control_bell = bell::watch(self.threads.control_bell.clone())?;
+        let mut logger = match &mut self.attaching.kernel {
             Some(kernel) => Some(bell::watch(kernel.logger()?)?),
             None => None,
         };
-        while !self.parts.pulse.is_finished() {
+        while !self.threads.pulse.is_finished() {
             let pause = self.pause();
             tokio::select! {
-                told = signals.next(), if self.takes_signals() => self.told(told),
+                told = signals.next(), if self.restart.takes_signals() => self.restart.told(&mut self.desk, told),
                 rung = control_bell.readable() => {
                     rung?.clear_ready();
-                    self.parts.control_bell.silence();
+                    self.threads.control_bell.silence();
                     self.take_reports()?;
                 }
-                Some(order) = ordered.recv() => self.order(order),
-                Some((check, healthy, outcome)) = checks.recv() => self.checked(check, healthy, &outcome),
-                Some(news) = of_fence.recv() => self.fence_told(news),
-                Some(Ok(job)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.end_job(job),
+                Some(order) = incoming.ordered.recv() => self.orders.take(&self.desk, self.restart.is_ending(), order),
+                Some(news) = incoming.of_checks.recv() => checks::changed(&self.desk, news),
+                Some(news) = incoming.of_fence.recv() => fencing::told(&self.desk, news),
+                Some(Ok(job)) = self.desk.jobs.join_next(), if !self.desk.jobs.is_empty() => self.end_job(job),
                 Ok(mut guard) = readable(&mut logger) => {
                     guard.get_inner_mut().flush();
                     guard.clear_ready();
@@ -181,11 +147,12 @@ impl Control<'_> {
                 // A thread that rang at its end may not have been quite at its end.
                 () = sleep(pause) => {}
             }
-            self.go_on_restarting();
-            self.go_on_attaching();
+            let busy = Busy { threads: &self.threads, arbitrating: &self.arbitrating };
+            self.restart.go_on(&mut self.desk, busy);
+            self.attaching.go_on(&self.desk, &mut self.tenancy);
             self.look_after();
-            self.look_at_arbiter();
-            if self.parts.takeover.is_finished() && self.restart.is_none() {
+            self.arbitrating.look(&mut self.desk);
+            if self.threads.takeover.is_finished() && !self.restart.is_near() {
                 bail!("the takeover thread died");
             }
         }
@@ -193,249 +160,105 @@ impl Control<'_> {
     }
 
     const fn pause(&self) -> Duration {
-        match self.ending {
+        match self.restart.is_ending() {
             true => LOOK_ENDING,
-            false if self.attach_pending != 0 => LOOK_ATTACHING,
+            false if self.attaching.is_pending() => LOOK_ATTACHING,
             false => LOOK,
         }
     }
 
-    /// To the pulse thread. One that has ended needs no command, and that it has is noticed.
-    pub(super) fn command(&self, command: Command) {
-        let _ = self.parts.commands.send(command);
-        self.parts.pulse_bell.ring();
-    }
-
     fn take_reports(&mut self) -> Result<()> {
-        while let Ok(report) = self.parts.reports.try_recv() {
+        while let Ok(report) = self.threads.reports.try_recv() {
+            let desk = &mut self.desk;
             match report {
-                Report::Event { time_ns, at, event } => {
-                    if matches!(event, Event::Judged { .. }) {
-                        self.verdict = serde_json::to_string(&event)?;
-                    }
-                    self.journal.core(time_ns, at, &event);
-                    self.note(time_ns, at, &event);
-                }
-                Report::Answer(id, result) => self.answered(id, result.into()),
-                Report::Probe(analysis) => self.probe(analysis),
-                Report::Look(number) => self.look(number),
-                Report::Hook(group, hook, reason) => self.hook(group, hook, reason),
-                Report::Fence(number) => self.fence(number),
-                Report::FenceAbort(number) => self.call_off_fencing(number),
-                Report::Arbitrate(number, question) => self.arbitrate(number, question),
-                Report::Attach(channel) => self.attach_pending |= channel.bit(),
-                Report::NewMember(channel) => self.attach_quietly(channel, false),
-                Report::Unseen(channel) => self.attach_quietly(channel, true),
-                Report::Seek(channel) => self.seek(channel),
-                Report::DiskFailed(channel, why) => self.disk_failed(channel, Some(why)),
-                Report::DiskHangs(channel) => self.disk_failed(channel, None),
-                Report::Takeover(done) => self.tell_takeover(done),
+                Report::Event { time_ns, at, event } => self.event(time_ns, at, &event)?,
+                Report::Answer(id, result) => self.orders.answered(&self.tenancy, id, result.into()),
+                Report::Probe(analysis) => self.probing.analyse(desk, analysis),
+                Report::Look(number) => self.probing.look(desk, number),
+                Report::Hook(group, hook, reason) => self.hooks.run(desk, group, hook, reason),
+                Report::Fence(number) => self.fencing.strike(desk, number),
+                Report::FenceAbort(number) => self.fencing.call_off(number),
+                Report::Arbitrate(number, question) => self.arbitrating.ask(desk, number, question),
+                Report::Attach(channel) => self.attaching.want(channel.bit()),
+                Report::NewMember(channel) => self.attaching.attach_quietly(desk, channel, false),
+                Report::Unseen(channel) => self.attaching.attach_quietly(desk, channel, true),
+                Report::Seek(channel) => self.attaching.seek(desk, channel),
+                Report::DiskFailed(channel, why) => disks::failed(desk, channel, Some(why)),
+                Report::DiskHangs(channel) => disks::failed(desk, channel, None),
+                Report::Takeover(done) => takeover_events::tell(desk, done),
             }
         }
         Ok(())
     }
 
-    fn hook(&mut self, group: GroupIndex, hook: Hook, reason: Reason) {
-        let Options { config, node, .. } = self.options;
-        let hooks = &config.groups[group.usize()].hooks;
-        let words = hooks.words(hook).unwrap_or_default().to_vec();
-        let environment = hooks::environment(config, *node, group, reason, &self.verdict);
-        let patience = Duration::from_nanos(hooks.timeout.0);
-        self.jobs.spawn(async move { Job::Hook(group, hook, command::run(&words, &environment, patience).await) });
+    fn event(&mut self, time_ns: u64, at: Nanos, event: &Event) -> Result<()> {
+        self.hooks.note(event)?;
+        self.desk.journal.core(time_ns, at, event);
+        self.readiness.note(&self.desk, time_ns, at, event);
+        Ok(())
     }
 
     fn end_job(&mut self, job: Job) {
+        let desk = &mut self.desk;
         match job {
-            Job::Found(command) => self.command(command),
-            Job::Read(candidate) => self.was_read(*candidate),
-            Job::Sought(channel, index) => {
-                self.seeking.remove(&channel.0);
-                if let Some(index) = index {
-                    self.command(Command::Found { channel, index });
-                }
+            Job::Probed(command) => desk.command(command),
+            Job::Read(candidate) => {
+                let busy = Busy { threads: &self.threads, arbitrating: &self.arbitrating };
+                self.restart.was_read(desk, busy, *candidate);
             }
-            Job::Arbitrated(number, question, answered) => self.arbitrated(number, question, answered),
-            Job::ArbiterLooked(found) => self.arbiter_looked(found),
-            Job::HostLooked(problems) => self.host_looked(problems),
-            Job::Fence(number, succeeded) => self.command(Command::Fenced { number, succeeded }),
-            Job::Hook(group, hook, outcome) => {
-                self.journal.control(&hooks::told(hook.name(), Some(group), &outcome));
-                self.command(Command::HookEnded { group, hook, succeeded: outcome.succeeded() });
+            Job::Sought(channel, index) => self.attaching.sought(desk, channel, index),
+            Job::Arbitrated(number, question, answered) => self.arbitrating.answered(desk, number, question, answered),
+            Job::ArbiterLooked(found) => self.arbitrating.looked(desk, found),
+            Job::HostLooked(problems) => {
+                let more = self.silence.problems(&desk.options.config, desk.options.node);
+                self.readiness.host_looked(desk, problems, more);
             }
+            Job::Fenced(number, succeeded) => fencing::ended(desk, number, succeeded),
+            Job::Hook(group, hook, outcome) => hooks::ended(desk, group, hook, &outcome),
         }
     }
 
-    fn watch_checks(&mut self, changes: &mpsc::UnboundedSender<(usize, bool, Outcome)>) {
-        let Options { config, node, .. } = self.options;
-        for (i, check) in config.checks.iter().enumerate() {
-            let span = |span: Nanos| Duration::from_nanos(span.0);
-            let plan = CheckPlan {
-                command: check.command.clone(),
-                interval: span(check.interval),
-                timeout: span(check.timeout),
-                rise: check.rise,
-                fall: check.fall,
-            };
-            let changes = changes.clone();
-            let report = move |healthy, outcome: &Outcome| {
-                let _ = changes.send((i, healthy, outcome.clone()));
-            };
-            self.watchers.spawn(command::watch(plan, hooks::peer(config, *node), report));
+    /// Every second, while nothing ends.
+    fn look_after(&mut self) {
+        if self.restart.is_ending() || !self.upkeep.is_due() {
+            return;
         }
+        self.upkeep.keep_folder(&self.desk, &mut self.tenancy, &mut self.serving);
+        self.tenancy.remove_left(&self.desk.journal);
+        self.silence.keep(&self.desk, &mut self.attaching);
+        self.readiness.look(&mut self.desk);
+        self.attaching.want_again();
     }
 
-    fn checked(&self, check: usize, healthy: bool, outcome: &Outcome) {
-        self.journal.control(&ControlEvent::CheckChanged {
-            check: self.options.config.checks[check].name.clone(),
-            healthy,
-            how: outcome.ended.to_string(),
-            output: outcome.output.clone(),
-        });
-        self.command(Command::Check { check, healthy });
-    }
-
-    /// An operator's order, on its way to the core.
-    fn order(&mut self, (request, sender): Ordered) {
-        let groups = &self.options.config.groups;
-        let group = |name: String| {
-            let known = || groups.iter().map(|g| g.name.as_str()).collect::<Vec<_>>().join(", ");
-            let found = groups.iter().find(|g| g.name == name && !g.departed).map(|g| g.index);
-            found.ok_or_else(|| {
-                Answer::Unknown(format!("there is no group \"{name}\"; right would be one of: {}", known()))
-            })
-        };
-        let order = match request {
-            _ if self.ending => Err(Answer::Refused("the agent is ending".to_owned())),
-            Request::Takeover(name) => group(name).map(OperatorOrder::Takeover),
-            Request::TakeoverForced(name) => group(name).map(OperatorOrder::TakeoverForced),
-            Request::Release(name) => group(name).map(OperatorOrder::Release),
-            Request::Maintenance(on) => Ok(OperatorOrder::Maintenance(on)),
-        };
-        match order {
-            Ok(order) => {
-                // An answer that found no room is missed by nobody any more.
-                self.asking.retain(|_, (_, sender)| !sender.is_closed());
-                self.asked += 1;
-                self.asking.insert(self.asked, (order, sender));
-                self.command(Command::Order { id: self.asked, order });
+    /// Ends the threads, and takes everything away unless a new life follows. Where something failed, whoever started us lets
+    /// go of what is held.
+    fn end(self, served: Result<()>) -> Result<Ended> {
+        let Self { desk, threads, mut tenancy, attaching, serving, restart, .. } = self;
+        let remains = threads.end(served);
+        serving.end(&tenancy.folder);
+        let mut remains = remains?;
+        let (ended, again) = restart.outcome();
+        if ended == Ended::Restart {
+            remains.end_watchdogs(ended, false, &desk.journal);
+            if again {
+                signals::raise(Told::Reload);
             }
-            Err(refusal) => {
-                // Who does not wait any more need not know.
-                let _ = sender.send(refusal);
-            }
+            return Ok(ended);
         }
-    }
-
-    /// What became of it.
-    fn answered(&mut self, id: u64, answer: Answer) {
-        let Some((order, sender)) = self.asking.remove(&id) else { return };
-        if let (OperatorOrder::Maintenance(on), Answer::Accepted) = (order, &answer) {
-            let folder = &self.parts.folder;
-            if let Err(error) = folder.note_maintenance(on) {
-                let path = folder.maintenance().display().to_string();
-                log::warn!("{path}: {error}: the next life of the agent will not know of the maintenance");
-            }
+        remains.finish_disks();
+        // What could not be let go of, a next life tries again.
+        let agent = desk.facts.tables.agent();
+        let holds_nothing = tenancy.keep_only(agent.owned.get() | agent.hooked.get());
+        remains.end_watchdogs(ended, holds_nothing, &desk.journal);
+        tenancy.leave(holds_nothing)?;
+        match attaching.kernel {
+            Some(kernel) => kernel.remove().context("taking the XDP program away")?,
+            None => tenancy.folder.forget_pins(),
         }
-        let _ = sender.send(answer);
+        tenancy.folder.forget_tables();
+        desk.journal.control(&ControlEvent::Stopped);
+        Ok(ended)
     }
-
-    /// WO 01/82077, FIG. 7, step 714: the local analysis. Whoever asks waits for it, but not for ever.
-    fn probe(&mut self, analysis: u32) {
-        let (networks, plan) = self.networks();
-        let facts = Arc::clone(&self.parts.facts);
-        self.jobs.spawn(async move {
-            let findings = if is_quick(analysis) {
-                let own = probe::look(&networks, plan).await;
-                probe::beside(own, probe::analyse(&networks, plan.at_once(), analysis).await)
-            } else {
-                let findings = probe::analyse(&networks, plan, analysis).await;
-                facts.judge_by(&findings);
-                findings
-            };
-            Job::Found(Command::Probed { analysis, probed: probe::seen(&findings) })
-        });
-    }
-
-    /// Whether it is us who are cut off.
-    fn look(&mut self, number: u32) {
-        let (networks, plan) = self.networks();
-        self.jobs.spawn(async move {
-            let findings = probe::any_answers(&networks, plan, number).await;
-            Job::Found(Command::Looked { number, probed: probe::seen(&findings) })
-        });
-    }
-
-    fn networks(&self) -> (Vec<Network>, Plan) {
-        let judging = &self.options.config.judging;
-        let view = self.parts.facts.view();
-        let state = |channel: ChannelIndex| Some(view.as_ref()?.channels.get(channel.usize())?.state);
-        let is_heard = |network: &Network| state(network.channel) == Some(ChannelState::Open);
-        let networks = self.networks.iter().map(|n| Network { peer_heard: is_heard(n), ..n.clone() }).collect();
-        (networks, Plan { rounds: judging.probe_rounds, pause: Duration::from_nanos(judging.probe_pause.0) })
-    }
-
-    fn tell_takeover(&self, done: Done) {
-        let group = group_of(&done);
-        let addresses = self.options.config.groups.get(group.usize()).map_or(0, |g| g.addresses.len());
-        let failures = match done {
-            Done::Acquired { stages, failures, .. } => {
-                let after = |at: Nanos| at.since(stages.ordered);
-                let measured = [stages.first_address, stages.addresses_in_place, stages.announced].map(after);
-                for (stage, took) in self.parts.facts.shared.latencies.takeover.iter().zip(measured) {
-                    stage.record(took);
-                }
-                self.journal.control(&ControlEvent::TakeoverMeasured {
-                    group,
-                    addresses,
-                    first_address_ns: after(stages.first_address),
-                    addresses_in_place_ns: after(stages.addresses_in_place),
-                    announced_ns: after(stages.announced),
-                });
-                failures
-            }
-            Done::AcquireFailed { failures, .. } | Done::Released { failures, .. } | Done::Failed { failures, .. } => {
-                failures
-            }
-            Done::Restored { address, times, .. } => {
-                self.journal.control(&ControlEvent::AddressRestored { group, address: address.to_string(), times });
-                Vec::new()
-            }
-            Done::Swept { address, times, .. } => {
-                self.journal.control(&ControlEvent::AddressSwept { group, address: address.to_string(), times });
-                Vec::new()
-            }
-            Done::StillAnswered { told: false, .. } => Vec::new(),
-            Done::StillAnswered { by, taken, .. } => {
-                let by = by.iter().map(|(address, mac)| format!("{address} by {}", written(*mac))).collect();
-                self.journal.control(&ControlEvent::StillAnswered { group, taken, by });
-                Vec::new()
-            }
-            Done::Rival { address, mac, .. } => {
-                let (address, mac) = (address.to_string(), written(mac));
-                self.journal.control(&ControlEvent::Rival { group, address, mac });
-                Vec::new()
-            }
-            Done::RivalGone { address, mac, first, last, .. } => {
-                let (address, mac, lasted_ns) = (address.to_string(), written(mac), last.since(first));
-                self.journal.control(&ControlEvent::RivalGone { group, address, mac, lasted_ns });
-                Vec::new()
-            }
-            Done::Isolated { .. } => Vec::new(),
-        };
-        for failure in failures {
-            let event = ControlEvent::AddressFailed {
-                group,
-                address: failure.address.to_string(),
-                why: format!("not {}: {}", failure.step, failure.reason),
-            };
-            self.journal.control(&event);
-        }
-    }
-}
-
-/// An Ethernet address, as it is usually written.
-fn written(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 async fn readable<T: std::os::fd::AsRawFd>(

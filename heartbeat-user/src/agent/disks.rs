@@ -1,6 +1,6 @@
 //! Channels over disks, as the control side knows them: their threads, and what is told of them.
 
-use super::{Options, control::Control};
+use super::{arbitrating::Arbitrating, desk::Desk, options::Options};
 use crate::{
     dataplane::{DiskEnd, DiskThreads, Disks},
     events::ControlEvent,
@@ -37,25 +37,22 @@ pub(super) fn finish(threads: Option<DiskThreads>) {
     }
 }
 
-impl Control<'_> {
-    /// `why`: none where a read or write has not returned in time.
-    pub(super) fn disk_failed(&mut self, channel: ChannelIndex, why: Option<String>) {
-        let Some(configured) = self.options.config.channels.get(channel.usize()) else { return };
-        let why =
-            why.unwrap_or_else(|| "a read or write has not returned in time; nothing is sent before it does".into());
-        let what = format!("channel \"{}\": {}: {why}", configured.name, configured.port(self.options.node));
-        self.journal.control(&ControlEvent::HostProblem { what });
-    }
+/// `why`: none where a read or write has not returned in time.
+pub(super) fn failed(desk: &Desk<'_>, channel: ChannelIndex, why: Option<String>) {
+    let Some(configured) = desk.options.config.channels.get(channel.usize()) else { return };
+    let why = why.unwrap_or_else(|| "a read or write has not returned in time; nothing is sent before it does".into());
+    let what = format!("channel \"{}\": {}: {why}", configured.name, configured.port(desk.options.node));
+    desk.journal.control(&ControlEvent::HostProblem { what });
+}
 
-    /// A disk that keeps this process from becoming another one, in words: the kernel ends no thread that waits for a disk.
-    pub(super) fn hanging_disk(&self) -> Option<String> {
-        let Options { config, node, .. } = self.options;
-        let channel = self.parts.disks.as_ref().and_then(DiskThreads::hanging);
-        let name = channel.and_then(|number| config.channels.get(usize::from(number))).map(|c| c.port(*node));
-        let name = name.or_else(|| {
-            let lasts = self.arbitrating.busy()?.lasts(clock::monotonic());
-            config.arbiter.as_ref().filter(|arbiter| lasts > arbiter.within()).map(|arbiter| arbiter.described())
-        });
-        Some(format!("a read or write of {} has not returned", name?))
-    }
+/// A disk that keeps this process from becoming another one, in words: the kernel ends no thread that waits for a disk.
+pub(super) fn hanging(options: &Options, channels: Option<&DiskThreads>, arbitrating: &Arbitrating) -> Option<String> {
+    let Options { config, node, .. } = options;
+    let channel = channels.and_then(DiskThreads::hanging);
+    let name = channel.and_then(|number| config.channels.get(usize::from(number))).map(|c| c.port(*node));
+    let name = name.or_else(|| {
+        let lasts = arbitrating.busy()?.lasts(clock::monotonic());
+        config.arbiter.as_ref().filter(|arbiter| lasts > arbiter.within()).map(|arbiter| arbiter.described())
+    });
+    Some(format!("a read or write of {} has not returned", name?))
 }

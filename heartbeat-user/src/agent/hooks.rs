@@ -1,15 +1,62 @@
-//! What the operator's commands are told, and how it is told what became of them.
+//! The hooks of groups: they are run, and it is told what became of them. What every command of the operator is told.
 
+use super::{
+    desk::Desk,
+    messages::{Command, Job},
+    options::Options,
+};
 use crate::{
-    command::Outcome,
+    command::{self, Outcome},
     config::Config,
-    core::Reason,
+    core::{Event, Hook, Reason},
     events::ControlEvent,
     types::{GroupIndex, Nanos, Node},
 };
+use anyhow::Result;
+use std::time::Duration;
+
+/// What hooks are run with.
+pub(super) struct Hooks {
+    /// The last verdict, with its evidence, as JSON.
+    verdict: String,
+}
+
+impl Hooks {
+    /// Before the first verdict.
+    pub(super) fn new() -> Self {
+        Self { verdict: "null".to_owned() }
+    }
+
+    /// An event of the core: of a verdict, hooks are told.
+    ///
+    /// # Errors
+    /// It has no form as JSON: a programming error.
+    pub(super) fn note(&mut self, event: &Event) -> Result<()> {
+        if matches!(event, Event::Judged { .. }) {
+            self.verdict = serde_json::to_string(event)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a hook of a group: its end is a job's.
+    pub(super) fn run(&self, desk: &mut Desk<'_>, group: GroupIndex, hook: Hook, reason: Reason) {
+        let Options { config, node, .. } = desk.options;
+        let hooks = &config.groups[group.usize()].hooks;
+        let words = hooks.words(hook).unwrap_or_default().to_vec();
+        let environment = environment(config, *node, group, reason, &self.verdict);
+        let patience = Duration::from_nanos(hooks.timeout.0);
+        desk.jobs.spawn(async move { Job::Hook(group, hook, command::run(&words, &environment, patience).await) });
+    }
+}
+
+/// It ended.
+pub(super) fn ended(desk: &Desk<'_>, group: GroupIndex, hook: Hook, outcome: &Outcome) {
+    desk.journal.control(&told(hook.name(), Some(group), outcome));
+    desk.command(Command::HookEnded { group, hook, succeeded: outcome.succeeded() });
+}
 
 /// What a hook of a group is told.
-pub(super) fn environment(
+fn environment(
     config: &Config,
     node: Node,
     group: GroupIndex,
@@ -33,7 +80,7 @@ pub(super) fn peer(config: &Config, node: Node) -> Vec<(&'static str, String)> {
 }
 
 /// How a command ended, for the journal.
-pub(super) fn told(what: &'static str, group: Option<GroupIndex>, outcome: &Outcome) -> ControlEvent {
+fn told(what: &'static str, group: Option<GroupIndex>, outcome: &Outcome) -> ControlEvent {
     ControlEvent::CommandRan {
         what,
         group,

@@ -1,10 +1,10 @@
 //! What earlier lives left: found before anything is done, then taken over or taken away before anything is claimed.
 
 use super::{
-    Options,
     inherit::{Inheritance, LastSign, inherit},
     let_go::{self, as_cell, interface_now},
     life::{self, Life, LivedAddress},
+    options::Options,
     runtime_dir::RuntimeDir,
 };
 use crate::{
@@ -57,10 +57,10 @@ impl Left {
             !in_time(cell) && cell.owned() != 0 && last(cell).is_waited_for(clock::monotonic(), detection, grace)
         };
         // A peer that is late is not gone: what it says next tells whether it waits. Until then the kernel decides as before.
-        let (began, mut cell) = (clock::monotonic(), folder.cell(life.as_ref()));
+        let (began, mut cell) = (clock::monotonic(), Life::cell(life.as_ref(), folder));
         while cell.is_some_and(|cell| unheard(&cell)) && clock::monotonic().since(began) < detection {
             std::thread::sleep(LOOK);
-            cell = folder.cell(life.as_ref());
+            cell = Life::cell(life.as_ref(), folder);
         }
         let groups: Vec<(&str, Vec<LivedAddress>)> = config
             .groups

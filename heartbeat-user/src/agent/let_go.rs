@@ -10,11 +10,10 @@ use crate::{
     command::{self, signals::Signals},
     dataplane::{self, PinnedCell},
     events::{ControlEvent, Journal},
-    system::netlink::Netlink,
+    system::netlink::{Netlink, name_of},
     takeover::{self, Failure, LetGo, Recorded},
 };
 use anyhow::{Result, ensure};
-use nix::net::if_::if_indextoname;
 use std::{path::Path, time::Duration};
 
 /// So often is a hook run that fails.
@@ -39,7 +38,7 @@ fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
         eprintln!("{error:#}: what it held is not known");
         None
     });
-    let cell = folder.cell(life.as_ref());
+    let cell = Life::cell(life.as_ref(), folder);
     if life.is_none() && cell.is_none() {
         return Vec::new();
     }
@@ -128,13 +127,6 @@ pub(super) fn remove(addresses: &[LivedAddress]) -> Gone {
 /// The interface that has an index now, else the one of that name.
 pub(super) fn interface_now(address: &LivedAddress) -> String {
     name_of(address.index).unwrap_or_else(|| address.interface.clone())
-}
-
-/// The name of the interface that has this index now, if there is one.
-pub(super) fn name_of(index: u32) -> Option<String> {
-    // To nix 0.31, an index that nobody has is an interface without a name.
-    let name = if_indextoname(index).ok()?.into_string().ok()?;
-    (!name.is_empty()).then_some(name)
 }
 
 /// The same, and says so. What stays.

@@ -4,12 +4,11 @@
 //! It is written before anything is claimed, and again when an interface is another one than before. The cell changes all the
 //! time and costs nothing; this does not, and costs a write.
 
-use super::{
-    let_go::name_of,
-    runtime_dir::{RuntimeDir, remove, replace},
-};
+use super::runtime_dir::{RuntimeDir, remove, replace};
 use crate::{
     config::{Config, Group, ServiceAddress},
+    dataplane::PinnedCell,
+    system::netlink::name_of,
     takeover::PlannedAddress,
     types::Node,
 };
@@ -143,6 +142,13 @@ impl Life {
     /// Whether the cell of this incarnation is this life's.
     pub(super) fn is_of(&self, incarnation: u64) -> bool {
         self.incarnation == incarnation.to_string()
+    }
+
+    /// The cell of the life before, wherever it was: that of the record, else the one that lived last.
+    pub(super) fn cell(record: Option<&Self>, folder: &RuntimeDir) -> Option<PinnedCell> {
+        let cells = folder.cells();
+        let of_record = cells.iter().find(|cell| record.is_some_and(|life| life.is_of(cell.incarnation())));
+        of_record.or_else(|| cells.iter().max_by_key(|cell| cell.alive_ns())).copied()
     }
 
     /// An interface has this index now; whether that is another one than before. What was put on the one before goes with that,

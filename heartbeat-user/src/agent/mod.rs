@@ -1,16 +1,23 @@
-//! The agent: the only place where core meets the rest. Four threads:
+//! The agent: the only place where core meets the rest. Its threads, and what they say to each other (`messages.rs`):
 //! - *pulse* (SCHED_FIFO): sends, drains, judges; drives the core;
 //! - *takeover* (SCHED_FIFO, one below): adds, removes and announces addresses;
-//! - *control* (tokio, this one): attaches the XDP program, tells events, answers for the status, takes signals;
-//! - *records* (tokio): brings events to where they go, and waits there for whoever is slow.
+//! - *control* (tokio, this one): attaches the XDP program, tells events, takes signals and orders, runs hooks and checks;
+//! - *api* (tokio): answers for the status, and leaves orders with *control*;
+//! - *records* (tokio): brings events to where they go, and waits there for whoever is slow;
+//! - *watchdog* (SCHED_FIFO, one below), where there is one to feed: writes what *pulse* says to the device.
 //!
-//! And one for each serial line and disk, which waits for that device in place of the pulse thread.
+//! And one for each serial line and disk, which waits for that device in place of the pulse thread; helpers of *control*, *api*
+//! and *records* for what blocks.
+//!
+//! `start.rs` puts all of it together, in steps, and `control.rs` runs it: what runs knows nothing of what starts.
+#![forbid(unsafe_code)]
 
-mod api;
 mod arbitrating;
 mod attaching;
 mod channels;
+mod checks;
 mod control;
+mod desk;
 mod disks;
 mod fencing;
 mod hooks;
@@ -18,13 +25,21 @@ pub mod inherit;
 mod left;
 mod let_go;
 pub mod life;
+mod messages;
+mod opening;
+mod options;
+mod orders;
+mod probing;
 mod pulse;
 mod readiness;
 mod reload;
 mod restart;
 mod runtime_dir;
-mod shared;
+mod serving;
+mod silence;
 mod start;
+mod takeover_events;
+mod tenancy;
 mod threads;
 pub mod turn;
 mod unfence;
@@ -32,46 +47,20 @@ mod upkeep;
 mod watchdog;
 
 pub use let_go::let_go;
+pub use options::{Ended, Options};
+pub use runtime_dir::socket_path;
 pub use unfence::unfence;
 
 use crate::{
     command::signals::{self, Signals, Told},
-    config::Config,
     events::{Journal, Names, Output, feed::Feed, sinks::Records, take_log_records},
     system::{handed_on::close_replaced_binary, realtime},
-    types::Node,
 };
 use anyhow::Result;
 use left::Left;
-use runtime_dir::RuntimeDir;
-use std::{path::PathBuf, sync::Arc};
+use runtime_dir::{Claim, RuntimeDir};
+use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
-
-/// What the agent is started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The configuration, checked.
-    pub config: Config,
-    /// Where it came from, to read it again.
-    pub config_file: PathBuf,
-    /// Which controller this is.
-    pub node: Node,
-    /// Which one it was said to be; else the host's name says it.
-    pub node_said: Option<Node>,
-    /// Where the lock and the sockets are.
-    pub runtime_dir: PathBuf,
-    /// The binary that the next life is.
-    pub program: PathBuf,
-}
-
-/// How a life of the agent ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything is released; the peer knows.
-    Stopped,
-    /// Everything is kept for a new life, to be started at once.
-    Restart,
-}
 
 /// Runs the agent until it is stopped (SIGTERM, SIGINT) or is to be replaced (SIGHUP). The signals are blocked
 /// ([`crate::command::signals::hold`]) when this is called, and after it returned.
@@ -81,10 +70,10 @@ pub enum Ended {
 /// still to be let go of then ([`let_go`]).
 pub fn run(options: &Options) -> Result<Ended> {
     let folder = RuntimeDir::open(&options.runtime_dir)?;
-    let claim = folder.claim()?;
+    let mut claim = folder.claim()?;
     let runtime = Builder::new_current_thread().enable_io().enable_time().on_thread_start(signals::hold).build()?;
     let mut signals = runtime.block_on(async { Signals::catch() })?;
-    let ended = live(&runtime, options, folder, claim, &mut signals);
+    let ended = live(&runtime, options, folder, &mut claim, &mut signals);
     runtime.block_on(signals.give_back());
     // A file that is still being read is waited for by nobody.
     runtime.shutdown_background();
@@ -95,12 +84,12 @@ fn live(
     runtime: &Runtime,
     options: &Options,
     folder: RuntimeDir,
-    claim: runtime_dir::Claim,
+    claim: &mut Claim,
     signals: &mut Signals,
 ) -> Result<Ended> {
     let Options { config, node, .. } = options;
     let (output, feed) = (Output::new(), Arc::<Feed>::default());
-    let records = Records::start(config, *node, folder.path(), output, &feed)?;
+    let records = Records::start(config, *node, &folder.records(), output, &feed)?;
     take_log_records(output, records.clone());
     let mut journal = Journal { names: Names::new(config, *node), output, records: records.clone(), feed };
     let begun = runtime.block_on(channels::until_ports_are_free(options, &journal, signals));

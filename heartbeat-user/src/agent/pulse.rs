@@ -6,7 +6,7 @@ mod transport;
 pub use transport::Transport;
 
 use super::{
-    shared::{Command, Report},
+    messages::{Command, Report},
     turn,
     watchdog::Feeder,
 };
@@ -22,13 +22,13 @@ use crate::{
     latency::ChannelLatencies,
     system::{bell::Bell, clock},
     takeover::{ANSWER_WAIT, Answering, Order},
-    types::{ChannelIndex, Nanos},
+    types::{ChannelIndex, GroupIndex, Nanos},
 };
 use aya::maps::{MapData, RingBuf};
 use crossbeam_channel::{Receiver, Sender};
 use heartbeat_ebpf::{
-    admit::Expected,
     siphash::Key,
+    verify::Expected,
     wire::{HELD_LONG, Message},
 };
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -236,75 +236,83 @@ impl Pulse {
                 Action::Send(channel) => self.send(channel, now),
                 Action::OpenSocket(channel) => self.open(channel, now),
                 Action::CloseSocket(channel) => self.close(channel, now),
-                Action::Attach(channel) => self.attach_pending |= channel.bit(),
-                // What finds no room has failed, and is answered at once: nobody waits for what is never done.
-                Action::Acquire(group, reason) => {
-                    let order = Order::Acquire {
-                        group,
-                        ordered: now,
-                        unless_isolated: reason == Reason::PeerDead,
-                        answering: answering(reason, self.waits),
-                    };
-                    if self.orders.try_send(order).is_err() {
-                        self.core.handle_acquired(now, group, false);
-                    }
-                }
-                Action::Release(group, _) => {
-                    if self.orders.try_send(Order::Release { group, ordered: now }).is_err() {
-                        self.core.handle_release_failed(now, group);
-                    }
-                }
-                Action::Announce(group) => {
-                    let _ = self.orders.try_send(Order::Announce { group });
-                }
-                Action::RunHook(group, hook, reason) => {
-                    if self.reports.try_send(Report::Hook(group, hook, reason)).is_ok() {
-                        told = true;
-                    } else {
-                        self.core.handle_hook_ended(now, group, hook, false);
-                    }
-                }
-                Action::Tell(at, event) => {
-                    told = true;
-                    if matches!(event, Event::PeerDead { .. } | Event::PeerDied { .. } | Event::Judged { .. }) {
-                        self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
-                    }
-                    let time_ns = realtime_now.wrapping_sub(now.0.wrapping_sub(at.0));
-                    if self.reports.try_send(Report::Event { time_ns, at, event }).is_err() {
-                        self.shared.events_lost.fetch_add(1, Relaxed);
-                    }
-                }
-                // Where there is no room, the analysis is given up and asked for again.
-                Action::Probe(analysis) => {
-                    told |= self.reports.try_send(Report::Probe(analysis)).is_ok();
-                }
-                // One that does not arrive is asked for again.
-                Action::Look(number) => {
-                    told |= self.reports.try_send(Report::Look(number)).is_ok();
-                }
-                Action::Fence(number) => {
-                    if self.reports.try_send(Report::Fence(number)).is_ok() {
-                        told = true;
-                    } else {
-                        self.core.handle_fenced(now, number, false);
-                    }
-                }
-                Action::Arbitrate(number, question) => {
-                    if self.reports.try_send(Report::Arbitrate(number, question)).is_ok() {
-                        told = true;
-                    } else {
-                        self.core.handle_arbitrated(now, number, Arbitrated::Unreachable);
-                    }
-                }
-                // Where there is no room now, there is at the next turn.
-                Action::FenceAbort(number) => self.abort_pending = Some(number),
                 Action::Echo(channel) => {
                     let request = self.core.echo_request(now, channel);
                     self.echo(channel, &request);
                 }
+                Action::Acquire(group, reason) => self.acquire(group, reason, now),
+                Action::Release(group, _) => self.release(group, now),
+                Action::Announce(group) => {
+                    let _ = self.orders.try_send(Order::Announce { group });
+                }
+                Action::Tell(at, event) => {
+                    told = true;
+                    self.tell(realtime_now.wrapping_sub(now.0.wrapping_sub(at.0)), at, event, now);
+                }
+                Action::RunHook(group, hook, reason) => told |= self.ask(Report::Hook(group, hook, reason), now),
+                Action::Probe(analysis) => told |= self.ask(Report::Probe(analysis), now),
+                Action::Look(number) => told |= self.ask(Report::Look(number), now),
+                Action::Fence(number) => told |= self.ask(Report::Fence(number), now),
+                Action::Arbitrate(number, question) => told |= self.ask(Report::Arbitrate(number, question), now),
+                // Where there is no room for these now, there is at the next turn.
+                Action::FenceAbort(number) => self.abort_pending = Some(number),
+                Action::Attach(channel) => self.attach_pending |= channel.bit(),
                 Action::Exit => exit = true,
             }
         }
+        told |= self.ask_pending();
+        if told {
+            self.control.ring();
+        }
+        exit
+    }
+
+    // What finds no room has failed, and is answered at once: nobody waits for what is never done.
+    fn acquire(&mut self, group: GroupIndex, reason: Reason, now: Nanos) {
+        let order = Order::Acquire {
+            group,
+            ordered: now,
+            unless_isolated: reason == Reason::PeerDead,
+            answering: answering(reason, self.waits),
+        };
+        if self.orders.try_send(order).is_err() {
+            self.core.handle_acquired(now, group, false);
+        }
+    }
+
+    // As above.
+    fn release(&mut self, group: GroupIndex, now: Nanos) {
+        if self.orders.try_send(Order::Release { group, ordered: now }).is_err() {
+            self.core.handle_release_failed(now, group);
+        }
+    }
+
+    fn tell(&self, time_ns: u64, at: Nanos, event: Event, now: Nanos) {
+        if matches!(event, Event::PeerDead { .. } | Event::PeerDied { .. } | Event::Judged { .. }) {
+            self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
+        }
+        if self.reports.try_send(Report::Event { time_ns, at, event }).is_err() {
+            self.shared.events_lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Has the control side find something out, or do it; whether it is told.
+    fn ask(&mut self, question: Report, now: Nanos) -> bool {
+        let Err(refused) = self.reports.try_send(question) else { return true };
+        match refused.into_inner() {
+            // As above.
+            Report::Hook(group, hook, _) => self.core.handle_hook_ended(now, group, hook, false),
+            Report::Fence(number) => self.core.handle_fenced(now, number, false),
+            Report::Arbitrate(number, _) => self.core.handle_arbitrated(now, number, Arbitrated::Unreachable),
+            // An analysis is given up and asked for again, and so is a look.
+            _ => {}
+        }
+        false
+    }
+
+    /// The same for what there was no room for before.
+    fn ask_pending(&mut self) -> bool {
+        let mut told = false;
         if let Some(number) = self.abort_pending
             && self.reports.try_send(Report::FenceAbort(number)).is_ok()
         {
@@ -319,10 +327,7 @@ impl Pulse {
             told = true;
             self.attach_pending &= !channel.bit();
         }
-        if told {
-            self.control.ring();
-        }
-        exit
+        told
     }
 
     /// The judgement, for the control side.

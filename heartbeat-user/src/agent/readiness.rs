@@ -2,8 +2,8 @@
 //! out, that it changed is told, and the peer is told of what it cannot see.
 
 use super::{
-    control::{Control, Job},
-    shared::Command,
+    desk::Desk,
+    messages::{Command, Job},
 };
 use crate::{
     api::{Claim, Known, Problem, Readiness, Status},
@@ -38,6 +38,49 @@ impl Told {
     pub(super) fn new() -> Self {
         Self { looked: Instant::now(), looking: false, heard: false, fit: true, changes: Changes::default() }
     }
+
+    /// Each second.
+    pub(super) fn look(&mut self, desk: &mut Desk<'_>) {
+        let Some(view) = desk.facts.view() else { return };
+        let readiness = Status::known(&desk.facts, &view).readiness;
+        let fit = readiness.is_fit(desk.options.node);
+        if std::mem::replace(&mut self.fit, fit) != fit {
+            desk.command(Command::Fitness(fit));
+        }
+        if let Some(event) = self.changes.take(readiness) {
+            desk.journal.control(&event);
+        }
+        self.look_at_host(desk);
+    }
+
+    /// Where it may take its time.
+    fn look_at_host(&mut self, desk: &mut Desk<'_>) {
+        if self.looking || self.looked.elapsed() < HOST {
+            return;
+        }
+        (self.looking, self.looked) = (true, Instant::now());
+        let facts = Arc::clone(&desk.facts);
+        desk.jobs.spawn_blocking(move || {
+            let problems = check_host(&facts.config, facts.node);
+            Job::HostLooked(problems.iter().map(Problem::from).collect())
+        });
+    }
+
+    /// What that found; `more` is what the control side knows besides.
+    pub(super) fn host_looked(&mut self, desk: &Desk<'_>, mut problems: Vec<Problem>, more: Vec<Problem>) {
+        self.looking = false;
+        problems.extend(more);
+        desk.facts.known().problems = problems;
+    }
+
+    /// What an event of the core says beyond what the judgement shows.
+    pub(super) fn note(&mut self, desk: &Desk<'_>, time_ns: u64, at: Nanos, event: &Event) {
+        match event {
+            Event::PeerGood => self.heard = true,
+            Event::Stalled { late_ns } if self.heard => desk.facts.known().stalls.note(at, *late_ns),
+            event => note_claim(&mut desk.facts.known(), time_ns, event),
+        }
+    }
 }
 
 /// What stands in the way: it is told once two looks have seen the same.
@@ -61,51 +104,6 @@ impl Changes {
         self.told = seen;
         let reasons = now.reasons;
         Some(if reasons.is_empty() { ControlEvent::ReadyAgain } else { ControlEvent::NotReady { reasons } })
-    }
-}
-
-impl Control<'_> {
-    /// Each second.
-    pub(super) fn look_at_readiness(&mut self) {
-        let Some(view) = self.parts.facts.view() else { return };
-        let readiness = Status::known(&self.parts.facts, &view).readiness;
-        let fit = readiness.is_fit(self.options.node);
-        if std::mem::replace(&mut self.readiness.fit, fit) != fit {
-            self.command(Command::Fitness(fit));
-        }
-        if let Some(event) = self.readiness.changes.take(readiness) {
-            self.journal.control(&event);
-        }
-        self.look_at_host();
-    }
-
-    /// Where it may take its time.
-    fn look_at_host(&mut self) {
-        if self.readiness.looking || self.readiness.looked.elapsed() < HOST {
-            return;
-        }
-        (self.readiness.looking, self.readiness.looked) = (true, Instant::now());
-        let facts = Arc::clone(&self.parts.facts);
-        self.jobs.spawn_blocking(move || {
-            let problems = check_host(&facts.config, facts.node);
-            Job::HostLooked(problems.iter().map(Problem::from).collect())
-        });
-    }
-
-    /// What that found.
-    pub(super) fn host_looked(&mut self, mut problems: Vec<Problem>) {
-        self.readiness.looking = false;
-        problems.extend(self.upkeep.silence_problems(&self.options.config, self.options.node));
-        self.parts.facts.known().problems = problems;
-    }
-
-    /// What an event of the core says beyond what the judgement shows.
-    pub(super) fn note(&mut self, time_ns: u64, at: Nanos, event: &Event) {
-        match event {
-            Event::PeerGood => self.readiness.heard = true,
-            Event::Stalled { late_ns } if self.readiness.heard => self.parts.facts.known().stalls.note(at, *late_ns),
-            event => note_claim(&mut self.parts.facts.known(), time_ns, event),
-        }
     }
 }
 

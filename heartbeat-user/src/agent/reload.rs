@@ -3,7 +3,7 @@
 //! A change is brought to the two controllers one after the other, so meanwhile their files differ. Whatever the new file says,
 //! the two must go on hearing each other: what would keep them from that is refused, with the order in which it works.
 
-use super::Options;
+use super::options::Options;
 use crate::{
     arbiter,
     config::{Channel, Config, Pair, PairKeys, host::hostname},

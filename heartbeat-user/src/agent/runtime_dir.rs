@@ -5,18 +5,14 @@
 //! | `lock` | the process that has it | nothing |
 //! | `api.sock` | the API | nothing |
 //! | `maintenance` | there while an operator wants nothing to move | the agent |
-//! | `life.json` | what this life holds by which name ([`super::life`]) | the agent, until it is released |
+//! | `life.json` | what this life holds by which name ([`Life`](super::life::Life)) | the agent, until it is released |
 //! | `tables` | what was counted, where there is no XDP | the agent, likewise |
 //! | `records.left` | events that a life left for the next one | a restart |
 //!
 //! All of it is made anew where somebody empties the folder under a running agent. That no second agent begins in that moment
 //! is what the name in the kernel is for: an abstract Unix socket with the folder's path in its name.
 
-use super::life::Life;
-use crate::{
-    api::socket_path,
-    dataplane::{self, PinnedCell},
-};
+use crate::dataplane::{self, PinnedCell};
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
     errno::Errno,
@@ -38,6 +34,20 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
+
+/// The names in it. `life.new` is `life.json` while that is written.
+const LOCK: &str = "lock";
+const SOCKET: &str = "api.sock";
+const MAINTENANCE: &str = "maintenance";
+const LIFE: &str = "life.json";
+const TABLES: &str = "tables";
+const RECORDS: &str = "records.left";
+
+/// The socket in the runtime directory on which the API is served.
+#[must_use]
+pub fn socket_path(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join(SOCKET)
+}
 
 /// The folder, checked.
 #[derive(Clone, Debug)]
@@ -94,17 +104,22 @@ impl RuntimeDir {
 
     /// There while an operator wants nothing to move; it outlives the agent, not the host's boot.
     pub(super) fn maintenance(&self) -> PathBuf {
-        self.path.join("maintenance")
+        self.path.join(MAINTENANCE)
     }
 
     /// The record of this life.
     pub(super) fn life(&self) -> PathBuf {
-        self.path.join("life.json")
+        self.path.join(LIFE)
     }
 
     /// The records of what was counted, where there is no XDP.
     pub(super) fn tables(&self) -> PathBuf {
-        self.path.join("tables")
+        self.path.join(TABLES)
+    }
+
+    /// Events that this life leaves for the next one.
+    pub(super) fn records(&self) -> PathBuf {
+        self.path.join(RECORDS)
     }
 
     /// Where the API is served.
@@ -123,13 +138,11 @@ impl RuntimeDir {
         Path::new("/sys/fs/bpf/heartbeat").join(name.trim_start_matches('/').replace('/', "-").replace('.', "_"))
     }
 
-    /// The cell of the life before, wherever it was: that of the record, else the one that lived last.
-    pub(super) fn cell(&self, life: Option<&Life>) -> Option<PinnedCell> {
+    /// The cells of lives before, wherever they are.
+    pub(super) fn cells(&self) -> Vec<PinnedCell> {
         let pins = [self.pin_folder().ok(), Some(self.pin_folder_before())];
         let cells = pins.into_iter().flatten().filter_map(|folder| PinnedCell::read(&folder));
-        let cells: Vec<_> = cells.chain(PinnedCell::read_file(&self.tables())).collect();
-        let of_record = cells.iter().find(|cell| life.is_some_and(|life| life.is_of(cell.incarnation())));
-        of_record.or_else(|| cells.iter().max_by_key(|cell| cell.alive_ns())).copied()
+        cells.chain(PinnedCell::read_file(&self.tables())).collect()
     }
 
     /// Takes the pins away: whoever runs without XDP has no use for them.
@@ -149,6 +162,11 @@ impl RuntimeDir {
         {
             log::warn!("{error:#}");
         }
+    }
+
+    /// Takes the API's socket away: nobody is asked there any more.
+    pub(super) fn forget_socket(&self) {
+        let _ = fs::remove_file(self.socket());
     }
 
     /// Takes the file of tables away: whoever runs with XDP has no use for it.
@@ -175,7 +193,7 @@ impl RuntimeDir {
     /// Whether what a running agent has in it is still there.
     pub(super) fn is_intact(&self, claim: &Claim) -> bool {
         let inode = |file: &File| file.metadata().map(|file| (file.dev(), file.ino()));
-        let there = fs::symlink_metadata(self.path.join("lock")).map(|file| (file.dev(), file.ino()));
+        let there = fs::symlink_metadata(self.path.join(LOCK)).map(|file| (file.dev(), file.ino()));
         let same = matches!((inode(&claim.lock), there), (Ok(ours), Ok(there)) if ours == there);
         same && fs::symlink_metadata(self.socket()).is_ok()
     }
@@ -207,7 +225,7 @@ impl RuntimeDir {
     }
 
     fn lock(&self) -> Result<Flock<File>> {
-        let path = self.path.join("lock");
+        let path = self.path.join(LOCK);
         let mut file = own_file()
             .read(true)
             .mode(0o644)

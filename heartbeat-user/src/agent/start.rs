@@ -1,41 +1,47 @@
-//! From a checked configuration to running threads, in steps: what of this host is not as it should be is said, what earlier
-//! lives left is taken over or taken away, the kernel's part is opened, channels are attached, and the threads begin.
+//! From a checked configuration to running threads, in steps: what of this host is not as it should be is said (examine), the
+//! kernel's part is opened (open), what earlier lives left is taken over or taken away (inherit), channels are attached (attach),
+//! what judges and what is shown is put together (assemble), and the threads begin (launch).
 //!
 //! A start needs a configuration and a key, nothing else: what is missing is a channel that is BAD, and is tried again.
 
 use super::{
-    Options, channels, disks,
-    inherit::slots,
+    attaching::Attaching,
+    channels::{self, AttachedAll},
+    control::Parts,
+    disks,
     left::{self, Left},
     life::Life,
+    messages::{Command, Report},
+    opening::{self, Opened},
+    options::Options,
     pulse::{Pulse, Transport},
     runtime_dir::{Claim, RuntimeDir},
-    shared::{Command, Report},
-    threads::{self, RingsAtTheEnd},
-    watchdog::Watchdogs,
+    tenancy::Tenancy,
+    threads::{self, TakeoverWays, Threads},
+    watchdog::{Feeder, Watchdogs},
 };
 use crate::{
     api::{Facts, Known, Problem, Shared, View},
     config::{Config, PairKeys, check_host, host::Host},
     core::{Core, Guards, Resumed, Setup},
     dataplane::{
-        DiskThreads, Kernel, Opener, Settings, Tables,
+        DiskThreads, Disks, Kernel, Opener, Settings,
         drain::Mark,
         guard::{self, Instructions},
     },
     events::{ControlEvent, Journal},
     latency::{Latencies, Set, Since},
     system::{bell::Bell, clock, link::Links, realtime},
-    takeover::{self, Order},
-    types::{GroupIndex, Link, Nanos, Node, XdpPreference},
+    takeover::{self, GroupPlan, Order},
+    types::{GroupIndex, Link, Nanos, Node},
 };
 use anyhow::{Context, Result, bail};
+use aya::maps::{MapData, RingBuf};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use heartbeat_ebpf::{admit::Expected, siphash::Key};
+use heartbeat_ebpf::{siphash::Key, verify::Expected};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, atomic::AtomicU64},
-    thread::JoinHandle,
 };
 
 /// Reports that may wait for the control side.
@@ -43,185 +49,318 @@ const REPORTS: usize = 4_096;
 /// Commands that may wait for the pulse thread, and orders for the takeover thread: two a group, and some.
 const COMMANDS: usize = 256;
 
-/// Everything that the control side holds.
-pub(super) struct Parts {
-    pub(super) kernel: Option<Kernel>,
-    pub(super) facts: Arc<Facts>,
-    pub(super) commands: Sender<Command>,
-    pub(super) pulse_bell: Bell,
-    pub(super) orders: Sender<Order>,
-    pub(super) reports: Receiver<Report>,
-    pub(super) control_bell: Bell,
-    pub(super) pulse: JoinHandle<std::io::Result<()>>,
-    pub(super) takeover: JoinHandle<()>,
-    /// The thread that feeds the watchdogs, where there are any; it ends after the pulse thread.
-    pub(super) watchdogs: Option<JoinHandle<Watchdogs>>,
-    /// The threads of channels over disks, where there are any.
-    pub(super) disks: Option<DiskThreads>,
-    pub(super) folder: RuntimeDir,
-    /// Held for as long as the agent runs.
-    pub(super) claim: Claim,
-    pub(super) life: Life,
-    /// As in [`channels::AttachedAll`].
-    pub(super) unattached: u64,
-    pub(super) attach_pending: u64,
-    /// The interfaces on which the kernel is to keep silent where the agent cannot decide.
-    pub(super) silent_on: BTreeSet<String>,
-}
-
 /// Prepares everything and starts the threads.
-pub(super) fn prepare(
+///
+/// # Errors
+/// What keeps the agent from starting, with what would be right.
+pub(super) fn prepare<'a>(
     options: &Options,
     journal: &Journal,
     folder: RuntimeDir,
-    claim: Claim,
+    claim: &'a mut Claim,
     left: &Left,
-) -> Result<Parts> {
-    let Options { config, node, .. } = options;
-    let keys = PairKeys::load(&config.pair.key_file)?;
-    let problems = tell_host(config, *node, journal)?;
-    if let Err(error) = realtime::lock_memory() {
-        log::warn!("memory cannot be locked ({error}): under memory pressure heartbeats may be late");
-    }
-    let incarnation = incarnation()?;
+) -> Result<Parts<'a>> {
+    let start = Start::examine(options, journal, &folder, left)?;
+    let mut opened = start.open()?;
+    let Inherited { life, plans, resumed } = start.inherit(&opened)?;
+    let mut attached = start.attach(&mut opened, &plans)?;
+    let assembled = start.assemble(&opened, &mut attached.all, resumed)?;
+    let Opened { kernel, .. } = opened;
+    let AttachedAll { unattached, attach_pending, .. } = attached.all;
+    let (silent_on, facts) = (std::mem::take(&mut attached.silent_on), Arc::clone(&assembled.facts));
+    let Launched { threads, commands, pulse_bell } = start.launch(plans, attached, assembled)?;
+    Ok(Parts {
+        facts,
+        commands,
+        pulse_bell,
+        threads,
+        attaching: Attaching::new(kernel, unattached, attach_pending),
+        tenancy: Tenancy::new(folder, claim, life),
+        silent_on,
+    })
+}
 
-    let by_id = keys.keys.map(|key| key.map(Key::new));
-    let settings = Settings { port: config.pair.port, pair_id: config.pair.id, node: *node, keys: by_id };
-    let mut opened = open(config, &settings, &folder, left, journal)?;
-    let plans = left::plans(config, *node, left);
-    let (life, resumed) = left::take_over(options, &folder, left, &opened.tables, &plans, incarnation, journal)?;
-    folder.forget_pins_before();
-    let names = config.names();
-    let instructions =
-        Instructions { interval: config.timing.interval, grace: config.restart_grace(), names_digest: names.digest() };
-    instructions.give(&opened.tables);
-    if let Err(error) = guard::watch_this_thread(&opened.tables) {
-        log::warn!("the kernel will not notice it if this agent dies: {error}");
-    }
-    Mark::begin(opened.tables.agent(), incarnation, resumed.map_or(0, |r| r.peer_incarnation));
-    for (channel, id) in opened.tables.channels().zip(names.channels()) {
-        opened.tables.slot(channel).channel_id.set((*id).into());
+/// What every step goes by.
+struct Start<'a> {
+    options: &'a Options,
+    journal: &'a Journal,
+    folder: &'a RuntimeDir,
+    left: &'a Left,
+    keys: PairKeys,
+    /// The same by their ids.
+    by_id: [Option<Key>; 2],
+    incarnation: u64,
+    /// What of this host is not as it should be.
+    problems: Vec<Problem>,
+}
+
+/// What was taken over from earlier lives.
+struct Inherited {
+    life: Life,
+    plans: Vec<GroupPlan>,
+    resumed: Option<Resumed>,
+}
+
+/// The channels, and what is waited for and read with.
+struct Attached {
+    all: AttachedAll,
+    interfaces: Links,
+    lines: Option<Opener>,
+    disks: Option<Disks>,
+    disk_threads: Option<DiskThreads>,
+    doorbell: Option<RingBuf<MapData>>,
+    silent_on: BTreeSet<String>,
+}
+
+/// What judges, and what is shown.
+struct Assembled {
+    core: Core,
+    facts: Arc<Facts>,
+    watchdogs: Watchdogs,
+    /// The groups that are held on, a bit each.
+    owned: u64,
+}
+
+/// The threads that run, and the way to the pulse thread.
+struct Launched {
+    threads: Threads,
+    commands: Sender<Command>,
+    pulse_bell: Bell,
+}
+
+impl<'a> Start<'a> {
+    fn examine(options: &'a Options, journal: &'a Journal, folder: &'a RuntimeDir, left: &'a Left) -> Result<Self> {
+        let Options { config, node, .. } = options;
+        let keys = PairKeys::load(&config.pair.key_file)?;
+        let problems = tell_host(config, *node, journal)?;
+        if let Err(error) = realtime::lock_memory() {
+            log::warn!("memory cannot be locked ({error}): under memory pressure heartbeats may be late");
+        }
+        let by_id = keys.keys.map(|key| key.map(Key::new));
+        Ok(Self { options, journal, folder, left, keys, by_id, incarnation: incarnation()?, problems })
     }
 
-    let (guarded, silent_on) = left::guarded(config, *node, &plans);
-    if let Some(kernel) = &mut opened.kernel {
-        kernel.guard(&guarded)?;
+    fn open(&self) -> Result<Opened> {
+        let Options { config, node, .. } = self.options;
+        let settings = Settings { port: config.pair.port, pair_id: config.pair.id, node: *node, keys: self.by_id };
+        opening::open(config, &settings, self.folder, self.left, self.journal)
     }
-    let doorbell = opened.kernel.as_mut().and_then(Kernel::doorbell);
-    let ends = config.channels.iter().filter_map(|c| c.end(*node).map(|end| (c.index, end)));
-    let mut interfaces = Links::open(ends.map(|(channel, end)| (channel, end.interface.as_str(), end.address)))
-        .context("sockets to look at interfaces")?;
-    let lines = config.channels.iter().filter_map(|c| Some((c.index.0, c.line(*node)?))).collect::<Vec<_>>();
-    let lines = if lines.is_empty() { None } else { Some(Opener::new(lines).context("threads for serial lines")?) };
-    let (disks, disk_threads) = disks::start(options)?;
-    let kernel = opened.kernel.as_mut();
-    let attached = channels::attach_all(config, *node, kernel, &opened.tables, &mut interfaces, journal)?;
-    let since = resumed.and_then(|resumed| resumed.letting_go_since);
-    let overdue = since.is_some_and(|since| clock::monotonic() >= since.after(config.release_within()));
-    let watchdogs = Watchdogs::open(options, overdue, journal);
-    let mut setup = setup(options, &keys, &folder, attached.links, incarnation, resumed);
-    setup.exclusivity.watchdog = watchdogs.within().unwrap_or(Nanos(0));
-    let (key_prints, now) = (setup.key_prints, clock::monotonic());
-    let core = Core::new(setup, now);
 
-    let owned = resumed.map_or(0, |r| r.owned);
-    let tables = opened.tables;
-    let shared = Arc::new(shared(&core, config, now));
-    let facts = Arc::new(Facts {
-        judged_by: Mutex::default(),
-        config: config.clone(),
-        node: *node,
-        incarnation,
-        shared: Arc::clone(&shared),
-        tables: Arc::clone(&tables),
-        modes: Mutex::new(attached.modes),
-        known: Mutex::new(Known { problems, ..Known::new(config) }),
-        watchdog: watchdogs.facts(),
-        key_prints,
-        feed: Arc::clone(&journal.feed),
-        records: journal.records.clone(),
-    });
-    let (latencies, of) = (Set::new(), Arc::clone(&facts));
-    journal.records.measure(Box::new(move || latencies.take(&of.counts(), Since::Start)), opened.adopted);
+    /// From here on, what is on record is this life's, and the kernel goes by what it is told by this life.
+    fn inherit(&self, opened: &Opened) -> Result<Inherited> {
+        let Self { options, left, incarnation, .. } = *self;
+        let Options { config, node, .. } = options;
+        let tables = &opened.tables;
+        let plans = left::plans(config, *node, left);
+        let (life, resumed) = left::take_over(options, self.folder, left, tables, &plans, incarnation, self.journal)?;
+        self.folder.forget_pins_before();
+        let names = config.names();
+        let instructions = Instructions {
+            interval: config.timing.interval,
+            grace: config.restart_grace(),
+            names_digest: names.digest(),
+        };
+        instructions.give(tables);
+        if let Err(error) = guard::watch_this_thread(tables) {
+            log::warn!("the kernel will not notice it if this agent dies: {error}");
+        }
+        Mark::begin(tables.agent(), incarnation, resumed.map_or(0, |r| r.peer_incarnation));
+        for (channel, id) in tables.channels().zip(names.channels()) {
+            tables.slot(channel).channel_id.set((*id).into());
+        }
+        Ok(Inherited { life, plans, resumed })
+    }
 
+    fn attach(&self, opened: &mut Opened, plans: &[GroupPlan]) -> Result<Attached> {
+        let Options { config, node, .. } = self.options;
+        let (guarded, silent_on) = left::guarded(config, *node, plans);
+        if let Some(kernel) = &mut opened.kernel {
+            kernel.guard(&guarded)?;
+        }
+        let doorbell = opened.kernel.as_mut().and_then(Kernel::doorbell);
+        let ends = config.channels.iter().filter_map(|c| c.end(*node).map(|end| (c.index, end)));
+        let mut interfaces = Links::open(ends.map(|(channel, end)| (channel, end.interface.as_str(), end.address)))
+            .context("sockets to look at interfaces")?;
+        let lines = config.channels.iter().filter_map(|c| Some((c.index.0, c.line(*node)?))).collect::<Vec<_>>();
+        let lines = if lines.is_empty() { None } else { Some(Opener::new(lines).context("threads for serial lines")?) };
+        let (disks, disk_threads) = disks::start(self.options)?;
+        let kernel = opened.kernel.as_mut();
+        let all = channels::attach_all(config, *node, kernel, &opened.tables, &mut interfaces, self.journal)?;
+        Ok(Attached { all, interfaces, lines, disks, disk_threads, doorbell, silent_on })
+    }
+
+    fn assemble(&self, opened: &Opened, all: &mut AttachedAll, resumed: Option<Resumed>) -> Result<Assembled> {
+        let Options { config, node, .. } = self.options;
+        let since = resumed.and_then(|resumed| resumed.letting_go_since);
+        let overdue = since.is_some_and(|since| clock::monotonic() >= since.after(config.release_within()));
+        let watchdogs = Watchdogs::open(self.options, overdue, self.journal);
+        let mut setup = self.setup(std::mem::take(&mut all.links), resumed);
+        setup.exclusivity.watchdog = watchdogs.within().unwrap_or(Nanos(0));
+        let (key_prints, now) = (setup.key_prints, clock::monotonic());
+        let core = Core::new(setup, now);
+        let facts = Arc::new(Facts {
+            judged_by: Mutex::default(),
+            config: config.clone(),
+            node: *node,
+            incarnation: self.incarnation,
+            shared: Arc::new(shared(&core, config, now)),
+            tables: Arc::clone(&opened.tables),
+            modes: Mutex::new(std::mem::take(&mut all.modes)),
+            known: Mutex::new(Known { problems: self.problems.clone(), ..Known::new(config) }),
+            watchdog: watchdogs.facts(),
+            key_prints,
+            feed: Arc::clone(&self.journal.feed),
+            records: self.journal.records.clone(),
+        });
+        let (latencies, of) = (Set::new(), Arc::clone(&facts));
+        let measure = Box::new(move || latencies.take(&of.counts(), Since::Start));
+        self.journal.records.measure(measure, opened.adopted);
+        Ok(Assembled { core, facts, watchdogs, owned: resumed.map_or(0, |r| r.owned) })
+    }
+
+    fn setup(&self, links: Vec<Link>, resumed: Option<Resumed>) -> Setup {
+        let Options { config, node, .. } = self.options;
+        let (node, keys) = (*node, &self.keys);
+        Setup {
+            node,
+            pair_id: config.pair.id,
+            key_id: keys.signing,
+            key_prints: keys.keys.map(|key| key.map_or(0, |key| Key::new(key).print())),
+            names: config.names(),
+            file_time: config.file_time,
+            timing: config.timing,
+            paces: config.channels.iter().map(|c| c.pace(config.timing.interval)).collect(),
+            lines: config.channels.iter().filter(|c| c.end(node).is_none()).fold(0, |bits, c| bits | c.index.bit()),
+            links,
+            homes: config.groups.iter().map(|g| g.home).collect(),
+            failback: config.groups.iter().map(|g| g.failback).collect(),
+            departed: config.groups.iter().filter(|g| g.departed).fold(0, |bits, g| bits | g.index.bit()),
+            guards: Guards {
+                by_probe: config.judging.isolation_by_probe && config.judged() != 0,
+                fence: config.fence.is_some(),
+                fence_within: config.fence.as_ref().map_or(Nanos::NEVER, |fence| fence.within(node)),
+                stalled_grace: config.judging.stalled_grace,
+            },
+            exclusivity: config.exclusivity(),
+            hooks: config.hooked(),
+            patience: config.patience(),
+            maintenance: self.folder.is_in_maintenance(),
+            groups_digest: config.groups_digest(),
+            judging: config.core_judging(),
+            incarnation: self.incarnation,
+            resumed,
+        }
+    }
+
+    fn launch(&self, plans: Vec<GroupPlan>, attached: Attached, assembled: Assembled) -> Result<Launched> {
+        let config = &self.options.config;
+        let priority = config.dataplane.priority;
+        let Assembled { core, facts, watchdogs, owned } = assembled;
+        let (ways, ends) = ways()?;
+        let in_place = owned | self.left.inheritance.in_place;
+        for group in (0..plans.len()).map(|i| GroupIndex(i as u8)).filter(|g| in_place & g.bit() != 0) {
+            ways.orders.send(Order::Resume { group })?;
+        }
+        let takeover =
+            threads::takeover(self.worker(plans)?, priority - 1, ways.of_takeover(ends.orders, &facts.shared))?;
+        let (feeder, watchdogs) = watchdogs.start(priority - 1)?;
+        let (pulse, disks) = self.pulse(core, attached, &facts, feeder, &ways, ends.commands)?;
+        let pulse = match threads::pulse(pulse, priority) {
+            Ok(pulse) => pulse,
+            Err(error) => {
+                // Nobody orders it anything any more.
+                let _ = ways.orders.send(Order::Stop);
+                let _ = takeover.join();
+                return Err(error);
+            }
+        };
+        let Ways { orders, commands, pulse_bell, control_bell, .. } = ways;
+        let threads = Threads { orders, reports: ends.reports, control_bell, pulse, takeover, watchdogs, disks };
+        Ok(Launched { threads, commands, pulse_bell })
+    }
+
+    fn worker(&self, plans: Vec<GroupPlan>) -> Result<takeover::Worker> {
+        let Options { config, node, .. } = self.options;
+        let own = config.channels.iter().filter_map(|c| Some(c.end(*node)?.interface.clone()));
+        let settings = takeover::Settings {
+            plans,
+            channels: own.collect(),
+            announce_every: config.takeover.announce_every,
+            still_answering_for: Some(config.judging.still_answering_for),
+        };
+        takeover::Worker::open(settings).context("sockets for takeovers")
+    }
+
+    fn pulse(
+        &self,
+        core: Core,
+        attached: Attached,
+        facts: &Facts,
+        watchdog: Option<Feeder>,
+        ways: &Ways,
+        commands: Receiver<Command>,
+    ) -> Result<(Pulse, Option<DiskThreads>)> {
+        let Options { config, node, .. } = self.options;
+        let Attached { all, interfaces, lines, disks, disk_threads, doorbell, .. } = attached;
+        let pulse = Pulse {
+            core,
+            channels: all.channels,
+            tables: Arc::clone(&facts.tables),
+            doorbell,
+            transport: Transport::new(interfaces, lines, disks)?,
+            bell: ways.pulse_bell.clone(),
+            commands,
+            orders: ways.orders.clone(),
+            waits: config.judging.wait_where_answered,
+            reports: ways.reports.clone(),
+            control: ways.control_bell.clone(),
+            shared: Arc::clone(&facts.shared),
+            keys: self.by_id,
+            expected: Expected { pair_id: config.pair.id, node: node.wire(), channel_id: 0 },
+            watchdog,
+            attach_pending: 0,
+            abort_pending: None,
+        };
+        Ok((pulse, disk_threads))
+    }
+}
+
+/// The ways that threads tell each other by, where they begin.
+struct Ways {
+    orders: Sender<Order>,
+    commands: Sender<Command>,
+    pulse_bell: Bell,
+    reports: Sender<Report>,
+    control_bell: Bell,
+}
+
+/// Where they end.
+struct Ends {
+    orders: Receiver<Order>,
+    commands: Receiver<Command>,
+    reports: Receiver<Report>,
+}
+
+fn ways() -> Result<(Ways, Ends)> {
     let (commands, commands_in) = bounded(COMMANDS);
     let (orders, orders_in) = bounded(COMMANDS);
     let (reports, reports_in) = bounded(REPORTS);
     let (pulse_bell, control_bell) = (Bell::new()?, Bell::new()?);
-    let in_place = owned | left.inheritance.in_place;
-    for group in (0..plans.len()).map(|i| GroupIndex(i as u8)).filter(|g| in_place & g.bit() != 0) {
-        orders.send(Order::Resume { group })?;
-    }
-    let own = config.channels.iter().filter_map(|c| Some(c.end(*node)?.interface.clone()));
-    let worker = takeover::Worker::open(takeover::Settings {
-        plans,
-        channels: own.collect(),
-        announce_every: config.takeover.announce_every,
-        still_answering_for: Some(config.judging.still_answering_for),
-    })
-    .context("sockets for takeovers")?;
-    let ways = threads::TakeoverWays {
-        orders: orders_in,
-        commands: commands.clone(),
-        pulse_bell: pulse_bell.clone(),
-        reports: reports.clone(),
-        control_bell: control_bell.clone(),
-        shared: Arc::clone(&shared),
-    };
-    let takeover = threads::takeover(worker, config.dataplane.priority - 1, ways)?;
-    let (feeder, watchdogs) = watchdogs.start(config.dataplane.priority - 1)?;
-    let pulse = Pulse {
-        core,
-        channels: attached.channels,
-        tables,
-        doorbell,
-        transport: Transport::new(interfaces, lines, disks)?,
-        bell: pulse_bell.clone(),
-        commands: commands_in,
-        orders: orders.clone(),
-        waits: config.judging.wait_where_answered,
-        reports,
-        control: control_bell.clone(),
-        shared,
-        keys: by_id,
-        expected: Expected { pair_id: config.pair.id, node: node.wire(), channel_id: 0 },
-        watchdog: feeder,
-        attach_pending: 0,
-        abort_pending: None,
-    };
-    let ended = control_bell.clone();
-    let pulse = threads::spawn("pulse", config.dataplane.priority, move || {
-        let _ended = RingsAtTheEnd(ended);
-        pulse.run()
-    });
-    let pulse = match pulse {
-        Ok(pulse) => pulse,
-        Err(error) => {
-            // Nobody orders it anything any more.
-            let _ = orders.send(Order::Stop);
-            let _ = takeover.join();
-            return Err(error);
+    let ends = Ends { orders: orders_in, commands: commands_in, reports: reports_in };
+    Ok((Ways { orders, commands, pulse_bell, reports, control_bell }, ends))
+}
+
+impl Ways {
+    fn of_takeover(&self, orders: Receiver<Order>, shared: &Arc<Shared>) -> TakeoverWays {
+        TakeoverWays {
+            orders,
+            commands: self.commands.clone(),
+            pulse_bell: self.pulse_bell.clone(),
+            reports: self.reports.clone(),
+            control_bell: self.control_bell.clone(),
+            shared: Arc::clone(shared),
         }
-    };
-    Ok(Parts {
-        kernel: opened.kernel,
-        facts,
-        commands,
-        pulse_bell,
-        orders,
-        reports: reports_in,
-        control_bell,
-        pulse,
-        takeover,
-        watchdogs,
-        disks: disk_threads,
-        folder,
-        claim,
-        life,
-        unattached: attached.unattached,
-        attach_pending: attached.attach_pending,
-        silent_on,
-    })
+    }
 }
 
 /// What of this host is not as it should be. Only that this is the other controller's host is no fault that may pass.
@@ -235,108 +374,6 @@ fn tell_host(config: &Config, node: Node, journal: &Journal) -> Result<Vec<Probl
         journal.control(&ControlEvent::HostProblem { what: problem.to_string() });
     }
     Ok(problems.iter().map(Problem::from).collect())
-}
-
-/// The kernel's part of the agent, or what takes its place.
-struct Opened {
-    kernel: Option<Kernel>,
-    tables: Arc<Tables>,
-    /// An earlier life's records go on.
-    adopted: bool,
-}
-
-fn open(config: &Config, settings: &Settings, folder: &RuntimeDir, left: &Left, journal: &Journal) -> Result<Opened> {
-    let preference = config.dataplane.xdp;
-    let names: Vec<_> = config.channels.iter().map(|c| c.name.as_str()).collect();
-    let life = left.life.as_ref().filter(|life| left.cell.is_some_and(|cell| life.is_of(cell.incarnation())));
-    let (order, fresh) = slots(life.map_or(&[], |life| &life.channels), &names);
-    let kernel = match preference {
-        XdpPreference::Socket => None,
-        _ => match folder.pin_folder().and_then(|pins| Kernel::open(settings, &pins)) {
-            Ok(opened) => Some(opened),
-            Err(error) if preference == XdpPreference::Auto => {
-                log::warn!("no XDP on this host, so heartbeats come by sockets: {error:#}");
-                None
-            }
-            Err(error) => {
-                let wanted = preference.name();
-                let what = format!(
-                    "dataplane.xdp = \"{wanted}\": no XDP is to be had on this host: {error:#}; \"auto\" would fall back to sockets"
-                );
-                journal.control(&ControlEvent::HostProblem { what });
-                None
-            }
-        },
-    };
-    if let Some((mut kernel, adopted)) = kernel {
-        kernel.arrange(order, if adopted.maps { fresh } else { 0 })?;
-        let tables = kernel.tables();
-        // Made anew, or by a life without XDP for this one.
-        if tables.agent().incarnation.get() == 0
-            && let Some(cell) = &left.cell
-        {
-            cell.restore(tables.agent());
-        }
-        folder.forget_tables();
-        return Ok(Opened { kernel: Some(kernel), tables, adopted: adopted.maps });
-    }
-    let (tables, adopted) = match Tables::in_file(&folder.tables()) {
-        Ok(opened) => opened,
-        Err(error) => {
-            log::warn!("{error:#}: the next life will not know what this one counted and held");
-            (Tables::anonymous()?, false)
-        }
-    };
-    let tables = tables.arranged(order);
-    let _repaired = tables.repair();
-    if adopted {
-        tables.channels().filter(|channel| fresh & channel.bit() != 0).for_each(|channel| tables.clear(channel));
-    } else if let Some(cell) = &left.cell {
-        cell.restore(tables.agent());
-    }
-    folder.forget_pins();
-    Ok(Opened { kernel: None, tables: Arc::new(tables), adopted })
-}
-
-fn setup(
-    options: &Options,
-    keys: &PairKeys,
-    folder: &RuntimeDir,
-    links: Vec<Link>,
-    incarnation: u64,
-    resumed: Option<Resumed>,
-) -> Setup {
-    let Options { config, node, .. } = options;
-    let node = *node;
-    Setup {
-        node,
-        pair_id: config.pair.id,
-        key_id: keys.signing,
-        key_prints: keys.keys.map(|key| key.map_or(0, |key| Key::new(key).print())),
-        names: config.names(),
-        file_time: config.file_time,
-        timing: config.timing,
-        paces: config.channels.iter().map(|c| c.pace(config.timing.interval)).collect(),
-        lines: config.channels.iter().filter(|c| c.end(node).is_none()).fold(0, |bits, c| bits | c.index.bit()),
-        links,
-        homes: config.groups.iter().map(|g| g.home).collect(),
-        failback: config.groups.iter().map(|g| g.failback).collect(),
-        departed: config.groups.iter().filter(|g| g.departed).fold(0, |bits, g| bits | g.index.bit()),
-        guards: Guards {
-            by_probe: config.judging.isolation_by_probe && config.judged() != 0,
-            fence: config.fence.is_some(),
-            fence_within: config.fence.as_ref().map_or(Nanos::NEVER, |fence| fence.within(node)),
-            stalled_grace: config.judging.stalled_grace,
-        },
-        exclusivity: config.exclusivity(),
-        hooks: config.hooked(),
-        patience: config.patience(),
-        maintenance: folder.is_in_maintenance(),
-        groups_digest: config.groups_digest(),
-        judging: config.core_judging(),
-        incarnation,
-        resumed,
-    }
 }
 
 fn shared(core: &Core, config: &Config, now: Nanos) -> Shared {

@@ -1,23 +1,98 @@
-//! The agent's two real-time threads: how they begin, and what the takeover thread does with what it did.
+//! The agent's threads: how the takeover thread and the pulse thread begin, what is held of those that run, and how they end.
 
-use super::shared::{Command, Report};
+use super::{
+    disks,
+    messages::{Command, Report},
+    options::Ended,
+    pulse::Pulse,
+    watchdog::Watchdogs,
+};
 use crate::{
     api::Shared,
+    dataplane::DiskThreads,
+    events::Journal,
     system::{bell::Bell, realtime},
     takeover::{Order, Worker},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use crossbeam_channel::{Receiver, Sender};
 use std::{
+    io,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::JoinHandle,
 };
 
-/// Pages of stack are touched when they are used; this is what a thread may use at most.
-const STACK: usize = 256 * 1024;
+/// Those that run, as the control side holds them.
+pub(super) struct Threads {
+    /// To the takeover thread.
+    pub(super) orders: Sender<Order>,
+    /// To the control side, which looks when its bell rings.
+    pub(super) reports: Receiver<Report>,
+    pub(super) control_bell: Bell,
+    pub(super) pulse: JoinHandle<io::Result<()>>,
+    pub(super) takeover: JoinHandle<()>,
+    /// The thread that feeds the watchdogs, where there are any; it ends after the pulse thread.
+    pub(super) watchdogs: Option<JoinHandle<Watchdogs>>,
+    /// The threads of channels over disks, where there are any.
+    pub(super) disks: Option<DiskThreads>,
+}
+
+/// What is left of them when all have ended in order.
+pub(super) struct Remains {
+    watchdogs: Option<Watchdogs>,
+    disks: Option<DiskThreads>,
+}
+
+impl Threads {
+    /// Ends the takeover thread, and the others where `served` and they themselves are well.
+    ///
+    /// # Errors
+    /// That a thread died, else that of `served`. Then the watchdogs are left as they are: they run on, and reset the host unless
+    /// somebody feeds them soon.
+    pub(super) fn end(self, served: Result<()>) -> Result<Remains> {
+        let Self { orders, reports, pulse, takeover, watchdogs, disks, .. } = self;
+        // Where something else failed, the pulse thread goes on until the process ends: the peer hears what is held until it
+        // is let go of.
+        let pulse_died = pulse.is_finished().then(|| how_it_died(pulse)).flatten();
+        let _ = orders.send(Order::Stop);
+        drop(reports);
+        let takeover_died = takeover.join().is_err().then(|| anyhow!("the takeover thread panicked"));
+        let in_order = pulse_died.is_none() && served.is_ok();
+        let watchdogs = watchdogs.filter(|_| in_order).and_then(|thread| thread.join().ok());
+        match pulse_died.or(takeover_died).or(served.err()) {
+            Some(error) => Err(error),
+            None => Ok(Remains { watchdogs, disks }),
+        }
+    }
+}
+
+fn how_it_died(pulse: JoinHandle<io::Result<()>>) -> Option<Error> {
+    match pulse.join() {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(anyhow!("the pulse thread failed: {error}")),
+        Err(_) => Some(anyhow!("the pulse thread panicked")),
+    }
+}
+
+impl Remains {
+    /// What was said last is written before anything is taken away.
+    pub(super) fn finish_disks(&mut self) {
+        disks::finish(self.disks.take());
+    }
+
+    /// The watchdogs, after a life that ended so.
+    pub(super) fn end_watchdogs(self, ended: Ended, holds_nothing: bool, journal: &Journal) {
+        match (self.watchdogs, ended) {
+            (Some(watchdogs), Ended::Restart) => watchdogs.hand_on(),
+            (Some(watchdogs), Ended::Stopped) if holds_nothing => watchdogs.disarm(),
+            (Some(watchdogs), Ended::Stopped) => watchdogs.leave(journal),
+            (None, _) => {}
+        }
+    }
+}
 
 /// Also when a thread panics, the control side must look.
-pub(super) struct RingsAtTheEnd(pub(super) Bell);
+struct RingsAtTheEnd(Bell);
 
 impl Drop for RingsAtTheEnd {
     fn drop(&mut self) {
@@ -38,7 +113,7 @@ pub(super) struct TakeoverWays {
 /// The thread that adds, removes and announces addresses.
 pub(super) fn takeover(worker: Worker, priority: u8, ways: TakeoverWays) -> Result<JoinHandle<()>> {
     let TakeoverWays { orders, commands, pulse_bell, reports, control_bell, shared } = ways;
-    spawn("takeover", priority, move || {
+    let begun = realtime::spawn("takeover", priority, move || {
         let _ended = RingsAtTheEnd(control_bell.clone());
         worker.run(&orders, |done| {
             if let Some(command) = Command::of(&done) {
@@ -52,24 +127,16 @@ pub(super) fn takeover(worker: Worker, priority: u8, ways: TakeoverWays) -> Resu
             }
             control_bell.ring();
         });
-    })
+    });
+    begun.context("the takeover thread cannot begin")
 }
 
-/// A thread with a real-time priority, where that is to be had.
-pub(super) fn spawn<T: Send + 'static>(
-    name: &str,
-    priority: u8,
-    body: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>> {
-    let name = name.to_owned();
-    let builder = std::thread::Builder::new().name(name.clone()).stack_size(STACK);
-    let what = format!("the {name} thread");
-    let begun = builder.spawn(move || {
-        if let Err(error) = realtime::be_fifo(priority) {
-            log::warn!("the {name} thread gets no real-time priority {priority} ({error}): it may be late under load");
-        }
-        realtime::no_timer_slack();
-        body()
+/// The thread that sends, drains and judges.
+pub(super) fn pulse(pulse: Pulse, priority: u8) -> Result<JoinHandle<io::Result<()>>> {
+    let ended = pulse.control.clone();
+    let begun = realtime::spawn("pulse", priority, move || {
+        let _ended = RingsAtTheEnd(ended);
+        pulse.run()
     });
-    begun.with_context(|| format!("{what} cannot begin"))
+    begun.context("the pulse thread cannot begin")
 }

@@ -3,14 +3,14 @@
 //! The pulse thread says that all is well; a thread of its own writes that to the device and to systemd, for some drivers
 //! take milliseconds. It writes nothing that was not just said: a pulse thread that stands still feeds nobody.
 
-use super::{Options, threads};
+use super::options::Options;
 use crate::{
     api::WatchdogFacts,
     events::{ControlEvent, Journal},
-    system::{clock, watchdog::Watchdog},
+    system::{clock, realtime, watchdog::Watchdog},
     types::Nanos,
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use libsystemd::daemon::{NotifyState, notify, watchdog_enabled};
 use std::{
@@ -110,10 +110,11 @@ impl Watchdogs {
         let timeouts = [self.device.as_ref().map(Watchdog::timeout), self.service];
         let Some(every) = timeouts.into_iter().flatten().min().map(every) else { return Ok((None, None)) };
         let (said, heard) = bounded(1);
-        let thread = threads::spawn("watchdog", priority, move || {
+        let thread = realtime::spawn("watchdog", priority, move || {
             self.serve(&heard, every);
             self
-        })?;
+        })
+        .context("the watchdog thread cannot begin")?;
         Ok((Some(Feeder::new(said, every)), Some(thread)))
     }
 

@@ -1,6 +1,6 @@
 //! Asks the agent of this host, over its Unix socket.
 
-use crate::api::{Status, socket_path};
+use crate::{agent::socket_path, api::Status};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};

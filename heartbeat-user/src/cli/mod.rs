@@ -1,4 +1,5 @@
 //! The command line: one file a subcommand.
+#![forbid(unsafe_code)]
 
 mod advice;
 pub mod arbiter;

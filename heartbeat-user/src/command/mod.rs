@@ -3,14 +3,17 @@
 //! Each runs in a process group of its own, without a shell, with nothing on its standard input but what it is told there, and
 //! nothing of ours in its environment. It is ended, with all that it started, when its time is over or nobody waits for it any
 //! more.
+#![forbid(unsafe_code)]
 
 mod health;
+mod path;
 pub mod signals;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use health::{CheckPlan, watch};
+pub use path::{PATH, find};
 
 use crate::system::child;
 use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
@@ -34,8 +37,6 @@ pub const KEPT: usize = 4 * 1024;
 pub const MOST: u64 = 16 * 1024 * 1024;
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_millis(500);
-/// Where commands, and agents that are given by name, are looked for.
-pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,10 @@
 //! `[arbiter]`: who decides between two controllers that do not hear each other.
 
 use super::{
-    commands::command,
     error::{Fault, Report},
-    host::Use,
     profiles::show,
     table::Table,
+    values::{Use, command},
 };
 use crate::types::Nanos;
 use hyper::Uri;

@@ -1,6 +1,8 @@
-//! What follows from a configuration: what the judgement, the hand-over and the hooks are set up with.
+//! What follows from a configuration: what the judgement, the hand-over and the hooks are set up with; what is run, and what is secret.
 
-use super::{Arbiter, Config, Group, Hooks, Judging, Targets};
+use super::{
+    AgentOptions, Arbiter, ArbiterEngine, Config, Fence, Group, Hooks, Judging, Means, Targets, fence::is_secret,
+};
 use crate::{
     core::{self, Hook, HookedGroups, Names, Needs},
     types::Nanos,
@@ -106,5 +108,48 @@ impl Config {
     #[must_use]
     pub fn names(&self) -> Names {
         Names::new(self.channels.iter().map(|c| c.name.as_str()), self.groups.iter().map(|g| g.name.as_str()))
+    }
+
+    /// Every command: the key that has it, as messages name it; its words, at least one; the longest that it may take.
+    pub fn commands(&self) -> impl Iterator<Item = (String, &[String], Nanos)> {
+        let hooks = self.groups.iter().flat_map(|Group { name, hooks, .. }| {
+            Hook::ALL.into_iter().filter_map(move |hook| {
+                Some((format!("group \"{name}\": {}", hook.name()), hooks.words(hook)?, hooks.timeout))
+            })
+        });
+        let fence = self.fence.iter().flat_map(Fence::devices).filter_map(|device| match &device.by {
+            Means::Command(words) => Some((format!("{}.command", device.key), &words[..], device.timeout)),
+            Means::Agent { .. } => None,
+        });
+        let checks = self
+            .checks
+            .iter()
+            .map(|check| (format!("check \"{}\": command", check.name), &check.command[..], check.timeout));
+        let on_event = self.events.on_event.iter();
+        let on_event = on_event.map(|hook| ("events.on_event".to_owned(), &hook.command[..], hook.timeout));
+        let arbiter = self.arbiter.iter().filter_map(|arbiter| match &arbiter.engine {
+            ArbiterEngine::Command(words) => Some(("arbiter.command".to_owned(), &words[..], arbiter.timeout)),
+            ArbiterEngine::Etcd(_) | ArbiterEngine::Disk(_) => None,
+        });
+        fence.chain(arbiter).chain(checks).chain(on_event).chain(hooks)
+    }
+
+    /// Every fence agent: the key that has it, as messages name it, and its name.
+    pub fn agents(&self) -> impl Iterator<Item = (String, &str)> {
+        self.fence.iter().flat_map(Fence::devices).filter_map(|device| match &device.by {
+            Means::Agent { name, .. } => Some((format!("{}.agent", device.key), name.as_str())),
+            Means::Command(_) => None,
+        })
+    }
+
+    /// The key of an option that is a secret, if the file has any: others must not be able to read it then.
+    #[must_use]
+    pub fn secret(&self) -> Option<String> {
+        self.fence.iter().flat_map(Fence::devices).find_map(|device| {
+            let Means::Agent { options, .. } = &device.by else { return None };
+            let name =
+                options.iter().flat_map(AgentOptions::iter).map(|(name, _)| name).find(|name| is_secret(name))?;
+            Some(format!("{}: {name}", device.key))
+        })
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{
     Channel, ChannelKind, Targets, Wiring,
+    claims::{Claim, Taken},
     error::{Fault, Report},
     table::{At, Table},
-    topology::{Claim, Taken},
 };
 use crate::types::{ChannelIndex, Nanos, Node, is_speed};
 use std::ops::RangeInclusive;

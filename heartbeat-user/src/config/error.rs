@@ -1,7 +1,10 @@
 //! What can be wrong with a configuration, said so that it can be put right: file, line, key, value, and what would be
 //! right.
 
-use super::{load::MAX_FILE, profiles::show, read::ReadFault};
+use super::{
+    profiles::show,
+    read::{MAX_FILE, ReadFault},
+};
 use crate::types::Nanos;
 use std::fmt;
 use std::ops::Range;

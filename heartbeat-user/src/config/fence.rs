@@ -4,10 +4,9 @@
 //! Options of agents may be secrets: no message, no log and no `Debug` ever repeats a value of theirs.
 
 use super::{
-    Config,
-    commands::{TIMEOUT, command, ms},
     error::{Fault, Report},
     table::Table,
+    values::{TIMEOUT, command, ms},
 };
 use crate::types::{Nanos, Node};
 use serde::{Serialize, Serializer};
@@ -141,7 +140,7 @@ impl Serialize for AgentOptions {
 /// Whether an option of that name holds what nobody else is to know. Of the options that the 84 agents of Debian 12 have, these
 /// are: apikey, access_key, secret_key, key, key_value, hexadecimal_kg, token, community, passwd, password, snmp_priv_passwd.
 /// What ends like a path is one: the secret is in that file.
-fn is_secret(name: &str) -> bool {
+pub(super) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let path = ["_script", "_file", "_path", "tlskey"].iter().any(|end| name.ends_with(end));
     !path && ["pass", "secret", "token", "key", "_kg", "community", "credential"].iter().any(|part| name.contains(part))
@@ -185,27 +184,6 @@ impl Device {
             Means::Command(words) => words.first().map_or("", String::as_str),
             Means::Agent { name, .. } => name,
         }
-    }
-}
-
-impl Config {
-    /// Every fence agent: the key that has it, as messages name it, and its name.
-    pub fn agents(&self) -> impl Iterator<Item = (String, &str)> {
-        self.fence.iter().flat_map(Fence::devices).filter_map(|device| match &device.by {
-            Means::Agent { name, .. } => Some((format!("{}.agent", device.key), name.as_str())),
-            Means::Command(_) => None,
-        })
-    }
-
-    /// The key of an option that is a secret, if the file has any: others must not be able to read it then.
-    #[must_use]
-    pub fn secret(&self) -> Option<String> {
-        self.fence.iter().flat_map(Fence::devices).find_map(|device| {
-            let Means::Agent { options, .. } = &device.by else { return None };
-            let name =
-                options.iter().flat_map(AgentOptions::iter).map(|(name, _)| name).find(|name| is_secret(name))?;
-            Some(format!("{}: {name}", device.key))
-        })
     }
 }
 

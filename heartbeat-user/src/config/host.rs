@@ -5,9 +5,9 @@ mod devices;
 mod files;
 
 pub use devices::{Owner, check_disk_names, check_watchdog};
-pub use files::{FileFault, Use, check_commands, check_files, check_owners, read_file, read_secret, read_token};
+pub use files::{FileFault, check_commands, check_files, check_owners, read_file, read_secret, read_token};
 
-use super::{Channel, Config, error::nearest};
+use super::{Channel, Config, Use, error::nearest};
 use crate::types::Node;
 use anyhow::{Context, anyhow};
 use devices::check_devices;

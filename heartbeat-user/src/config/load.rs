@@ -7,9 +7,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use toml::de::DeTable;
 
-/// The largest file that is read, in bytes.
-pub(super) const MAX_FILE: u64 = 1024 * 1024;
-
 impl Config {
     /// Reads the file at `path`. A relative `key_file` is taken from the file's folder.
     ///
@@ -17,7 +14,7 @@ impl Config {
     /// [`ConfigError::Read`], [`NotRegular`](ConfigError::NotRegular), [`TooLarge`](ConfigError::TooLarge) (more than 1 MiB),
     /// [`Changing`](ConfigError::Changing), [`Exposed`](ConfigError::Exposed), [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let contents = read::read(path, MAX_FILE, 0).map_err(|fault| ConfigError::of_file(path, fault))?;
+        let contents = read::read(path, read::MAX_FILE, 0).map_err(|fault| ConfigError::of_file(path, fault))?;
         let text = std::str::from_utf8(&contents.bytes).map_err(|error| {
             let before = &contents.bytes[..error.valid_up_to()];
             let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;

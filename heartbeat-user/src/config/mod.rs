@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod arbiter;
+mod claims;
 mod commands;
 mod derived;
 mod devices;
@@ -25,13 +26,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod values;
 
 pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd};
 pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault, Problem, Problems};
 pub use fence::{AgentOptions, Device, Fence, Level, Means};
 pub use host::{
-    FileFault, Host, HostProblem, Use, check_commands, check_disk_names, check_files, check_host, check_owners,
+    FileFault, Host, HostProblem, check_commands, check_disk_names, check_files, check_host, check_owners,
     check_watchdog, read_file, read_secret, read_token,
 };
 pub use key::{KeyError, PairKeys};
@@ -42,6 +44,8 @@ pub use model::{
 pub use node::parse_node;
 pub use profiles::{Overrides, Profile, show};
 pub use records::{Events, Histograms, OnEvent, Rotated, SystemLog};
+
+pub use values::Use;
 
 /// A configuration with every key in it, commented.
 pub const EXAMPLE: &str = include_str!("example.toml");

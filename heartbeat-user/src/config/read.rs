@@ -7,6 +7,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+/// The largest configuration that is read, in bytes.
+pub(super) const MAX_FILE: u64 = 1024 * 1024;
+
 /// So often is a file read that changes meanwhile.
 const TRIES: u32 = 5;
 /// The pause before each further attempt.

@@ -1,6 +1,6 @@
 //! Where events and latencies go beside the API: `[events]`, `[histograms]`.
 
-use super::{commands::command, error::Report, table::Table};
+use super::{error::Report, table::Table, values::command};
 use crate::types::{Nanos, Severity};
 use serde::Serialize;
 use std::path::PathBuf;

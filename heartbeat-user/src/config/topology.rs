@@ -2,20 +2,20 @@
 
 use super::{
     Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress, Targets, Wiring,
+    claims::{Claim, Taken},
     commands::{self, HOOK_KEYS},
     devices,
     error::{Fault, Report},
     table::{At, Table, called},
+    values::name,
 };
 use crate::{
     core::name_id,
     types::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node},
 };
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
-const NAME: &str = "a name of 1 to 32 of A-Z a-z 0-9 . _ -";
 const ADDRESS: &str = "an IPv4 or IPv6 address without prefix or scope, such as \"192.0.2.1\" or \"fe80::1\"";
 const CIDR: &str = "an address with the length of its network's prefix, such as \"192.0.2.10/24\"";
 
@@ -329,13 +329,6 @@ fn at_most(report: &mut Report<'_>, first: Option<Range<usize>>, key: &str, what
     }
 }
 
-pub(super) fn name<'t>(table: &Table<'t>, report: &mut Report<'_>) -> Option<At<&'t str>> {
-    table.require(report, "name", NAME);
-    table.text(report, "name", NAME, |name| {
-        (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    })
-}
-
 /// As the kernel's `dev_valid_name`.
 fn is_interface_name(name: &str) -> bool {
     (1..=15).contains(&name.len())
@@ -376,49 +369,4 @@ fn parse_cidr(text: &str) -> Result<(IpAddr, u8), Fault> {
         }
     }
     Ok((address, prefix))
-}
-
-/// What only one place in the file may have.
-#[derive(PartialEq, Eq, Hash)]
-pub(super) enum Claim<'t> {
-    /// By their ids: what stands for a name in messages must not stand for two.
-    ChannelName(u32),
-    GroupName(u32),
-    /// Or a device.
-    Interface(Node, &'t str),
-    /// Link-local addresses are a channel's own: the same one may stand on another channel.
-    Address(Option<usize>, IpAddr),
-}
-
-impl Claim<'_> {
-    fn address(channel: usize, address: IpAddr) -> Self {
-        let link_local = match address {
-            IpAddr::V4(v4) => v4.is_link_local(),
-            IpAddr::V6(v6) => v6.is_unicast_link_local(),
-        };
-        Self::Address(link_local.then_some(channel), address)
-    }
-}
-
-/// Who has what so far: the holder, and where it stands in the text.
-#[derive(Default)]
-pub(super) struct Taken<'t>(HashMap<Claim<'t>, (String, usize)>);
-
-impl<'t> Taken<'t> {
-    /// Notes that the value at `span` claims it; reports it where something else did before.
-    pub(super) fn claim(
-        &mut self,
-        report: &mut Report<'_>,
-        claim: Claim<'t>,
-        span: Range<usize>,
-        key: String,
-        holder: String,
-        right: &'static str,
-    ) {
-        if let Some((before, offset)) = self.0.get(&claim) {
-            report.taken(span, key, before, *offset, right);
-        } else {
-            self.0.insert(claim, (holder, span.start));
-        }
-    }
 }

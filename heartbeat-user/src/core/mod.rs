@@ -3,6 +3,7 @@
 //! The driver calls `handle_*` with what it saw and when, then [`Core::handle_time`], then takes actions with
 //! [`Core::poll_action`] until there are none, and comes back at [`Core::deadline`] at the latest. The pulse thread, the
 //! tests and whoever replays a record drive it the same way.
+#![forbid(unsafe_code)]
 
 mod action;
 mod alone;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::types::{ChannelIndex, Nanos, Timing};
 use heartbeat_ebpf::{
-    echo::STRANGER_EVERY_NS,
+    verify::STRANGER_EVERY_NS,
     wire::{Message, flags},
 };
 

@@ -1,16 +1,18 @@
 //! What the kernel says about interfaces and their XDP programs.
 
-use crate::types::XdpMode;
-use anyhow::{Context as _, Result, bail};
+use crate::{
+    system::netlink::{Netlink, malformed},
+    types::XdpMode,
+};
+use anyhow::{Context as _, Result};
 use aya::programs::loaded_programs;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::Parseable;
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
     tc::{TcAttribute, TcHandle, TcMessage},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use std::{fmt, io};
+use std::{cell::RefCell, fmt, io};
 
 /// The XDP program that an interface runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,32 @@ impl fmt::Display for Holder {
 
 /// What the kernel says of interface `ifindex` (RTM_GETLINK). It takes the networking lock: not for the pulse thread.
 fn link(ifindex: u32) -> Result<LinkMessage> {
-    ask(ifindex, &[], 0)?.pop().with_context(|| format!("no answer about interface {ifindex}"))
+    let mut request = LinkMessage::default();
+    request.header.index = ifindex;
+    let answer = Netlink::open().and_then(|mut netlink| netlink.ask(RouteNetlinkMessage::GetLink(request), parsed));
+    answer.with_context(|| format!("interface {ifindex}"))
+}
+
+/// The interfaces that are part of another one, each with that (RTM_GETLINK, all).
+fn controllers() -> io::Result<Vec<(u32, u32)>> {
+    let found = RefCell::new(Vec::new());
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    Netlink::open()?.dump(
+        &request,
+        || found.borrow_mut().clear(),
+        |payload| {
+            let link: LinkMessage = parsed(payload)?;
+            let controller = |a: &LinkAttribute| if let LinkAttribute::Controller(c) = a { Some(*c) } else { None };
+            let controller = link.attributes.iter().find_map(controller);
+            found.borrow_mut().extend(controller.map(|controller| (link.header.index, controller)));
+            Ok(())
+        },
+    )?;
+    Ok(found.into_inner())
+}
+
+fn parsed<T: Parseable<[u8]>>(payload: &[u8]) -> io::Result<T> {
+    T::parse(payload).map_err(malformed)
 }
 
 /// Whether an interface has a carrier, as its driver says: its flags would show it up to a second late.
@@ -51,14 +78,7 @@ pub(super) fn without_ethernet(ifindex: u32) -> Result<Option<String>> {
 /// The interfaces whose frames become those of `ifindex`: members of a bond, the virtual function behind a `netvsc` device,
 /// ports of a bridge; and theirs. Native XDP on a bond runs in the members, with their indices.
 pub(super) fn members(ifindex: u32) -> Result<Vec<u32>> {
-    let controllers: Vec<_> = ask(0, &[], NLM_F_DUMP)?
-        .into_iter()
-        .filter_map(|link| {
-            let controller =
-                link.attributes.iter().find_map(|a| if let LinkAttribute::Controller(c) = a { Some(*c) } else { None });
-            Some((link.header.index, controller?))
-        })
-        .collect();
+    let controllers = controllers().context("asking for all interfaces")?;
     let mut found = Vec::new();
     let mut of = vec![ifindex];
     while let Some(controller) = of.pop() {
@@ -83,69 +103,13 @@ pub(super) fn has_filter(ifindex: u32, egress: bool, priority: u16, handle: u32)
     let minor = if egress { TcHandle::MIN_EGRESS } else { TcHandle::MIN_INGRESS };
     request.header.parent = TcHandle { minor, ..TcHandle::CLSACT };
     request.header.info = u32::from(priority) << 16 | u32::from(ETH_P_ALL.to_be());
-    let is_ours = |message| match message {
-        RouteNetlinkMessage::NewTrafficFilter(filter) => {
-            Ok(filter.attributes.contains(&TcAttribute::Kind("bpf".into()))
-                && filter.header.handle == TcHandle::from(handle))
-        }
-        other => bail!("unexpected answer about filters: {other:?}"),
-    };
-    match exchange(RouteNetlinkMessage::GetTrafficFilter(request), 0, is_ours) {
-        Ok(found) => Ok(found.contains(&true)),
+    let answer = Netlink::open()?.ask(RouteNetlinkMessage::GetTrafficFilter(request), parsed::<TcMessage>);
+    match answer {
+        Ok(filter) => Ok(filter.attributes.contains(&TcAttribute::Kind("bpf".into()))
+            && filter.header.handle == TcHandle::from(handle)),
         // No such filter, or none with this priority, or no such qdisc.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.raw_os_error().is_some()) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Asks rtnetlink for one interface, or with NLM_F_DUMP for all.
-fn ask(ifindex: u32, attributes: &[LinkAttribute], flags: u16) -> Result<Vec<LinkMessage>> {
-    let mut request = LinkMessage::default();
-    request.header.index = ifindex;
-    request.attributes = attributes.to_vec();
-    let link = |message| match message {
-        RouteNetlinkMessage::NewLink(link) => Ok(link),
-        other => bail!("unexpected answer about interfaces: {other:?}"),
-    };
-    exchange(RouteNetlinkMessage::GetLink(request), flags, link).with_context(|| format!("interface {ifindex}"))
-}
-
-/// Asks rtnetlink, for one thing or with NLM_F_DUMP for all.
-fn exchange<T>(
-    request: RouteNetlinkMessage,
-    flags: u16,
-    read: impl Fn(RouteNetlinkMessage) -> Result<T>,
-) -> Result<Vec<T>> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | flags;
-    let mut message = NetlinkMessage::new(header, request.into());
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-
-    let mut socket = Socket::new(NETLINK_ROUTE).context("opening a netlink socket")?;
-    socket.bind_auto().context("binding a netlink socket")?;
-    socket.connect(&SocketAddr::new(0, 0)).context("connecting a netlink socket")?;
-    socket.send(&bytes, 0).context("asking for interfaces")?;
-    let mut found = Vec::new();
-    loop {
-        let (reply, _) = socket.recv_from_full().context("reading about interfaces")?;
-        let mut rest = &reply[..];
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)?;
-            // Messages lie at multiples of four bytes.
-            let len = (message.header.length as usize).max(1).next_multiple_of(4).min(rest.len());
-            rest = &rest[len..];
-            match message.payload {
-                NetlinkPayload::InnerMessage(message) => found.push(read(message)?),
-                NetlinkPayload::Done(_) => return Ok(found),
-                NetlinkPayload::Error(error) => return Err(error.to_io().into()),
-                other => bail!("unexpected answer about interfaces: {other:?}"),
-            }
-        }
-        if flags & NLM_F_DUMP == 0 {
-            return Ok(found);
-        }
+        Err(error) if error.raw_os_error().is_some() => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("filters of interface {ifindex}")),
     }
 }
 

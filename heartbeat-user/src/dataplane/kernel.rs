@@ -18,8 +18,6 @@ mod rest;
 mod test_run;
 
 pub use attaching::Attached;
-pub(super) use attaching::words;
-pub use mending::Mended;
 pub use test_run::Yardstick;
 
 use super::{
@@ -29,12 +27,12 @@ use super::{
     pins::{
         BPFFS, LINK, all_adoptable, empty, entries, interface_of, link_path, mount_bpffs, remove_other_versions, unpin,
     },
-    program::{Loaded, Logger},
+    program::{Loaded, Logger, Settings},
     silence::Silence,
 };
 use crate::{
     system::netlink,
-    types::{ChannelIndex, Node, XdpMode},
+    types::{ChannelIndex, XdpMode},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
@@ -57,19 +55,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// What the program is loaded with.
-#[derive(Clone, Copy)]
-pub struct Settings {
-    /// The UDP port of heartbeats.
-    pub port: u16,
-    /// The pair.
-    pub pair_id: u32,
-    /// Which of the two we are.
-    pub node: Node,
-    /// The keys by their `key_id`; at least one in an agent that is to hear anything.
-    pub keys: [Option<Key>; 2],
-}
 
 /// What [`Kernel::open`] found of an agent before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! The folder of pins: what is in it, what of it can be adopted, and how it is emptied.
 
-use super::{bpf_link, silence};
+use super::{bpf_link, filter};
 use anyhow::{Context as _, Result};
 use aya::maps::MapInfo;
+use heartbeat_ebpf::frame::Way;
 use heartbeat_ebpf::{
     frame::Address,
     layout::{self, End, map},
@@ -191,12 +192,21 @@ pub(super) fn remove_pin(path: &Path) -> Result<()> {
     let of_interface = [LINK, OUT, IN].into_iter().find_map(|sort| Some((sort, interface_of(path, sort)?)));
     if let Some((sort, interface)) = of_interface
         && let Err(error) = bpf_link::detach(path)
-        && !silence::detach_filter(sort, &interface)
+        && !way_of(sort).is_some_and(|way| filter::detach(way, &interface))
     {
         // Its interface is gone, or it is no link at all: the pin has to go in any case.
         log::debug!("detaching {}: {error}", path.display());
     }
     fs::remove_file(path).with_context(|| format!("removing {}", path.display()))
+}
+
+/// Which way the frames go that a program of such a pin looks at, where it can be a filter.
+fn way_of(sort: &str) -> Option<Way> {
+    match sort {
+        OUT => Some(Way::Out),
+        IN => Some(Way::In),
+        _ => None,
+    }
 }
 
 pub(super) fn unpin(path: &Path) {

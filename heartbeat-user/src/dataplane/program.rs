@@ -4,10 +4,8 @@
 //! spares a restart the verifier and all that comes before it, some 50 to 100 ms, while the peer waits for 30 at profile
 //! `fast`.
 
-use super::{
-    Settings,
-    pins::{PINNED, PROGRAM, entries, unpin},
-};
+use super::pins::{PINNED, PROGRAM, entries, unpin};
+use crate::types::Node;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
     Ebpf, EbpfLoader,
@@ -17,6 +15,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use aya_obj::programs::XdpAttachType;
 use heartbeat_ebpf::layout::{map, program};
+use heartbeat_ebpf::siphash::Key;
 use nix::{
     sched::{CloneFlags, unshare},
     unistd::chroot,
@@ -27,6 +26,19 @@ use std::{
     path::{Path, PathBuf},
     thread,
 };
+
+/// What the program is loaded with.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// The UDP port of heartbeats.
+    pub port: u16,
+    /// The pair.
+    pub pair_id: u32,
+    /// Which of the two we are.
+    pub node: Node,
+    /// The keys by their `key_id`; at least one in an agent that is to hear anything.
+    pub keys: [Option<Key>; 2],
+}
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heartbeat-xdp"));
 /// Tells this object from all others.

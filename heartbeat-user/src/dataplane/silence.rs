@@ -5,8 +5,10 @@
 //! then the pin is the program's, and stands for a filter with our handle. Filters and links of others are never touched.
 
 use super::{
-    bpf_link, interface,
-    kernel::{Mended, words},
+    bpf_link,
+    filter::{self, HANDLE, type_of},
+    interface,
+    mended::Mended,
     pins::{self, IN, OUT, entries, interface_of, path_of, unpin},
     program::Beside,
 };
@@ -16,9 +18,9 @@ use aya::{
     Pod,
     maps::{HashMap, Map, MapData},
     programs::{
-        Link as _, LinkOrder, ProgramError, ProgramInfo, RawTracePoint, SchedClassifier, TcAttachType,
+        LinkOrder, ProgramInfo, RawTracePoint, SchedClassifier,
         links::{FdLink, PinnedLink},
-        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
+        tc::{SchedClassifierLink, TcAttachOptions},
     },
 };
 use heartbeat_ebpf::{
@@ -36,11 +38,6 @@ use std::{
 
 /// The kernel's tracepoint where a thread ends.
 const EXIT: &str = "sched_process_exit";
-/// What our filters are known by: "HB".
-const HANDLE: TcHandle = TcHandle::new(0, 0x4842);
-/// Filters of others may be of another kind and have one of these: then the next is ours.
-const PRIORITIES: std::ops::RangeInclusive<u16> = 1..=4;
-
 /// How often, and after which pauses, it is looked whether a link that was unpinned is free.
 const FREED_WITHIN: usize = 50;
 const PAUSE: Duration = Duration::from_millis(10);
@@ -164,7 +161,8 @@ impl Silence {
         let by_link = if tcx && !path.exists() { link(program, &path, name, way) } else { Err(anyhow!("no tcx")) };
         let mut priority = None;
         if let Err(why) = by_link {
-            priority = Some(filter(program, name, way).with_context(|| format!("by a link: {why:#}; by a filter"))?);
+            priority =
+                Some(filter::attach(program, name, way).with_context(|| format!("by a link: {why:#}; by a filter"))?);
             if !path.exists() {
                 program.pin(&path).context("pinning it")?;
             }
@@ -209,43 +207,6 @@ fn link(program: &mut SchedClassifier, path: &Path, name: &str, way: Way) -> Res
     let link: FdLink = program.take_link(id)?.try_into()?;
     link.pin(path).context("pinning its link")?;
     Ok(())
-}
-
-/// By the `clsact` qdisc, in the place of an earlier one of ours; its priority.
-fn filter(program: &mut SchedClassifier, name: &str, way: Way) -> Result<u16> {
-    // It is there already, or what follows says that it is not.
-    let _ = tc::qdisc_add_clsact(name);
-    let mut first = None;
-    for priority in PRIORITIES {
-        let before = SchedClassifierLink::attached(name, type_of(way), priority, HANDLE, None)?;
-        let new = || NlOptions { priority, handle: HANDLE, ..NlOptions::default() };
-        // A link that is dropped is a filter that is removed.
-        let attached = program
-            .attach_to_link(before)
-            .or_else(|_| program.attach_with_options(name, type_of(way), TcAttachOptions::Netlink(new())));
-        match attached {
-            Ok(id) => {
-                mem::forget(program.take_link(id)?);
-                return Ok(priority);
-            }
-            Err(error) => first = first.or(Some(error)),
-        }
-    }
-    Err(first.map_or_else(|| anyhow!("no priority"), anyhow::Error::from))
-}
-
-/// Removes our filter from an interface; whether there was one. `sort` is that of its pin.
-pub(super) fn detach_filter(sort: &str, interface: &str) -> bool {
-    let way = match sort {
-        OUT => Way::Out,
-        IN => Way::In,
-        _ => return false,
-    };
-    let detach = |priority| -> Result<(), ProgramError> {
-        let link = SchedClassifierLink::attached(interface, type_of(way), priority, HANDLE, None);
-        link.map_err(tc::TcError::IoError)?.detach()
-    };
-    PRIORITIES.fold(false, |detached, priority| detached | detach(priority).is_ok())
 }
 
 /// Whose programs have their say before ours, by tcx: frames that one of them lets pass are not ours to see any more.
@@ -295,13 +256,6 @@ const fn is_egress(way: Way) -> bool {
     matches!(way, Way::Out)
 }
 
-const fn type_of(way: Way) -> TcAttachType {
-    match way {
-        Way::Out => TcAttachType::Egress,
-        Way::In => TcAttachType::Ingress,
-    }
-}
-
 /// None where there is no interface of this name.
 fn index_where_ethernet(name: &str) -> Result<Option<u32>> {
     let Some(ifindex) = netlink::index_of(name)? else { return Ok(None) };
@@ -334,7 +288,7 @@ impl Guarded {
     /// Makes these the only ones, each with the groups that it is of, a bit each. New ones are added before old ones are removed:
     /// what stays is never missing.
     fn set(&mut self, addresses: &BTreeMap<IpAddr, u64>, filter: &Filter) -> Result<()> {
-        let wanted: Vec<_> = addresses.iter().map(|(ip, groups)| (AddressKey(words(*ip)), *groups)).collect();
+        let wanted: Vec<_> = addresses.iter().map(|(ip, groups)| (AddressKey((*ip).into()), *groups)).collect();
         filter.add(wanted.iter().map(|(address, _)| &address.0));
         for (address, groups) in &wanted {
             self.0.insert(address, groups, 0).context("setting a service address")?;

@@ -1,4 +1,5 @@
 //! What happened, told: a record of each event, to whoever asks or listens, and to the sinks.
+#![forbid(unsafe_code)]
 
 mod catalogue;
 mod control;

@@ -2,14 +2,10 @@
 
 use super::metadata::Metadata;
 use crate::{
-    command::{Ended, KEPT, MOST, Outcome, PATH, Task, perform},
+    command::{Ended, KEPT, MOST, Outcome, Task, find, perform},
     config::AgentOptions,
 };
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt::Write as _, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// The longest description of itself that is read, in bytes: the longest of Debian 12 has 20,000.
@@ -143,18 +139,6 @@ pub async fn metadata(name: &str, environment: &[(&str, String)]) -> Result<Meta
     }
 }
 
-/// Where the agent of that name is: an absolute path is one, a name is looked for where commands of the system are.
-///
-/// # Errors
-/// Where it is not.
-pub fn find(name: &str) -> Result<PathBuf, String> {
-    if name.starts_with('/') {
-        return Ok(PathBuf::from(name));
-    }
-    let found = PATH.split(':').map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
-    found.ok_or_else(|| format!("there is no {name} in {}", PATH.replace(':', ", ")))
-}
-
 /// What it finds on its standard input.
 fn told(action: &str, options: &AgentOptions) -> String {
     let mut text = format!("action={action}\n");
@@ -203,13 +187,5 @@ mod tests {
         let long = format!("nter2x{}", "y".repeat(KEPT - 6));
         assert_eq!(said(&long), format!("****{}", "y".repeat(KEPT - 6)));
         assert!(said("nter2x").starts_with("nter"), "that is no end of a longer text");
-    }
-
-    #[test]
-    fn an_agent_is_looked_for_where_commands_are() {
-        assert_eq!(find("/opt/fence_x"), Ok("/opt/fence_x".into()));
-        let sh = find("sh").unwrap();
-        assert!(sh.is_absolute() && sh.ends_with("sh"), "{sh:?}");
-        assert!(find("fence_of_nobody").unwrap_err().starts_with("there is no fence_of_nobody in /usr/local/sbin, "));
     }
 }

@@ -9,7 +9,8 @@ mod metadata;
 #[cfg(test)]
 mod tests;
 
-pub use agent::{Power, find, metadata};
+pub use crate::command::find;
+pub use agent::{Power, metadata};
 pub use metadata::Metadata;
 
 use crate::{

@@ -1,4 +1,5 @@
 //! Latencies as HdrHistograms: one name, one unit (ns), always with n and max.
+#![forbid(unsafe_code)]
 
 mod durations;
 mod format;

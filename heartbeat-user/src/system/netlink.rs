@@ -12,6 +12,7 @@ use netlink_packet_route::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::{
     errno::Errno,
+    net::if_::if_indextoname,
     sys::{
         socket::{setsockopt, sockopt},
         time::TimeVal,
@@ -91,6 +92,14 @@ pub struct Port {
 /// Where the kernel cannot be asked.
 pub fn index_of(name: &str) -> io::Result<Option<u32>> {
     Netlink::open()?.index_of(name)
+}
+
+/// The name of the interface that has this index now, if there is one.
+#[must_use]
+pub fn name_of(index: u32) -> Option<String> {
+    // To nix 0.31, an index that nobody has is an interface without a name.
+    let name = if_indextoname(index).ok()?.into_string().ok()?;
+    (!name.is_empty()).then_some(name)
 }
 
 impl Netlink {

@@ -1,6 +1,31 @@
 //! What keeps a thread on time: a real-time priority, memory that stays, no timer slack.
 
-use std::io;
+use std::{
+    io,
+    thread::{Builder, JoinHandle},
+};
+
+/// Pages of stack are touched when they are used; this is what a thread may use at most, in bytes.
+const STACK: usize = 256 * 1024;
+
+/// Starts a thread with a real-time priority (1..=99), where that is to be had; else that is logged.
+///
+/// # Errors
+/// The system has no thread for us.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    priority: u8,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let name = name.to_owned();
+    Builder::new().name(name.clone()).stack_size(STACK).spawn(move || {
+        if let Err(error) = be_fifo(priority) {
+            log::warn!("the {name} thread gets no real-time priority {priority} ({error}): it may be late under load");
+        }
+        no_timer_slack();
+        body()
+    })
+}
 
 /// Gives the calling thread SCHED_FIFO at `priority` (1..=99); children that it starts get the ordinary policy again.
 ///

@@ -1,8 +1,10 @@
 //! Service addresses: into the kernel and out of it, and a look at what is there.
 
-use super::now;
 use crate::{
-    system::netlink::{Netlink, Outcome, malformed},
+    system::{
+        clock,
+        netlink::{Netlink, Outcome, malformed},
+    },
     types::Nanos,
 };
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, Parseable};
@@ -128,7 +130,7 @@ impl Netlink {
     pub fn settle(&mut self, addresses: &[Address], deadline: Nanos) -> io::Result<bool> {
         for address in addresses.iter().filter(|address| address.ip.is_ipv6()) {
             while !self.answers_for(address)? {
-                if now() >= deadline {
+                if clock::monotonic() >= deadline {
                     return Ok(false);
                 }
                 thread::sleep(SETTLE_STEP); // the worker thread may be waiting for this very processor

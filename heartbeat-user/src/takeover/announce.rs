@@ -6,7 +6,7 @@
 //!   hardware address repeats the sender's (`arp_is_garp`), and overrides a fresh entry for either.
 //! - **IPv6**: an unsolicited Neighbor Advertisement to all nodes, override set (RFC 4861 §7.2.6).
 
-use super::conflict::probe;
+use super::frames::{arp_announcement, arp_announcing_reply, probe, unsolicited_advertisement};
 use crate::system::netlink::{Link, Outcome};
 use nix::{
     errno::Errno,
@@ -19,37 +19,14 @@ use nix::{
         time::TimeVal,
     },
 };
-use pnet_packet::{
-    MutablePacket, Packet,
-    arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket},
-    ethernet::{EtherType, EtherTypes, MutableEthernetPacket},
-    icmpv6::{
-        self, Icmpv6Packet, Icmpv6Types,
-        ndp::{MutableNeighborAdvertPacket, NdpOption, NdpOptionTypes, NeighborAdvertFlags},
-    },
-    ip::IpNextHeaderProtocols,
-    ipv6::MutableIpv6Packet,
-};
 use std::{
     collections::HashMap,
     fs,
     io::{self, IoSlice},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
 };
 
-pub(super) const ETHERNET: usize = 14;
-pub(super) const IPV6: usize = 40;
-const ADVERTISEMENT: usize = 24;
-/// Length of an ARP announcement, in bytes.
-pub const ARP_FRAME: usize = ETHERNET + 28;
-/// Length of an unsolicited advertisement, in bytes: with one option, the target's Ethernet address.
-pub const ADVERTISEMENT_FRAME: usize = ETHERNET + IPV6 + ADVERTISEMENT + 8;
-
-/// `ff02::1`, and the Ethernet multicast address that it maps to (RFC 2464 §7).
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-const BROADCAST_MAC: [u8; 6] = [0xff; 6];
 /// Two thousand frames on their way.
 const SEND_BUFFER: usize = 4 << 20;
 /// How long a full queue may hold up the takeover thread.
@@ -166,71 +143,4 @@ impl Announcer {
 #[must_use]
 pub fn forwards_ipv6(interface: &str) -> bool {
     fs::read(format!("/proc/sys/net/ipv6/conf/{interface}/forwarding")).is_ok_and(|text| text.starts_with(b"1"))
-}
-
-/// The ARP announcement of `ip` at `mac` (RFC 5227 §3): an Ethernet frame, without padding and check sequence.
-#[must_use]
-pub fn arp_announcement(mac: [u8; 6], ip: Ipv4Addr) -> [u8; ARP_FRAME] {
-    arp_request(mac, ip, ip)
-}
-
-/// The same as a reply that nobody asked for. Its target's hardware address is the sender's.
-#[must_use]
-pub fn arp_announcing_reply(mac: [u8; 6], ip: Ipv4Addr) -> [u8; ARP_FRAME] {
-    let mut frame = arp_announcement(mac, ip);
-    let mut arp = MutableArpPacket::new(&mut frame[ETHERNET..]).expect("the frame has room for it");
-    arp.set_operation(ArpOperations::Reply);
-    arp.set_target_hw_addr(mac.into());
-    frame
-}
-
-/// The ARP request for `target` from `sender` at `mac`, broadcast.
-pub(super) fn arp_request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> [u8; ARP_FRAME] {
-    let mut frame = [0; ARP_FRAME];
-    ethernet(&mut frame, mac, BROADCAST_MAC, EtherTypes::Arp);
-    let mut arp = MutableArpPacket::new(&mut frame[ETHERNET..]).expect("the frame has room for it");
-    arp.set_hardware_type(ArpHardwareTypes::Ethernet);
-    arp.set_protocol_type(EtherTypes::Ipv4);
-    arp.set_hw_addr_len(6);
-    arp.set_proto_addr_len(4);
-    arp.set_operation(ArpOperations::Request);
-    arp.set_sender_hw_addr(mac.into());
-    arp.set_sender_proto_addr(sender);
-    arp.set_target_hw_addr([0; 6].into()); // RFC 5227 §2.1.1, §2.3: ignored, and SHOULD be zero
-    arp.set_target_proto_addr(target);
-    frame
-}
-
-/// The unsolicited Neighbor Advertisement of `ip` at `mac` (RFC 4861 §4.4, §7.2.6): an Ethernet frame, without check
-/// sequence.
-#[must_use]
-pub fn unsolicited_advertisement(mac: [u8; 6], ip: Ipv6Addr, router: bool) -> [u8; ADVERTISEMENT_FRAME] {
-    let mut frame = [0; ADVERTISEMENT_FRAME];
-    ethernet(&mut frame, mac, ALL_NODES_MAC, EtherTypes::Ipv6);
-    let mut ipv6 = MutableIpv6Packet::new(&mut frame[ETHERNET..]).expect("the frame has room for it");
-    ipv6.set_version(6);
-    ipv6.set_payload_length((ADVERTISEMENT + 8) as u16);
-    ipv6.set_next_header(IpNextHeaderProtocols::Icmpv6);
-    ipv6.set_hop_limit(255);
-    ipv6.set_source(ip);
-    ipv6.set_destination(ALL_NODES);
-    let mut advertisement = MutableNeighborAdvertPacket::new(ipv6.payload_mut()).expect("the packet has room for it");
-    advertisement.set_icmpv6_type(Icmpv6Types::NeighborAdvert);
-    advertisement.set_flags(NeighborAdvertFlags::Override | if router { NeighborAdvertFlags::Router } else { 0 });
-    advertisement.set_target_addr(ip);
-    advertisement.set_options(&[NdpOption {
-        option_type: NdpOptionTypes::TargetLLAddr,
-        length: 1,
-        data: mac.to_vec(),
-    }]);
-    let checksum = Icmpv6Packet::new(advertisement.packet()).map(|icmp| icmpv6::checksum(&icmp, &ip, &ALL_NODES));
-    advertisement.set_checksum(checksum.expect("an advertisement is an ICMPv6 packet"));
-    frame
-}
-
-pub(super) fn ethernet(frame: &mut [u8], source: [u8; 6], destination: [u8; 6], ethertype: EtherType) {
-    let mut header = MutableEthernetPacket::new(frame).expect("a frame begins with an Ethernet header");
-    header.set_source(source.into());
-    header.set_destination(destination.into());
-    header.set_ethertype(ethertype);
 }

@@ -12,8 +12,9 @@
 
 mod addresses;
 mod announce;
-mod conflict;
+mod claims;
 mod damping;
+mod frames;
 mod rivals;
 mod source;
 mod sweep;
@@ -22,15 +23,15 @@ mod tests;
 mod worker;
 
 pub use addresses::{Address, Watch};
-pub use announce::{
-    ADVERTISEMENT_FRAME, ARP_FRAME, Announcement, Announcer, arp_announcement, arp_announcing_reply, forwards_ipv6,
-    unsolicited_advertisement,
+pub use announce::{Announcement, Announcer, forwards_ipv6};
+pub use frames::{
+    ADVERTISEMENT_FRAME, ARP_FRAME, Claim, SOLICITATION_FRAME, arp_announcement, arp_announcing_reply, arp_probe,
+    claim_in, neighbor_solicitation, probe, unsolicited_advertisement,
 };
-pub use conflict::{Claim, SOLICITATION_FRAME, arp_probe, claim_in, neighbor_solicitation, probe};
 pub use rivals::{NAMED, RIVAL_GONE};
 pub use source::{SourceReason, becomes_source};
 pub use sweep::{LetGo, Recorded, Swept, held_on_host, let_go, remove_unowned};
-pub use worker::{ANNOUNCE_AGAIN, CHECK, Worker, now, run};
+pub use worker::{ANNOUNCE_AGAIN, CHECK, Worker, run};
 
 use crate::system::netlink::Link;
 use crate::system::netlink::Outcome;

@@ -1,7 +1,7 @@
 //! What the claims of neighbours mean: answers to our questions, or rivals for what is held. A table without clock, socket or
 //! names; at most one rival, and one answer, for each planned address.
 
-use super::conflict::{Claim, On};
+use super::{claims::On, frames::Claim};
 use crate::types::{GroupIndex, Nanos};
 use std::collections::{BTreeMap, HashMap};
 

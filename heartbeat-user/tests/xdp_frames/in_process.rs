@@ -3,9 +3,10 @@
 use super::{DROP, PASS, V4, V6, support::*};
 use heartbeat::{dataplane::Tables, types::ChannelIndex};
 use heartbeat_ebpf::{
-    admit::{self, Expected, News},
     frame::{Address, Frame},
     layout::{Outcome, Record},
+    receive,
+    verify::{Expected, News},
     wire::{self, View},
 };
 use std::net::IpAddr;
@@ -43,6 +44,12 @@ impl State {
     }
 }
 
+/// When the newest of all records came, in ns of CLOCK_MONOTONIC; never 0.
+pub(crate) fn newest(tables: &Tables) -> u64 {
+    let stamps = |record: &Record| record.read().map(|(_, stamp_ns)| stamp_ns);
+    tables.channels().flat_map(|c| tables.slot(c).records().map(stamps)).flatten().max().unwrap_or(0).max(1)
+}
+
 pub(crate) fn pair_up(tables: &Tables) {
     name_channels(tables);
     tables.agent().incarnation.set(OWN);
@@ -55,14 +62,8 @@ pub(crate) fn in_process(tables: &Tables, frame: &[u8], stamp_ns: u64) -> (u32, 
     let Some(datagram) = Frame::new(frame).datagram(wire::PORT) else {
         return (PASS, News::None);
     };
-    let is_end = |address: IpAddr| {
-        let bytes = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        };
-        Address::new(bytes) == datagram.destination
-    };
-    let Some((_, channel)) = ends.into_iter().find(|(address, _)| is_end(*address)) else {
+    let Some((_, channel)) = ends.into_iter().find(|(address, _)| Address::from(*address) == datagram.destination)
+    else {
         return (PASS, News::None);
     };
     // `payload` vouches for the bytes; found again in the frame, since views of raw addresses are for the kernel.
@@ -73,7 +74,7 @@ pub(crate) fn in_process(tables: &Tables, frame: &[u8], stamp_ns: u64) -> (u32, 
     let expected = Expected { pair_id: PAIR, node: 0, channel_id: channel.into() };
     let keys = [key(), second_key()];
     let index = ChannelIndex(channel);
-    let received = admit::receive(
+    let received = receive::receive(
         message.map(View::new),
         expected,
         tables.agent(),

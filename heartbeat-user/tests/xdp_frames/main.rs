@@ -16,8 +16,8 @@ use heartbeat::{
     dataplane::{Kernel, Tables, Yardstick},
     types::{ChannelIndex, XdpMode, XdpPreference},
 };
-use heartbeat_ebpf::{admit::News, layout::Outcome};
-use in_process::{State, in_process, pair_up};
+use heartbeat_ebpf::{layout::Outcome, verify::News};
+use in_process::{State, in_process, newest, pair_up};
 use std::net::Ipv4Addr;
 use support::*;
 
@@ -68,14 +68,15 @@ fn every_crafted_frame_has_its_verdict_and_counter_in_the_kernel_and_in_process(
         pair_up(&in_kernel);
         pair_up(&here);
         let mut doorbell = kernel.doorbell().unwrap();
-        for (number, case) in (1..).zip(&table.0) {
+        for case in &table.0 {
             let before = State::of(&in_kernel);
             let (verdict, _) = kernel.test_run(Yardstick::Heartbeat, &case.frame, 1).unwrap();
             assert_eq!(verdict, case.verdict, "{}: verdict in the kernel", case.name);
             let after = State::of(&in_kernel);
             check(case, &before, &after);
 
-            let (verdict, news) = in_process(&here, &case.frame, number);
+            // At the same time: what rings depends on it.
+            let (verdict, news) = in_process(&here, &case.frame, newest(&in_kernel));
             assert_eq!(verdict, case.verdict, "{}: verdict in process", case.name);
             assert_eq!(State::of(&here), after, "{}: in process and in the kernel", case.name);
             let rung = doorbell.next().map(|bytes| bytes.to_vec());

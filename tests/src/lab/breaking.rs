@@ -137,7 +137,7 @@ impl Lab {
 
     // ---- controllers
 
-    /// Cuts a controller's power: its agent is gone with all that it started, all its interfaces lose their carrier together, its
+    /// Cuts a controller's power: all its interfaces lose their carrier together, its agent is gone with all that it started, its
     /// memory (bpffs) is lost. What that leaves in this machine's kernel is taken away when the power is on again, or with the
     /// lab: that takes tens of milliseconds, for which no other host of this kernel could change an address.
     ///
@@ -149,8 +149,9 @@ impl Lab {
             bail!("controller {node} is powered off already")
         };
         let at = realtime_ns();
-        let had_agent = agent.signal(Signal::SIGKILL).is_ok();
+        // First: a kernel that outlived its agent by a moment would tell the peer that it died.
         namespace.netlink().set_up(&Which::Group(NICS), false)?;
+        let had_agent = agent.signal(Signal::SIGKILL).is_ok();
         self.carry_xlink()?;
         if had_agent {
             agent.wait_end(STOP_LIMIT)?;

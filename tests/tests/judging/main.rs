@@ -1,13 +1,13 @@
 //! Whose fault is it, and who serves: one fault after the other, what both controllers make of it, who holds what after, how
-//! long a client was without service, and how long both controllers, or none, held an address. Expected and seen, a row each.
+//! long a client was without service, and how long both controllers, or none, held an address.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod faults;
 mod pairs;
 
 use std::fs;
 use std::time::Duration;
 
-use comfy_table::{Table, presets::NOTHING};
 use heartbeat_tests::client::{Probe, ProbeOptions, both as client};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::serial::SerialCable;
@@ -81,66 +81,6 @@ const NOBODY: [[bool; 2]; 2] = [[false, false], [false, false]];
 const SWAPPED: [[bool; 2]; 2] = [[false, true], [true, false]];
 use Node::{A, B};
 
-const TABLE: &[Row] = &[
-    (Cut("a-net1"), &[("net1", CABLE_A)], ALL_B),
-    (Cut("a-net2"), &[("net2", CABLE_A)], ALL_B),
-    (Cut("b-net1"), &[("net1", CABLE_B)], ALL_A),
-    (Cut("b-net2"), &[("net2", CABLE_B)], ALL_A),
-    (Silent("a-net1"), &[("net1", AT_A)], ALL_B),
-    (Silent("a-net2"), &[("net2", AT_A)], ALL_B),
-    (Silent("b-net1"), &[("net1", AT_B)], ALL_A),
-    (Silent("b-net2"), &[("net2", AT_B)], ALL_A),
-    (SwitchOff("net1"), &[("net1", NETWORK)], HOME),
-    (SwitchOff("net2"), &[("net2", NETWORK)], HOME),
-    (SwitchHangs("net1"), &[("net1", NETWORK)], HOME),
-    (SwitchHangs("net2"), &[("net2", NETWORK)], HOME),
-    (Cut("xlink"), &[], HOME),
-    (Silent("xlink"), &[], HOME),
-    (NicDown(A, "net1"), &[("net1", PORT_A)], ALL_B),
-    (NicDown(B, "net2"), &[("net2", PORT_B)], ALL_A),
-    (NicDown(B, "xlink"), &[], HOME),
-    (Mute(A, "net1"), &[("net1", TO_B_LOST)], HOME),
-    (Mute(B, "net1"), &[("net1", TO_A_LOST)], HOME),
-    (Mute(A, "net2"), &[("net2", TO_B_LOST)], HOME),
-    (Deaf(A, "net1"), &[("net1", AT_A)], ALL_B),
-    (Deaf(B, "net2"), &[("net2", AT_B)], ALL_A),
-    (Both(&Cut("a-net1"), &Cut("a-net2")), &[("net1", CABLE_A), ("net2", CABLE_A)], ALL_B),
-    (Both(&Cut("b-net1"), &Cut("b-net2")), &[("net1", CABLE_B), ("net2", CABLE_B)], ALL_A),
-    (Both(&Cut("a-net1"), &Cut("b-net2")), &[("net1", CABLE_A), ("net2", CABLE_B)], SWAPPED),
-    (Both(&Cut("a-net1"), &Cut("b-net1")), &[("net1", NETWORK)], HOME),
-    (Both(&SwitchOff("net1"), &SwitchOff("net2")), &[("net1", NETWORK), ("net2", NETWORK)], HOME),
-    (Both(&Cut("a-net1"), &Cut("xlink")), &[("net1", CABLE_A)], ALL_B),
-    (Both(&SwitchHangs("net1"), &Mute(A, "net2")), &[("net1", NETWORK), ("net2", TO_B_LOST)], HOME),
-    (Both(&Cut("a-net1"), &Both(&Cut("a-net2"), &Cut("xlink"))), &[], ALL_B),
-    (Both(&Mute(A, "net1"), &Both(&Mute(A, "net2"), &Silent("xlink"))), &[], ALL_B),
-    (Both(&SwitchHangs("net1"), &Both(&SwitchHangs("net2"), &Silent("xlink"))), &[], NOBODY),
-    (Stall(A), &[], [[true, false], [true, true]]),
-    (Kill(A), &[], [[true, false], [true, true]]),
-    (PowerOff(A), &[], ALL_B),
-    (PowerOff(B), &[], ALL_A),
-    (Stop(A), &[], ALL_B),
-    (Differ(B), &[], [[true, false], [false, false]]),
-    (Bad(A), &[], ALL_B),
-    (Both(&Bad(A), &Bad(B)), &[], HOME),
-    (Line, &[], HOME),
-];
-
-/// The same where nobody is configured to be asked: own facts, and whoever is found.
-const UNTOUCHED: &[Row] = &[
-    (Cut("a-net1"), &[("net1", CABLE_A)], ALL_B),
-    (Cut("b-net2"), &[("net2", CABLE_B)], ALL_A),
-    (NicDown(A, "net1"), &[("net1", PORT_A)], ALL_B),
-    (Both(&Cut("a-net1"), &Cut("b-net2")), &[("net1", CABLE_A), ("net2", CABLE_B)], SWAPPED),
-    (SwitchOff("net1"), &[("net1", NETWORK)], HOME),
-    (Both(&SwitchOff("net1"), &SwitchOff("net2")), &[("net1", NETWORK), ("net2", NETWORK)], HOME),
-    (SwitchHangs("net1"), &[], HOME),
-    (SwitchHangs("net2"), &[], HOME),
-    (Cut("xlink"), &[], HOME),
-    (Mute(A, "net1"), &[("net1", TO_B_LOST)], HOME),
-    (PowerOff(A), &[], ALL_B),
-    (Both(&Cut("a-net1"), &Both(&Cut("a-net2"), &Cut("xlink"))), &[], ALL_B),
-];
-
 fn untouched(_: &Lab) -> Config {
     Config::pair(2, Family::V4).profile("lan")
 }
@@ -154,37 +94,6 @@ fn config(lab: &Lab) -> Config {
         bad.display()
     );
     config
-}
-
-#[test]
-fn each_fault_is_placed_by_both_and_the_groups_go_where_the_service_is_better() {
-    all(TABLE, config);
-}
-
-#[test]
-fn with_an_untouched_configuration_own_faults_move_the_groups_and_a_silent_network_does_not() {
-    all(UNTOUCHED, untouched);
-}
-
-fn all(rows: &[Row], config: fn(&Lab) -> Config) {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header([
-        "fault",
-        "place, on a / on b",
-        "a holds, b holds",
-        "client 1, ms",
-        "client 2, ms",
-        "both answered, ms",
-        "both say so, ms",
-        "none says so, ms",
-    ]);
-    // HEARTBEAT_ROWS=Stall: only those faults whose name has that in it.
-    let only = std::env::var("HEARTBEAT_ROWS").unwrap_or_default();
-    for row in rows.iter().filter(|row| name(row.0).contains(&only)) {
-        // Each by itself: what the host did to one says nothing about the others.
-        table.add_row(undisturbed(|| one(row, config)));
-    }
-    show(&format!("{} faults at `lan`\n{}", rows.len(), table.trim_fmt()));
 }
 
 fn strike(lab: &Lab, line: &SerialCable, fault: Fault) -> anyhow::Result<()> {
@@ -226,7 +135,7 @@ fn answers(fault: Fault, node: Node) -> bool {
     }
 }
 
-fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 8] {
+fn one(row: &Row, config: fn(&Lab) -> Config) {
     let (fault, places, holders) = *row;
     let lab = Lab::new(Options::default()).unwrap();
     let line = SerialCable::new().unwrap();
@@ -295,18 +204,20 @@ fn one(row: &Row, config: fn(&Lab) -> Config) -> [String; 8] {
     // Three faults are all channels; and who is silent may still have its addresses.
     let works = !matches!(fault, Both(_, Both(..)) | Stall(_) | Kill(_));
     assert!(!works || (!duals && both.iter().all(|held| held.is_zero())), "{fault:?}: both held for {both:?}");
-    let said = |place: &(&str, [&str; 2])| format!("{}: {} / {}", place.0, place.1[0], place.1[1]);
-    let ms = |spans: [Duration; 2]| spans.map(|span| format!("{:.1}", span.as_secs_f64() * 1e3)).join(" ");
-    [
+    let said = |place: &(&str, [&str; 2])| format!("{}: {} on a, {} on b", place.0, place.1[0], place.1[1]);
+    let ms = |spans: [Duration; 2]| spans.map(|span| format!("{:.1}", span.as_secs_f64() * 1e3)).join(" and ");
+    let holds = holders.map(|node| node.map(|held| if held { "x" } else { "-" }).concat()).join(" ");
+    show(&format!(
+        "{}: {}; a and b hold {holds}; clients were without service for {} and {} ms, both answered for {} ms, both said so for {} ms, none \
+         for {} ms",
         name(fault),
         places.iter().map(said).collect::<Vec<_>>().join(", "),
-        holders.map(|node| node.map(|held| if held { "x" } else { "-" }).concat()).join(" "),
         gap(&clients[0], struck),
         gap(&clients[1], struck),
         ms(answered),
         ms(both),
         ms(none),
-    ]
+    ));
 }
 
 /// Both switches are started anew again and again: `HEARTBEAT_FLAP` is how many seconds each takes.

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
-use super::*;
+use super::{faults::where_somebody_is_asked::TABLE, *};
 
 /// So many pairs are tried, others each time; `HEARTBEAT_PAIRS=820` tries all, `HEARTBEAT_PAIR=17` the one of that number.
 const PAIRS: usize = 6;

@@ -7,12 +7,13 @@ use heartbeat::{
     types::{ChannelIndex, Nanos, Node},
 };
 use heartbeat_ebpf::{
-    admit::{self, Expected, News},
     echo::{self, Echo},
     guard::Guard,
     layout::Outcome,
     notice::{self, Notice},
+    receive,
     siphash::Key,
+    verify::{Expected, News},
     wire::{LEN, Message, View},
 };
 
@@ -155,7 +156,7 @@ impl Host {
         let agent = self.tables.agent();
         let message = View::new(&datagram.bytes);
         let key = |id: u8| self.keys.get(usize::from(id)).copied().flatten();
-        let received = admit::receive(Some(message), expected, agent, key, slot, histogram, || now);
+        let received = receive::receive(Some(message), expected, agent, key, slot, histogram, || now);
         let answer = if received.outcome == Outcome::EchoRequest {
             Some(Datagram::echo(datagram.cable, &echo::answer(message, expected, agent, now), KEY))
         } else if self.guards && self.guard().heard(message, received.outcome, slot, now) {

@@ -16,9 +16,10 @@ use crate::{
     types::{ChannelIndex, Link, Nanos},
 };
 use heartbeat_ebpf::{
-    admit::{self, Expected, Received},
     echo::{self, Echo},
     layout::{Agent, Outcome},
+    receive,
+    verify::{Expected, Received},
     wire::{LEN, View},
 };
 use std::io;
@@ -113,7 +114,7 @@ impl Pulse {
             Some(Opened::Line(line)) => line
                 .receive(|message| {
                     let message = message.map(View::new);
-                    let received = admit::receive(message, expected, agent, key, slot, histogram, || now.0);
+                    let received = receive::receive(message, expected, agent, key, slot, histogram, || now.0);
                     answer = answer.or_else(|| owed(received, message, expected, agent, now));
                 })
                 .and_then(|()| line.flush_pending().map(drop)),
@@ -126,7 +127,7 @@ impl Pulse {
                         let message = datagram.message().map(View::new);
                         let age = datagram.stamp_ns.map_or(0, |stamp| realtime.saturating_sub(stamp).min(oldest));
                         let arrived = now.0.saturating_sub(age);
-                        let received = admit::receive(message, expected, agent, key, slot, histogram, || arrived);
+                        let received = receive::receive(message, expected, agent, key, slot, histogram, || arrived);
                         answer = answer.or_else(|| owed(received, message, expected, agent, now));
                         unseen |= received.outcome == Outcome::Accepted && arrived > c.xdp_since.0;
                     }
@@ -290,7 +291,7 @@ impl Pulse {
         let (slot, histogram) = (self.tables.slot(channel), self.tables.inter_arrival(channel));
         let expected = Expected { channel_id: slot.channel_id.get() as u32, ..self.expected };
         let key = |id: u8| self.keys.get(usize::from(id)).copied().flatten();
-        admit::receive(message, expected, self.tables.agent(), key, slot, histogram, || at.0);
+        receive::receive(message, expected, self.tables.agent(), key, slot, histogram, || at.0);
     }
 
     pub(super) fn close(&mut self, channel: ChannelIndex, now: Nanos) {

@@ -3,12 +3,12 @@
 
 use super::{
     super::{
-        AgentOptions, Config, Fence, Means,
+        AgentOptions, Config, Fence, Means, Use,
         read::{ReadFault, read},
     },
     HostProblem,
 };
-use crate::{fence, types::Node};
+use crate::{command, types::Node};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::fs::{File, metadata};
@@ -45,23 +45,6 @@ const PROGRAMS: [&str; 18] = [
 /// Those that name a file which nobody else is to read, and those that name another one.
 const PRIVATE: [&str; 6] = ["identity_file", "key_file", "kubeconfig", "serviceaccount", "tlskey", "token_file"];
 const PUBLIC: [&str; 3] = ["cacert", "tlscacert", "tlscert"];
-
-/// What a key's file is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// A program.
-    Run,
-    /// A program that tells a secret.
-    Script,
-    /// A file that is read.
-    Read,
-    /// A file with a secret that the agent reads: not where others may, too.
-    Secret,
-    /// A file with a secret that is read by others than the agent, or by a library.
-    Private,
-    /// A file that is written.
-    Write,
-}
 
 /// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +166,7 @@ type Named = (String, PathBuf, Use);
 /// What takes part in a takeover: commands, fence agents, and what these are told to read or run.
 fn programs(config: &Config) -> Vec<Named> {
     let commands = config.commands().filter_map(|(key, words, _)| Some((key, PathBuf::from(words.first()?), Use::Run)));
-    let agents = config.agents().filter_map(|(key, name)| Some((key, fence::find(name).ok()?, Use::Run)));
+    let agents = config.agents().filter_map(|(key, name)| Some((key, command::find(name).ok()?, Use::Run)));
     let mut named: Vec<_> = commands.chain(agents).collect();
     for device in config.fence.iter().flat_map(Fence::devices) {
         let Means::Agent { options, .. } = &device.by else { continue };
@@ -270,7 +253,7 @@ fn problem((key, path, of): Named) -> Option<HostProblem> {
 #[must_use]
 pub fn check_commands(config: &Config) -> Vec<HostProblem> {
     let agents = config.agents().filter_map(|(key, name)| {
-        let why = fence::find(name).err()?;
+        let why = command::find(name).err()?;
         Some(HostProblem::AgentMissing { key, why })
     });
     programs(config).into_iter().filter_map(problem).chain(agents).collect()

@@ -1,9 +1,10 @@
 use super::*;
 use heartbeat_ebpf::{
-    admit::{self, Expected, News},
     echo::Kind,
     layout::Histogram,
+    receive,
     siphash::Key,
+    verify::{Expected, News},
     wire::{LEN, View},
 };
 
@@ -69,7 +70,7 @@ impl Channel {
     fn receive(&self, bytes: &[u8; LEN], now: u64) -> News {
         let key = |id| (id == 0).then(|| Key::new([1; 16]));
         let Self { slot, histogram, agent, .. } = self;
-        admit::receive(Some(View::new(bytes)), OURS, agent, key, slot, histogram, || now).news
+        receive::receive(Some(View::new(bytes)), OURS, agent, key, slot, histogram, || now).news
     }
 
     /// A message of the peer's life `incarnation` that names `names`.

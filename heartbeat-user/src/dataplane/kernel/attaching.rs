@@ -16,10 +16,7 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
     xdp::{XdpLink, XdpMode as AyaMode},
 };
-use heartbeat_ebpf::{
-    frame::Address,
-    layout::{self, End},
-};
+use heartbeat_ebpf::layout::{self, End};
 use nix::errno::Errno;
 use std::{io, net::IpAddr, path::Path, time::Instant};
 
@@ -85,7 +82,7 @@ impl Kernel {
                 Vec::new()
             });
             attached.interfaces.extend(members);
-            let of = |&interface| End { interface, zero: 0, address: words(address) };
+            let of = |&interface| End { interface, zero: 0, address: address.into() };
             ends.extend(attached.interfaces.iter().map(of));
         }
         attached.new_end = self.set_ends(channel, &ends)?;
@@ -270,13 +267,6 @@ impl Kernel {
         }
         Ok(new)
     }
-}
-
-pub(in crate::dataplane) fn words(address: IpAddr) -> Address {
-    Address::new(match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    })
 }
 
 /// Why a mode was refused, in a few words: the error's name, and whose program is in the way.

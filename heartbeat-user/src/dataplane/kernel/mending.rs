@@ -5,6 +5,7 @@ use crate::{
     dataplane::{
         Settings,
         bpf_link::{self, Object},
+        mended::Mended,
         pins::{PINNED, link_path, mount_bpffs},
         program,
     },
@@ -17,17 +18,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-
-/// What was found that is not as it should be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mended {
-    /// What was gone, and is there again.
-    pub restored: Vec<String>,
-    /// What is not to be had, each with its reason.
-    pub troubles: Vec<String>,
-    /// The interfaces that somebody has detached the XDP program from, each with its channels, a bit each: attach them again.
-    pub detached: Vec<(String, u64)>,
-}
 
 /// The maps and programs that are pinned in a folder.
 pub(super) fn pinned(settings: &Settings, folder: &Path) -> Result<Vec<(PathBuf, Object)>> {

@@ -17,7 +17,7 @@ use std::{
     fs::OpenOptions,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::Ordering::Relaxed,
 };
 
@@ -36,10 +36,6 @@ pub struct Left {
 struct First {
     done: BTreeMap<String, u64>,
     damping: Damping,
-}
-
-pub fn path(runtime_dir: &Path) -> PathBuf {
-    runtime_dir.join("records.left")
 }
 
 /// Takes what is there; nothing is kept of it.

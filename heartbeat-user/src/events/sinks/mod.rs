@@ -66,16 +66,16 @@ pub struct Records {
 }
 
 impl Records {
-    /// Starts the thread, and takes over what the life before left.
+    /// Starts the thread, and takes over what the life before left in the file `left`, where this one leaves it, too.
     ///
     /// # Errors
     /// The system has no thread for us.
-    pub fn start(config: &Config, node: Node, runtime_dir: &Path, output: Output, feed: &Arc<Feed>) -> Result<Self> {
+    pub fn start(config: &Config, node: Node, left: &Path, output: Output, feed: &Arc<Feed>) -> Result<Self> {
         let (items, items_in) = mpsc::channel(RING);
         let (orders, orders_in) = mpsc::unbounded_channel();
         let (ending, ended) = sync_channel(1);
         let (last_id, last_id_in) = sync_channel(1);
-        let left_path = carry_over::path(runtime_dir);
+        let left_path = left.to_owned();
         let left = carry_over::take(&left_path);
         let damping = Arc::new(Mutex::new(left.damping));
         let places = places(config, output);

@@ -2,7 +2,7 @@
 
 mod addresses;
 mod announce;
-mod conflict;
+mod claims;
 mod damping;
 mod guard;
 mod neighbours;

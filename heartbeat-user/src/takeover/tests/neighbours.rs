@@ -6,10 +6,11 @@ use super::{
     set_up,
 };
 use crate::{
-    system::netlink::{Link, Netlink},
-    takeover::{
-        Address, Announcement, Announcer, Answering, Done, NAMED, Order, PlannedAddress, RIVAL_GONE, Settings, now,
+    system::{
+        clock,
+        netlink::{Link, Netlink},
     },
+    takeover::{Address, Announcement, Announcer, Answering, Done, NAMED, Order, PlannedAddress, RIVAL_GONE, Settings},
     types::Nanos,
 };
 use netlink_packet_route::link::LinkAttribute;
@@ -72,7 +73,7 @@ impl Rival {
         let own: Vec<_> =
             addresses.iter().map(|a| Address { interface: self.link.index, ip: a.ip, prefix: a.prefix }).collect();
         assert!(self.netlink.add(&own).unwrap().iter().all(Result::is_ok));
-        assert!(self.netlink.settle(&own, now().after(Nanos::from_millis(5_000))).unwrap());
+        assert!(self.netlink.settle(&own, clock::monotonic().after(Nanos::from_millis(5_000))).unwrap());
     }
 
     /// The address that was asked for next, if any is within a moment.
@@ -108,7 +109,7 @@ fn shared(text: &str) -> PlannedAddress {
 }
 
 fn acquire(answering: Answering) -> Order {
-    Order::Acquire { group: FIRST, ordered: now(), unless_isolated: false, answering }
+    Order::Acquire { group: FIRST, ordered: clock::monotonic(), unless_isolated: false, answering }
 }
 
 fn on_near1(lab: &mut Lab) -> Vec<IpAddr> {
@@ -147,7 +148,7 @@ fn an_answered_address_is_not_taken_by_one_who_waits() {
             let mut rival = Rival::new(lab);
             rival.has(&[shared(text)]);
             let running = Running::new(vec![plan("storage", [shared("192.0.2.9"), shared(text)])]);
-            let ordered = now();
+            let ordered = clock::monotonic();
             let report = running.order(acquire(Answering::Wait { wait: WAIT }));
             let Done::StillAnswered { group, at, by, taken, .. } = report else { panic!("answered: {report:?}") };
             assert_eq!((group, by, taken), (FIRST, vec![(shared(text), rival.mac())], false));
@@ -184,7 +185,7 @@ fn answers_are_named_up_to_a_number_and_end_the_wait() {
         let addresses: Vec<_> = (1..=40).map(|n| shared(&format!("192.0.2.{n}"))).collect();
         rival.has(&addresses);
         let running = Running::new(vec![plan("storage", addresses)]);
-        let ordered = now();
+        let ordered = clock::monotonic();
         let report = running.order(acquire(Answering::Wait { wait: Nanos::from_millis(60_000) }));
         let Done::StillAnswered { by, at, .. } = report else { panic!("answered: {report:?}") };
         assert_eq!(by.len(), NAMED);
@@ -196,7 +197,7 @@ fn answers_are_named_up_to_a_number_and_end_the_wait() {
 fn what_was_said_before_the_question_is_no_answer() {
     in_namespace(|lab| {
         let mut rival = Rival::new(lab);
-        // The ears are open for the addresses of the first group, and with them for those of the second in between.
+        // The listener is open for the addresses of the first group, and with them for those of the second in between.
         let first = [shared("192.0.2.1"), shared("192.0.2.20")];
         let running = Running::new(vec![plan("first", first), plan("second", [shared(IPV4)])]);
         running.acquire(FIRST);
@@ -204,7 +205,7 @@ fn what_was_said_before_the_question_is_no_answer() {
         rival.announces(&[IPV4]);
         let order = Order::Acquire {
             group: SECOND,
-            ordered: now(),
+            ordered: clock::monotonic(),
             unless_isolated: false,
             answering: Answering::Wait { wait: WAIT },
         };
@@ -222,7 +223,7 @@ fn own_ports_on_the_same_network_answer_nothing_and_are_no_rivals() {
         assert!(matches!(running.acquire(FIRST), Done::Acquired { .. }));
         let order = Order::Acquire {
             group: SECOND,
-            ordered: now(),
+            ordered: clock::monotonic(),
             unless_isolated: false,
             answering: Answering::Wait { wait: WAIT },
         };
@@ -240,19 +241,19 @@ fn a_rival_is_reported_once_and_again_when_it_is_gone() {
         let mut rival = Rival::new(lab);
         let running = Running::new(vec![plan("storage", [shared(IPV4), shared(IPV6)])]);
         running.acquire(FIRST);
-        let begun = now();
+        let begun = clock::monotonic();
         rival.announces(&[IPV4, IPV6]);
         let mut seen = [running.report(), running.report()].map(|report| {
             let Done::Rival { group, address, mac, at } = report else { panic!("a rival: {report:?}") };
             assert_eq!((group, mac), (FIRST, rival.mac()));
-            assert!(begun <= at && at <= now());
+            assert!(begun <= at && at <= clock::monotonic());
             (address, at)
         });
         rival.announces(&[IPV4, IPV6]);
         let mut gone = [running.report(), running.report()].map(|report| {
             let Done::RivalGone { group, address, mac, first, last } = report else { panic!("gone: {report:?}") };
             assert_eq!((group, mac), (FIRST, rival.mac()));
-            assert!(first < last && now().since(last) >= RIVAL_GONE);
+            assert!(first < last && clock::monotonic().since(last) >= RIVAL_GONE);
             (address, first)
         });
         seen.sort_by_key(|(address, _)| address.ip);
@@ -349,7 +350,7 @@ fn a_flood_of_claims_delays_neither_the_end_of_a_wait_nor_an_order() {
         };
         let waited = stages.first_address.since(stages.ordered);
         assert!(waited >= WAIT && waited < Nanos::from_millis(1_000), "{waited}");
-        let ordered = now();
+        let ordered = clock::monotonic();
         let Done::Released { at, .. } = running.release(FIRST) else { panic!("released") };
         assert!(at.since(ordered) < Nanos::from_millis(500), "{}", at.since(ordered));
         drop(stop);
@@ -365,7 +366,7 @@ fn a_thousand_addresses_are_asked_for_at_once() {
             (0..1_000).map(|n| planned("near1", &format!("10.1.{}.{}", n / 250, n % 250 + 1), 16)).collect();
         rival.has(&addresses[999..]);
         let running = Running::new(vec![plan("storage", addresses.clone())]);
-        let ordered = now();
+        let ordered = clock::monotonic();
         let report = running.order(acquire(Answering::Wait { wait: WAIT }));
         let Done::StillAnswered { by, at, .. } = report else { panic!("answered: {report:?}") };
         assert_eq!(by, [(addresses[999].clone(), rival.mac())]);
@@ -435,7 +436,7 @@ fn the_wait_for_an_answered_group_has_an_end_and_is_told_ever_more_rarely() {
             still_answering_for: Some(Nanos::from_millis(800)),
             ..Settings::default()
         });
-        let begun = now();
+        let begun = clock::monotonic();
         let mut seen = Vec::new();
         loop {
             let report = running.order(acquire(Answering::Wait { wait: Nanos::from_millis(20) }));
@@ -446,7 +447,7 @@ fn the_wait_for_an_answered_group_has_an_end_and_is_told_ever_more_rarely() {
             }
             thread::sleep(Duration::from_millis(100));
         }
-        assert!(now().since(begun) >= Nanos::from_millis(800));
+        assert!(clock::monotonic().since(begun) >= Nanos::from_millis(800));
         assert!(matches!(running.report(), Done::Acquired { .. }));
         assert!(seen.len() > 3 && seen.iter().filter(|told| **told).count() == 2, "the first and the last: {seen:?}");
         assert_eq!(on_near1(lab), [ip(IPV4)]);

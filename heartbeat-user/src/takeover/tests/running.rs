@@ -2,7 +2,8 @@
 
 use super::{PATIENCE, planned};
 use crate::{
-    takeover::{Answering, Done, GroupPlan, Order, PlannedAddress, Settings, Worker, now},
+    system::clock,
+    takeover::{Answering, Done, GroupPlan, Order, PlannedAddress, Settings, Worker},
     types::GroupIndex,
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -47,11 +48,16 @@ impl Running {
     }
 
     pub(super) fn acquire(&self, group: GroupIndex) -> Done {
-        self.order(Order::Acquire { group, ordered: now(), unless_isolated: false, answering: Answering::Skip })
+        self.order(Order::Acquire {
+            group,
+            ordered: clock::monotonic(),
+            unless_isolated: false,
+            answering: Answering::Skip,
+        })
     }
 
     pub(super) fn release(&self, group: GroupIndex) -> Done {
-        self.order(Order::Release { group, ordered: now() })
+        self.order(Order::Release { group, ordered: clock::monotonic() })
     }
 }
 

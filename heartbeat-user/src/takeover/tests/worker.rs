@@ -4,7 +4,8 @@ use super::{
     set_ipv4,
 };
 use crate::{
-    takeover::{ANNOUNCE_AGAIN, Answering, Done, GroupPlan, Order, Step, held_on_host, now, remove_unowned},
+    system::clock,
+    takeover::{ANNOUNCE_AGAIN, Answering, Done, GroupPlan, Order, Step, held_on_host, remove_unowned},
     types::Nanos,
 };
 use std::{net::IpAddr, time::Duration};
@@ -31,7 +32,7 @@ fn an_acquired_group_is_in_place_and_announced_and_a_released_one_is_gone() {
         let Done::Acquired { group, stages, failures } = running.acquire(FIRST) else { panic!("acquired") };
         assert_eq!((group, failures), (FIRST, vec![]));
         assert!(stages.ordered <= stages.first_address && stages.first_address <= stages.addresses_in_place);
-        assert!(stages.addresses_in_place <= stages.announced && stages.announced <= now());
+        assert!(stages.addresses_in_place <= stages.announced && stages.announced <= clock::monotonic());
         assert_eq!(sorted(lab), [ip("192.0.2.10"), ip("2001:db8::10")]);
         lab.frame(arp_for(10));
         lab.frame(|frame| frame[12..14] == [0x86, 0xdd] && frame[6..12] == lab.near.mac.unwrap() && frame[54] == 136);
@@ -48,7 +49,7 @@ fn a_held_group_is_announced_again_on_schedule() {
         lab.frame(arp_for(10));
         for again in &ANNOUNCE_AGAIN[..2] {
             lab.frame(arp_for(10));
-            assert!(now() >= stages.ordered.after(*again), "not before {again}");
+            assert!(clock::monotonic() >= stages.ordered.after(*again), "not before {again}");
         }
     });
 }
@@ -243,7 +244,12 @@ fn a_resumed_group_is_guarded_but_only_what_was_missing_is_announced() {
 #[test]
 fn without_a_carrier_on_any_own_channel_nothing_is_added_for_a_dead_peer() {
     in_namespace(|lab| {
-        let order = Order::Acquire { group: FIRST, ordered: now(), unless_isolated: true, answering: Answering::Skip };
+        let order = Order::Acquire {
+            group: FIRST,
+            ordered: clock::monotonic(),
+            unless_isolated: true,
+            answering: Answering::Skip,
+        };
         let plans = vec![plan("storage", [near("192.0.2.10")])];
         let running = |channels: &[&str]| {
             Running::with_channels(plans.clone(), channels.iter().map(|c| (*c).to_owned()).collect())

@@ -1,8 +1,9 @@
 //! A group's addresses into the kernel, a part after the other, each announced at once; and out of it.
 
-use super::{Links, What, Worker, chunks, now};
+use super::{Links, What, Worker, chunks};
 use crate::{
-    takeover::{Address, Answering, Done, Failure, GroupPlan, Stages, Step, conflict::On, each},
+    system::clock,
+    takeover::{Address, Answering, Done, Failure, GroupPlan, Stages, Step, claims::On, each},
     types::{GroupIndex, Nanos},
 };
 use std::{collections::HashMap, sync::Arc};
@@ -42,7 +43,7 @@ impl Worker {
             }
             let in_place = self.add(group, plan, &links, places, &mut failures);
             self.settle(plan, &links, &in_place, &mut patience);
-            stages.addresses_in_place = now();
+            stages.addresses_in_place = clock::monotonic();
             if stages.first_address == Nanos::default() && !in_place.is_empty() {
                 stages.first_address = stages.addresses_in_place;
             }
@@ -55,7 +56,7 @@ impl Worker {
             }
             self.announce_again(group, in_place);
         }
-        stages.announced = now();
+        stages.announced = clock::monotonic();
         if plan.addresses.is_empty() {
             (stages.first_address, stages.addresses_in_place) = (stages.announced, stages.announced);
         } else if stages.first_address == Nanos::default() {
@@ -80,7 +81,7 @@ impl Worker {
             let links = self.links(&plan.addresses);
             failures = self.take_away(group, plan, &links);
         }
-        done(Done::Released { group, failures, at: now() });
+        done(Done::Released { group, failures, at: clock::monotonic() });
         self.forget_rivals(group, done);
     }
 
@@ -110,7 +111,7 @@ impl Worker {
         let mut outcomes = outcomes.into_iter();
         wanted.retain(|place| match outcomes.next() {
             Some(Err(reason)) => {
-                self.damping.again(What::Failed(group, *place), now()); // told now, so not soon again
+                self.damping.again(What::Failed(group, *place), clock::monotonic()); // told now, so not soon again
                 failures.push(Failure::new(&plan.addresses[*place], Step::Added, reason));
                 false
             }
@@ -123,11 +124,11 @@ impl Worker {
         let planned = places.iter().map(|place| &plan.addresses[*place]);
         let addresses: Vec<_> =
             planned.filter_map(|a| Some(a.on(links[a.interface.as_str()].as_ref().ok()?.link))).collect();
-        let begun = now();
+        let begun = clock::monotonic();
         if let Err(error) = self.netlink.settle(&addresses, begun.after(*patience)) {
             log::warn!("group {}: {error}", plan.name);
         }
-        *patience = patience.since(now().since(begun));
+        *patience = patience.since(clock::monotonic().since(begun));
     }
 
     /// Removes all addresses of the plan, whatever their prefix has become, from the interfaces on which they were put, whatever

@@ -1,9 +1,12 @@
 //! What is here and should not be, what should be and is not, and whether the neighbours are to be told again.
 
-use super::{Links, What, Worker, acquire::SETTLE, chunks, held, now};
+use super::{Links, What, Worker, acquire::SETTLE, chunks, held};
 use crate::{
-    system::netlink::{Link, Port},
-    takeover::{Address, Done, Failure, GroupPlan, PlannedAddress, Step, conflict::On, each},
+    system::{
+        clock,
+        netlink::{Link, Port},
+    },
+    takeover::{Address, Done, Failure, GroupPlan, PlannedAddress, Step, claims::On, each},
     types::{GroupIndex, Nanos},
 };
 use std::{
@@ -122,7 +125,7 @@ impl Worker {
         }
         let plans = Arc::clone(&self.plans);
         let links = self.links(plans.iter().flat_map(|plan| &plan.addresses));
-        let now = now();
+        let now = clock::monotonic();
         let list = match self.netlink.list(None) {
             Ok(list) => list,
             Err(error) => {
@@ -187,7 +190,7 @@ impl Worker {
                     log::warn!("group {}: {failure}", plan.name);
                 }
                 for place in &places {
-                    if self.damping.happened(What::Restored(group, *place), now()) {
+                    if self.damping.happened(What::Restored(group, *place), clock::monotonic()) {
                         done(Done::Restored { group, address: plan.addresses[*place].clone(), times: 1 });
                     }
                 }
@@ -218,7 +221,7 @@ impl Worker {
             }
         }
         for (group, place, address) in stay {
-            if self.damping.again(What::Renamed(group, place), now()) {
+            if self.damping.again(What::Renamed(group, place), clock::monotonic()) {
                 let name = self.netlink.name(address.interface).unwrap_or_else(|error| error.to_string());
                 let why = format!("its interface is called {name} now, where it answers until the group is released");
                 let failure = Failure::new(look.planned(group, place), Step::Guarded, why);
@@ -242,7 +245,7 @@ impl Worker {
         let addresses: Vec<_> = here.iter().map(|(.., address)| *address).collect();
         for (found, outcome) in here.into_iter().zip(self.remove_each(&addresses)) {
             match outcome {
-                Ok(()) if self.damping.happened(What::Swept(found.0, found.1), now()) => {
+                Ok(()) if self.damping.happened(What::Swept(found.0, found.1), clock::monotonic()) => {
                     let address = look.planned(found.0, found.1).clone();
                     done(Done::Swept { group: found.0, address, times: 1 });
                 }

@@ -9,20 +9,20 @@ mod schedule;
 pub use schedule::ANNOUNCE_AGAIN;
 
 use super::{
-    Announcer, Done, GroupPlan, Order, PlannedAddress, Settings, Watch, conflict::Ears, damping::Damping,
+    Announcer, Done, GroupPlan, Order, PlannedAddress, Settings, Watch, claims::ClaimListener, damping::Damping,
     forwards_ipv6, rivals::Rivals,
 };
 use crate::{
-    system::netlink::{Link, Netlink},
+    system::{
+        clock,
+        netlink::{Link, Netlink},
+    },
     types::{GroupIndex, Nanos},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use guard::{Retry, Seen};
 use neighbours::Answered;
-use nix::{
-    errno::Errno,
-    time::{ClockId, clock_gettime},
-};
+use nix::errno::Errno;
 use schedule::Round;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -73,9 +73,9 @@ pub struct Worker {
     /// When everything is looked at though nothing changed.
     retry: Retry,
     next_refresh: Nanos,
-    ears: Ears,
+    listener: ClaimListener,
     rivals: Rivals,
-    /// What is held, or where, has changed since the ears were told.
+    /// What is held, or where, has changed since the listener was told.
     stale: bool,
     next_listen: Nanos,
     answered: HashMap<GroupIndex, Answered>,
@@ -122,7 +122,7 @@ impl Worker {
     pub fn open(settings: Settings) -> io::Result<Self> {
         let Settings { plans, channels, announce_every, still_answering_for } = settings;
         let mut retry = Retry::default();
-        retry.not_later_than(now().after(CHECK)); // what came before the watch was there
+        retry.not_later_than(clock::monotonic().after(CHECK)); // what came before the watch was there
         Ok(Self {
             planned: plans.iter().flat_map(|plan| &plan.addresses).map(|address| address.ip).collect(),
             plans: plans.into(),
@@ -137,10 +137,10 @@ impl Worker {
             put: BTreeSet::new(),
             seen: BTreeMap::new(),
             rounds: Vec::new(),
-            next_check: now().after(CHECK),
+            next_check: clock::monotonic().after(CHECK),
             retry,
-            next_refresh: announce_every.map_or(Nanos::NEVER, |every| now().after(every)),
-            ears: Ears::open()?,
+            next_refresh: announce_every.map_or(Nanos::NEVER, |every| clock::monotonic().after(every)),
+            listener: ClaimListener::open()?,
             rivals: Rivals::default(),
             stale: false,
             next_listen: Nanos::NEVER,
@@ -155,7 +155,7 @@ impl Worker {
         loop {
             match self.wait(orders) {
                 Ok(Order::Acquire { group, unless_isolated: true, .. }) if self.isolated() => {
-                    done(Done::Isolated { group, at: now() });
+                    done(Done::Isolated { group, at: clock::monotonic() });
                 }
                 Ok(Order::Acquire { group, ordered, answering, .. }) => {
                     self.acquire(group, ordered, answering, &mut done);
@@ -174,7 +174,7 @@ impl Worker {
         let others = [self.next_check, self.next_listen, self.next_refresh, self.retry.due()];
         let questions = self.rivals.next_due().into_iter().chain(self.damping.next_due());
         let due = rounds.chain(others).chain(questions).min().unwrap_or(Nanos::NEVER);
-        orders.recv_timeout(Duration::from_nanos(due.since(now()).0))
+        orders.recv_timeout(Duration::from_nanos(due.since(clock::monotonic()).0))
     }
 
     /// Whether none of our own channels has a carrier. Asked of the kernel in a way that brings the answer up to date.
@@ -185,7 +185,7 @@ impl Worker {
 
     /// Serves what is due: one chunk of announcements, the look at what is here, the claims of neighbours.
     fn tick(&mut self, done: &mut impl FnMut(Done), order_waits: impl Fn() -> bool) {
-        let now = now();
+        let now = clock::monotonic();
         if let Some(due) = self.rounds.iter().position(|round| round.due <= now) {
             let round = self.rounds.swap_remove(due);
             self.announce_round(round);
@@ -229,11 +229,4 @@ fn chunks(places: Vec<usize>) -> Vec<Vec<usize>> {
 /// The plans of the groups whose bits are set.
 fn held(plans: &[GroupPlan], bits: u64) -> impl Iterator<Item = (GroupIndex, &GroupPlan)> {
     (0..).map(GroupIndex).zip(plans).filter(move |(group, _)| bits & group.bit() != 0)
-}
-
-/// CLOCK_MONOTONIC.
-#[must_use]
-pub fn now() -> Nanos {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux always has CLOCK_MONOTONIC");
-    Nanos(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

@@ -3,12 +3,13 @@
 use super::{
     CHECK, Links, What, Worker,
     decoys::{DECOYS, decoys, network},
-    held, now,
+    held,
 };
 use crate::{
+    system::clock,
     takeover::{
         ANSWER_WAIT, Announcement, Done, GroupPlan, PlannedAddress,
-        conflict::{BACKLOG, On},
+        claims::{BACKLOG, On},
         describe,
         rivals::{Place, Question, Rival},
     },
@@ -53,22 +54,22 @@ impl Worker {
             if question.is_answered() {
                 // Only for those who answer for everything: they have as long as the others had at least.
                 let more = if question.decoys.is_empty() { Nanos::default() } else { wait.min(ANSWER_WAIT) };
-                end = end.min(now().after(more));
+                end = end.min(clock::monotonic().after(more));
             }
             let due = question.due.min(end);
-            let left = due.since(now());
+            let left = due.since(clock::monotonic());
             if left == Nanos::default() {
                 break;
             }
-            self.ears.wait(Duration::from_nanos(left.0));
-            self.hear(done, || now() >= due);
+            self.listener.wait(Duration::from_nanos(left.0));
+            self.hear(done, || clock::monotonic() >= due);
         }
         self.watch_anew();
         let Some(question) = self.rivals.close(group).filter(|question| !question.answers().is_empty()) else {
             self.answered.remove(&group);
             return false;
         };
-        let now = now();
+        let now = clock::monotonic();
         let answered = self.answered.entry(group).or_insert(Answered { since: now, last: now });
         if now.since(answered.last) > FORGOTTEN {
             answered.since = now;
@@ -83,7 +84,7 @@ impl Worker {
         !enough
     }
 
-    /// Opens the ears for answers to what is about to be asked, and asks for addresses that nobody should have.
+    /// Opens the listener for answers to what is about to be asked, and asks for addresses that nobody should have.
     pub(super) fn begin_asking(
         &mut self,
         group: GroupIndex,
@@ -112,12 +113,12 @@ impl Worker {
         self.listen_for(plan, links, asked.iter().map(on), done);
         if !asked.is_empty() {
             self.announcer.ask(&asked);
-            self.rivals.ask_decoys(group, asked.iter().map(on), now().after(wait));
+            self.rivals.ask_decoys(group, asked.iter().map(on), clock::monotonic().after(wait));
         }
     }
 
     /// Asks the neighbours for the addresses at `places` of the plan. Answers count from now on, until `wait` after this call.
-    /// The ears must be open ([`Worker::begin_asking`]).
+    /// The listener must be open ([`Worker::begin_asking`]).
     pub(super) fn ask(
         &mut self,
         group: GroupIndex,
@@ -144,10 +145,10 @@ impl Worker {
         if let Some((question, errno)) = questions.iter().zip(outcomes).find_map(|(q, o)| Some((q, o.err()?))) {
             log::warn!("group {}: {} not asked for: {}", plan.name, question.ip, describe(errno)); // the first says it all
         }
-        self.rivals.ask(group, asked, now().after(wait));
+        self.rivals.ask(group, asked, clock::monotonic().after(wait));
     }
 
-    /// Opens the ears for claims of the group's addresses, and of `more`, and throws away those that were made before: they are no answers to a
+    /// Opens the listener for claims of the group's addresses, and of `more`, and throws away those that were made before: they are no answers to a
     /// question of ours, nor held against a claim of ours.
     fn listen_for(
         &mut self,
@@ -156,7 +157,7 @@ impl Worker {
         more: impl Iterator<Item = On>,
         done: &mut impl FnMut(Done),
     ) {
-        if let Err(error) = self.ears.hear_too(where_they_are(plan, links).map(|(_, on)| on).chain(more)) {
+        if let Err(error) = self.listener.listen_also(where_they_are(plan, links).map(|(_, on)| on).chain(more)) {
             log::warn!("group {}: claims of neighbours cannot be heard: {error}", plan.name);
         }
         self.hear(done, || false);
@@ -172,18 +173,18 @@ impl Worker {
     ) {
         self.listen_for(plan, links, std::iter::empty(), done);
         self.rivals.hold_too(where_they_are(plan, links).map(|(place, on)| (on, (group, place))));
-        self.next_listen = self.next_listen.min(now().after(CHECK));
+        self.next_listen = self.next_listen.min(clock::monotonic().after(CHECK));
     }
 
-    /// What is held has changed: the ears are told as soon as no order waits.
+    /// What is held has changed: the listener is told as soon as no order waits.
     pub(super) fn watch_anew(&mut self) {
         self.stale = true;
-        self.next_listen = now();
+        self.next_listen = clock::monotonic();
     }
 
     /// Takes in what the neighbours have said, and reports it. An order that comes meanwhile is served first.
     pub(super) fn listen(&mut self, done: &mut impl FnMut(Done), order_waits: impl Fn() -> bool) {
-        let now = now();
+        let now = clock::monotonic();
         if !self.hear(done, order_waits) {
             self.next_listen = now;
             return;
@@ -219,7 +220,7 @@ impl Worker {
         let mut own = None;
         let mut patience = BACKLOG;
         while !enough() {
-            let Some((interface, claim)) = self.ears.next(&mut patience) else {
+            let Some((interface, claim)) = self.listener.next(&mut patience) else {
                 return true;
             };
             if !self.rivals.is_of_interest(&(interface, claim.ip)) {
@@ -229,7 +230,7 @@ impl Worker {
             if own.get_or_insert_with(|| self.own_macs()).contains(&claim.mac) {
                 continue;
             }
-            let at = now();
+            let at = clock::monotonic();
             if let Some((group, place)) = self.rivals.heard(interface, claim, at)
                 && let Some(address) = self.plans[group.usize()].addresses.get(place).cloned()
             {
@@ -248,7 +249,7 @@ impl Worker {
         links.into_iter().filter_map(|link| link.mac).collect()
     }
 
-    /// Tells the table and the ears which addresses are held now, and on which interfaces.
+    /// Tells the table and the listener which addresses are held now, and on which interfaces.
     fn hold(&mut self) {
         let plans = Arc::clone(&self.plans);
         let links = self.links(held(&plans, self.held).flat_map(|(_, plan)| &plan.addresses));
@@ -256,7 +257,7 @@ impl Worker {
             .flat_map(|(group, plan)| where_they_are(plan, &links).map(move |(place, on)| (on, (group, place))))
             .collect();
         self.rivals.hold(all);
-        if let Err(error) = self.ears.hear_only(self.rivals.of_interest()) {
+        if let Err(error) = self.listener.listen_only(self.rivals.of_interest()) {
             log::warn!("claims of neighbours cannot be heard: {error}");
         }
     }
@@ -264,7 +265,7 @@ impl Worker {
     fn tell(&self, question: &Question, taken: bool, told: bool, done: &mut impl FnMut(Done)) {
         let addresses = &self.plans[question.group.usize()].addresses;
         let by = question.answers().into_iter().map(|(place, mac)| (addresses[place].clone(), mac)).collect();
-        done(Done::StillAnswered { group: question.group, at: now(), by, taken, told });
+        done(Done::StillAnswered { group: question.group, at: clock::monotonic(), by, taken, told });
     }
 
     fn tell_gone(&self, gone: Vec<(Place, Rival)>, done: &mut impl FnMut(Done)) {

@@ -1,8 +1,9 @@
 //! Who tells the neighbours when: a takeover's announcements, again on a schedule, and all of it anew when something may have
 //! taught them otherwise.
 
-use super::{CHUNK, Links, Worker, chunks, held, now};
+use super::{CHUNK, Links, Worker, chunks, held};
 use crate::{
+    system::clock,
     takeover::{Announcement, Failure, GroupPlan, Step, describe},
     types::{GroupIndex, Nanos},
 };
@@ -93,7 +94,7 @@ impl Worker {
     /// They have been announced, and are again on schedule.
     pub(super) fn announce_again(&mut self, group: GroupIndex, places: Vec<usize>) {
         let waiting = self.rounds.iter().filter(|round| round.group == group).count() as u64;
-        self.schedule(group, places, now().after(PACE.times(waiting)), true);
+        self.schedule(group, places, clock::monotonic().after(PACE.times(waiting)), true);
     }
 
     /// They are resumed: an earlier life announced them, but clients may have heard others since. What is missing of them, and put
@@ -102,7 +103,7 @@ impl Worker {
         let of_group = self.rounds.iter().filter(|round| round.group == group);
         let scheduled: HashSet<usize> = of_group.flat_map(|round| round.places.iter().copied()).collect();
         places.retain(|place| !scheduled.contains(place));
-        self.schedule(group, places, now().after(RESUMED), false);
+        self.schedule(group, places, clock::monotonic().after(RESUMED), false);
     }
 
     /// Order: all of the group, at once and on schedule.
@@ -124,7 +125,7 @@ impl Worker {
     }
 
     pub(super) fn announce_anew(&mut self, places: BTreeMap<GroupIndex, Vec<usize>>) {
-        let mut begin = now();
+        let mut begin = clock::monotonic();
         for (group, places) in places {
             let chunks = places.len().div_ceil(CHUNK) as u64;
             self.schedule(group, places, begin, false);

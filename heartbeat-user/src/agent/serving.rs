@@ -1,8 +1,9 @@
-//! Where the API is served: what the configuration asks for, as far as it is to be had.
+//! The API, as this agent serves it: where the configuration asks for that, as far as it is to be had.
 
-use super::{Options, runtime_dir::RuntimeDir};
+use super::{desk::Desk, options::Options, runtime_dir::RuntimeDir};
 use crate::{
-    api::server::Listeners,
+    api::server::{Listeners, Ordered, Server},
+    command::signals,
     config::{Api, read_token},
 };
 use anyhow::{Context, Result, bail};
@@ -20,15 +21,60 @@ use std::{
         unix::{fs::PermissionsExt as _, net::UnixListener},
     },
     path::Path,
+    sync::Arc,
 };
+use tokio::sync::mpsc;
 
 /// Of the socket's file.
 const MODE: u32 = 0o660;
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 128;
 
+/// The server, where it runs.
+pub(super) struct Serving {
+    server: Option<Server>,
+    /// Where it leaves orders.
+    ordered: mpsc::Sender<Ordered>,
+}
+
+impl Serving {
+    /// Not yet.
+    pub(super) const fn new(ordered: mpsc::Sender<Ordered>) -> Self {
+        Self { server: None, ordered }
+    }
+
+    /// Begins.
+    ///
+    /// # Errors
+    /// The socket in the runtime directory is not to be had, or the system has no thread for us.
+    pub(super) fn begin(&mut self, desk: &Desk<'_>, folder: &RuntimeDir) -> Result<()> {
+        let listeners = listeners(desk.options, folder)?;
+        self.server = Some(Server::start(Arc::clone(&desk.facts), listeners, self.ordered.clone())?);
+        Ok(())
+    }
+
+    /// The same, after somebody has taken the socket away.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub(super) fn begin_again(&mut self, desk: &Desk<'_>, folder: &RuntimeDir) -> Result<()> {
+        // The one before ends first: what it listens on beside the socket is to be had once.
+        self.server = None;
+        signals::hold();
+        let served = self.begin(desk, folder);
+        signals::take();
+        served
+    }
+
+    /// Ends, and takes the socket away.
+    pub(super) fn end(self, folder: &RuntimeDir) {
+        drop(self);
+        folder.forget_socket();
+    }
+}
+
 /// The sockets. Guarding goes on without what concerns only who may ask: that is logged.
-pub(super) fn listeners(options: &Options, folder: &RuntimeDir) -> Result<Listeners> {
+fn listeners(options: &Options, folder: &RuntimeDir) -> Result<Listeners> {
     let Api { group, http, token_file } = &options.config.api;
     let path = folder.socket();
     // Ours by the lock: an earlier life's.

@@ -5,6 +5,8 @@
 
 use crate::{
     echo::Echo,
+    frame::Frame,
+    headers::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_UDP},
     machine::{load_u16, load_u32, load_u64, store_u8, store_u16, store_u32, store_u64},
     notice::Notice,
     siphash::{Key, siphash_2_4},
@@ -12,13 +14,6 @@ use crate::{
 };
 use core::marker::PhantomData;
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_VLAN: u16 = 0x8100;
-const ETHERTYPE_QINQ: u16 = 0x88a8;
-const IPPROTO_UDP: u8 = 17;
-/// Most VLAN tags that are looked behind, as when receiving.
-const MAX_TAGS: usize = 2;
 /// Length of the UDP datagram in bytes.
 const UDP_LEN: u16 = 8 + LEN as u16;
 /// TTL and hop limit, as the agent's sockets send.
@@ -45,14 +40,14 @@ impl Answer for Notice {
 }
 
 /// A frame that can be turned round.
-pub struct Turn<'a> {
+pub struct ReplyFrame<'a> {
     ethernet: *mut u8,
     ip: *mut u8,
     is_ipv6: bool,
     _memory: PhantomData<&'a mut u8>,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> ReplyFrame<'a> {
     /// The frame in a buffer.
     #[must_use]
     pub fn of(bytes: &'a mut [u8]) -> Option<Self> {
@@ -72,21 +67,13 @@ impl<'a> Turn<'a> {
         let within = |at: *mut u8, len: usize| (at as usize + len <= end as usize).then_some(at);
         let ethernet = within(start, 14)?;
         // SAFETY: 14 bytes within the frame.
-        let (to, from, mut ethertype) =
-            unsafe { (*ethernet, *ethernet.add(6), u16::from_be(load_u16(ethernet.add(12)))) };
+        let (to, from) = unsafe { (*ethernet, *ethernet.add(6)) };
         // From or to a group.
         if (to | from) & 1 != 0 {
             return None;
         }
-        let mut offset = 14;
-        let mut tags = 0;
-        while tags < MAX_TAGS && (ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ) {
-            let tag = within(start.wrapping_add(offset), 4)?;
-            // SAFETY: 4 bytes within the frame.
-            ethertype = u16::from_be(unsafe { load_u16(tag.add(2)) });
-            offset += 4;
-            tags += 1;
-        }
+        // SAFETY: the caller vouches for the memory.
+        let (ethertype, offset) = unsafe { Frame::between(start as usize, end as usize) }.network()?;
         let ip = start.wrapping_add(offset);
         let is_ipv6 = match ethertype {
             ETHERTYPE_IPV4 => {

@@ -1,6 +1,6 @@
 use super::{MAC, arp, in_namespace, running::ip};
 use crate::takeover::{
-    ARP_FRAME, Announcement, Announcer, Claim, arp_announcement, arp_probe, claim_in, conflict::Ears,
+    ARP_FRAME, Announcement, Announcer, Claim, arp_announcement, arp_probe, claim_in, claims::ClaimListener,
     neighbor_solicitation, probe, unsolicited_advertisement,
 };
 use pnet_packet::icmpv6::{self, Icmpv6Packet};
@@ -142,33 +142,33 @@ fn the_ears_hear_what_they_are_told_to_and_nothing_else_reaches_them() {
             assert!(announcer.announce(&announcements).iter().all(Result::is_ok));
         };
         let all = ["192.0.2.9", IPV4, "192.0.2.11", "2001:db8::f", IPV6, "2001:db8::11"];
-        let mut ears = Ears::open().unwrap();
+        let mut listener = ClaimListener::open().unwrap();
         // One frame more may be read than should come: were another one let through, it would be that.
         claimed(&all);
-        assert_eq!(ears.next(&mut 1), None, "closed at first");
+        assert_eq!(listener.next(&mut 1), None, "closed at first");
         for (text, forms) in [(IPV4, 2), (IPV6, 1)] {
-            ears.hear_only([(lab.near.index, ip(text))]).unwrap();
+            listener.listen_only([(lab.near.index, ip(text))]).unwrap();
             claimed(&all);
-            ears.wait(super::PATIENCE);
+            listener.wait(super::PATIENCE);
             let mut patience = forms + 1;
             let heard = Some((lab.near.index, Claim { ip: ip(text), mac: far.mac.unwrap() }));
-            (0..forms).for_each(|_| assert_eq!(ears.next(&mut patience), heard));
-            assert_eq!((ears.next(&mut patience), patience), (None, 1));
+            (0..forms).for_each(|_| assert_eq!(listener.next(&mut patience), heard));
+            assert_eq!((listener.next(&mut patience), patience), (None, 1));
         }
-        ears.hear_only([(far.index, ip(IPV4)), (far.index, ip(IPV6))]).unwrap();
+        listener.listen_only([(far.index, ip(IPV4)), (far.index, ip(IPV6))]).unwrap();
         claimed(&all);
-        assert_eq!(ears.next(&mut 1), None, "another interface");
-        ears.hear_too([(lab.near.index, ip(IPV6))]).unwrap();
+        assert_eq!(listener.next(&mut 1), None, "another interface");
+        listener.listen_also([(lab.near.index, ip(IPV6))]).unwrap();
         claimed(&[IPV4, IPV6]);
-        ears.wait(super::PATIENCE);
+        listener.wait(super::PATIENCE);
         let mut patience = 9;
         assert_eq!(
-            [ears.next(&mut patience), ears.next(&mut patience)].map(|h| h.map(|(_, c)| c.ip)),
+            [listener.next(&mut patience), listener.next(&mut patience)].map(|h| h.map(|(_, c)| c.ip)),
             [Some(ip(IPV6)), None]
         );
-        ears.hear_only([]).unwrap();
+        listener.listen_only([]).unwrap();
         claimed(&all);
-        assert_eq!((ears.next(&mut patience), patience), (None, 8), "closed again");
+        assert_eq!((listener.next(&mut patience), patience), (None, 8), "closed again");
     });
 }
 

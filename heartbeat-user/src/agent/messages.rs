@@ -1,11 +1,25 @@
-//! What the agent's threads say to each other.
+//! What the agent's threads and tasks say to each other:
+//!
+//! ```text
+//!            orders                      done, as commands                    reports
+//!   pulse ------------> takeover ------------------------------> pulse   pulse ---------> control <-- jobs that end
+//!     ^                     |                                               what a fence says, checks
+//!     |  commands           +----------- done, as a report -------------------->  |
+//!     +---------------------------------------------------------------------------+
+//! ```
 
+use super::reload::Candidate;
 use crate::{
+    api::Problem,
+    arbiter::Answered,
+    command::Outcome,
     core::{Arbitrate, Arbitrated, Event, Hook, OperatorOrder, Probed, Reason, Refusal},
+    fence,
     system::clock,
     takeover::Done,
     types::{ChannelIndex, GroupIndex, Nanos},
 };
+use anyhow::Result;
 
 /// To the pulse thread.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +190,42 @@ pub enum Report {
     Takeover(Done),
 }
 
+/// To the control side, by a task of its own: the end of something that took its time.
+pub(super) enum Job {
+    /// An analysis or a look at our own networks, in what it means to the pulse thread.
+    Probed(Command),
+    /// The configuration was read for a reload.
+    Read(Box<Result<Candidate>>),
+    /// The index of a channel's interface, if that is there.
+    Sought(ChannelIndex, Option<u32>),
+    /// A hook of a group ended.
+    Hook(GroupIndex, Hook, Outcome),
+    /// What the arbiter answered to the question of this number.
+    Arbitrated(u32, Arbitrate, Answered),
+    /// What a look at the arbiter found: it is well, or not.
+    ArbiterLooked(Result<String, String>),
+    /// What of this host is not as the configuration has it.
+    HostLooked(Vec<Problem>),
+    /// Whether the peer is off, of the fencing of this number.
+    Fenced(u32, bool),
+}
+
+/// To the control side: how a fencing goes, and what the fence's devices say.
+#[derive(Debug)]
+pub(super) enum FenceNews {
+    /// A level ended.
+    Ran(fence::Ran),
+    /// The agent of a device was asked: that of this place, from 0, among all devices.
+    Asked(usize, fence::Asked),
+}
+
+/// To the control side: the check of this place in the configuration succeeds from now on, or fails.
+pub(super) struct CheckNews {
+    pub(super) check: usize,
+    pub(super) healthy: bool,
+    pub(super) outcome: Outcome,
+}
+
 /// The group that something was done with.
 #[must_use]
 pub const fn group_of(done: &Done) -> GroupIndex {
@@ -190,5 +240,42 @@ pub const fn group_of(done: &Done) -> GroupIndex {
         | Done::RivalGone { group, .. }
         | Done::Swept { group, .. }
         | Done::Failed { group, .. } => group,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::takeover::{Failure, PlannedAddress, Stages, Step};
+
+    const GROUP: GroupIndex = GroupIndex(1);
+    const AT: Nanos = Nanos(5);
+
+    #[test]
+    fn the_end_of_an_order_is_told_to_the_core_and_nothing_else_is() {
+        let address = || PlannedAddress { interface: "eth0".into(), ip: [192, 0, 2, 10].into(), prefix: 24 };
+        let failed = || vec![Failure { address: address(), step: Step::Removed, reason: "EBUSY".into() }];
+        let stages = Stages { announced: AT, ..Stages::default() };
+        let still = |taken| Done::StillAnswered { group: GROUP, at: AT, by: Vec::new(), taken, told: true };
+        let told = |done: Done| format!("{:?}", Command::of(&done));
+        let command = |command: Command| format!("{:?}", Some(command));
+        let none = "None";
+        assert_eq!(
+            told(Done::Acquired { group: GROUP, stages, failures: failed() }),
+            command(Command::Acquired { group: GROUP, at: AT, in_place: true })
+        );
+        assert_eq!(told(still(false)), command(Command::Acquired { group: GROUP, at: AT, in_place: false }));
+        // That it is taken all the same is told by what comes before or follows.
+        assert_eq!(told(still(true)), none);
+        assert_eq!(
+            told(Done::Released { group: GROUP, failures: Vec::new(), at: AT }),
+            command(Command::Released { group: GROUP, at: AT })
+        );
+        assert_eq!(
+            told(Done::Released { group: GROUP, failures: failed(), at: AT }),
+            command(Command::NotReleased { group: GROUP, at: AT })
+        );
+        assert_eq!(told(Done::Failed { group: GROUP, failures: failed() }), none);
+        assert_eq!(told(Done::Swept { group: GROUP, address: address(), times: 1 }), none);
     }
 }

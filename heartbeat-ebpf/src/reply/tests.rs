@@ -63,7 +63,7 @@ proptest! {
         let before = frame(is_ipv6, tags, hops, &noise);
         let mut after = before.clone();
         let reply = Echo { echo_held_ns: held, ..reply() };
-        Turn::of(&mut after).expect("a plain frame").into_reply(&reply, key());
+        ReplyFrame::of(&mut after).expect("a plain frame").into_reply(&reply, key());
         prop_assert_eq!(after.len(), before.len());
         prop_assert_eq!((&after[..6], &after[6..12]), (&before[6..12], &before[..6]));
         let ip = 14 + 4 * tags;
@@ -103,7 +103,7 @@ proptest! {
             .and_then(|datagram| datagram.payload::<LEN>())
             .map(|at| at as usize - bytes.as_ptr() as usize);
         bytes.extend([0xee; 300]);
-        if let Some(turn) = Turn::of(&mut bytes[..len]) {
+        if let Some(turn) = ReplyFrame::of(&mut bytes[..len]) {
             turn.into_reply(&reply(), key());
             if let Some(at) = at {
                 let view = View::new(bytes[at..at + LEN].try_into().unwrap());
@@ -121,7 +121,7 @@ fn a_sum_of_zero_is_sent_as_all_ones() {
     let seen = (0..=u16::MAX).filter(|low| {
         frame[14 + 38..14 + 40].copy_from_slice(&low.to_be_bytes());
         let mut turned = frame.clone();
-        Turn::of(&mut turned).expect("a plain frame").into_reply(&reply(), key());
+        ReplyFrame::of(&mut turned).expect("a plain frame").into_reply(&reply(), key());
         assert_ne!(turned[14 + 46..14 + 48], [0, 0], "no checksum, which IPv6 does not allow");
         turned[14 + 46..14 + 48] == [0xff, 0xff]
     });
@@ -135,7 +135,7 @@ fn only_plain_frames_between_two_hosts_are_turned_round() {
         for (at, value) in changes {
             bytes[*at] = *value;
         }
-        Turn::of(&mut bytes).is_none()
+        ReplyFrame::of(&mut bytes).is_none()
     };
     assert!(!refused(false, 2, &[]) && !refused(true, 2, &[]));
     assert!(refused(false, 3, &[]), "three tags");
@@ -167,9 +167,9 @@ fn only_plain_frames_between_two_hosts_are_turned_round() {
         assert!(refused(true, 0, &[(at, value)]), "over IPv6: {why}");
     }
     for len in 0..frame(false, 2, 64, &[1]).len() {
-        assert!(Turn::of(&mut frame(false, 2, 64, &[1])[..len]).is_none(), "cut to {len}");
+        assert!(ReplyFrame::of(&mut frame(false, 2, 64, &[1])[..len]).is_none(), "cut to {len}");
     }
     for len in 0..frame(true, 2, 64, &[1]).len() {
-        assert!(Turn::of(&mut frame(true, 2, 64, &[1])[..len]).is_none(), "cut to {len} over IPv6");
+        assert!(ReplyFrame::of(&mut frame(true, 2, 64, &[1])[..len]).is_none(), "cut to {len} over IPv6");
     }
 }

@@ -1,0 +1,105 @@
+//! The kernel's part of the agent at the start: what earlier lives left there goes on, with each channel in its place; where no
+//! XDP is to be had, a file of tables takes its place.
+
+use super::{inherit::slots, left::Left, runtime_dir::RuntimeDir};
+use crate::{
+    config::Config,
+    dataplane::{Adopted, Kernel, Order, Settings, Tables},
+    events::{ControlEvent, Journal},
+    types::XdpPreference,
+};
+use anyhow::Result;
+use std::sync::Arc;
+
+/// What was opened.
+pub(super) struct Opened {
+    /// None where heartbeats come by sockets.
+    pub(super) kernel: Option<Kernel>,
+    pub(super) tables: Arc<Tables>,
+    /// An earlier life's records go on.
+    pub(super) adopted: bool,
+}
+
+/// Opens it, and takes away what an earlier life had in the other way.
+///
+/// # Errors
+/// Neither is to be had.
+pub(super) fn open(
+    config: &Config,
+    settings: &Settings,
+    folder: &RuntimeDir,
+    left: &Left,
+    journal: &Journal,
+) -> Result<Opened> {
+    let names: Vec<_> = config.channels.iter().map(|c| c.name.as_str()).collect();
+    let life = left.life.as_ref().filter(|life| left.cell.is_some_and(|cell| life.is_of(cell.incarnation())));
+    let (order, fresh) = slots(life.map_or(&[], |life| &life.channels), &names);
+    match kernel(config.dataplane.xdp, settings, folder, journal) {
+        Some(kernel) => with_kernel(kernel, order, fresh, folder, left),
+        None => without_kernel(order, fresh, folder, left),
+    }
+}
+
+fn kernel(
+    preference: XdpPreference,
+    settings: &Settings,
+    folder: &RuntimeDir,
+    journal: &Journal,
+) -> Option<(Kernel, Adopted)> {
+    if preference == XdpPreference::Socket {
+        return None;
+    }
+    let error = match folder.pin_folder().and_then(|pins| Kernel::open(settings, &pins)) {
+        Ok(opened) => return Some(opened),
+        Err(error) => error,
+    };
+    if preference == XdpPreference::Auto {
+        log::warn!("no XDP on this host, so heartbeats come by sockets: {error:#}");
+        return None;
+    }
+    let wanted = preference.name();
+    let what = format!(
+        "dataplane.xdp = \"{wanted}\": no XDP is to be had on this host: {error:#}; \"auto\" would fall back to sockets"
+    );
+    journal.control(&ControlEvent::HostProblem { what });
+    None
+}
+
+/// `fresh`: the channels whose place is new to them, a bit each.
+fn with_kernel(
+    (mut kernel, adopted): (Kernel, Adopted),
+    order: Order,
+    fresh: u64,
+    folder: &RuntimeDir,
+    left: &Left,
+) -> Result<Opened> {
+    kernel.arrange(order, if adopted.maps { fresh } else { 0 })?;
+    let tables = kernel.tables();
+    // Made anew, or by a life without XDP for this one.
+    if tables.agent().incarnation.get() == 0
+        && let Some(cell) = &left.cell
+    {
+        cell.restore(tables.agent());
+    }
+    folder.forget_tables();
+    Ok(Opened { kernel: Some(kernel), tables, adopted: adopted.maps })
+}
+
+fn without_kernel(order: Order, fresh: u64, folder: &RuntimeDir, left: &Left) -> Result<Opened> {
+    let (tables, adopted) = match Tables::in_file(&folder.tables()) {
+        Ok(opened) => opened,
+        Err(error) => {
+            log::warn!("{error:#}: the next life will not know what this one counted and held");
+            (Tables::anonymous()?, false)
+        }
+    };
+    let tables = tables.arranged(order);
+    let _repaired = tables.repair();
+    if adopted {
+        tables.channels().filter(|channel| fresh & channel.bit() != 0).for_each(|channel| tables.clear(channel));
+    } else if let Some(cell) = &left.cell {
+        cell.restore(tables.agent());
+    }
+    folder.forget_pins();
+    Ok(Opened { kernel: None, tables: Arc::new(tables), adopted })
+}
