@@ -10,7 +10,7 @@ use crate::{
     config::check_host,
     core::{Event, Safe},
     events::{ControlEvent, Obstacle},
-    types::Nanos,
+    types::{Nanos, Node},
 };
 use std::{
     sync::Arc,
@@ -90,11 +90,11 @@ struct Changes {
     told: Vec<Key>,
 }
 
-type Key = (&'static str, Option<String>, String);
+type Key = (&'static str, Option<Node>, String);
 
 impl Changes {
     fn take(&mut self, now: Readiness) -> Option<ControlEvent> {
-        let key = |obstacle: &Obstacle| (obstacle.code.name(), obstacle.controller.clone(), obstacle.thing.clone());
+        let key = |obstacle: &Obstacle| (obstacle.code.name(), obstacle.controller, obstacle.thing.clone());
         let seen: Vec<_> = now.reasons.iter().map(key).collect();
         let stands = seen == self.seen;
         self.seen.clone_from(&seen);

@@ -6,12 +6,13 @@
 mod failover;
 
 use super::{Facts, Health, Status};
-use crate::latency::Snapshot;
+use crate::{core::Difference, events::text::difference, latency::Snapshot};
 use anyhow::Result;
 use prometheus::{
     Encoder as _, TextEncoder,
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
+use serde::Serialize;
 
 /// The media type of the answer.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -62,8 +63,9 @@ pub fn metrics(facts: &Facts, status: &Status, histograms: &[Snapshot], requests
 
 fn about_the_agent(all: &mut Vec<MetricFamily>, facts: &Facts, status: &Status, requests: u64) {
     let pair = status.pair_id.to_string();
+    let node = status.node.to_string();
     let info: Labels<'_> =
-        &[("node", &status.node), ("pair", &pair), ("profile", &status.profile), ("version", &status.version)];
+        &[("node", &node), ("pair", &pair), ("profile", status.profile.name()), ("version", &status.version)];
     gauge(all, "heartbeat_info", "Which agent this is", &[(info, 1.0)]);
     gauge(all, "heartbeat_facts_age_seconds", "How old the facts are", &[(&[], status.age_ms / 1e3)]);
     gauge(all, "heartbeat_interval_seconds", "Interval of the heartbeats", &[(&[], status.interval_ms / 1e3)]);
@@ -82,8 +84,8 @@ fn about_the_agent(all: &mut Vec<MetricFamily>, facts: &Facts, status: &Status, 
         ([("controller", "peer")], truth(status.peer.maintenance)),
     ];
     gauge(all, "heartbeat_maintenance", "Whether an operator wants nothing to move", &borrowed(&maintenance));
-    let differs: Vec<_> = ["channels", "groups", "interval"]
-        .map(|what| ([("what", what)], truth(status.peer.differs.iter().any(|differs| differs == what))))
+    let differs: Vec<_> = [Difference::Channels, Difference::Groups, Difference::Interval]
+        .map(|what| ([("what", difference(what))], truth(status.peer.differs.contains(&what))))
         .into();
     gauge(
         all,
@@ -102,7 +104,7 @@ fn about_the_agent(all: &mut Vec<MetricFamily>, facts: &Facts, status: &Status, 
         &[(&[], status.events_lost as f64)],
     );
     let of = |value: fn(&crate::events::sinks::Sink) -> f64| -> Vec<_> {
-        status.sinks.iter().map(|sink| ([("sink", sink.what.as_str())], value(sink))).collect()
+        status.sinks.iter().map(|sink| ([("sink", sink.what.name())], value(sink))).collect()
     };
     let help = "Whether events, or latencies, get there";
     gauge(all, "heartbeat_sink_up", help, &borrowed(&of(|sink| truth(sink.works))));
@@ -133,7 +135,7 @@ fn about_channels(all: &mut Vec<MetricFamily>, status: &Status) {
         all,
         "heartbeat_channel_fault",
         "Whether an analysis placed a fault on it",
-        &borrowed(&of(|c| Some(truth(c.fault.is_some())))),
+        &borrowed(&of(|c| Some(truth(c.fault_place.is_some())))),
     );
     gauge(
         all,
@@ -274,6 +276,11 @@ fn family(all: &mut Vec<MetricFamily>, name: &str, help: &str, kind: MetricType,
     family.set_field_type(kind);
     family.set_metric(metrics);
     all.push(family);
+}
+
+/// What events and the status call it.
+fn code(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
 }
 
 fn labelled(labels: Labels<'_>) -> Metric {

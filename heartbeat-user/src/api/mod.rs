@@ -4,11 +4,14 @@
 mod facts;
 mod known;
 mod metrics;
+mod readiness;
 mod ready;
 pub mod server;
 mod status;
 
 pub use facts::{Facts, Shared, View};
 pub use known::{ArbiterFacts, Claim, FenceDevice, FenceFacts, Known, Problem, ProblemKind, WatchdogFacts};
-pub use ready::Readiness;
-pub use status::{Answer, Channel, Distribution, End, Group, Health, OwnEnd, Peer, Status};
+pub use readiness::Readiness;
+pub use status::{
+    Answer, Channel, Distribution, End, Faulted, Group, Health, Judged, OwnEnd, Peer, ReceivedBy, Status,
+};

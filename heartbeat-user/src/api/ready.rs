@@ -1,98 +1,50 @@
 //! Would a failover work now? One function of what the status says, asked before the night in which it is needed: by
 //! `heartbeat ready`, the status, the page, a metric and events alike.
 
-use super::{Channel, Group, Health, OwnEnd, ProblemKind, Status, status::Served};
+use super::{Channel, Group, Health, OwnEnd, ProblemKind, Readiness, Status, status::Served};
 use crate::{
-    events::{Code, Obstacle},
+    events::{Code, Obstacle, text::difference},
     types::Node,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-/// Whether a failover would work now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Readiness {
-    /// It would.
-    pub ready: bool,
-    /// Every reason why not.
-    pub reasons: Vec<Obstacle>,
-}
 
 /// A pulse thread this late on one wake-up in a hundred, in parts of an interval, or that stood still for as long as it takes to be
 /// found dead, is too late; of fewer wake-ups than this nothing is said.
 const LATE: f64 = 0.5;
 const WAKE_UPS: u64 = 1_000;
 
-impl Readiness {
-    /// For these reasons, or for none.
-    #[must_use]
-    pub fn new(reasons: Vec<Obstacle>) -> Self {
-        Self { ready: reasons.is_empty(), reasons }
+/// What the status comes to.
+pub(super) fn readiness(status: &Status) -> Readiness {
+    let mut found = Found { reasons: Vec::new(), here: status.node, there: status.node.other() };
+    if status.is_fresh() {
+        found.peer(status);
+        found.agreement(status);
+        found.channels(status);
+        found.services(status);
+        found.host(status);
+        found.safety(status);
+        found.groups(status);
+        found.lateness(status);
+    } else {
+        let (age, most) = (span(status.age_ms), span((status.interval_ms * 3.0).max(1_000.0)));
+        let text = format!(
+            "the facts are {age} old, so nothing is known: the pulse thread stands still; right would be less than {most}: \
+             see the load of this host"
+        );
+        found.add(Code::FactsOld, Some(found.here), "pulse", text);
     }
-
-    /// What the status comes to.
-    #[must_use]
-    pub fn of(status: &Status) -> Self {
-        let mut found = Found { reasons: Vec::new(), here: &status.node, there: other(&status.node) };
-        if status.is_fresh() {
-            found.peer(status);
-            found.agreement(status);
-            found.channels(status);
-            found.services(status);
-            found.host(status);
-            found.safety(status);
-            found.groups(status);
-            found.lateness(status);
-        } else {
-            let (age, most) = (span(status.age_ms), span((status.interval_ms * 3.0).max(1_000.0)));
-            let text = format!(
-                "the facts are {age} old, so nothing is known: the pulse thread stands still; right would be less than {most}: \
-                 see the load of this host"
-            );
-            found.add(Code::FactsOld, Some(found.here), "pulse", text);
-        }
-        Self::new(found.reasons)
-    }
-
-    /// Whether nothing of `node`'s own host, which the other one cannot see, speaks against its taking over.
-    #[must_use]
-    pub fn is_fit(&self, node: Node) -> bool {
-        const UNSEEN: &[Code] =
-            &[Code::Command, Code::Host, Code::Kernel, Code::Fence, Code::Arbiter, Code::Watchdog, Code::Late];
-        let own = |reason: &&Obstacle| reason.controller == Some(node.to_string()) && UNSEEN.contains(&reason.code);
-        !self.reasons.iter().any(|reason| own(&reason))
-    }
-
-    /// Whether there is anything to be mended: a stall that is over is none.
-    #[must_use]
-    pub fn is_to_be_mended(&self) -> bool {
-        self.reasons.iter().any(|reason| reason.code != Code::Late)
-    }
-
-    /// All of it in one line.
-    #[must_use]
-    pub fn line(&self) -> String {
-        match &self.reasons[..] {
-            [] if self.ready => "a failover would work now".to_owned(),
-            [] => "whether a failover would work is not known: this agent does not say".to_owned(),
-            [only] => format!("a failover would not work now: {}", only.text),
-            [first, rest @ ..] => {
-                format!("a failover would not work now: {}; and {} more: heartbeat ready", first.text, rest.len())
-            }
-        }
-    }
+    Readiness::new(found.reasons)
 }
 
 /// Reasons, as they are found.
-struct Found<'a> {
+struct Found {
     reasons: Vec<Obstacle>,
-    here: &'a str,
-    there: &'static str,
+    here: Node,
+    there: Node,
 }
 
-impl Found<'_> {
-    fn add(&mut self, code: Code, controller: Option<&str>, thing: &str, text: String) {
-        self.reasons.push(Obstacle { code, controller: controller.map(str::to_owned), thing: thing.to_owned(), text });
+impl Found {
+    fn add(&mut self, code: Code, controller: Option<Node>, thing: impl ToString, text: String) {
+        self.reasons.push(Obstacle { code, controller, thing: thing.to_string(), text });
     }
 
     fn peer(&mut self, status: &Status) {
@@ -123,19 +75,19 @@ impl Found<'_> {
             );
             self.add(Code::PeerUnfit, Some(there), there, text);
         }
-        for (node, on) in [(self.here.to_owned(), status.maintenance), (there.to_owned(), peer.maintenance)] {
+        for (node, on) in [(self.here, status.maintenance), (there, peer.maintenance)] {
             if on {
                 let text = format!(
                     "controller {node} is in maintenance: nothing moves, whatever fails; right would be `heartbeat maintenance \
                      off` there"
                 );
-                self.add(Code::Maintenance, Some(&node), &node, text);
+                self.add(Code::Maintenance, Some(node), node, text);
             }
         }
     }
 
     fn agreement(&mut self, status: &Status) {
-        for what in &status.peer.differs {
+        for what in status.peer.differs.iter().map(|what| difference(*what)) {
             let text = format!("the two have other {what} configured; right would be one file, loaded on both");
             self.add(Code::FilesDiffer, None, what, text);
         }
@@ -176,7 +128,7 @@ impl Found<'_> {
                     "group {} could not be served here: {} {fault}; right would be an interface that is up, with our own address",
                     group.name, channel.interface,
                 );
-                self.add(Code::Interface, Some(self.here), &format!("{} on {}", group.name, channel.name), text);
+                self.add(Code::Interface, Some(self.here), format!("{} on {}", group.name, channel.name), text);
             }
         }
     }
@@ -185,14 +137,14 @@ impl Found<'_> {
         if status.peer.state != Health::Good {
             return;
         }
-        let sides = [(self.here.to_owned(), &status.service), (self.there.to_owned(), &status.peer.service)];
-        for (node, served) in sides.iter().filter_map(|(node, served)| Some((node, served.as_ref()?))) {
+        let sides = [(self.here, &status.service), (self.there, &status.peer.service)];
+        for (node, served) in sides.into_iter().filter_map(|(node, served)| Some((node, served.as_ref()?))) {
             let Served { qos, full_qos, networks_failed, checks_failing, recovering } = served;
             let gives = format!("it gives {qos} of {full_qos}");
             // What our own interface says was said already.
             let here = self.here;
             let said = |name: &String| {
-                *node == here
+                node == here
                     && status.channels.iter().any(|channel| channel.name == *name && own_fault(channel).is_some())
             };
             for network in networks_failed.iter().filter(|network| !said(network)) {
@@ -260,7 +212,7 @@ impl Found<'_> {
 
     fn groups(&mut self, status: &Status) {
         let good = status.peer.state == Health::Good;
-        let (here, there) = (self.here.to_owned(), self.there);
+        let (here, there) = (self.here, self.there);
         for group in &status.groups {
             let Group { name, held, kept, .. } = group;
             let unguarded =
@@ -286,27 +238,27 @@ impl Found<'_> {
                     "{name} could not be let go of and stays here; right would be that its on_release, or the removal of its \
                      addresses, succeeds: it is tried again"
                 );
-                self.add(Code::GroupKept, Some(&here), name, text);
+                self.add(Code::GroupKept, Some(here), name, text);
             } else if *kept {
                 let text = format!(
                     "{name} could neither be had nor let go of here, and nobody has it; right would be that its on_release \
                      succeeds: it is tried again"
                 );
-                self.add(Code::GroupStuck, Some(&here), name, text);
+                self.add(Code::GroupStuck, Some(here), name, text);
             }
             if group.silent {
                 let text = format!(
                     "this host's kernel keeps silent for {name}, which is ours: nobody is answered; right would be that the agent \
                      opens it at its next turn, or `heartbeat unfence {name}`"
                 );
-                self.add(Code::GroupSilent, Some(&here), name, text);
+                self.add(Code::GroupSilent, Some(here), name, text);
             }
         }
     }
 
     fn lateness(&mut self, status: &Status) {
         let Status { lateness, interval_ms, detection_ms, profile, stall, .. } = status;
-        let here = self.here.to_owned();
+        let here = self.here;
         let most_us = interval_ms * 1e3 * LATE;
         if lateness.n >= WAKE_UPS && lateness.p99_us > most_us {
             let text = format!(
@@ -315,7 +267,7 @@ impl Found<'_> {
                 span(lateness.p99_us / 1e3),
                 span(most_us / 1e3)
             );
-            self.add(Code::Late, Some(&here), "pulse", text);
+            self.add(Code::Late, Some(here), "pulse", text);
         }
         if let Some(stall) = stall.as_ref().filter(|stall| stall.late_ms >= *detection_ms) {
             let text = format!(
@@ -325,7 +277,7 @@ impl Found<'_> {
                 span(stall.ago_ms),
                 span(*detection_ms)
             );
-            self.add(Code::Late, Some(&here), "stall", text);
+            self.add(Code::Late, Some(here), "stall", text);
         }
     }
 }
@@ -338,10 +290,6 @@ const fn own_fault(channel: &Channel) -> Option<&'static str> {
         OwnEnd::NoCarrier => Some("is down, or has no carrier"),
         OwnEnd::Absent => Some("does not exist"),
     }
-}
-
-fn other(node: &str) -> &'static str {
-    if node == "a" { "b" } else { "a" }
 }
 
 /// A span in ms, as people write it.

@@ -8,9 +8,10 @@ pub use guards::{Arbiter, Claimed, FenceLevel, Served, Stall, Watchdog, Withhold
 
 use super::{Problem, Readiness};
 use crate::{
-    core::{ChannelState, PeerState},
+    config::{ChannelKind, Profile},
+    core::{ChannelState, Difference, PeerState, Place, Verdict, Why},
     events::sinks::Sink,
-    types::{Link, Nanos},
+    types::{Link, Nanos, Node, XdpMode},
 };
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
@@ -78,7 +79,7 @@ impl Answer {
             || peer.maintenance
             || !peer.differs.is_empty()
             || status.readiness.is_to_be_mended()
-            || judged.as_str().is_some_and(|judged| judged.starts_with("fail") || judged == BY_GROUP)
+            || judged.is_some_and(Judged::moves)
         {
             Self::Degraded
         } else {
@@ -98,14 +99,47 @@ impl Answer {
     }
 }
 
-/// [`Status::judged`] where each group goes by itself.
-const BY_GROUP: &str = "by_group";
+/// What both controllers' analyses came to, as an event says it, without the groups that go either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Judged {
+    /// The controllers are configured with other channels.
+    ConfigurationError,
+    /// Nothing moves.
+    Nothing(Why),
+    /// This controller is failed.
+    FailLocal,
+    /// The peer is failed.
+    FailRemote,
+    /// Both have faults, and each group goes by itself.
+    ByGroup,
+}
+
+impl Judged {
+    /// Whether some group is to change hands by it.
+    #[must_use]
+    pub const fn moves(self) -> bool {
+        matches!(self, Self::FailLocal | Self::FailRemote | Self::ByGroup)
+    }
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::ConfigurationError => Self::ConfigurationError,
+            Verdict::Nothing(why) => Self::Nothing(why),
+            Verdict::FailLocal => Self::FailLocal,
+            Verdict::FailRemote => Self::FailRemote,
+            Verdict::ByGroup { .. } => Self::ByGroup,
+        }
+    }
+}
 
 /// The status document.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are what operators read; README.md explains them")]
 pub struct Status {
-    pub node: String,
+    pub node: Node,
     /// Controller a's and controller b's host name, where the configuration has them.
     pub hostnames: [Option<String>; 2],
     /// When these facts were put together, in ns since 1970.
@@ -115,15 +149,15 @@ pub struct Status {
     pub pid: u32,
     /// How old these facts are.
     pub age_ms: f64,
-    pub profile: String,
+    pub profile: Profile,
     pub interval_ms: f64,
     pub detection_ms: f64,
     pub incarnation: String,
     pub term: u64,
     /// Whether an operator wants nothing to move.
     pub maintenance: bool,
-    /// What both controllers' analyses came to, as an event says it; nothing while none stands.
-    pub judged: serde_json::Value,
+    /// What both controllers' analyses came to; nothing while none stands.
+    pub judged: Option<Judged>,
     pub peer: Peer,
     pub channels: Vec<Channel>,
     pub groups: Vec<Group>,
@@ -178,11 +212,11 @@ pub struct Peer {
     #[serde(default)]
     pub died_ms: Option<f64>,
     pub incarnation: String,
-    /// In what its configuration differs from ours: channels, groups, interval.
-    pub differs: Vec<String>,
-    /// Why it counts as faulted (FIG. 9, steps 910, 938), where it does: `configured_differently` or `judged`.
+    /// In what its configuration differs from ours.
+    pub differs: Vec<Difference>,
+    /// Why it counts as faulted, where it does.
     #[serde(default)]
-    pub faulted: Option<String>,
+    pub faulted: Option<Faulted>,
     /// Whether an operator wants nothing to move there.
     pub maintenance: bool,
     /// What it says that it can serve with, by its last analysis.
@@ -197,6 +231,16 @@ pub struct Peer {
     /// Whether it says that something of its own host speaks against its taking over.
     #[serde(default)]
     pub unfit: bool,
+}
+
+/// Why the peer counts as faulted (FIG. 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Faulted {
+    /// It has other channels (step 910).
+    ConfiguredDifferently,
+    /// Both judged it to be failed (step 938).
+    Judged,
 }
 
 /// How an interface of our own is.
@@ -225,12 +269,56 @@ impl From<Link> for OwnEnd {
     }
 }
 
+/// By what a channel's heartbeats are received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReceivedBy {
+    /// The XDP program, in the network driver.
+    Native,
+    /// The XDP program, in the network stack.
+    Generic,
+    /// The agent, from a UDP socket.
+    Socket,
+    /// The agent, from a serial line.
+    Serial,
+    /// The agent, from a disk.
+    Disk,
+    /// Nothing: its interface is not attached to.
+    None,
+}
+
+impl ReceivedBy {
+    fn new(mode: Option<XdpMode>, kind: ChannelKind) -> Self {
+        match (mode, kind) {
+            (Some(XdpMode::Native), _) => Self::Native,
+            (Some(XdpMode::Generic), _) => Self::Generic,
+            (Some(XdpMode::Socket), _) => Self::Socket,
+            (None, ChannelKind::Serial) => Self::Serial,
+            (None, ChannelKind::Disk) => Self::Disk,
+            (None, ChannelKind::Network | ChannelKind::Dedicated) => Self::None,
+        }
+    }
+
+    /// As the document has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Socket => "socket",
+            Self::Serial => "serial",
+            Self::Disk => "disk",
+            Self::None => "none",
+        }
+    }
+}
+
 /// A channel (P2).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "as above")]
 pub struct Channel {
     pub name: String,
-    pub kind: String,
+    pub kind: ChannelKind,
     pub state: Health,
     pub interface: String,
     /// Controller a's end and controller b's.
@@ -250,9 +338,12 @@ pub struct Channel {
     /// Whether the peer says that it hears us on it; nothing while it is not heard itself.
     #[serde(default)]
     pub heard_there: Option<bool>,
-    /// Where its fault lies (A7), where an analysis found one.
+    /// Where its fault lies (A7), where an analysis found one, as events say it.
+    #[serde(default)]
+    pub fault_place: Option<Place>,
+    /// The same as a sentence, for people: its words may change.
     pub fault: Option<String>,
-    pub xdp_mode: String,
+    pub xdp_mode: ReceivedBy,
     pub sent: u64,
     pub received: u64,
     pub missing: u64,
@@ -285,9 +376,9 @@ pub struct End {
 #[expect(missing_docs, reason = "as above")]
 pub struct Group {
     pub name: String,
-    pub home: String,
+    pub home: Node,
     /// Who holds it, as far as this controller knows.
-    pub owner: Option<String>,
+    pub owner: Option<Node>,
     /// Whether its addresses are in place here.
     pub held: bool,
     pub addresses: Vec<String>,

@@ -1,7 +1,7 @@
 //! `heartbeat events`: what happened, and what happens.
 
 use super::{
-    answer, client,
+    client, format,
     paint::{ColorArgs, Tone},
 };
 use crate::{api::server::Events, events::Record, types::Severity};
@@ -117,7 +117,7 @@ impl EventsArgs {
             true => serde_json::to_string(event)?,
             false => {
                 let paint = self.color.stdout();
-                let (tone, name) = (answer::gravity(*severity), format!("{:<8}", severity.name()));
+                let (tone, name) = (format::gravity(*severity), format!("{:<8}", severity.name()));
                 let text = if *severity >= Severity::Warning { paint.text(tone, text) } else { text.clone() };
                 format!(
                     "{} {} {controller}  {text}",

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod advice;
-mod answer;
 pub mod arbiter;
 pub mod check;
 pub mod client;
@@ -10,6 +9,7 @@ pub mod completions;
 mod disks;
 pub mod events;
 pub mod explain;
+mod format;
 pub mod histogram;
 pub mod keygen;
 pub mod order;

@@ -113,7 +113,7 @@ fn move_group(args: &GroupArgs, order: &str, here: bool) -> Result<()> {
 fn is_done(runtime_dir: &Path, group: &str, here: bool) -> Result<bool> {
     let status = client::status(runtime_dir)?;
     let Some(found) = status.groups.iter().find(|g| g.name == *group) else { return Ok(false) };
-    let elsewhere = found.owner.as_ref().is_some_and(|owner| *owner != status.node);
+    let elsewhere = found.owner.is_some_and(|owner| owner != status.node);
     Ok(if here { found.held } else { elsewhere })
 }
 

@@ -1,8 +1,8 @@
 //! `heartbeat ready`: would a failover work now? One question, before it is asked in the night.
 
 use super::{
-    answer::{self, wrap},
     client,
+    format::{self, wrap},
     paint::{ColorArgs, Paint, Tone},
 };
 use crate::{api::Status, events::Code};
@@ -67,7 +67,7 @@ fn said(args: &ReadyArgs) -> Result<(String, bool)> {
 
 fn show(status: &Status, paint: Paint) -> String {
     let reasons = &status.readiness.reasons;
-    let whose = format!("controller {}, pair {}, facts {} old", status.node, status.pair_id, answer::ms(status.age_ms));
+    let whose = format!("controller {}, pair {}, facts {} old", status.node, status.pair_id, format::ms(status.age_ms));
     if reasons.is_empty() {
         let (tone, plate) = if status.readiness.ready { (Tone::Good, " READY ") } else { (Tone::Warn, " UNKNOWN ") };
         return format!("{} {} ({whose})\n", paint.plate(tone, plate), status.readiness.line());

@@ -1,11 +1,15 @@
 //! `heartbeat status`: asks the agent what it knows, and says it on one screen, what matters first.
 
 use super::{
-    answer::{self, fit, wrap},
     client,
+    format::{self, fit, wrap},
     paint::{ColorArgs, Paint, Tone},
 };
-use crate::api::{Answer, Channel, Group, Health, Status};
+use crate::{
+    api::{Answer, Channel, Faulted, Group, Health, Status},
+    events::text::difference,
+    types::Node,
+};
 use anyhow::{Context, Result};
 use std::{
     io::{IsTerminal as _, Write, stdout},
@@ -90,12 +94,12 @@ fn head(sheet: &mut Sheet, status: &Status) {
     let indent = plate.len() + 1;
     for (i, line) in wrap(&status.verdict, sheet.width.saturating_sub(indent)).iter().enumerate() {
         match i {
-            0 => sheet.line(&format!("{} {line}", sheet.paint.plate(answer::tone(answer), &plate))),
+            0 => sheet.line(&format!("{} {line}", sheet.paint.plate(format::tone(answer), &plate))),
             _ => sheet.line(&format!("{:indent$}{line}", "")),
         }
     }
     if !status.is_fresh() {
-        let old = answer::ms(status.age_ms);
+        let old = format::ms(status.age_ms);
         let text = format!("these facts are {old} old: the agent's pulse thread stands still");
         sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Bad, &text)));
     }
@@ -104,42 +108,42 @@ fn head(sheet: &mut Sheet, status: &Status) {
         sheet.line(&format!("{:indent$}{}", "", sheet.paint.text(Tone::Strong, &hint)));
     }
     sheet.line("");
-    let (word, tone) = answer::health(status.peer.state);
-    let peer = if status.node == "a" { "b" } else { "a" };
+    let (word, tone) = format::health(status.peer.state);
     let last = status.channels.iter().filter_map(|channel| channel.last_heard_ms).min_by(f64::total_cmp);
-    let heard = last.map_or("never heard".to_owned(), |last| format!("heard {} ago", answer::ms(last)));
+    let heard = last.map_or("never heard".to_owned(), |last| format!("heard {} ago", format::ms(last)));
     let mut notes = vec![heard];
     notes.extend(status.peer.left.then(|| "has left".to_owned()));
-    notes.extend(status.peer.died_ms.map(|ms| format!("its agent died {} ago", answer::ms(ms))));
-    notes.extend(status.peer.stalled_ms.map(|ms| format!("its agent stands still for {}", answer::ms(ms))));
-    if status.peer.faulted.as_deref() == Some("configured_differently") {
+    notes.extend(status.peer.died_ms.map(|ms| format!("its agent died {} ago", format::ms(ms))));
+    notes.extend(status.peer.stalled_ms.map(|ms| format!("its agent stands still for {}", format::ms(ms))));
+    if status.peer.faulted == Some(Faulted::ConfiguredDifferently) {
         notes.push("counts as faulted".to_owned());
     }
     if !status.peer.differs.is_empty() {
-        notes.push(format!("configured otherwise: {}", status.peer.differs.join(", ")));
+        let differs: Vec<_> = status.peer.differs.iter().map(|what| difference(*what)).collect();
+        notes.push(format!("configured otherwise: {}", differs.join(", ")));
     }
     notes.extend(status.peer.maintenance.then(|| "in maintenance".to_owned()));
-    let (host, notes) = (host(status, peer), notes.join(", "));
+    let (host, notes) = (host(status, status.node.other()), notes.join(", "));
     let lead = "peer        ";
     let rest = fit(&format!("{host}, {notes}"), sheet.width.saturating_sub(lead.len() + word.len() + 2));
     sheet.line(&format!("{lead}{}  {rest}", sheet.paint.text(tone, word)));
-    let old = answer::ms(status.age_ms);
-    let mut this = format!("{}, pair {}, facts {old} old", self::host(status, &status.node), status.pair_id);
+    let old = format::ms(status.age_ms);
+    let mut this = format!("{}, pair {}, facts {old} old", self::host(status, status.node), status.pair_id);
     this.push_str(if status.maintenance { ", in maintenance" } else { "" });
     sheet.line(&fit(&format!("controller  {this}"), sheet.width));
 }
 
 /// `a (filer-a)`
-fn host(status: &Status, node: &str) -> String {
-    match &status.hostnames[usize::from(node == "b")] {
+fn host(status: &Status, node: Node) -> String {
+    match &status.hostnames[usize::from(node.wire())] {
         Some(name) => format!("{node} ({name})"),
-        None => node.to_owned(),
+        None => node.to_string(),
     }
 }
 
 fn groups(sheet: &mut Sheet, status: &Status) {
     let name = sheet.longest(status.groups.iter().map(|group| group.name.as_str()));
-    let mut rows: Vec<_> = status.groups.iter().map(|group| (group, answer::server(group, &status.node))).collect();
+    let mut rows: Vec<_> = status.groups.iter().map(|group| (group, format::server(group, status.node))).collect();
     // What nobody serves comes first.
     rows.sort_by_key(|(_, (_, tone))| *tone != Tone::Bad);
     let mut table = vec![Row::head(&["group", "served by", "home", "addresses"])];
@@ -152,7 +156,7 @@ fn groups(sheet: &mut Sheet, status: &Status) {
         let cells = [
             (fit(&group.name, name), Tone::Plain),
             (server, tone),
-            (group.home.clone(), Tone::Plain),
+            (group.home.to_string(), Tone::Plain),
             (addresses, Tone::Plain),
         ];
         let mut row = Row::cells(cells.into());
@@ -185,16 +189,16 @@ fn channels(sheet: &mut Sheet, status: &Status) {
     }
     let mut table = vec![Row::head(&head)];
     for channel in rows {
-        let (word, tone) = answer::health(channel.state);
-        let rejected = answer::rejected(channel);
-        let rtt = |us: f64| if channel.rtt.n == 0 { "-".to_owned() } else { answer::us(us) };
-        let heard = channel.last_heard_ms.map_or("never".into(), |ms| format!("{} ago", answer::ms(ms)));
+        let (word, tone) = format::health(channel.state);
+        let rejected = format::rejected(channel);
+        let rtt = |us: f64| if channel.rtt.n == 0 { "-".to_owned() } else { format::us(us) };
+        let heard = channel.last_heard_ms.map_or("never".into(), |ms| format!("{} ago", format::ms(ms)));
         let dull = if channel.state == Health::Good { Tone::Plain } else { Tone::Faint };
         let mut cells = vec![
             (fit(&channel.name, name), Tone::Plain),
             (word.to_owned(), tone),
             (port(channel, sheet.width), Tone::Plain),
-            (channel.xdp_mode.clone(), Tone::Plain),
+            (channel.xdp_mode.name().to_owned(), Tone::Plain),
             (rtt(channel.rtt.median_us), dull),
             (rtt(channel.rtt.p99_us), dull),
             (channel.missing.to_string(), Tone::Plain),
@@ -202,7 +206,7 @@ fn channels(sheet: &mut Sheet, status: &Status) {
             (heard, if channel.state == Health::Good { Tone::Plain } else { tone }),
         ];
         if wide {
-            let more = [channel.kind.clone(), channel.sent.to_string(), channel.received.to_string()];
+            let more = [channel.kind.name().to_owned(), channel.sent.to_string(), channel.received.to_string()];
             cells.extend(more.map(|text| (text, Tone::Plain)));
         }
         let mut row = Row::cells(cells);
@@ -224,7 +228,7 @@ fn notes(channel: &Channel) -> impl Iterator<Item = (String, Tone)> {
     let place = channel.fault.clone().map(|place| (place, Tone::Bad));
     let carrier = (!channel.carrier).then(|| (format!("no carrier on {}", channel.interface), Tone::Bad));
     let rejections =
-        (answer::rejected(channel) > 0).then(|| (format!("rejected: {}", answer::rejections(channel)), Tone::Warn));
+        (format::rejected(channel) > 0).then(|| (format!("rejected: {}", format::rejections(channel)), Tone::Warn));
     let by = channel.judged_by.as_ref().filter(|_| channel.own_facts_only);
     let by = by.map(|by| (format!("judged by {by}"), Tone::Warn));
     place.into_iter().chain(carrier).chain(by).chain(rejections)
@@ -241,7 +245,7 @@ fn failover(sheet: &mut Sheet, status: &Status) {
     sheet.lead("failover", &readiness.line(), tone);
     for level in fence.iter().filter(|level| level.answers.is_some()) {
         let asked =
-            level.asked_ms.map_or_else(|| "before it was asked".to_owned(), |ms| format!("{} ago", answer::ms(ms)));
+            level.asked_ms.map_or_else(|| "before it was asked".to_owned(), |ms| format!("{} ago", format::ms(ms)));
         let (said, tone) = match (level.answers, &level.why) {
             (Some(true), _) => (format!("{}: {} answered, {asked}", level.level, level.by), Tone::Plain),
             (_, why) => {
@@ -252,7 +256,7 @@ fn failover(sheet: &mut Sheet, status: &Status) {
         sheet.lead("fence", &said, tone);
     }
     if let Some(arbiter) = arbiter {
-        let since = arbiter.since_ms.map_or_else(String::new, |ms| format!(" for {}", answer::ms(ms)));
+        let since = arbiter.since_ms.map_or_else(String::new, |ms| format!(" for {}", format::ms(ms)));
         let (said, tone) = match arbiter.well {
             None => (format!("{}: not looked at yet", arbiter.by), Tone::Plain),
             Some(true) => (format!("{}: well{since}: {}", arbiter.by, arbiter.how), Tone::Plain),
@@ -263,14 +267,14 @@ fn failover(sheet: &mut Sheet, status: &Status) {
     if let Some(watchdog) = watchdog {
         let (said, tone) = match (&watchdog.why, watchdog.fed, watchdog.fed_ms) {
             (Some(why), ..) => (format!("{}: cannot be had: {why}", watchdog.device), Tone::Bad),
-            (None, true, Some(fed)) => (format!("{}: fed {} ago", watchdog.device, answer::ms(fed)), Tone::Plain),
+            (None, true, Some(fed)) => (format!("{}: fed {} ago", watchdog.device, format::ms(fed)), Tone::Plain),
             (None, ..) => (format!("{}: not fed", watchdog.device), Tone::Bad),
         };
         sheet.lead("watchdog", &said, tone);
     }
     if status.groups.iter().any(|group| group.exclusive) {
         let within =
-            |ms: &Option<f64>| ms.map_or_else(|| "not promised".to_owned(), |ms| format!("within {}", answer::ms(ms)));
+            |ms: &Option<f64>| ms.map_or_else(|| "not promised".to_owned(), |ms| format!("within {}", format::ms(ms)));
         let said = format!("here {}, there {}", within(release_within_ms), within(&peer.release_within_ms));
         sheet.lead("lets go", &format!("where cut off: {said}"), Tone::Plain);
     }
@@ -281,7 +285,7 @@ fn foot(sheet: &mut Sheet, status: &Status) {
     let Status { profile, interval_ms, detection_ms, lateness, .. } = status;
     let timing = format!("timing      {profile}: a heartbeat every {interval_ms} ms, dead after {detection_ms} ms");
     sheet.line(&fit(&timing, sheet.width));
-    let [median, p99, max] = [lateness.median_us, lateness.p99_us, lateness.max_us].map(answer::us);
+    let [median, p99, max] = [lateness.median_us, lateness.p99_us, lateness.max_us].map(format::us);
     // Half of the detection time gone: the next stall may cost the peer its patience.
     let tone = if lateness.max_us > detection_ms * 500.0 { Tone::Warn } else { Tone::Plain };
     let lead = format!("lateness    of the pulse thread: median {median}, p99 {p99}, ");
@@ -289,7 +293,7 @@ fn foot(sheet: &mut Sheet, status: &Status) {
     sheet.line(&format!("{}{}", fit(&lead, sheet.width), sheet.paint.text(tone, &late)));
     for sink in status.sinks.iter().filter(|sink| !sink.works) {
         let why = sink.why.as_deref().unwrap_or("it hangs");
-        let text = fit(&format!("{} ({}) does not work: {why}", sink.what, sink.target), sheet.width);
+        let text = fit(&format!("{} ({}) does not work: {why}", sink.what.name(), sink.target), sheet.width);
         sheet.line(&sheet.paint.text(Tone::Warn, &text));
     }
 }

@@ -3,12 +3,12 @@
 use super::client;
 use crate::{
     api::Status,
-    config::Profile,
+    config::{ChannelKind, Profile},
     latency::{Histograms, Snapshot},
     tune::{self, Channel, Counted, Promise, Read, Recommendation, YEAR_S},
     types::{Nanos, Timing},
 };
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 use std::{
     collections::BTreeMap,
@@ -172,27 +172,25 @@ fn live(args: &TuneArgs) -> Result<Live> {
         let (r, m) = before.as_ref().and_then(|before| of(&before.status)).unwrap_or_default();
         // What comes late is taken from what was missing before.
         recording.counted = Some(Counted { received: received.saturating_sub(r), missing: missing.saturating_sub(m) });
-        recording.serial =
-            now.status.channels.iter().any(|c| c.name == recording.name && matches!(&*c.kind, "serial" | "disk"));
+        let is_slow = |kind| matches!(kind, ChannelKind::Serial | ChannelKind::Disk);
+        recording.serial = now.status.channels.iter().any(|c| c.name == recording.name && is_slow(c.kind));
         recording.configured = (!recording.serial).then_some(interval);
     }
     // The detection time that the status has is that of the slowest channel.
     let lines = read.recordings.iter().filter(|recording| recording.serial);
     let paces = lines.filter_map(|line| line.median_s(0.0, f64::INFINITY)).map(|s| s * 1e9 / interval.0.max(1) as f64);
     let slowest = paces.fold(1.0, f64::max).round() as u64;
-    Ok(Live { read, present: present(&now.status, slowest)? })
+    Ok(Live { read, present: present(&now.status, slowest) })
 }
 
 /// The timing as the agent has it, as far as its status says.
-fn present(status: &Status, slowest: u64) -> Result<Timing> {
-    let profile = Profile::ALL.into_iter().find(|profile| profile.name() == status.profile);
-    let Some(profile) = profile else { bail!("{}: a profile that this version does not know", status.profile) };
-    let base = profile.timing();
+fn present(status: &Status, slowest: u64) -> Timing {
+    let base = status.profile.timing();
     let interval = Nanos((status.interval_ms * 1e6).round() as u64);
     // Only the product of counts and period is told; that is all that matters here.
     let periods = slowest * u64::from(base.max.div_ceil(base.decrement) + 1);
     let period = Nanos((status.detection_ms * 1e6) as u64 / periods);
-    Ok(Timing { interval, period, ..base })
+    Timing { interval, period, ..base }
 }
 
 /// Waits, and shows on a terminal how far it has come.

@@ -10,7 +10,8 @@ use crate::{
     core::{BothFaulted, Hook},
     types::{ChannelIndex, GroupIndex, Nanos, Node, SerialLine, Timing, XdpPreference, least_interval},
 };
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -212,7 +213,7 @@ pub enum Targets {
 }
 
 /// What a channel's path is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelKind {
     /// A network that clients use: the document's host network.

@@ -1,12 +1,13 @@
 //! The timing profiles, and what each of their parameters may be set to.
 
 use crate::types::{Nanos, Timing};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::RangeInclusive;
 
 /// A named set of timing parameters. Each can be overridden under `[timing]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// The document's own values: a heartbeat a second, a dead channel noticed after 60 to 65 s.

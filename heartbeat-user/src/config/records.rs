@@ -99,7 +99,7 @@ pub(super) fn events(root: &Table<'_>, report: &mut Report<'_>) -> Events {
     ];
     let system_log = table.choice(report, "system_log", "\"auto\", \"journal\", \"syslog\" or \"none\"", &choices);
     let command = command(&table, report, "on_event");
-    let choices = [Severity::Info, Severity::Notice, Severity::Warning, Severity::Critical].map(|s| (s.name(), s));
+    let choices = Severity::ALL.map(|s| (s.name(), s));
     let severity = table.choice(report, "on_event_severity", "a severity, such as \"warning\"", &choices);
     let damping = table.duration(report, "on_event_damping", Nanos(0)..=MS(86_400_000));
     let timeout = table.duration(report, "on_event_timeout", MS(100)..=MS(60_000));

@@ -2,10 +2,11 @@
 
 use super::{Evidence, PathFacts, Place, Safe, Verdict};
 use crate::types::{ChannelIndex, GroupIndex, Nanos, Node};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Why a group is acquired or released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Nobody holds it and this is its home.
@@ -47,7 +48,7 @@ pub enum Reason {
 }
 
 /// Why nothing is acquired although the peer is silent. When in doubt, do nothing and say why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Withheld {
     /// None of our own channels has a carrier, or none of our own networks answers: it is us who are cut off.
@@ -83,7 +84,7 @@ pub enum Withheld {
 }
 
 /// What the two controllers' configurations differ in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Difference {
     /// The channels (FIG. 9, step 908).

@@ -18,7 +18,8 @@
 use super::{Core, PeerState, Reason, Withheld, ownership::Guard, promise};
 use crate::types::{GroupIndex, Nanos};
 use heartbeat_ebpf::wire::flags;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// How it is made sure that exclusive groups are held by one only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Exclusivity {
 }
 
 /// What made it safe to take a group from a silent peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Safe {
     /// The peer's kernel keeps silent for it, in place of an agent that died or stands still.

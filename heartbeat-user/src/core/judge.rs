@@ -15,7 +15,8 @@
 //! to the mirrored verdict: both can never conclude that they are the one to go on.
 
 use crate::types::ChannelIndex;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// What one controller brings to the decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -61,7 +62,7 @@ pub struct Evidence {
 }
 
 /// Why nothing is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// Neither has a fault.
@@ -184,7 +185,7 @@ pub fn judge_groups(evidence: &Evidence, groups: &[Needs]) -> Verdict {
 }
 
 /// Where a fault lies (A7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// Our port: its interface is gone or down, or our address on it is.
@@ -205,24 +206,6 @@ pub enum Place {
     PathBetween,
     /// Heartbeats do not pass either way, and nobody but the two is known there.
     NetworkOrPath,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::LocalPort => "our own port: its interface is gone or down, or has lost its address",
-            Self::LocalCable => "our own cable or the switch port at its end: no carrier",
-            Self::LocalPortOrCable => "our own port or cable: the network answers to the peer, not to us",
-            Self::RemotePortOrCable => "the peer's port or cable: the network answers to us, not to it",
-            Self::Network => "the network itself: it answers to neither controller",
-            Self::OneWayToUs => "one way: the peer hears us, we do not hear it",
-            Self::OneWayToPeer => "one way: we hear the peer, it does not hear us",
-            Self::PathBetween => "the path between: the network answers to both, heartbeats do not pass",
-            Self::NetworkOrPath => {
-                "the network or the path between: heartbeats do not pass, nobody else is known there"
-            }
-        })
-    }
 }
 
 /// What is known of one channel's path.

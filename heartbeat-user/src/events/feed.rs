@@ -1,6 +1,6 @@
 //! What happened, for whoever asks now or listens on: a bounded ring, and a channel that nobody can hold up.
 
-use super::Record;
+use super::{Record, Role};
 use crate::types::Severity;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -86,7 +86,7 @@ impl Feed {
         kept.forgotten = earlier.first().filter(|_| as_many).map_or(0, |first| first.id - 1);
         for record in earlier.into_iter().rev() {
             let entry = entry(record);
-            if is_verdict(&entry.record.event) && kept.verdicts.len() < VERDICTS {
+            if is_verdict(&entry.record) && kept.verdicts.len() < VERDICTS {
                 kept.verdicts.push_front(Arc::clone(&entry));
             }
             // Once one has no room, no older one has.
@@ -145,7 +145,7 @@ impl Kept {
 
     fn keep(&mut self, record: Record) -> Arc<Entry> {
         let entry = entry(record);
-        if is_verdict(&entry.record.event) {
+        if is_verdict(&entry.record) {
             if self.verdicts.len() == VERDICTS {
                 self.verdicts.pop_front();
             }
@@ -168,14 +168,14 @@ fn entry(record: Record) -> Arc<Entry> {
     Arc::new(Entry { record, json })
 }
 
-fn is_verdict(event: &str) -> bool {
-    ["judged", "analysis_given_up", "fault_placed", "fault_gone", "peer_dead", "takeover_withheld", "dual_ownership"]
-        .contains(&event)
+fn is_verdict(record: &Record) -> bool {
+    record.kind().is_some_and(|kind| kind.is(Role::Verdict))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Node;
 
     fn record(time_us: u64, severity: Severity, event: &str) -> Record {
         Record {
@@ -184,7 +184,7 @@ mod tests {
             monotonic_ns: 0,
             id: 0,
             severity,
-            controller: "a".into(),
+            controller: Node::A,
             channel: None,
             group: None,
             text: String::new(),
@@ -222,15 +222,15 @@ mod tests {
     #[test]
     fn long_events_are_fewer() {
         let feed = Feed::default();
-        for time in 1..=1_000 {
+        for time in 1_001..=2_000 {
             let text = "x".repeat(4_000);
             feed.publish(Record { text, ..record(time, Severity::Info, "command_ran") });
         }
         let (kept, lost) = feed.since(Some(0), Severity::Info, usize::MAX);
         assert!((400..525).contains(&kept.len()) && lost, "{}", kept.len());
-        assert_eq!(kept[kept.len() - 1].record.id, 1_000);
+        assert_eq!(kept[kept.len() - 1].record.id, 2_000);
         let later = Feed::default();
-        later.publish(record(2_000, Severity::Info, "x"));
+        later.publish(record(3_000, Severity::Info, "x"));
         later.remember(kept.iter().map(|entry| entry.record.clone()));
         later.remember(kept.iter().map(|entry| Record { id: entry.record.id - 600, ..entry.record.clone() }));
         let (remembered, lost) = later.since(Some(0), Severity::Info, usize::MAX);

@@ -1,10 +1,6 @@
 //! Tells events: of the core and of the control side, with their names, to whoever asks or listens, and to the sinks.
 
-use super::{
-    ControlEvent, Names, Output, Record, Tell,
-    feed::Feed,
-    sinks::{Item, Records},
-};
+use super::{ControlEvent, Names, Output, Record, Tell, feed::Feed, item::Item, sinks::Records};
 use crate::{core::Event, system::clock, types::Nanos};
 use serde_json::Value;
 use std::sync::Arc;
@@ -35,17 +31,25 @@ impl Journal {
 
     fn tell(&self, time_ns: u64, monotonic: Nanos, event: &impl Tell) {
         let mut evidence = self.names.fields(event);
+        evidence.remove("event");
         let mut take = |key| match evidence.remove(key) {
             Some(Value::String(text)) => Some(text),
             other => other.filter(|value| !value.is_null()).map(|value| value.to_string()),
         };
-        let (name, channel, group) = (take("event").unwrap_or_default(), take("channel"), take("group"));
+        let (channel, group) = (take("channel"), take("group"));
         let text = event.sentence(channel.as_ref().or(group.as_ref()).map_or("", String::as_str));
-        let severity = event.severity();
-        let controller = self.names.node.to_string();
-        let monotonic_ns = monotonic.0;
-        let record =
-            Record { event: name, time_ns, monotonic_ns, id: 0, severity, controller, channel, group, text, evidence };
+        let record = Record {
+            event: event.kind().name().to_owned(),
+            time_ns,
+            monotonic_ns: monotonic.0,
+            id: 0,
+            severity: event.severity(),
+            controller: self.names.node,
+            channel,
+            group,
+            text,
+            evidence,
+        };
         if let Err(event) = self.records.tell(Item::Event(self.feed.publish(record))) {
             self.output.write(&event);
         }

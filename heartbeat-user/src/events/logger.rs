@@ -2,7 +2,8 @@
 
 use super::{
     Output,
-    sinks::{Item, Line, Records},
+    item::{Item, Line},
+    sinks::Records,
 };
 use crate::system::clock;
 use log::{Level, LevelFilter, Log, Metadata};

@@ -1,5 +1,6 @@
 //! What speaks against a failover, by codes.
 
+use crate::types::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +82,7 @@ pub struct Obstacle {
     /// What sort of thing.
     pub code: Code,
     /// The controller that it is of; nothing where it is of both, or of what joins them.
-    pub controller: Option<String>,
+    pub controller: Option<Node>,
     /// The channel, group, key or device that it is about.
     pub thing: String,
     /// What it is, its value, and what would be right.

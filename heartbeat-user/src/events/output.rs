@@ -4,7 +4,7 @@
 
 use super::{
     Record,
-    sinks::{Item, Line},
+    item::{Item, Line},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;

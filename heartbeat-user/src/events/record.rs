@@ -1,6 +1,7 @@
 //! One event as operators get it, in every place: standard output, file, journal, hooks, API, page.
 
-use crate::types::Severity;
+use super::Kind;
+use crate::types::{Node, Severity};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,7 +9,9 @@ use serde_json::{Map, Value};
 /// An event, self-contained: who reads it needs nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
-    /// Its name, such as `channel_bad`.
+    /// Its kind, such as `channel_bad`.
+    // As text: another version, whose events are read back, may have other kinds.
+    #[schemars(with = "Kind")]
     pub event: String,
     /// When it happened, in ns since 1970 (CLOCK_REALTIME).
     pub time_ns: u64,
@@ -18,8 +21,8 @@ pub struct Record {
     pub id: u64,
     /// Whom it is for.
     pub severity: Severity,
-    /// The controller that says so: `a` or `b`.
-    pub controller: String,
+    /// The controller that says so.
+    pub controller: Node,
     /// The channel that it is about, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
@@ -31,4 +34,12 @@ pub struct Record {
     /// The event's own fields: the evidence. Durations end in `_ns`.
     #[serde(flatten)]
     pub evidence: Map<String, Value>,
+}
+
+impl Record {
+    /// Its kind; nothing where another version told it, which has kinds that this one has not.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::of_name(&self.event)
+    }
 }

@@ -1,8 +1,8 @@
 //! How an event is told: whom it is for, and what happened as one sentence.
 
-use super::{ControlEvent, Obstacle};
+use super::{ControlEvent, Kind, Obstacle};
 use crate::{
-    core::{Difference, Event, Reason, Safe, Verdict, Why, Withheld},
+    core::{Difference, Event, Place, Reason, Safe, Verdict, Why, Withheld},
     types::{Nanos, Node, Severity},
 };
 use serde::Serialize;
@@ -10,67 +10,31 @@ use serde_json::{Map, Value};
 
 /// Something that can be told.
 pub trait Tell: Serialize {
-    /// Whom it is for.
+    /// What sort of event it is: its row in the catalogue.
+    fn kind(&self) -> Kind;
+    /// Whom it is for: what the row says, or which of what the row says.
     fn severity(&self) -> Severity;
     /// What happened. `subject`: the channel or group that it is about, by name; nothing where there is none.
     fn sentence(&self, subject: &str) -> String;
 }
 
 impl Tell for Event {
+    fn kind(&self) -> Kind {
+        self.into()
+    }
+
     fn severity(&self) -> Severity {
-        use Severity::{Critical, Info, Notice, Warning};
         match self {
-            Self::PeerDead { .. }
-            | Self::PeerDied { .. }
-            | Self::DualOwnership { .. }
-            | Self::TakeoverWithheld { .. }
-            | Self::GroupKept { .. }
-            | Self::GroupStuck { .. }
-            | Self::Judged { verdict: Verdict::FailLocal | Verdict::FailRemote | Verdict::ByGroup { .. }, .. } => {
-                Critical
-            }
-            Self::ChannelBad { .. }
-            | Self::ChannelFlapping { .. }
-            | Self::FaultPlaced { .. }
-            | Self::CarrierLost { .. }
-            | Self::InterfaceGone { .. }
-            | Self::OwnAddressGone { .. }
-            | Self::SocketFailed { .. }
-            | Self::ConfigurationDiffers { .. }
-            | Self::AnalysisGivenUp { .. }
-            | Self::HandOverGivenUp { .. }
-            | Self::Fencing
-            | Self::FencingCalledOff
-            | Self::ArbiterDenied { .. }
-            | Self::ArbiterUnreachable
-            | Self::Stalled { .. }
-            | Self::Judged { verdict: Verdict::ConfigurationError | Verdict::Nothing(Why::BothFaulted), .. } => Warning,
-            Self::Ready { .. }
-            | Self::ChannelGood { .. }
-            | Self::PeerGood
-            | Self::PeerLeft
-            | Self::PeerRestarting
-            | Self::ArbiterGranted { .. }
-            | Self::GroupAcquiring { .. }
-            | Self::GroupAcquired { .. }
-            | Self::GroupReleasing { .. }
-            | Self::GroupReleased { .. }
-            | Self::HandOverOrdered { .. }
-            | Self::Maintenance { .. }
-            | Self::PeerMaintenance { .. }
-            | Self::FaultGone { .. }
-            | Self::ConfigurationAgrees { .. }
-            | Self::Stopping => Notice,
-            Self::PeerPaired { .. }
-            | Self::NetworksProbed { .. }
-            | Self::CarrierFound { .. }
-            | Self::InterfaceBack { .. }
-            | Self::OwnAddressBack { .. }
-            | Self::SocketWorks { .. }
-            | Self::Judged { .. } => Info,
+            Self::Judged { verdict, .. } => match verdict {
+                Verdict::FailLocal | Verdict::FailRemote | Verdict::ByGroup { .. } => Severity::Critical,
+                Verdict::ConfigurationError | Verdict::Nothing(Why::BothFaulted) => Severity::Warning,
+                Verdict::Nothing(_) => Severity::Info,
+            },
+            _ => self.kind().worst(),
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a flat match: one arm for each kind of event")]
     fn sentence(&self, subject: &str) -> String {
         match self {
             Self::Ready { node, resumed: true, .. } => format!("controller {node} goes on where it was"),
@@ -139,7 +103,7 @@ impl Tell for Event {
                 (false, true) => "an analysis is given up: it was not finished here".into(),
                 _ => "an analysis is given up: neither side finished it".into(),
             },
-            Self::FaultPlaced { place, .. } => format!("{subject}: {place}"),
+            Self::FaultPlaced { place, .. } => format!("{subject}: {}", fault(*place)),
             Self::FaultGone { .. } => format!("{subject} has no fault any more"),
             Self::ConfigurationDiffers { what, newer, channels_only_here, groups_only_here, only_there } => {
                 let here = (channels_only_here | groups_only_here).count_ones();
@@ -248,6 +212,22 @@ pub const fn withheld(reason: Withheld) -> &'static str {
     }
 }
 
+/// Where a fault lies.
+#[must_use]
+pub const fn fault(place: Place) -> &'static str {
+    match place {
+        Place::LocalPort => "our own port: its interface is gone or down, or has lost its address",
+        Place::LocalCable => "our own cable or the switch port at its end: no carrier",
+        Place::LocalPortOrCable => "our own port or cable: the network answers to the peer, not to us",
+        Place::RemotePortOrCable => "the peer's port or cable: the network answers to us, not to it",
+        Place::Network => "the network itself: it answers to neither controller",
+        Place::OneWayToUs => "one way: the peer hears us, we do not hear it",
+        Place::OneWayToPeer => "one way: we hear the peer, it does not hear us",
+        Place::PathBetween => "the path between: the network answers to both, heartbeats do not pass",
+        Place::NetworkOrPath => "the network or the path between: heartbeats do not pass, nobody else is known there",
+    }
+}
+
 const fn judged(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::ConfigurationError => "both judged: the controllers have other channels configured, nothing moves",
@@ -278,7 +258,9 @@ fn often(times: u32) -> String {
     if times > 1 { format!(", {times} times") } else { String::new() }
 }
 
-const fn difference(what: Difference) -> &'static str {
+/// What two configurations differ in.
+#[must_use]
+pub const fn difference(what: Difference) -> &'static str {
     match what {
         Difference::Channels => "channels",
         Difference::Groups => "groups",
@@ -287,28 +269,22 @@ const fn difference(what: Difference) -> &'static str {
 }
 
 impl Tell for ControlEvent {
-    fn severity(&self) -> Severity {
-        use Severity::{Critical, Info, Notice, Warning};
-        match self {
-            Self::AddressFailed { .. } | Self::AddressStays { .. } | Self::Rival { .. } => Critical,
-            Self::CommandRan { succeeded: false, .. } | Self::CheckChanged { healthy: false, .. } => Critical,
-            Self::FenceRan { succeeded: false, .. } | Self::WatchdogLeft { .. } => Critical,
-            Self::WatchdogMissing { .. } => Warning,
-            Self::WatchdogRuns { .. } => Info,
-            Self::FenceUnfit { .. } | Self::FenceDevice { answers: false, .. } => Warning,
-            Self::FenceRan { .. } | Self::FenceDevice { .. } => Notice,
-            Self::StillAnswered { .. } | Self::AddressRestored { .. } | Self::ReloadRefused { .. } => Warning,
-            Self::AddressSwept { .. } | Self::HostProblem { .. } | Self::RuntimeDirRestored { .. } => Warning,
-            Self::KernelRestored { .. } => Warning,
-            Self::ArbiterChecked { well: false, .. } | Self::NotReady { .. } => Warning,
-            Self::ReadyAgain => Notice,
-            Self::ArbiterChecked { .. } | Self::ArbiterAnswered { .. } => Info,
-            Self::AddressForgotten { .. } | Self::ReloadWaits { .. } => Notice,
-            Self::RivalGone { .. } | Self::CheckChanged { .. } | Self::Stopped | Self::Restarting => Notice,
-            Self::ChannelAttached { .. } | Self::TakeoverMeasured { .. } | Self::CommandRan { .. } => Info,
-        }
+    fn kind(&self) -> Kind {
+        self.into()
     }
 
+    fn severity(&self) -> Severity {
+        let is_well = match self {
+            Self::CommandRan { succeeded, .. } | Self::FenceRan { succeeded, .. } => *succeeded,
+            Self::CheckChanged { healthy, .. } => *healthy,
+            Self::FenceDevice { answers, .. } => *answers,
+            Self::ArbiterChecked { well, .. } => *well,
+            _ => false,
+        };
+        if is_well { self.kind().mildest() } else { self.kind().worst() }
+    }
+
+    #[expect(clippy::too_many_lines, reason = "a flat match: one arm for each kind of event")]
     fn sentence(&self, subject: &str) -> String {
         match self {
             Self::ChannelAttached { xdp_mode, why: None, .. } => format!("{subject}: heartbeats come by {xdp_mode}"),

@@ -1,5 +1,6 @@
 //! Who and what is spoken of: the controllers, and channels and groups by their place in the file.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -9,7 +10,7 @@ pub const MAX_CHANNELS: usize = 64;
 pub const MAX_GROUPS: usize = 64;
 
 /// Which of the two controllers: 108 or 110 in FIG. 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Node {
     /// Controller a.

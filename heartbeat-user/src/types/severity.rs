@@ -20,6 +20,9 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// All of them, a worse one after a milder one.
+    pub const ALL: [Self; 4] = [Self::Info, Self::Notice, Self::Warning, Self::Critical];
+
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {

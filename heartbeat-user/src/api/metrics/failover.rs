@@ -1,6 +1,6 @@
 //! Whether a failover would work, and what makes one safe.
 
-use super::{borrowed, gauge, truth};
+use super::{borrowed, code, gauge, truth};
 use crate::{api::Status, events::Code};
 use prometheus::proto::MetricFamily;
 
@@ -17,7 +17,8 @@ pub(super) fn about(all: &mut Vec<MetricFamily>, status: &Status) {
     gauge(all, "heartbeat_release_within_seconds", help, &borrowed(&within));
     if let Some(withheld) = &status.withheld {
         let help = "1 for the reason for which nothing is taken from a silent peer";
-        gauge(all, "heartbeat_takeover_withheld", help, &[(&[("reason", withheld.reason.as_str())], 1.0)]);
+        let reason = code(&withheld.reason);
+        gauge(all, "heartbeat_takeover_withheld", help, &[(&[("reason", reason.as_str())], 1.0)]);
         let left: Vec<_> = withheld.left_ms.iter().map(|ms| (&[][..], ms / 1e3)).collect();
         gauge(all, "heartbeat_takeover_withheld_seconds", "For so long yet, where time ends it", &left);
     }
@@ -25,10 +26,9 @@ pub(super) fn about(all: &mut Vec<MetricFamily>, status: &Status) {
     let silent: Vec<_> = status.groups.iter().map(|g| ([("group", g.name.as_str())], truth(g.silent))).collect();
     let help = "Whether this host's kernel keeps silent for a group that is ours";
     gauge(all, "heartbeat_group_silent", help, &borrowed(&silent));
-    let safe = status.groups.iter().filter_map(|group| {
-        let safe = group.claim.as_ref()?.safe.as_deref()?;
-        Some(([("group", group.name.as_str()), ("by", safe)], 1.0))
-    });
+    let taken = status.groups.iter().filter_map(|group| Some((&group.name, code(&group.claim.as_ref()?.safe?))));
+    let taken: Vec<_> = taken.collect();
+    let safe = taken.iter().map(|(group, safe)| ([("group", group.as_str()), ("by", safe.as_str())], 1.0));
     let help = "1 for what made it safe to take the group from a silent peer";
     gauge(all, "heartbeat_group_taken", help, &borrowed(&safe.collect::<Vec<_>>()));
 }

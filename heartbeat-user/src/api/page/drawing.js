@@ -1,16 +1,16 @@
 // The pair as it is wired: two controllers, each channel between its two ports, faults where they lie.
 
-// Where a fault is drawn: on our half, on the peer's, in the middle; and in which direction nothing passes.
+// Where a fault is drawn, by its place: on our half, on the peer's, in the middle; and in which direction nothing passes.
 const PLACES = {
-  "our own port: its interface is gone or down, or has lost its address": { here: true },
-  "our own cable or the switch port at its end: no carrier": { here: true },
-  "our own port or cable: the network answers to the peer, not to us": { here: true },
-  "the peer's port or cable: the network answers to us, not to it": { there: true },
-  "the network itself: it answers to neither controller": { middle: true, here: true, there: true },
-  "one way: the peer hears us, we do not hear it": { middle: true, arrow: "out" },
-  "one way: we hear the peer, it does not hear us": { middle: true, arrow: "in" },
-  "the path between: the network answers to both, heartbeats do not pass": { middle: true },
-  "the network or the path between: heartbeats do not pass, nobody else is known there": { middle: true },
+  local_port: { here: true },
+  local_cable: { here: true },
+  local_port_or_cable: { here: true },
+  remote_port_or_cable: { there: true },
+  network: { middle: true, here: true, there: true },
+  one_way_to_us: { middle: true, arrow: "out" },
+  one_way_to_peer: { middle: true, arrow: "in" },
+  path_between: { middle: true },
+  network_or_path: { middle: true },
 };
 
 // More channels than this are drawn closer together.
@@ -91,7 +91,7 @@ function arrow(x, y, right) {
 
 function channelRow(status, channel, y, at) {
   const { x1, x2, tight, dense } = at;
-  const fault = channel.fault ? (PLACES[channel.fault] ?? { middle: true }) : {};
+  const fault = channel.fault_place ? (PLACES[channel.fault_place] ?? { middle: true }) : {};
   const hereLeft = status.node === "a";
   const cutHere = fault.here || (channel.state !== "good" && !channel.carrier && channel.ends.some((end) => end.address));
   const [cutLeft, cutRight] = hereLeft ? [cutHere, fault.there] : [fault.there, cutHere];
@@ -169,8 +169,8 @@ function draw(status, width) {
 // What the drawing depends on: where that is as it was, it is not drawn anew.
 function outline(status, width) {
   const { node, hostnames, maintenance, peer, groups } = status;
-  const channels = status.channels.map(({ name, kind, state, ends, carrier, fault, rtt }) =>
-    [name, kind, state, ends, carrier, fault, duration(rtt.median_us * 1e3)]);
+  const channels = status.channels.map(({ name, kind, state, ends, carrier, fault, fault_place, rtt }) =>
+    [name, kind, state, ends, carrier, fault, fault_place, duration(rtt.median_us * 1e3)]);
   const { state, left, stalled_ms, died_ms } = peer;
   const without = [left, died_ms !== null, stalled_ms !== null];
   return JSON.stringify([width, node, hostnames, maintenance, state, without, peer.maintenance, groups, channels]);

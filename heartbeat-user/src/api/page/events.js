@@ -1,10 +1,7 @@
 // What happened: the newest 500, each once, newest first; and the last verdicts with what goes with them.
 
 const MOST = 500;
-const SEVERITIES = ["info", "notice", "warning", "critical"];
 const SIGNS = { info: "·", notice: "›", warning: "!", critical: "✕" };
-// Those that GET /v1/verdicts has.
-const VERDICTS = ["judged", "analysis_given_up", "fault_placed", "fault_gone", "peer_dead", "takeover_withheld", "dual_ownership"];
 const COMMON = ["event", "time_ns", "monotonic_ns", "id", "severity", "controller", "text"];
 
 class List {
@@ -87,6 +84,7 @@ function filterEvents() {
   showEventCount();
 }
 
+$("severity").append(...SEVERITIES.map((name, value) => element("option", { value }, name)));
 $("severity").addEventListener("change", filterEvents);
 $("wanted").addEventListener("input", filterEvents);
 

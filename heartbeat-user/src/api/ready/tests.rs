@@ -7,7 +7,8 @@ use crate::{
         status::{Arbiter, FenceLevel, Stall, Watchdog, Withholding},
     },
     cli::status::sample,
-    events::sinks::Sink,
+    core::{Difference, Withheld},
+    events::sinks::{Sink, SinkKind},
 };
 
 /// A change of a status in which all is well, what it comes to, and words of its sentence.
@@ -62,7 +63,7 @@ const CASES: &[Case] = &[
         |s| {
             s.peer.state = Health::Bad;
             s.withheld = Some(Withholding {
-                reason: "promised".into(),
+                reason: Withheld::Promised,
                 text: "the time is not over".into(),
                 left_ms: Some(3_000.0),
             });
@@ -82,12 +83,12 @@ const CASES: &[Case] = &[
     (|s| s.maintenance = true, &[Code::Maintenance], "controller a is in maintenance"),
     (|s| s.peer.maintenance = true, &[Code::Maintenance], "controller b is in maintenance"),
     (
-        |s| s.peer.differs = vec!["groups".into()],
+        |s| s.peer.differs = vec![Difference::Groups],
         &[Code::FilesDiffer],
         "other groups configured; right would be one file",
     ),
     (
-        |s| s.peer.differs = vec!["channels".into(), "interval".into()],
+        |s| s.peer.differs = vec![Difference::Channels, Difference::Interval],
         &[Code::FilesDiffer, Code::FilesDiffer],
         "other channels",
     ),
@@ -193,7 +194,7 @@ const CASES: &[Case] = &[
     // What goes nowhere says nothing of a failover.
     (
         |s| {
-            let (what, target) = ("event_file".into(), "/full".into());
+            let (what, target) = (SinkKind::EventFile, "/full".into());
             s.sinks = vec![Sink { what, target, works: false, lost: 9, failures: 9, why: None }];
         },
         &[],

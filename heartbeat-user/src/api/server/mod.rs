@@ -3,35 +3,32 @@
 //! Whoever connects gets a limited time for a request and a limited time to read the answer; there is a limit to how many can be
 //! connected at a time, and those of TCP do not take the places of the Unix socket's.
 
+mod answers;
+mod cache;
 mod openapi;
 mod orders;
 mod page;
 mod routes;
 mod stream;
+mod world;
 
+pub use answers::{Events, Facts as Answered};
 pub use orders::{Answer, Ordered, Request};
-pub use routes::{Events, Facts as Answered};
 
 use super::Facts;
-use crate::latency::Set;
 use anyhow::{Context, Result};
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use std::{
-    net::TcpListener,
-    os::unix::net::UnixListener,
-    sync::{Arc, atomic::AtomicU64},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{net::TcpListener, os::unix::net::UnixListener, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot},
 };
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
+use world::{Origin, World};
 
 /// Connections at a time over the Unix socket, and over TCP; more are turned away.
 const MOST: [usize; 2] = [256, 768];
@@ -56,25 +53,6 @@ pub struct Listeners {
     pub token: Option<String>,
 }
 
-/// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    Unix { root: bool },
-    Tcp,
-}
-
-/// What the routes answer from.
-struct World {
-    facts: Arc<Facts>,
-    histograms: Set,
-    token: Option<String>,
-    orders: mpsc::Sender<Ordered>,
-    /// The status, as a message of the stream.
-    statuses: watch::Sender<bytes::Bytes>,
-    cache: routes::Cache,
-    requests: AtomicU64,
-}
-
 /// A running API; it ends when this is dropped.
 pub struct Server {
     /// Dropped first.
@@ -93,15 +71,7 @@ impl Server {
         if let Some(tcp) = &tcp {
             tcp.set_nonblocking(true).context("the API's TCP socket")?;
         }
-        let context = Arc::new(World {
-            facts,
-            histograms: Set::new(),
-            token,
-            orders,
-            statuses: watch::channel(bytes::Bytes::new()).0,
-            cache: routes::Cache::default(),
-            requests: AtomicU64::new(0),
-        });
+        let context = Arc::new(World::new(facts, token, orders));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (end, ended) = oneshot::channel();
         let thread = std::thread::Builder::new().name("api".into()).spawn(move || {

@@ -1,6 +1,6 @@
 //! What the API offers, as an OpenAPI 3.1 document made from the types that it answers with.
 
-use super::routes::{Accepted, Channels, Events, Facts, Groups, Healthy, Refused, Verdicts};
+use super::answers::{Accepted, Channels, Events, Facts, Groups, Healthy, Refused, Verdicts};
 use crate::{api::Status, latency::Histograms};
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -106,4 +106,67 @@ pub(super) fn document() -> Value {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::EXAMPLE,
+        events::{Kind, samples},
+        types::Severity,
+    };
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    /// What operators read: each with its name.
+    fn documents() -> Vec<(String, String)> {
+        let user = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let of_docs = ["api.md", "configuration.md", "safety.md"].map(|name| user.join("docs").join(name));
+        let all = [user.join("../README.md")].into_iter().chain(of_docs).filter(|path| path.exists());
+        all.map(|path| (path.display().to_string(), fs::read_to_string(path).expect("a text"))).collect()
+    }
+
+    fn is_code(word: &str) -> bool {
+        word.contains('_')
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    }
+
+    /// What stands between backticks, alone.
+    fn quoted(text: &str) -> impl Iterator<Item = &str> {
+        text.split('`').skip(1).step_by(2)
+    }
+
+    #[test]
+    fn documents_name_only_kinds_codes_fields_and_keys_that_exist() {
+        let samples: Vec<_> = samples::all("net1").into_iter().map(|sample| sample.fields).collect();
+        let known = format!("{}{EXAMPLE}{}", document(), json!(samples));
+        let known: BTreeSet<_> = known.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+        for (name, text) in documents() {
+            let unknown = quoted(&text).filter(|word| is_code(word) && !word.starts_with("heartbeat_"));
+            let unknown: Vec<_> = unknown.filter(|word| !known.contains(word)).collect();
+            assert!(unknown.is_empty(), "{name}: {unknown:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_all_kinds_of_events_is_what_the_catalogue_says() {
+        let letter = |severity: &Severity| severity.name()[..1].to_owned();
+        for (name, text) in documents() {
+            let Some((_, table)) = text.split_once("| kind | severity | what happened |\n") else { continue };
+            let mut listed = BTreeSet::new();
+            for row in table.lines().skip(1).take_while(|line| line.starts_with('|')) {
+                let cells: Vec<_> = row.split('|').collect();
+                let kinds: Vec<_> = quoted(cells[1]).collect();
+                let letters: Vec<_> = cells[2].split(',').map(str::trim).collect();
+                for (i, kind) in kinds.iter().enumerate() {
+                    let kind = Kind::of_name(kind).unwrap_or_else(|| panic!("{name}: no event is {kind}"));
+                    let severities: BTreeSet<_> = kind.row().severities.iter().map(letter).collect();
+                    let said = if kinds.len() > 1 { vec![letters[i.min(letters.len() - 1)]] } else { letters.clone() };
+                    assert_eq!(severities, said.into_iter().map(str::to_owned).collect(), "{name}: {kind}");
+                    assert!(listed.insert(kind), "{name}: {kind} stands twice");
+                }
+            }
+            assert_eq!(listed, Kind::ALL.iter().copied().collect(), "{name}");
+        }
+    }
 }

@@ -1,8 +1,15 @@
 //! The requests and their answers.
 
-use super::{Answer, Origin, Request as OrderRequest, World, openapi, page, stream};
+use super::{
+    answers::{Accepted, Channels, Events, Facts, Groups, Healthy, Refused, Verdicts},
+    cache::DEAD,
+    openapi,
+    orders::{Answer, Request as OrderRequest},
+    page, stream,
+    world::{Origin, World},
+};
 use crate::{
-    api::{self, Channel, Group, Status},
+    api::{self, Status},
     config::EXAMPLE,
     events::{
         Record,
@@ -20,80 +27,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 use tokio::{sync::oneshot, time::timeout};
 
 /// Events in one answer, at most and by default.
 const MOST_EVENTS: usize = RING;
 const SOME_EVENTS: usize = 1_000;
-/// Facts are put together at most so often, and for at most this part of the time: with 64 channels it takes longer.
-const FRESH: Duration = Duration::from_millis(5);
-const PART: u32 = 20;
 /// How long an order may take to be accepted or refused.
 const ORDER_PATIENCE: Duration = Duration::from_secs(4);
-
-/// An answer that is a list of one kind of facts.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Facts<T> {
-    /// How old these facts are, in ms.
-    pub age_ms: f64,
-    /// They.
-    #[serde(flatten)]
-    pub facts: T,
-}
-
-/// `GET /v1/channels`
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(super) struct Channels {
-    channels: Vec<Channel>,
-}
-
-/// `GET /v1/groups`
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(super) struct Groups {
-    groups: Vec<Group>,
-}
-
-/// `GET /v1/verdicts`
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(super) struct Verdicts {
-    verdicts: Vec<Record>,
-}
-
-/// `GET /v1/events`
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Events {
-    /// Oldest first.
-    pub events: Vec<Record>,
-    /// Whether some after `since` are not kept any more.
-    pub lost: bool,
-}
-
-/// `GET /healthz`
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(super) struct Healthy {
-    age_ms: f64,
-    healthy: bool,
-}
-
-/// What every refused request is told.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(super) struct Refused {
-    /// What is wrong, with its value, and what would be right.
-    error: String,
-}
-
-/// What an accepted order is told.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(super) struct Accepted {
-    accepted: bool,
-}
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -212,34 +158,7 @@ fn age(at: Nanos) -> f64 {
 }
 
 fn dead() -> Error {
-    Error(StatusCode::SERVICE_UNAVAILABLE, "the pulse thread died: the agent is ending".into())
-}
-
-/// The status as JSON, for all who ask at about the same time: a thousand a second cost what two hundred do.
-#[derive(Default)]
-pub(super) struct Cache(Mutex<Option<Cached>>);
-
-struct Cached {
-    until: Instant,
-    json: Arc<str>,
-}
-
-impl Cache {
-    pub(super) fn status(&self, facts: &api::Facts) -> std::result::Result<Arc<str>, &'static str> {
-        const DEAD: &str = "the pulse thread died: the agent is ending";
-        let mut cached = self.0.lock().map_err(|_| DEAD)?;
-        let began = Instant::now();
-        if let Some(Cached { until, json }) = &*cached
-            && began < *until
-        {
-            return Ok(Arc::clone(json));
-        }
-        let view = facts.view().ok_or(DEAD)?;
-        let json: Arc<str> = serde_json::to_string(&Status::new(facts, &view)).map_err(|_| "no JSON")?.into();
-        let until = Instant::now() + FRESH.max(began.elapsed() * PART);
-        *cached = Some(Cached { until, json: Arc::clone(&json) });
-        Ok(json)
-    }
+    Error(StatusCode::SERVICE_UNAVAILABLE, DEAD.into())
 }
 
 async fn status(State(context): Shared) -> Result<Response> {

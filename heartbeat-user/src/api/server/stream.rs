@@ -1,6 +1,6 @@
 //! Server-sent events: what happened, and the status each second and after each event.
 
-use super::World;
+use super::world::World;
 use crate::{events::feed::Entry, types::Severity};
 use axum::{
     body::Body,

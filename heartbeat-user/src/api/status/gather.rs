@@ -1,10 +1,13 @@
 //! The document, put together from what the threads leave.
 
-use super::{Answer, BY_GROUP, Channel, Distribution, End, Group, Peer, Status, guards, ms, verdict::verdict};
+use super::{
+    Answer, Channel, Distribution, End, Faulted, Group, Judged, Peer, ReceivedBy, Status, guards, ms, verdict::verdict,
+};
 use crate::{
-    api::{Facts, Known, Readiness, View},
+    api::{Facts, Known, Readiness, View, ready::readiness},
     config::{self, ServiceAddress},
-    core::{PeerState, Verdict},
+    core::{Difference, PeerState, Verdict},
+    events::text,
     latency::to_hdr,
     system::clock,
     types::{Link, Nanos, Node, XdpMode},
@@ -39,23 +42,20 @@ impl Status {
         let silent = Guard { agent: facts.tables.agent(), kernel: facts.tables.kernel() }.silent(now.0) & view.owned;
         let known = facts.known();
         let status = Self {
-            node: node.to_string(),
+            node,
             hostnames: config.hostnames.clone(),
             time_ns: clock::realtime_ns(),
             pair_id: config.pair.id,
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             age_ms: ms(now.since(view.at)),
-            profile: config.profile.to_string(),
+            profile: config.profile,
             interval_ms: ms(config.timing.interval),
             detection_ms: ms(config.detection()),
             incarnation: format!("{:016x}", facts.incarnation),
             term: view.term,
             maintenance: view.maintenance[0],
-            judged: match view.verdict {
-                Some(Verdict::ByGroup { .. }) => BY_GROUP.into(),
-                verdict => serde_json::to_value(verdict).unwrap_or_default(),
-            },
+            judged: view.verdict.map(Judged::from),
             peer: peer(facts, view),
             verdict: verdict(config, view, &channels, silent, now),
             groups: shown.map(|g| group(facts, view, &known, silent, g)).collect(),
@@ -81,15 +81,15 @@ impl Status {
     /// With what follows from all the rest.
     #[must_use]
     pub(crate) fn concluded(mut self) -> Self {
-        self.readiness = Readiness::of(&self);
+        self.readiness = readiness(&self);
         self.answer = Answer::of(&self);
         self
     }
 }
 
 fn peer(facts: &Facts, view: &View) -> Peer {
-    let names = ["channels", "groups", "interval"];
-    let differs = names.iter().zip(view.differences).filter(|(_, d)| *d).map(|(n, _)| (*n).to_owned()).collect();
+    let all = [Difference::Channels, Difference::Groups, Difference::Interval];
+    let differs = all.into_iter().zip(view.differences).filter(|(_, differs)| *differs).map(|(what, _)| what).collect();
     Peer {
         state: view.peer.into(),
         left: view.peer_left,
@@ -99,9 +99,9 @@ fn peer(facts: &Facts, view: &View) -> Peer {
         differs,
         faulted: match view.verdict {
             // WO 01/82077, FIG. 9, step 910
-            Some(Verdict::ConfigurationError) => Some("configured_differently".into()),
-            _ if view.peer == PeerState::Good && view.differences[0] => Some("configured_differently".into()),
-            Some(Verdict::FailRemote) => Some("judged".into()),
+            Some(Verdict::ConfigurationError) => Some(Faulted::ConfiguredDifferently),
+            _ if view.peer == PeerState::Good && view.differences[0] => Some(Faulted::ConfiguredDifferently),
+            Some(Verdict::FailRemote) => Some(Faulted::Judged),
             _ => None,
         },
         maintenance: view.maintenance[1],
@@ -121,7 +121,7 @@ fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usi
     let judged_by = facts.judged_by.lock().ok().and_then(|by| by.get(i).cloned().flatten());
     Channel {
         name: configured.name.clone(),
-        kind: configured.kind.name().into(),
+        kind: configured.kind,
         state: seen.state.into(),
         interface: configured.port(*node),
         ends: [Node::A, Node::B].map(|node| End {
@@ -134,13 +134,9 @@ fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usi
         carrier: matches!(seen.link, Link::Present { carrier: true, .. }),
         own_end: seen.link.into(),
         heard_there,
-        fault: seen.place.map(|place| place.to_string()),
-        xdp_mode: match mode {
-            Some(mode) => mode.to_string(),
-            // No network, or one that is not attached to.
-            None if configured.end(*node).is_none() => configured.kind.name().to_owned(),
-            None => "none".to_owned(),
-        },
+        fault_place: seen.place,
+        fault: seen.place.map(|place| text::fault(place).to_owned()),
+        xdp_mode: ReceivedBy::new(mode, configured.kind),
         sent: seen.sent,
         received: slot.counted(Outcome::Accepted),
         missing: slot.missing.get(),
@@ -173,8 +169,8 @@ fn group(facts: &Facts, view: &View, known: &Known, silent: u64, group: &config:
     channels.dedup();
     Group {
         name: group.name.clone(),
-        home: group.home.to_string(),
-        owner: owner.map(|o| o.to_string()),
+        home: group.home,
+        owner,
         held: view.held & bit != 0,
         addresses: group.addresses.iter().map(|a| format!("{}/{} on {}", a.address, a.prefix, name(a))).collect(),
         channels,

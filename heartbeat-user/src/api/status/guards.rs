@@ -4,7 +4,7 @@ use super::ms;
 use crate::{
     api::{Known, View, WatchdogFacts},
     config::Config,
-    core::Safe,
+    core::{Reason, Safe, Withheld},
     events::text,
     types::{GroupIndex, Nanos},
 };
@@ -57,10 +57,10 @@ pub struct Watchdog {
 /// How a group came to be ours.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Claimed {
-    /// Why it was claimed, as an event says it: `peer_dead`.
-    pub reason: String,
-    /// What made sure that a silent peer did not serve it, too: `closed`, `fenced`.
-    pub safe: Option<String>,
+    /// Why it was claimed.
+    pub reason: Reason,
+    /// What made sure that a silent peer did not serve it, too.
+    pub safe: Option<Safe>,
     /// Both as a sentence.
     pub text: String,
     /// When, in ns since 1970.
@@ -70,8 +70,8 @@ pub struct Claimed {
 /// Why nothing is taken from a silent peer.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Withholding {
-    /// As an event says it: `peer_stalled`.
-    pub reason: String,
+    /// As an event says it.
+    pub reason: Withheld,
     /// As a sentence.
     pub text: String,
     /// For so long yet, where time ends it.
@@ -126,7 +126,7 @@ pub(super) fn stall(known: &Known, now: Nanos) -> Option<Stall> {
 pub(super) fn withholding(view: &View, now: Nanos) -> Option<Withholding> {
     let reason = view.withheld?;
     let left_ms = view.withheld_until.map(|until| ms(until.since(now)));
-    Some(Withholding { reason: code(&reason), text: text::withheld(reason).into(), left_ms })
+    Some(Withholding { reason, text: text::withheld(reason).into(), left_ms })
 }
 
 pub(super) fn fence(known: &Known, now: Nanos) -> Vec<FenceLevel> {
@@ -171,26 +171,17 @@ pub(super) fn claim(known: &Known, group: GroupIndex) -> Option<Claimed> {
     let claim = known.claims.get(group.usize())?.as_ref()?;
     let because = text::because(claim.reason);
     let text = match (claim.safe, &claim.fenced_by) {
-        (Some(Safe::Fenced), Some(by)) => format!("{because}; the peer is fenced by {by}"),
+        (Some(safe @ Safe::Fenced), Some(by)) => format!("{because}; {} by {by}", text::made_safe(safe)),
         (Some(safe), _) => format!("{because}; {}", text::made_safe(safe)),
         (None, _) => because.to_owned(),
     };
-    let safe = claim.safe.map(|safe| code(&safe));
-    Some(Claimed { reason: code(&claim.reason), safe, text, time_ns: claim.time_ns })
-}
-
-/// What an event calls it.
-fn code(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
+    Some(Claimed { reason: claim.reason, safe: claim.safe, text, time_ns: claim.time_ns })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api::{ArbiterFacts, Claim, FenceDevice},
-        core::{Reason, Withheld},
-    };
+    use crate::api::{ArbiterFacts, Claim, FenceDevice};
     use std::sync::{Arc, atomic::AtomicU64};
 
     const S: fn(u64) -> Nanos = |s| Nanos::from_millis(s * 1_000);
@@ -207,7 +198,7 @@ mod tests {
     #[test]
     fn a_claim_names_what_made_it_safe() {
         let closed = claimed(Some(Safe::Closed), None);
-        assert_eq!((closed.reason.as_str(), closed.safe.as_deref()), ("peer_dead", Some("closed")));
+        assert_eq!((closed.reason, closed.safe), (Reason::PeerDead, Some(Safe::Closed)));
         assert_eq!(closed.text, "the peer is dead; the peer's kernel keeps silent for it");
         assert_eq!(
             claimed(Some(Safe::Fenced), Some("fence_ipmilan")).text,
@@ -268,6 +259,5 @@ mod tests {
         let known = Known { arbiter: Some(arbiter_facts), ..Known::default() };
         let seen = arbiter(&known, S(65)).unwrap();
         assert_eq!((seen.well, seen.since_ms, seen.how.as_str()), (Some(false), Some(60_000.0), "no answer"));
-        assert_eq!(code(&Withheld::PeerStalled), "peer_stalled");
     }
 }

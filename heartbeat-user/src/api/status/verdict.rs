@@ -11,70 +11,10 @@ use crate::{
 
 /// The line: what is the matter with the peer, the channels, and with what would follow.
 pub(super) fn verdict(config: &Config, view: &View, channels: &[Channel], silent_here: u64, now: Nanos) -> String {
-    let silent: Vec<_> = channels.iter().filter(|c| c.state == Health::Bad).collect();
-    let mut parts = Vec::new();
-    match view.peer {
-        PeerState::Unknown => parts.push("waiting for the peer's first heartbeat".to_owned()),
-        PeerState::Bad if view.peer_left => parts.push("the peer has left".to_owned()),
-        PeerState::Bad => {
-            let last = view.channels.iter().filter_map(|c| c.last_arrival).max();
-            parts.push(match last {
-                Some(last) => format!("the peer is dead: no heartbeat on any channel for {}", now.since(last)),
-                None => "the peer is not there: no heartbeat on any channel since the start".to_owned(),
-            });
-            if let Some(died) = view.peer_died {
-                parts.push(format!("its agent died {died} ago, as its kernel said"));
-            } else if let Some(stalled) = view.peer_stalled {
-                parts.push(format!("its host answers, its agent has stood still for {stalled}"));
-            }
-        }
-        PeerState::Good if silent.is_empty() => parts.push("the peer is alive on all channels".to_owned()),
-        PeerState::Good => {
-            let list: Vec<_> = silent
-                .iter()
-                .map(|c| {
-                    let carrier = if c.carrier { "" } else { ", no carrier here" };
-                    match c.last_heard_ms {
-                        Some(ms) => format!("{} (silent for {:.1} s{carrier})", c.name, ms / 1e3),
-                        None => format!("{} (never heard{carrier})", c.name),
-                    }
-                })
-                .collect();
-            let works = channels.len() - silent.len();
-            parts.push(format!(
-                "the peer is alive on {works} of {} channels; BAD: {}",
-                channels.len(),
-                list.join(", ")
-            ));
-        }
-    }
-    for channel in channels {
-        if let Some(fault) = &channel.fault {
-            parts.push(format!("{}: {fault}", channel.name));
-        }
-    }
-    match (view.maintenance, view.verdict) {
-        ([false, false], Some(Verdict::FailLocal)) => parts.push("both judged this controller to be failed".into()),
-        ([false, false], Some(Verdict::FailRemote)) => parts.push("both judged the peer to be failed".into()),
-        ([false, false], Some(Verdict::ByGroup { groups_here, groups_there })) => {
-            let of = |bits: u64| {
-                let names = config.groups.iter().filter(|g| g.index.bit() & bits != 0).map(|g| g.name.as_str());
-                let names = names.collect::<Vec<_>>().join(", ");
-                if names.is_empty() { "nothing".to_owned() } else { names }
-            };
-            parts.push(format!(
-                "both have faults: {} is better off here, {} with the peer",
-                of(groups_here),
-                of(groups_there)
-            ));
-        }
-        ([false, false], Some(Verdict::ConfigurationError)) => {
-            parts.push("the peer counts as faulted: it is configured differently, nothing moves".into());
-        }
-        ([false, false], _) => {}
-        ([true, _], _) => parts.push("in maintenance: nothing moves".into()),
-        ([false, true], _) => parts.push("the peer is in maintenance: nothing moves".into()),
-    }
+    let mut parts = of_peer(view, channels, now);
+    let faults = channels.iter().filter_map(|c| Some(format!("{}: {}", c.name, c.fault.as_ref()?)));
+    parts.extend(faults);
+    parts.extend(of_judgement(config, view));
     parts.extend(view.withheld.map(|reason| no_takeover(reason, view.withheld_until.map(|until| until.since(now)))));
     let silent_groups = config.groups.iter().filter(|group| silent_here & group.index.bit() != 0);
     parts.extend(silent_groups.map(|group| format!("this host's kernel keeps silent for {}", group.name)));
@@ -85,6 +25,65 @@ pub(super) fn verdict(config: &Config, view: &View, channels: &[Channel], silent
         parts.push(format!("the peer does not have the same {} channels configured", config.channels.len()));
     }
     parts.join("; ")
+}
+
+/// Whether it is there, and on which channels.
+fn of_peer(view: &View, channels: &[Channel], now: Nanos) -> Vec<String> {
+    let silent: Vec<_> = channels.iter().filter(|c| c.state == Health::Bad).collect();
+    match view.peer {
+        PeerState::Unknown => vec!["waiting for the peer's first heartbeat".to_owned()],
+        PeerState::Bad if view.peer_left => vec!["the peer has left".to_owned()],
+        PeerState::Bad => {
+            let last = view.channels.iter().filter_map(|c| c.last_arrival).max();
+            let dead = match last {
+                Some(last) => format!("the peer is dead: no heartbeat on any channel for {}", now.since(last)),
+                None => "the peer is not there: no heartbeat on any channel since the start".to_owned(),
+            };
+            let agent = match (view.peer_died, view.peer_stalled) {
+                (Some(died), _) => Some(format!("its agent died {died} ago, as its kernel said")),
+                (None, Some(stalled)) => Some(format!("its host answers, its agent has stood still for {stalled}")),
+                (None, None) => None,
+            };
+            [dead].into_iter().chain(agent).collect()
+        }
+        PeerState::Good if silent.is_empty() => vec!["the peer is alive on all channels".to_owned()],
+        PeerState::Good => {
+            let silence = |c: &&Channel| {
+                let carrier = if c.carrier { "" } else { ", no carrier here" };
+                match c.last_heard_ms {
+                    Some(ms) => format!("{} (silent for {:.1} s{carrier})", c.name, ms / 1e3),
+                    None => format!("{} (never heard{carrier})", c.name),
+                }
+            };
+            let list: Vec<_> = silent.iter().map(silence).collect();
+            let (works, all) = (channels.len() - silent.len(), channels.len());
+            vec![format!("the peer is alive on {works} of {all} channels; BAD: {}", list.join(", "))]
+        }
+    }
+}
+
+/// What both conclude, or why nothing follows from it.
+fn of_judgement(config: &Config, view: &View) -> Option<String> {
+    match view.maintenance {
+        [true, _] => return Some("in maintenance: nothing moves".into()),
+        [false, true] => return Some("the peer is in maintenance: nothing moves".into()),
+        [false, false] => {}
+    }
+    Some(match view.verdict? {
+        Verdict::FailLocal => "both judged this controller to be failed".into(),
+        Verdict::FailRemote => "both judged the peer to be failed".into(),
+        Verdict::ByGroup { groups_here, groups_there } => {
+            let of = |bits: u64| {
+                let names = config.groups.iter().filter(|g| g.index.bit() & bits != 0).map(|g| g.name.as_str());
+                let names = names.collect::<Vec<_>>().join(", ");
+                if names.is_empty() { "nothing".to_owned() } else { names }
+            };
+            let (here, there) = (of(groups_here), of(groups_there));
+            format!("both have faults: {here} is better off here, {there} with the peer")
+        }
+        Verdict::ConfigurationError => "the peer counts as faulted: it is configured differently, nothing moves".into(),
+        Verdict::Nothing(_) => return None,
+    })
 }
 
 /// Why nothing is taken from a silent peer, and for how long yet, where that is known.

@@ -1,61 +1,60 @@
 //! What made a takeover safe, why one waits, and what else would keep one from working: from events alone.
 
-use super::{Finding, last};
-use crate::events::{Code, Obstacle, Record};
-use serde_json::Value;
+use super::{
+    findings::Finding,
+    history::{History, field, said},
+};
+use crate::{
+    core::{Safe, Withheld},
+    events::{Code, Kind, Obstacle, Record, text},
+    types::Node,
+};
 
-/// Why nothing is taken over, by its code, where that still is so.
-pub(super) fn withheld(events: &[Record]) -> Option<(&str, &Record)> {
-    let withheld = last(events, &["takeover_withheld", "group_acquiring", "peer_good"])?;
-    (withheld.event == "takeover_withheld").then_some((field(withheld, "reason"), withheld))
+/// Why nothing is taken over, by its code, where that still is so; no code where this version does not know it.
+pub(super) fn withheld<'a>(history: &History<'a>) -> Option<(Option<Withheld>, &'a Record)> {
+    let withheld = history.standing(&[Kind::TakeoverWithheld]).last()?;
+    Some((field(withheld, "reason"), withheld))
 }
 
 /// What is wrong with what makes a takeover safe, and what else stands in its way.
-pub(super) fn findings(events: &[Record], here: &str, there: &str) -> Vec<Finding> {
+pub(super) fn findings(history: &History<'_>) -> Vec<Finding> {
+    let here = history.here;
     let mut findings = Vec::new();
-    let mut find = |what: &str, todo: String| findings.push(Finding { what: what.to_owned(), todo });
-    if let Some((reason, event)) = withheld(events)
-        && reason != "isolated"
+    if let Some((reason, event)) = withheld(history).filter(|(reason, _)| *reason != Some(Withheld::Isolated)) {
+        findings.push(Finding::new(event.text.as_str(), wait_or_act(reason, here.other())));
+    }
+    let devices = history.standing(&[Kind::FenceDevice, Kind::FenceUnfit]);
+    // One that is unfit does not say whether it answers.
+    for event in devices.filter(|event| field(event, "answers") != Some(true)) {
+        let (by, level) = (said(event, "by"), said(event, "level"));
+        let todo = format!("ask {by} on controller {here} by hand: `{by} -o status` with the options of {level}");
+        findings.push(Finding::new(event.text.as_str(), todo));
+    }
+    if let Some(event) = history.standing(&[Kind::ArbiterChecked, Kind::ArbiterAnswered]).last()
+        && (field(event, "well") == Some(false) || said(event, "said") == "unreachable")
     {
-        find(&event.text, wait_or_act(reason, there));
+        let todo = format!("ask it on controller {here}: heartbeat arbiter --config FILE");
+        findings.push(Finding::new(event.text.as_str(), todo));
     }
-    for event in newest(events, &["fence_device", "fence_unfit"], "level") {
-        if event.event == "fence_unfit" || event.evidence.get("answers") == Some(&false.into()) {
-            let todo = format!(
-                "ask {} on controller {here} by hand: `{} -o status` with the options of {}",
-                field(event, "by"),
-                field(event, "by"),
-                field(event, "level")
-            );
-            find(&event.text, todo);
-        }
+    for event in history.standing(&[Kind::GroupKept, Kind::GroupStuck]) {
+        let todo = format!("run its on_release on controller {here} by hand: it is tried again by itself");
+        findings.push(Finding::new(event.text.as_str(), todo));
     }
-    let arbiter = last(events, &["arbiter_checked", "arbiter_answered"]);
-    if let Some(event) = arbiter
-        && (event.evidence.get("well") == Some(&false.into()) || field(event, "said") == "unreachable")
-    {
-        find(&event.text, format!("ask it on controller {here}: heartbeat arbiter --config FILE"));
-    }
-    for event in newest(events, &["group_kept", "group_stuck", "group_released", "group_acquired"], "group") {
-        if ["group_kept", "group_stuck"].contains(&event.event.as_str()) {
-            find(&event.text, format!("run its on_release on controller {here} by hand: it is tried again by itself"));
-        }
-    }
-    if let Some(event) = last(events, &["not_ready", "ready_again"])
-        && let Some(reasons) = event.evidence.get("reasons")
-    {
-        let reasons = serde_json::from_value::<Vec<Obstacle>>(reasons.clone()).unwrap_or_default();
-        for Obstacle { text, .. } in reasons.into_iter().filter(|reason| !is_told_otherwise(reason.code)) {
-            match text.split_once("; right would be ") {
-                Some((what, right)) => find(&format!("not ready: {what}"), format!("right would be {right}")),
-                None => find(
-                    &format!("not ready: {text}"),
-                    format!("see heartbeat check --config FILE on controller {here}"),
-                ),
-            }
-        }
-    }
+    let not_ready = history.standing(&[Kind::NotReady]).last();
+    let reasons = not_ready.and_then(|event| field::<Vec<Obstacle>>(event, "reasons")).unwrap_or_default();
+    let untold = reasons.into_iter().filter(|reason| !is_told_otherwise(reason.code));
+    findings.extend(untold.map(|reason| obstacle(here, &reason.text)));
     findings
+}
+
+fn obstacle(here: Node, text: &str) -> Finding {
+    match text.split_once("; right would be ") {
+        Some((what, right)) => Finding::new(format!("not ready: {what}"), format!("right would be {right}")),
+        None => Finding::new(
+            format!("not ready: {text}"),
+            format!("see heartbeat check --config FILE on controller {here}"),
+        ),
+    }
 }
 
 /// Whether other events say the same.
@@ -75,62 +74,49 @@ const fn is_told_otherwise(code: Code) -> bool {
 }
 
 /// What there is to do where nothing is taken over for this reason.
-fn wait_or_act(reason: &str, there: &str) -> String {
+fn wait_or_act(reason: Option<Withheld>, there: Node) -> String {
     let by_hand = format!("where {there} is off for sure: heartbeat takeover GROUP --force");
+    let Some(reason) = reason else { return by_hand };
     let first = match reason {
-        "maintenance" => return "heartbeat maintenance off".to_owned(),
-        "stranger" => {
+        Withheld::Maintenance => return "heartbeat maintenance off".to_owned(),
+        Withheld::Stranger => {
             return "find who sends them: a pair with the same id, or a peer with another key; `heartbeat status` counts them".to_owned();
         }
-        "occupied" => return "find who has the port: ss -lunp".to_owned(),
-        "peer_stalled" | "peer_died" | "promised" => return format!("wait until that is over; {by_hand}"),
-        "not_fenced" => "see what the fence said, and mend it: it is tried again",
-        "in_use" => "switch it off, or start its agent again: its hooks let go then",
-        "denied" => "see whether it runs: it is to give back what it does not hold",
-        "unarbitrated" => "see why the arbiter does not answer: it is asked again",
-        "kept" => "see there why its on_release fails",
-        "unanswered" => "see what holds up this host: it looks again by itself",
-        _ => "a [fence] or an [arbiter] would make it safe",
+        Withheld::Occupied => return "find who has the port: ss -lunp".to_owned(),
+        Withheld::PeerStalled | Withheld::PeerDied | Withheld::Promised => {
+            return format!("wait until that is over; {by_hand}");
+        }
+        Withheld::NotFenced => "see what the fence said, and mend it: it is tried again",
+        Withheld::InUse => "switch it off, or start its agent again: its hooks let go then",
+        Withheld::Denied => "see whether it runs: it is to give back what it does not hold",
+        Withheld::Unarbitrated => "see why the arbiter does not answer: it is asked again",
+        Withheld::Kept => "see there why its on_release fails",
+        Withheld::Unanswered => "see what holds up this host: it looks again by itself",
+        Withheld::Isolated => "see why none of the networks here answers",
+        Withheld::Exclusive => "a [fence] or an [arbiter] would make it safe",
     };
     format!("{first}; {by_hand}")
 }
 
 /// Of each group that was taken from a silent peer and is still ours: what made sure that nobody else serves it.
-pub(super) fn made_safe(events: &[Record]) -> Vec<String> {
-    let taken = newest(events, &["group_acquiring", "group_releasing", "group_released"], "group");
-    let safe = |event: &&Record| event.event == "group_acquiring" && !field(event, "safe").is_empty();
-    let said = |event: &Record| {
-        let before = &events[..events.iter().position(|other| other.id == event.id).unwrap_or(0)];
-        let died =
-            last(before, &["peer_died", "peer_dead", "peer_good"]).is_some_and(|event| event.event == "peer_died");
-        let fenced = before
-            .iter()
-            .rfind(|event| event.event == "fence_ran" && event.evidence.get("succeeded") == Some(&true.into()));
-        let made = match field(event, "safe") {
-            "closed" if died => "its agent died and its kernel keeps silent".to_owned(),
-            "closed" => "its agent stands still and its kernel keeps silent".to_owned(),
-            "lease_over" => "its agent died and the lease of its kernel is over".to_owned(),
-            "fenced" => match fenced {
-                Some(ran) => format!("the peer is fenced by {}", field(ran, "by")),
-                None => "the peer is fenced".to_owned(),
-            },
-            "granted" => "the arbiter granted it".to_owned(),
-            "promised" => "the peer promised to let go of it within a time that is over".to_owned(),
-            other => other.to_owned(),
+pub(super) fn made_safe(history: &History<'_>) -> Vec<String> {
+    let made = |event: &Record| {
+        let before = history.before(event);
+        let died = || {
+            let silent = before.standing(&[Kind::PeerDied, Kind::PeerDead]).last();
+            silent.is_some_and(|event| event.kind() == Some(Kind::PeerDied))
         };
-        format!("{}: {made}", event.group.as_deref().unwrap_or("?"))
+        let ran = |(kind, event): &(Kind, &Record)| *kind == Kind::FenceRan && field(event, "succeeded") == Some(true);
+        let fenced = || before.iter().rfind(ran).map(|(_, event)| said(event, "by"));
+        match (field::<Safe>(event, "safe"), fenced()) {
+            (Some(Safe::Closed), _) if died() => "its agent died and its kernel keeps silent".to_owned(),
+            (Some(Safe::Closed), _) => "its agent stands still and its kernel keeps silent".to_owned(),
+            (Some(Safe::LeaseOver), _) => "its agent died and the lease of its kernel is over".to_owned(),
+            (Some(safe @ Safe::Fenced), Some(by)) => format!("{} by {by}", text::made_safe(safe)),
+            (Some(safe), _) => text::made_safe(safe).to_owned(),
+            (None, _) => said(event, "safe").to_owned(),
+        }
     };
-    taken.into_iter().filter(safe).map(said).collect()
-}
-
-/// The last of these events for each value of a field, in the order of the events.
-fn newest<'a>(events: &'a [Record], names: &[&str], key: &str) -> Vec<&'a Record> {
-    let of = |event: &Record| if key == "group" { event.group.clone() } else { Some(field(event, key).to_owned()) };
-    let named = |event: &&Record| names.contains(&event.event.as_str());
-    let later = |i: usize, event: &Record| events[i + 1..].iter().filter(named).any(|other| of(other) == of(event));
-    events.iter().enumerate().filter(|(i, event)| named(event) && !later(*i, event)).map(|(_, event)| event).collect()
-}
-
-fn field<'a>(event: &'a Record, name: &str) -> &'a str {
-    event.evidence.get(name).and_then(Value::as_str).unwrap_or_default()
+    let taken = history.standing(&[Kind::GroupAcquiring]).filter(|event| !said(event, "safe").is_empty());
+    taken.map(|event| format!("{}: {}", event.group.as_deref().unwrap_or("?"), made(event))).collect()
 }

@@ -1,6 +1,10 @@
 //! What is said of events that tests write.
 
 use super::*;
+use crate::{
+    core::Safe,
+    events::{samples, text::made_safe},
+};
 
 /// Events of controller a, in this order.
 fn events(lines: &[&str]) -> Vec<Record> {
@@ -112,9 +116,9 @@ fn an_agent_that_died_is_told_and_what_made_the_claim_safe_is_named() {
     for (safe, words) in [
         (r#""closed""#, "its agent stands still and its kernel keeps silent"),
         (r#""lease_over""#, "its agent died and the lease of its kernel is over"),
-        (r#""granted""#, "the arbiter granted it"),
-        (r#""promised""#, "the peer promised to let go of it"),
-        (r#""fenced""#, "the peer is fenced\n"),
+        (r#""granted""#, made_safe(Safe::Granted)),
+        (r#""promised""#, made_safe(Safe::Promised)),
+        (r#""fenced""#, &format!("{}\n", made_safe(Safe::Fenced))),
     ] {
         let text = explained(&events(&[READY, GOOD, STALLED, &acquiring(safe)]));
         assert!(text.contains(&format!("What made it safe\n  storage-b: {words}")), "{text}");
@@ -126,7 +130,7 @@ fn an_agent_that_died_is_told_and_what_made_the_claim_safe_is_named() {
     };
     let (fails, works) = (ran("fence_of_nobody", false), ran("fence_dummy", true));
     let text = explained(&events(&[READY, GOOD, DEAD, &fails, &works, &acquiring(r#""fenced""#)]));
-    assert!(text.contains("storage-b: the peer is fenced by fence_dummy"), "{text}");
+    assert!(text.contains(&format!("storage-b: {} by fence_dummy", made_safe(Safe::Fenced))), "{text}");
     let released = r#"{"event": "group_released", "group": "storage-b"}"#;
     for not in
         [&[READY, GOOD, DEAD, &acquiring("null")][..], &[READY, GOOD, DEAD, &acquiring(r#""granted""#), released]]
@@ -143,7 +147,7 @@ fn why_a_takeover_waits_is_told_with_the_time_left_and_what_to_do_until_it_is_ov
         ("not_fenced", "see what the fence said"),
         ("in_use", "switch it off"),
         ("denied", "see whether it runs"),
-        ("unarbitrated", "see why the arbiter does not answer"),
+        ("unarbitrated", "see why the arbiter does not"),
         ("kept", "why its on_release fails"),
         ("exclusive", "[fence] or an [arbiter]"),
         ("unanswered", "it looks again by itself"),
@@ -216,4 +220,21 @@ fn what_no_other_event_says_stands_in_the_way_until_it_does_not() {
     assert!(!text.contains("net1"), "other events say so:\n{text}");
     let again = explained(&events(&[READY, GOOD, not_ready, r#"{"event": "ready_again"}"#]));
     assert_eq!(again, "Nothing is wrong: no fault stands.\n");
+}
+
+#[test]
+fn no_test_of_what_is_explained_depends_on_a_sentence_of_an_event() {
+    for sentence in samples::sentences() {
+        assert!(!include_str!("tests.rs").contains(&sentence), "{sentence}");
+    }
+}
+
+#[test]
+fn events_of_kinds_that_this_version_does_not_know_are_passed_over() {
+    let unknown = r#"{"event": "never_heard_of", "channel": "net1", "text": "so it was"}"#;
+    let all = [READY, GOOD, BAD, PLACED, JUDGED, ACQUIRED];
+    let with: Vec<_> = all.iter().flat_map(|line| [unknown, *line, unknown]).collect();
+    // Ids are places in the list, and do not show.
+    let shown = |text: String| text.lines().map(|line| line.split("  ").last().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(shown(explained(&events(&with))), shown(explained(&events(&all))));
 }

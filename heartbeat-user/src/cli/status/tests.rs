@@ -5,8 +5,8 @@ use super::{
     sample, show,
 };
 use crate::{
-    api::{Health, Status},
-    events::sinks::Sink,
+    api::{Health, Judged, Status},
+    events::sinks::{Sink, SinkKind},
 };
 
 fn screen(status: &Status, width: usize) -> String {
@@ -30,20 +30,20 @@ fn a_usual_pair_fits_a_terminal_of_80_by_24() {
 fn what_is_bad_comes_first_with_its_place_and_the_next_command() {
     let mut status = sample(64);
     status.channels[40].state = Health::Bad;
-    status.channels[40].fault = Some("our own port or cable: the network answers to the peer, not to us".into());
+    status.channels[40].fault = Some("the port, as it were: it does not answer".into());
     let screen = screen(&status, 80);
     assert!(screen.starts_with(" DEGRADED "), "{screen}");
     let at = |words: &str| screen.find(words).unwrap_or_else(|| panic!("no {words} in:\n{screen}"));
     assert!(at("heartbeat explain") < at("net41 "));
-    assert!(at("net41 ") < at("└ our own port or cable"));
-    assert!(at("└ our own") < at("net1 "), "{screen}");
+    assert!(at("net41 ") < at("└ the port, as it were"));
+    assert!(at("└ the port") < at("net1 "), "{screen}");
 }
 
 #[test]
 fn a_place_that_gets_no_events_is_told_with_its_reason() {
     let mut status = sample(2);
     let sink = |works: bool, why: Option<&str>| {
-        let (what, target) = ("event_file".into(), "/var/log/events".into());
+        let (what, target) = (SinkKind::EventFile, "/var/log/events".into());
         Sink { what, target, works, lost: 0, failures: 1, why: why.map(str::to_owned) }
     };
     status.sinks = vec![sink(true, None), sink(false, Some("No space left on device"))];
@@ -61,7 +61,7 @@ fn the_word_says_how_it_is() {
     assert_eq!(word(|_| {}), "GOOD");
     assert_eq!(word(|status| status.maintenance = true), "DEGRADED");
     assert_eq!(word(|status| status.channels[0].state = Health::Unknown), "DEGRADED");
-    assert_eq!(word(|status| status.judged = "fail_remote".into()), "DEGRADED");
+    assert_eq!(word(|status| status.judged = Some(Judged::FailRemote)), "DEGRADED");
     assert_eq!(word(|status| status.groups[1].owner = None), "BAD");
     assert_eq!(word(|status| status.peer.state = Health::Bad), "BAD");
     assert_eq!(word(|status| status.peer.state = Health::Unknown), "UNKNOWN");

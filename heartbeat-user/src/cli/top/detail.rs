@@ -1,13 +1,13 @@
 //! One channel: its ends, its counts, its latencies.
 
 use super::{
-    draw::{Look, bars},
+    look::{Look, bars},
     model::Facts,
 };
 use crate::{
     api::Channel,
     cli::{
-        answer::{self, fit},
+        format::{self, fit},
         paint::Tone,
     },
     latency::Document,
@@ -49,7 +49,7 @@ pub(super) fn draw(facts: &Facts, channel: &Channel, now: Duration, look: Look, 
         if area.height < 2 {
             continue;
         }
-        let most = of.iter().flatten().max().map_or("nothing".to_owned(), |ns| answer::span(Nanos(*ns)));
+        let most = of.iter().flatten().max().map_or("nothing".to_owned(), |ns| format::span(Nanos(*ns)));
         let [head, spark] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
         Line::from(look.span(Tone::Faint, format!("{what}: up to {most}"))).render(head, buffer);
         bars(of, look, spark, buffer);
@@ -57,12 +57,12 @@ pub(super) fn draw(facts: &Facts, channel: &Channel, now: Duration, look: Look, 
 }
 
 fn about(channel: &Channel) -> Vec<(Tone, String)> {
-    let (word, tone) = answer::health(channel.state);
+    let (word, tone) = format::health(channel.state);
     let [a, b] = channel.ends.each_ref().map(|end| match &end.address {
         Some(address) => format!("{} {address}", end.port),
         None => end.port.clone(),
     });
-    let heard = channel.last_heard_ms.map_or("never heard".into(), |ms| format!("heard {} ago", answer::ms(ms)));
+    let heard = channel.last_heard_ms.map_or("never heard".into(), |ms| format!("heard {} ago", format::ms(ms)));
     let carrier = if channel.carrier { "" } else { ", no carrier here" };
     let judged = match (channel.judged, &channel.judged_by) {
         (true, Some(by)) => format!("judged: {by}"),
@@ -71,14 +71,14 @@ fn about(channel: &Channel) -> Vec<(Tone, String)> {
     };
     let mut lines = vec![
         (tone, format!("{word}, {heard}{carrier}")),
-        (Tone::Plain, format!("{}, {judged}, {}  a: {a}  b: {b}", channel.kind, channel.xdp_mode)),
+        (Tone::Plain, format!("{}, {judged}, {}  a: {a}  b: {b}", channel.kind.name(), channel.xdp_mode.name())),
     ];
     if let Some(fault) = &channel.fault {
         lines.insert(1, (Tone::Bad, fault.clone()));
     }
     let Channel { sent, received, missing, counter, .. } = channel;
     lines.push((Tone::Plain, format!("sent {sent}, received {received}, missing {missing}, missed on end {counter}")));
-    let rejections = answer::rejections(channel);
+    let rejections = format::rejections(channel);
     match rejections.as_str() {
         "" => lines.push((Tone::Plain, "rejected nothing".to_owned())),
         some => lines.push((Tone::Warn, format!("rejected: {some}"))),
@@ -100,5 +100,5 @@ fn table(facts: &Facts, channel: &Channel) -> Vec<(Tone, String)> {
 
 fn at(document: &Document, percentile: f64) -> String {
     let found = document.percentiles.iter().find(|one| (one.percentile - percentile).abs() < 1e-9);
-    found.map_or("-".to_owned(), |one| answer::span(Nanos(one.ns)))
+    found.map_or("-".to_owned(), |one| format::span(Nanos(one.ns)))
 }

@@ -2,23 +2,23 @@
 
 use super::{
     detail,
+    look::{Look, spark},
     model::{Facts, Model, Pane},
-    series::Series,
 };
 use crate::{
     api::{Answer, Channel, Health, Status},
     cli::{
-        answer::{self, fit, wrap},
+        format::{self, fit, wrap},
         paint::Tone,
     },
-    types::Nanos,
+    types::{Nanos, Node},
 };
 use ratatui::{
     buffer::Buffer,
     layout::{Constraint, Layout, Rect},
-    style::{Color, Modifier, Style},
+    style::Modifier,
     text::{Line, Span},
-    widgets::{Block, Borders, Clear, Paragraph, RenderDirection, Sparkline, Widget},
+    widgets::{Block, Borders, Clear, Paragraph, Widget},
 };
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -29,42 +29,11 @@ const FIGURES: u16 = 50;
 /// A name's.
 const NAME: usize = 12;
 
-/// Colours, or shapes alone.
-#[derive(Clone, Copy)]
-pub(super) struct Look {
-    colored: bool,
-    /// Whether the facts are old.
-    dim: bool,
-}
-
-impl Look {
-    pub(super) fn tone(self, tone: Tone) -> Style {
-        let color = |color| if self.colored { Style::new().fg(color) } else { Style::new() };
-        let style = match tone {
-            Tone::Plain => Style::new(),
-            Tone::Good => color(Color::Green),
-            Tone::Warn => color(Color::Yellow),
-            Tone::Bad => color(Color::Red).add_modifier(Modifier::BOLD),
-            Tone::Strong => Style::new().add_modifier(Modifier::BOLD),
-            Tone::Faint => Style::new().add_modifier(Modifier::DIM),
-        };
-        if self.dim { style.add_modifier(Modifier::DIM) } else { style }
-    }
-
-    fn plate(self, tone: Tone) -> Style {
-        Self { dim: false, ..self }.tone(tone).add_modifier(Modifier::REVERSED | Modifier::BOLD)
-    }
-
-    pub(super) fn span(self, tone: Tone, text: impl Into<String>) -> Span<'static> {
-        Span::styled(text.into(), self.tone(tone))
-    }
-}
-
 /// Draws all of it.
 pub(super) fn draw(model: &Model, now: Duration, area: Rect, buffer: &mut Buffer) {
     let (facts, now) = (model.shown(), model.time(now));
     let stale = facts.stale(now);
-    let look = Look { colored: model.paint.is_on(), dim: stale.is_some() };
+    let look = Look::new(model.paint.is_on(), stale.is_some());
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let answer = facts.status.as_deref().map_or(Answer::Unknown, |status| status.answer);
         let word = if stale.is_some() { Answer::Unknown } else { answer }.word();
@@ -110,26 +79,27 @@ fn header(status: &Status, stale: Option<&str>, waited: Duration, look: Look, wi
         .enumerate()
         .map(|(i, text)| match i {
             0 => Line::from(vec![
-                Span::styled(plate.clone(), look.plate(answer::tone(answer))),
+                Span::styled(plate.clone(), look.plate(format::tone(answer))),
                 Span::raw(format!(" {text}")),
             ]),
             _ => Line::from(format!("{:indent$}{text}", "")),
         })
         .collect();
-    let (word, tone) = answer::health(status.peer.state);
-    let peer = usize::from(status.node == "a");
-    let name = |i: usize| status.hostnames[i].clone().map_or(String::new(), |name| format!(" ({name})"));
-    let letter = ["a", "b"][peer];
+    let (word, tone) = format::health(status.peer.state);
+    let peer = status.node.other();
+    let name = |node: Node| {
+        status.hostnames[usize::from(node.wire())].as_ref().map_or(String::new(), |name| format!(" ({name})"))
+    };
     let rest = format!(
         "  this is {}{}  facts {} old  {}: {} ms, dead after {} ms",
         status.node,
-        name(1 - peer),
-        answer::ms(status.age_ms + waited.as_secs_f64() * 1e3),
+        name(status.node),
+        format::ms(status.age_ms + waited.as_secs_f64() * 1e3),
         status.profile,
         status.interval_ms,
         status.detection_ms,
     );
-    let lead = format!("peer {letter}{} ", name(peer));
+    let lead = format!("peer {peer}{} ", name(peer));
     let room = width.saturating_sub(lead.chars().count() + word.len());
     lines.push(Line::from(vec![Span::raw(lead), look.span(tone, word), look.span(Tone::Plain, fit(&rest, room))]));
     // Where all is as it should be, there is no need for a line more.
@@ -217,7 +187,7 @@ fn note(channel: &Channel) -> Option<String> {
     if channel.state == Health::Good {
         return channel.fault.clone();
     }
-    let silent = channel.last_heard_ms.map_or("never heard".to_owned(), |ms| format!("silent for {}", answer::ms(ms)));
+    let silent = channel.last_heard_ms.map_or("never heard".to_owned(), |ms| format!("silent for {}", format::ms(ms)));
     let carrier = if channel.carrier { "" } else { ", no carrier" };
     Some(match &channel.fault {
         Some(place) => format!("{silent}{carrier}; {place}"),
@@ -236,9 +206,9 @@ fn draw_channel(
     row: Rect,
     buffer: &mut Buffer,
 ) {
-    let (word, tone) = answer::health(channel.state);
+    let (word, tone) = format::health(channel.state);
     let series = facts.series.get(&format!("rtt/{}", channel.name));
-    let span = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| answer::span(Nanos(ns)));
+    let span = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| format::span(Nanos(ns)));
     let latest = span(series.and_then(|series| series.newest(now.as_secs())).map(|second| second.median_ns));
     let max = span(series.and_then(|series| series.max_ns(now.as_secs())));
     let rates = facts.rates.get(&channel.name).copied().unwrap_or_default();
@@ -262,32 +232,11 @@ fn draw_channel(
     }
 }
 
-/// Each second's longest, the newest at the right; a gap is a dot.
-fn spark(series: &Series, now: Duration, look: Look, area: Rect, buffer: &mut Buffer) {
-    let data: Vec<_> = series.newest_first(now.as_secs()).map(|second| second.map(|second| second.max_ns)).collect();
-    bars(data, look, area, buffer);
-}
-
-pub(super) fn bars(data: Vec<Option<u64>>, look: Look, area: Rect, buffer: &mut Buffer) {
-    // Small ones are still something.
-    let max = data.iter().flatten().max().copied().unwrap_or(1).max(1);
-    let least = max / (8 * u64::from(area.height.max(1))) + 1;
-    let data: Vec<_> = data.into_iter().map(|value| value.map(|value| value.max(least))).collect();
-    Sparkline::default()
-        .data(data)
-        .max(max)
-        .direction(RenderDirection::RightToLeft)
-        .style(if look.colored { look.tone(Tone::Plain).fg(Color::Cyan) } else { look.tone(Tone::Plain) })
-        .absent_value_symbol("·")
-        .absent_value_style(look.tone(Tone::Faint))
-        .render(area, buffer);
-}
-
 fn draw_groups(model: &Model, status: &Status, look: Look, area: Rect, buffer: &mut Buffer) {
     let served = status.groups.iter().filter(|group| group.owner.is_some()).count();
     let title = format!("groups {served}/{} served", status.groups.len());
     let inner = pane(&title, "", model.pane == Pane::Groups, look, area, buffer);
-    let mut rows: Vec<_> = status.groups.iter().map(|group| (group, answer::server(group, &status.node))).collect();
+    let mut rows: Vec<_> = status.groups.iter().map(|group| (group, format::server(group, status.node))).collect();
     rows.sort_by_key(|(_, (_, tone))| *tone != Tone::Bad);
     let last = rows.len().saturating_sub(usize::from(inner.height));
     for ((group, (server, tone)), y) in rows.into_iter().skip(model.group.min(last)).zip(inner.y..inner.bottom()) {
@@ -306,7 +255,7 @@ fn draw_groups(model: &Model, status: &Status, look: Look, area: Rect, buffer: &
 /// The pulse thread's lateness, in one line.
 fn lateness(facts: &Facts, now: Duration, look: Look, area: Rect, buffer: &mut Buffer) {
     let series = facts.series.get("lateness");
-    let span = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| answer::span(Nanos(ns)));
+    let span = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| format::span(Nanos(ns)));
     let latest = span(series.and_then(|series| series.newest(now.as_secs())).map(|second| second.median_ns));
     let max = span(series.and_then(|series| series.max_ns(now.as_secs())));
     let text = format!("   pulse lateness       {latest:>8}{max:>8}");
@@ -330,7 +279,7 @@ fn draw_events(model: &Model, look: Look, area: Rect, buffer: &mut Buffer) {
         let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(event.time_ns)).to_string();
         let lead = format!("{} {:<8} ", time.get(11..23).unwrap_or_default(), event.severity.name());
         let indent = lead.len();
-        let tone = answer::gravity(event.severity);
+        let tone = format::gravity(event.severity);
         for (i, part) in wrap(&event.text, usize::from(inner.width).saturating_sub(indent)).iter().enumerate().rev() {
             if y == inner.y {
                 return;

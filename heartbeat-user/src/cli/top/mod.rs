@@ -2,6 +2,7 @@
 
 mod detail;
 mod draw;
+mod look;
 mod model;
 mod series;
 mod source;

@@ -3,7 +3,7 @@
 use super::series::{Series, between};
 use crate::{
     api::{Channel, Health, Status},
-    cli::{answer, paint::Paint},
+    cli::{format, paint::Paint},
     events::Record,
     latency::{Document, Histograms},
     types::Severity,
@@ -243,7 +243,7 @@ impl Facts {
         } else if silence > SILENCE {
             Some(format!("STALE for {:.0} s: the agent does not answer", silence.as_secs_f64()))
         } else if !status.is_fresh() {
-            Some(format!("STALE: facts {} old: the pulse thread stands still", answer::ms(status.age_ms)))
+            Some(format!("STALE: facts {} old: the pulse thread stands still", format::ms(status.age_ms)))
         } else {
             None
         }
@@ -252,7 +252,7 @@ impl Facts {
     fn count(&mut self, status: &Status) {
         self.rates.retain(|name, _| status.channels.iter().any(|channel| channel.name == *name));
         for channel in &status.channels {
-            let now = (status.time_ns, channel.missing, answer::rejected(channel));
+            let now = (status.time_ns, channel.missing, format::rejected(channel));
             let rates = self.rates.entry(channel.name.clone()).or_insert(Rates { base: now, ..Rates::default() });
             let passed = now.0.saturating_sub(rates.base.0);
             // A new life of the agent counts anew.

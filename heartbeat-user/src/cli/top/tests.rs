@@ -9,7 +9,7 @@ use crate::{
     cli::paint::{ColorArgs, Paint, When},
     events::Record,
     latency::Histograms,
-    types::Severity,
+    types::{Node, Severity},
 };
 use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Color};
@@ -62,7 +62,7 @@ fn event(id: u64, severity: Severity, text: &str) -> News {
         monotonic_ns: 0,
         id,
         severity,
-        controller: "a".into(),
+        controller: Node::A,
         channel: None,
         group: None,
         text: text.into(),
@@ -97,13 +97,13 @@ fn a_healthy_pair_is_good_at_first_sight() {
 fn a_bad_channel_says_where_its_fault_lies() {
     let mut sick = status(3);
     sick.channels[1].state = Health::Bad;
-    sick.channels[1].fault = Some("our own port or cable".into());
+    sick.channels[1].fault = Some("the port, as it were".into());
     sick.channels[1].last_heard_ms = Some(12_000.0);
     sick.verdict = "the peer is alive on 2 of 3 channels".into();
     let screen = text(&model(sick), S, 80, 24);
     assert!(screen.starts_with(" DEGRADED  the peer is alive on 2 of 3"), "{screen}");
     assert_has(&screen, &["a failover would not work now: net2 is BAD, silent for 12.0 s"]);
-    assert_has(&screen, &["channels 2/3 GOOD", " 2 net2         BAD", "silent for 12.0 s; our own port or cable"]);
+    assert_has(&screen, &["channels 2/3 GOOD", " 2 net2         BAD", "silent for 12.0 s; the port, as it were"]);
     let (bad, good) = (screen.find("net2").unwrap(), screen.find("net1").unwrap());
     assert!(bad < good, "what is BAD comes first:\n{screen}");
 }

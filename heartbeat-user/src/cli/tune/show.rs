@@ -74,7 +74,16 @@ impl Report {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut text = String::new();
+        let mut text = format!("{}\n\nFalse alarms a year\n\n", self.seen().trim_fmt());
+        write(&mut text, format_args!("{}\n\n{HOW}\n", self.alarms().trim_fmt()));
+        for warning in self.all_warnings() {
+            write(&mut text, format_args!("warning: {warning}\n"));
+        }
+        text + &self.conclusion()
+    }
+
+    /// How the channels have been.
+    fn seen(&self) -> Table {
         let mut seen =
             new_table(["channel", "recorded", "gaps", "interval", "jitter", "longest", "lost", "lost again", "losses"]);
         for c in &self.channels {
@@ -95,7 +104,11 @@ impl Report {
                 },
             ]);
         }
-        write(&mut text, format_args!("{}\n\nFalse alarms a year\n\n", seen.trim_fmt()));
+        seen
+    }
+
+    /// What each timing would promise on each of them.
+    fn alarms(&self) -> Table {
         let mut alarms =
             new_table(["timing", "interval", "detection", "channel", "seen", "expected", "promised at most", "by"]);
         for (name, promise) in self.rows() {
@@ -118,34 +131,26 @@ impl Report {
                 alarms.add_row(row.map(str::to_owned));
             }
         }
-        write(&mut text, format_args!("{}\n\n{HOW}\n", alarms.trim_fmt()));
-        for warning in self.all_warnings() {
-            write(&mut text, format_args!("warning: {warning}\n"));
-        }
+        alarms
+    }
+
+    /// What follows, and the lines for it.
+    fn conclusion(&self) -> String {
         let promise = &self.recommended.promise;
         let (bound, most) = (a_year(promise.worst()), a_year(self.most));
-        let detection = span(promise.detection_s);
+        let (detection, toml) = (span(promise.detection_s), self.recommended.toml());
         if self.recommended.suffices {
             let how = if promise.is_observed() { "observed" } else { "extrapolated" };
-            write(
-                &mut text,
-                format_args!(
-                    "\nRecommended: a channel fails {detection} after its last heartbeat; at most {bound} false alarms a year on \
-                     any channel ({how}), {most} were asked for.\n\n{}",
-                    self.recommended.toml()
-                ),
-            );
+            format!(
+                "\nRecommended: a channel fails {detection} after its last heartbeat; at most {bound} false alarms a year on any \
+                 channel ({how}), {most} were asked for.\n\n{toml}"
+            )
         } else {
-            write(
-                &mut text,
-                format_args!(
-                    "\nNothing can be promised to have at most {most} false alarms a year on every channel. The best there is: \
-                     {detection}, at most {bound}.\n\n{}",
-                    self.recommended.toml()
-                ),
-            );
+            format!(
+                "\nNothing can be promised to have at most {most} false alarms a year on every channel. The best there is: \
+                 {detection}, at most {bound}.\n\n{toml}"
+            )
         }
-        text
     }
 
     pub(super) fn json(&self) -> String {

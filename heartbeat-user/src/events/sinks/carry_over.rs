@@ -1,6 +1,9 @@
 //! What one life leaves for the next one that follows at once: records that are not where they belong, and what is damped.
 
-use super::{health::State, hook::Damping};
+use super::{
+    health::{SinkKind, State},
+    hook::Damping,
+};
 use crate::{
     events::{
         Record,
@@ -54,8 +57,8 @@ pub fn take(path: &Path) -> Left {
 
 /// Writes down what is left, where anything is.
 pub fn leave(path: &Path, state: &State, damping: &Damping, feed: &Feed) {
-    let places = || state.all.iter().filter(|seen| seen.what != "histogram_log");
-    let done: BTreeMap<_, _> = places().map(|seen| (seen.what.to_owned(), seen.done.load(Relaxed))).collect();
+    let places = || state.all.iter().filter(|seen| seen.what != SinkKind::HistogramLog);
+    let done: BTreeMap<_, _> = places().map(|seen| (seen.what.name().to_owned(), seen.done.load(Relaxed))).collect();
     let newest = feed.since(None, Severity::Info, 1).0.last().map_or(0, |entry| entry.record.id);
     let least = done.values().copied().min().unwrap_or(newest);
     let (records, _) = if least < newest { feed.since(Some(least), Severity::Info, RING) } else { Default::default() };

@@ -1,22 +1,52 @@
 //! How the places fare: for the status, and for whoever waits until everything is told.
 
-use super::lock;
 use crate::system::clock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 /// Who has not taken a record for so long does not work.
 const HANGS_NS: u64 = 2_000_000_000;
 
+/// What sort of place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkKind {
+    /// The agent's own.
+    #[default]
+    StandardOutput,
+    /// A file of JSON lines.
+    EventFile,
+    /// The host's own log.
+    SystemLog,
+    /// The operator's command.
+    OnEvent,
+    /// Latencies, not events.
+    HistogramLog,
+}
+
+impl SinkKind {
+    /// As the status, metrics and messages have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StandardOutput => "standard_output",
+            Self::EventFile => "event_file",
+            Self::SystemLog => "system_log",
+            Self::OnEvent => "on_event",
+            Self::HistogramLog => "histogram_log",
+        }
+    }
+}
+
 /// A place where records go.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Sink {
-    /// `standard_output`, `event_file`, `system_log`, `on_event` or `histogram_log`.
-    pub what: String,
+    /// What sort of place.
+    pub what: SinkKind,
     /// Where that is: a path, a command, `journal`, `syslog`.
     pub target: String,
     /// Whether the last attempt succeeded, and none hangs.
@@ -33,7 +63,7 @@ pub struct Sink {
 /// How one place fares.
 #[derive(Default)]
 pub struct Seen {
-    pub what: &'static str,
+    pub what: SinkKind,
     target: String,
     /// How many were dealt with.
     pub position: AtomicU64,
@@ -47,7 +77,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn new(what: &'static str, target: impl Into<String>) -> Arc<Self> {
+    pub fn new(what: SinkKind, target: impl Into<String>) -> Arc<Self> {
         Arc::new(Self { what, target: target.into(), ..Self::default() })
     }
 
@@ -72,7 +102,7 @@ impl Seen {
 
     /// For messages.
     pub fn name(&self) -> String {
-        format!("{} ({})", self.what, self.target)
+        format!("{} ({})", self.what.name(), self.target)
     }
 
     fn hangs_for(&self) -> Option<u64> {
@@ -85,7 +115,7 @@ impl Seen {
         let why = lock(&self.why).clone();
         let why = why.or_else(|| self.hangs_for().map(|s| format!("what was begun {s} s ago has not ended")));
         Sink {
-            what: self.what.to_owned(),
+            what: self.what,
             target: self.target.clone(),
             works: why.is_none(),
             lost: self.lost.load(Relaxed),
@@ -114,7 +144,7 @@ impl State {
     /// The places that have not got everything yet.
     pub fn behind(&self) -> impl Iterator<Item = &Arc<Seen>> {
         let told = self.told.load(Relaxed);
-        let takes_records = |seen: &&Arc<Seen>| seen.what != "histogram_log";
+        let takes_records = |seen: &&Arc<Seen>| seen.what != SinkKind::HistogramLog;
         self.all.iter().filter(takes_records).filter(move |seen| seen.position.load(Relaxed) < told)
     }
 
@@ -126,4 +156,9 @@ impl State {
     pub fn sinks(&self) -> Vec<Sink> {
         self.all.iter().map(|seen| seen.sink()).collect()
     }
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked while holding it left it whole: each change is one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

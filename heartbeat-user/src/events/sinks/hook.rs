@@ -173,6 +173,7 @@ impl Damping {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Node;
 
     const DAMPING: Nanos = Nanos::from_millis(10_000);
     const S: fn(u64) -> Nanos = |s| Nanos::from_millis(s * 1_000);
@@ -184,7 +185,7 @@ mod tests {
             monotonic_ns: 0,
             id,
             severity,
-            controller: "a".into(),
+            controller: Node::A,
             channel: Some("net1".into()),
             group: None,
             text: String::new(),

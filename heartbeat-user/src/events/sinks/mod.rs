@@ -14,37 +14,35 @@ mod sink;
 mod system_log;
 mod thread;
 
-pub use health::Sink;
+pub use health::{Sink, SinkKind};
 
 use super::{
-    feed::{Entry, Feed, RING},
+    feed::{Feed, RING},
+    item::Item,
     output::Output,
 };
 use crate::{
     config::{Config, OnEvent, SystemLog},
-    latency::Snapshot,
     types::{Nanos, Node},
 };
 use anyhow::{Context, Result};
-use health::{Seen, State};
+use health::{Seen, State, lock};
 use hook::Damping;
-use log::Level;
 use rotated_file::RotatedFile;
 use sink::{EventFile, Journal, Place, Stdout, Syslog};
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::Ordering::Relaxed,
         mpsc::{Receiver, sync_channel},
     },
     time::Duration,
 };
+use thread::{Measure, Order, STOP};
 use tokio::sync::mpsc;
 
-/// So long a stop may wait until everything is where it belongs.
-const STOP: Duration = Duration::from_secs(2);
-/// The same at most where a new life follows at once, which gets what is left: nobody says meanwhile that we are alive, so no
+/// As [`STOP`], where a new life follows at once, which gets what is left: nobody says meanwhile that we are alive, so no
 /// longer than an interval either.
 const RESTART: Nanos = Nanos::from_millis(10);
 /// So long the start may wait for the last id of an earlier life.
@@ -53,40 +51,6 @@ const LAST_ID: Duration = Duration::from_millis(100);
 const HELPERS: usize = 8;
 /// What a helper's stack may use.
 const STACK: usize = 256 * 1024;
-
-/// Something told.
-#[derive(Clone)]
-pub enum Item {
-    /// An event.
-    Event(Arc<Entry>),
-    /// A log record.
-    Line(Arc<Line>),
-}
-
-/// A log record.
-pub struct Line {
-    /// How bad it is.
-    pub level: Level,
-    /// When, in ns since 1970.
-    pub time_ns: u64,
-    /// What.
-    pub message: String,
-}
-
-/// Takes the latencies of now.
-pub type Measure = Box<dyn Fn() -> Vec<Snapshot> + Send>;
-
-/// What the thread is to do.
-enum Order {
-    /// Log the latencies from now on. Whether the kernel counted for an earlier life, too.
-    Measure(Measure, bool),
-    /// A restart is near: begin nothing that takes its time.
-    Hold,
-    /// The opposite.
-    GoOn,
-    /// Bring everything to where it belongs, and end; whether a new life follows.
-    End(bool),
-}
 
 /// The thread, for whoever tells something.
 #[derive(Clone)]
@@ -117,10 +81,10 @@ impl Records {
         let places = places(config, output);
         let hook = config.events.on_event.clone().map(|hook| {
             let peer = config.hostnames[usize::from(node.other().wire())].clone().unwrap_or_default();
-            (hook, peer, Seen::new("on_event", hook_target(config.events.on_event.as_ref())))
+            (hook, peer, Seen::new(SinkKind::OnEvent, hook_target(config.events.on_event.as_ref())))
         });
         let log = config.histograms.log.clone().map(|to| {
-            let seen = Seen::new("histogram_log", to.path.display().to_string());
+            let seen = Seen::new(SinkKind::HistogramLog, to.path.display().to_string());
             (RotatedFile::new(to, Some(latency_log::header)), seen, Duration::from_nanos(config.histograms.every.0))
         });
         let seen = places.iter().map(|place| &place.seen).chain(hook.as_ref().map(|hook| &hook.2));
@@ -251,12 +215,12 @@ fn places(config: &Config, output: Output) -> Vec<Place> {
     let stdout = || Stdout::new(output).map_err(|error| log::error!("standard output: {error}")).ok();
     match (system_log, on_journal) {
         // Its lines would be there a second time.
-        (SystemLog::Journal, true) => places.push(Place::new("system_log", "journal", Journal(stdout()))),
+        (SystemLog::Journal, true) => places.push(Place::new(SinkKind::SystemLog, "journal", Journal(stdout()))),
         (log, _) => {
-            places.extend(stdout().map(|out| Place::new("standard_output", out.target(), out)));
+            places.extend(stdout().map(|out| Place::new(SinkKind::StandardOutput, out.target(), out)));
             match log {
-                SystemLog::Journal => places.push(Place::new("system_log", "journal", Journal(None))),
-                SystemLog::Syslog => places.push(Place::new("system_log", "syslog", Syslog::default())),
+                SystemLog::Journal => places.push(Place::new(SinkKind::SystemLog, "journal", Journal(None))),
+                SystemLog::Syslog => places.push(Place::new(SinkKind::SystemLog, "syslog", Syslog::default())),
                 SystemLog::Auto | SystemLog::None => {}
             }
         }
@@ -266,12 +230,7 @@ fn places(config: &Config, output: Output) -> Vec<Place> {
             .events
             .file
             .as_ref()
-            .map(|to| Place::new("event_file", to.path.display().to_string(), EventFile::new(to.clone()))),
+            .map(|to| Place::new(SinkKind::EventFile, to.path.display().to_string(), EventFile::new(to.clone()))),
     );
     places
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked while holding it left it whole: each change is one step.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

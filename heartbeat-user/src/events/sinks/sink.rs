@@ -1,12 +1,15 @@
 //! The places where records go. Each may block: whoever calls them has a thread for it.
 
 use super::{
-    Item,
-    health::Seen,
+    health::{Seen, SinkKind},
     rotated_file::RotatedFile,
     system_log::{self, to_journal},
 };
-use crate::{config::Rotated, events::Output, types::Severity};
+use crate::{
+    config::Rotated,
+    events::{Output, item::Item},
+    types::Severity,
+};
 use anyhow::Result;
 use std::{
     fs::File,
@@ -39,7 +42,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn new(what: &'static str, target: impl Into<String>, takes: impl Takes + 'static) -> Self {
+    pub fn new(what: SinkKind, target: impl Into<String>, takes: impl Takes + 'static) -> Self {
         Self { seen: Seen::new(what, target), takes: Box::new(takes) }
     }
 }

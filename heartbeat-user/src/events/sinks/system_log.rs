@@ -1,7 +1,12 @@
 //! The host's own log: systemd's journal by its native protocol, or whatever listens on /dev/log.
 
-use super::{Item, Line};
-use crate::{events::Record, types::Severity};
+use crate::{
+    events::{
+        Record,
+        item::{Item, Line},
+    },
+    types::Severity,
+};
 use anyhow::{Result, anyhow};
 use libsystemd::logging::{JournalStream, Priority, journal_send};
 use serde_json::Value;
@@ -53,7 +58,7 @@ fn fields(record: &Record) -> Vec<(String, String)> {
     let Record { event, time_ns, id, controller, channel, group, evidence, .. } = record;
     let own = [
         ("event", Some(event.clone())),
-        ("controller", Some(controller.clone())),
+        ("controller", Some(controller.to_string())),
         ("channel", channel.clone()),
         ("group", group.clone()),
         ("id", Some(id.to_string())),

@@ -1,11 +1,10 @@
 //! The thread's own work: one task for each place, which goes through the backlog at its own pace.
 
 use super::{
-    Item, Measure, Order, STOP,
-    health::{Seen, State},
+    health::{Seen, State, lock},
     hook::{Damping, Run},
     latency_log::Intervals,
-    lock, read_back,
+    read_back,
     rotated_file::RotatedFile,
     sink::{Place, Takes},
 };
@@ -15,6 +14,7 @@ use crate::{
     events::{
         Record,
         feed::{Entry, Feed, RING},
+        item::Item,
     },
     latency::Snapshot,
     system::clock,
@@ -23,6 +23,7 @@ use crate::{
 use anyhow::Result;
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex, atomic::Ordering::Relaxed, mpsc::SyncSender},
     time::{Duration, UNIX_EPOCH},
 };
@@ -32,10 +33,27 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+/// So long a stop may wait until everything is where it belongs.
+pub const STOP: Duration = Duration::from_secs(2);
 /// Records that a place takes at once.
 const BATCH: usize = 64;
 /// A place that failed is tried again after this.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes the latencies of now.
+pub type Measure = Box<dyn Fn() -> Vec<Snapshot> + Send>;
+
+/// What the thread is to do.
+pub enum Order {
+    /// Log the latencies from now on. Whether the kernel counted for an earlier life, too.
+    Measure(Measure, bool),
+    /// A restart is near: begin nothing that takes its time.
+    Hold,
+    /// The opposite.
+    GoOn,
+    /// Bring everything to where it belongs, and end; whether a new life follows.
+    End(bool),
+}
 
 /// Everything that the thread begins with.
 pub struct Work {
@@ -120,7 +138,7 @@ impl Work {
         let backlog = Arc::new(Mutex::new(backlog));
         let (tell, progress) = watch::channel(Progress::default());
         let shared = Shared { backlog: Arc::clone(&backlog), progress, feed };
-        let done = |seen: &Seen| done.get(seen.what).copied().unwrap_or(0);
+        let done = |seen: &Seen| done.get(seen.what.name()).copied().unwrap_or(0);
         let mut tasks = JoinSet::new();
         for place in places {
             let (done, last_id) = (done(&place.seen), last_id.clone());
@@ -177,34 +195,43 @@ impl Work {
     }
 }
 
+/// Takes in what earlier lives told, and says which its last event was: 0 where none is known.
+async fn remember(path: PathBuf, feed: &Feed, last_id: SyncSender<Option<u64>>) -> u64 {
+    let read = spawn_blocking({
+        let path = path.clone();
+        move || {
+            let last = read_back::last_id(&path);
+            // Whoever waited for it may have gone on.
+            let _ = last_id.try_send(last);
+            (last, read_back::read_back(&path))
+        }
+    });
+    match read.await {
+        Ok((last, Ok(found))) => {
+            if found.skipped > 0 {
+                log::warn!("{}: {} lines are not events and were skipped", path.display(), found.skipped);
+            }
+            feed.remember(found.records);
+            last.unwrap_or(0)
+        }
+        Ok((_, Err(error))) => {
+            log::error!("{}: what earlier lives told cannot be read: {error}", path.display());
+            0
+        }
+        Err(_) => 0,
+    }
+}
+
 /// Brings records to one place, for ever.
 async fn serve(place: Place, done: u64, shared: Shared, last_id: SyncSender<Option<u64>>) {
     let Place { seen, mut takes } = place;
-    let mut done = done;
-    if let Some(path) = takes.memory() {
-        let read = spawn_blocking({
-            let path = path.clone();
-            move || {
-                let last = read_back::last_id(&path);
-                // Whoever waited for it may have gone on.
-                let _ = last_id.try_send(last);
-                (last, read_back::read_back(&path))
-            }
-        });
-        match read.await {
-            Ok((last, Ok(found))) => {
-                if found.skipped > 0 {
-                    log::warn!("{}: {} lines are not events and were skipped", path.display(), found.skipped);
-                }
-                shared.feed.remember(found.records);
-                done = done.max(last.unwrap_or(0));
-            }
-            Ok((_, Err(error))) => log::error!("{}: what earlier lives told cannot be read: {error}", path.display()),
-            Err(_) => {}
+    let done = match takes.memory() {
+        Some(path) => done.max(remember(path, &shared.feed, last_id).await),
+        None => {
+            drop(last_id);
+            done
         }
-    } else {
-        drop(last_id);
-    }
+    };
     let mut progress = shared.progress.clone();
     let mut position = lock(&shared.backlog).position_after(done);
     seen.done.store(done, Relaxed);
@@ -341,7 +368,7 @@ impl Hook {
             ("HEARTBEAT_SEVERITY", severity.name().to_owned()),
             ("HEARTBEAT_TEXT", text),
             ("HEARTBEAT_TIME", time),
-            ("HEARTBEAT_CONTROLLER", controller),
+            ("HEARTBEAT_CONTROLLER", controller.to_string()),
             ("HEARTBEAT_CHANNEL", channel.unwrap_or_default()),
             ("HEARTBEAT_GROUP", group.unwrap_or_default()),
             ("HEARTBEAT_ID", id.to_string()),

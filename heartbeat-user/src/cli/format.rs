@@ -1,9 +1,9 @@
-//! What a screen says first: one word for all of it, and how its figures are written.
+//! How screens write it: words and their colours, figures in a few characters, text that fits.
 
 use super::paint::Tone;
 use crate::{
     api::{Answer, Channel, Group, Health},
-    types::{Nanos, Severity},
+    types::{Nanos, Node, Severity},
 };
 
 /// The answer's colour.
@@ -39,14 +39,14 @@ pub const fn gravity(severity: Severity) -> Tone {
 
 /// Who serves a group, and whether that is as it should be.
 #[must_use]
-pub fn server(group: &Group, here: &str) -> (String, Tone) {
-    match &group.owner {
+pub fn server(group: &Group, here: Node) -> (String, Tone) {
+    match group.owner {
         None => ("NOBODY".into(), Tone::Bad),
         // What is ours without its addresses in place is on its way.
         Some(owner) if owner == here && !group.held => (format!("{owner} (not yet)"), Tone::Warn),
         Some(owner) => {
             let place = if owner == here { "here" } else { "peer" };
-            (format!("{owner} ({place})"), if *owner == group.home { Tone::Good } else { Tone::Warn })
+            (format!("{owner} ({place})"), if owner == group.home { Tone::Good } else { Tone::Warn })
         }
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn long_text_is_cut_or_wrapped_at_the_width() {
         assert_eq!([fit("net1", 4), fit("storage", 5), fit("storage", 0)], ["net1", "stor…", ""]);
-        assert_eq!(wrap("our own port or cable", 9), ["our own", "port or", "cable"]);
+        assert_eq!(wrap("the other port or cable", 9), ["the other", "port or", "cable"]);
         assert_eq!(wrap("abcdefghij kl", 4), ["abcd", "efgh", "ij", "kl"]);
         assert_eq!(wrap("", 4), [""]);
     }
