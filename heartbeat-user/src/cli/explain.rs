@@ -1,5 +1,6 @@
 //! `heartbeat explain`: what the last fault was, on what evidence, and what followed. From events alone.
 
+mod finding;
 mod findings;
 mod guards;
 mod history;
@@ -15,7 +16,8 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use comfy_table::{Table, presets::NOTHING};
-use findings::{Finding, findings};
+use finding::Finding;
+use findings::findings;
 use history::{History, field};
 use serde_json::Value;
 use std::{

@@ -18,13 +18,15 @@ mod model;
 mod read;
 mod recommend;
 mod sample;
+mod setting;
 #[cfg(test)]
 mod tests;
 
 pub use model::{Alarms, Basis, Channel, Loss, Unusable};
 pub use read::{Read, read};
-pub use recommend::{Promise, Recommendation, Setting, pair, promise, recommend};
+pub use recommend::{Promise, Recommendation, pair, promise, recommend};
 pub use sample::{Bin, Counted, Recording};
+pub use setting::Setting;
 
 /// A year in seconds (of 365.25 days).
 pub const YEAR_S: f64 = 31_557_600.0;

@@ -1,8 +1,9 @@
 //! What one channel does: its interval, losses, delays and long silences; and how often a setting would fail it wrongly.
 
 use super::{
-    Recording, Setting,
+    Recording,
     bounds::{largest_share, most_events, smallest_share},
+    setting::Setting,
 };
 use thiserror::Error;
 
@@ -321,4 +322,17 @@ fn index(recording: &Recording, interval_s: f64) -> f64 {
         return STEEPEST;
     }
     (1.0 / mean * (1.0 - 1.0 / n.sqrt())).clamp(0.25, STEEPEST)
+}
+
+impl Setting {
+    /// As it is on this channel: a serial line sends every n-th heartbeat, no more than were recorded.
+    #[must_use]
+    pub fn on(&self, channel: &Channel) -> Self {
+        let pace = if channel.serial { (channel.interval_s / self.interval_s - 0.05).ceil().max(1.0) } else { 1.0 };
+        Self {
+            interval_s: self.interval_s * pace,
+            tolerated_s: self.tolerated_s * pace,
+            detection_s: self.detection_s * pace,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Settings, what they promise for all channels, and the quickest one that promises enough.
 
-use super::{Alarms, Basis, Channel};
+use super::{Alarms, Basis, Channel, setting::Setting};
 use crate::{
     config::{Profile, show},
     types::{Nanos, Timing},
@@ -12,40 +12,6 @@ const INTERVALS_MS: [u64; 10] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
 const MISSED: std::ops::RangeInclusive<u32> = 2..=48;
 /// A peer's first heartbeat is waited for as long as the profiles do.
 const FIRST: Nanos = Nanos::from_millis(3_000);
-
-/// What of a timing matters here.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Setting {
-    /// `eta`: between two heartbeats, in s.
-    pub interval_s: f64,
-    /// The least silence that fails a channel, in s.
-    pub tolerated_s: f64,
-    /// The longest silence before a dead channel is failed, in s. The same where checks begin at arrivals.
-    pub detection_s: f64,
-}
-
-impl From<&Timing> for Setting {
-    fn from(timing: &Timing) -> Self {
-        let seconds = |span: Nanos| span.0 as f64 / 1e9;
-        let detection = timing.detection();
-        // WO 01/82077, FIG. 4, step 425: at fixed times, a silence may begin just before a check.
-        let tolerated = if timing.from_arrival { detection } else { detection.since(timing.period) };
-        Self { interval_s: seconds(timing.interval), tolerated_s: seconds(tolerated), detection_s: seconds(detection) }
-    }
-}
-
-impl Setting {
-    /// As it is on this channel: a serial line sends every so-manieth heartbeat, no more than were recorded.
-    #[must_use]
-    pub fn on(&self, channel: &Channel) -> Self {
-        let pace = if channel.serial { (channel.interval_s / self.interval_s - 0.05).ceil().max(1.0) } else { 1.0 };
-        Self {
-            interval_s: self.interval_s * pace,
-            tolerated_s: self.tolerated_s * pace,
-            detection_s: self.detection_s * pace,
-        }
-    }
-}
 
 /// What a timing comes to.
 #[derive(Clone, Debug)]

@@ -1,0 +1,13 @@
+//! A fault, and what is to be done about it.
+
+/// See above.
+pub(super) struct Finding {
+    pub what: String,
+    pub todo: String,
+}
+
+impl Finding {
+    pub(super) fn new(what: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self { what: what.into(), todo: todo.into() }
+    }
+}
