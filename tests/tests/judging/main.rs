@@ -12,7 +12,7 @@ use heartbeat_tests::client::{Probe, ProbeOptions, both as client};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::serial::SerialCable;
 use heartbeat_tests::lab::topology::{Host, interface, interface_index, ipv4, link_local, mac};
-use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, Options, realtime_ns};
+use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Mark, Node, Options, realtime_ns};
 use heartbeat_tests::pair::{SOON, bring_up, held, settled, until};
 use heartbeat_tests::trials::{show, story};
 use serde_json::json;
@@ -135,6 +135,52 @@ fn answers(fault: Fault, node: Node) -> bool {
     }
 }
 
+/// Each fault is placed on both controllers, and the groups are held where the row says.
+fn wait_settled(lab: &Lab, row: &Row, marks: [Mark; 2]) {
+    let (fault, places, holders) = *row;
+    for (i, (node, mark)) in Node::BOTH.into_iter().zip(marks).enumerate() {
+        for (channel, place) in places {
+            // Two cables are not pulled in one moment: the last word counts.
+            until(&format!("{fault:?}: {} for {channel} on {node}", place[i]), || {
+                let told = lab.events_since(node, mark).into_iter().rfind(|line| line.is_of("fault_placed", channel));
+                Ok(told.filter(|line| line.raw["place"] == place[i]).map(drop))
+            })
+            .unwrap_or_else(|error| panic!("{error:#}\n{:#?}", lab.events_since(node, mark)));
+        }
+    }
+    for (node, expected) in Node::BOTH.into_iter().zip(holders) {
+        if answers(fault, node) {
+            until(&format!("{fault:?}: {expected:?} held on {node}"), || {
+                let seen = held(&lab.status(node)?.json);
+                Ok((seen == expected[..seen.len()]).then_some(()))
+            })
+            .unwrap_or_else(|error| panic!("{error:#}\n{:#?}", lab.events_since(node, mark_of(marks, node))));
+        }
+    }
+}
+
+/// And nothing follows.
+fn stays(lab: &Lab, row: &Row, marks: [Mark; 2]) {
+    let (fault, _, holders) = *row;
+    // Whatever else is to come of it comes within a detection time and an analysis.
+    let quiet = Duration::from_millis(1_200);
+    std::thread::sleep(quiet);
+    for (node, expected) in Node::BOTH.into_iter().zip(holders).filter(|(node, _)| answers(fault, *node)) {
+        let seen = held(&lab.status(node).unwrap().json);
+        assert_eq!(seen, expected[..seen.len()], "{fault:?}: {node} does not stay as it was");
+    }
+    if let Stall(victim) | Kill(victim) | PowerOff(victim) = fault {
+        let (node, mark) = (victim.peer(), mark_of(marks, victim.peer()));
+        let known = if matches!(fault, Kill(_)) { "peer_died" } else { "peer_dead" };
+        let dead = lab.wait_event_since(node, mark, |line| line.is(known), SOON).unwrap();
+        let status = lab.status(node).unwrap().json;
+        assert_eq!(!dead.raw["stalled_ns"].is_null(), matches!(fault, Stall(_)), "{fault:?}: {dead:?} {status:#}");
+        // Its kernel keeps silent for what it had, so that nobody answers for it still.
+        let answered = lab.events_since(node, mark).iter().any(|line| line.is("still_answered"));
+        assert!(!answered, "{:#?}", lab.events_since(node, mark));
+    }
+}
+
 fn one(row: &Row, config: fn(&Lab) -> Config) {
     let (fault, places, holders) = *row;
     let lab = Lab::new(Options::default()).unwrap();
@@ -159,42 +205,8 @@ fn one(row: &Row, config: fn(&Lab) -> Config) {
     let struck = realtime_ns();
     strike(&lab, &line, fault).unwrap();
 
-    for (i, (node, mark)) in Node::BOTH.into_iter().zip(marks).enumerate() {
-        for (channel, place) in places {
-            // Two cables are not pulled in one moment: the last word counts.
-            until(&format!("{fault:?}: {} for {channel} on {node}", place[i]), || {
-                let told = lab.events_since(node, mark).into_iter().rfind(|line| line.is_of("fault_placed", channel));
-                Ok(told.filter(|line| line.raw["place"] == place[i]).map(drop))
-            })
-            .unwrap_or_else(|error| panic!("{error:#}\n{:#?}", lab.events_since(node, mark)));
-        }
-    }
-    for (node, expected) in Node::BOTH.into_iter().zip(holders) {
-        if answers(fault, node) {
-            until(&format!("{fault:?}: {expected:?} held on {node}"), || {
-                let seen = held(&lab.status(node)?.json);
-                Ok((seen == expected[..seen.len()]).then_some(()))
-            })
-            .unwrap_or_else(|error| panic!("{error:#}\n{:#?}", lab.events_since(node, mark_of(marks, node))));
-        }
-    }
-    // Whatever else is to come of it comes within a detection time and an analysis.
-    let quiet = Duration::from_millis(1_200);
-    std::thread::sleep(quiet);
-    for (node, expected) in Node::BOTH.into_iter().zip(holders).filter(|(node, _)| answers(fault, *node)) {
-        let seen = held(&lab.status(node).unwrap().json);
-        assert_eq!(seen, expected[..seen.len()], "{fault:?}: {node} does not stay as it was");
-    }
-    if let Stall(victim) | Kill(victim) | PowerOff(victim) = fault {
-        let (node, mark) = (victim.peer(), mark_of(marks, victim.peer()));
-        let known = if matches!(fault, Kill(_)) { "peer_died" } else { "peer_dead" };
-        let dead = lab.wait_event_since(node, mark, |line| line.is(known), SOON).unwrap();
-        let status = lab.status(node).unwrap().json;
-        assert_eq!(!dead.raw["stalled_ns"].is_null(), matches!(fault, Stall(_)), "{fault:?}: {dead:?} {status:#}");
-        // Its kernel keeps silent for what it had, so that nobody answers for it still.
-        let answered = lab.events_since(node, mark).iter().any(|line| line.is("still_answered"));
-        assert!(!answered, "{:#?}", lab.events_since(node, mark));
-    }
+    wait_settled(&lab, row, marks);
+    stays(&lab, row, marks);
     let [both, none] = shares(&lab, struck, fault);
     let answered = asked.each_ref().map(|client| client.both_answered(struck));
     assert_eq!(answered, [Duration::ZERO; 2], "{fault:?}: both answered\n{}", story(&lab));
@@ -308,7 +320,7 @@ fn a_peer_is_not_waited_for_after_its_death_under_another_address_of_its() {
     });
 }
 
-fn mark_of(marks: [heartbeat_tests::lab::Mark; 2], node: Node) -> heartbeat_tests::lab::Mark {
+fn mark_of(marks: [Mark; 2], node: Node) -> Mark {
     marks[usize::from(node == B)]
 }
 
