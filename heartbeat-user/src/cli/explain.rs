@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use comfy_table::{Table, presets::NOTHING};
-use findings::{Finding, findings};
+use findings::findings;
 use history::{History, field};
 use serde_json::Value;
 use std::{
@@ -73,6 +73,18 @@ fn read(file: &Path) -> Result<Vec<Record>> {
         bail!("{}: no events; right would be one JSON object a line, as the agent writes them", file.display());
     }
     Ok(events)
+}
+
+/// What is to be done about a fault.
+struct Finding {
+    what: String,
+    todo: String,
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self { what: what.into(), todo: todo.into() }
+    }
 }
 
 /// The state that the events end in, explained.

@@ -1,7 +1,7 @@
 //! What is wrong, and what is to be done about it: the peer, channels, health checks, and what [`super::guards`] adds.
 
 use super::{
-    guards,
+    Finding, guards,
     history::{History, field, said},
 };
 use crate::{
@@ -9,18 +9,6 @@ use crate::{
     events::{Kind, Record},
     types::Node,
 };
-
-/// What is to be done about a fault.
-pub(super) struct Finding {
-    pub what: String,
-    pub todo: String,
-}
-
-impl Finding {
-    pub(super) fn new(what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { what: what.into(), todo: todo.into() }
-    }
-}
 
 /// All of them, the gravest first.
 pub(super) fn findings(history: &History<'_>) -> Vec<Finding> {

@@ -1,7 +1,7 @@
 //! What made a takeover safe, why one waits, and what else would keep one from working: from events alone.
 
 use super::{
-    findings::Finding,
+    Finding,
     history::{History, field, said},
 };
 use crate::{
