@@ -32,7 +32,8 @@ fn spans(text: &str) -> impl Iterator<Item = &str> {
 fn named(span: &str) -> Option<Vec<PathBuf>> {
     let is_path = span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-./".contains(c));
     let ends = [".rs", ".js", ".toml", ".md", ".yml", ".json", "/"].iter().any(|end| span.ends_with(end));
-    let relative = span.contains('/') && !span.starts_with(['/', '.']);
+    // What is built is not in the repository.
+    let relative = span.contains('/') && !span.starts_with(['/', '.']) && !span.starts_with("target/");
     (is_path && ends && relative)
         .then(|| ["", "heartbeat-user/src"].map(|root| Path::new(ROOT).join(root).join(span)).to_vec())
 }
