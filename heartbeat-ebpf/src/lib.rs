@@ -1,6 +1,6 @@
 //! What the kernel program and the agent share: the heartbeat message, the parsing and checking of frames, the records in
-//! the maps. Everything here is `no_std`, allocates nothing and runs unchanged in XDP, in the agent (where a channel has
-//! no XDP, and in tests) and in a fuzzer.
+//! the maps. Everything here is `no_std`, allocates nothing and runs unchanged in XDP, and in the agent where a channel has
+//! no XDP, and in tests.
 
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]

@@ -1,4 +1,4 @@
-//! The programs in the kernel: they adapt packets to the shared part, nothing more (WO 01/82077, FIG. 3 [318], in the kernel).
+//! The programs in the kernel: they adapt packets to the shared part, nothing more (WO 01/82077, FIG. 3, 318, in the kernel).
 //!
 //! XDP: everything that is not a UDP datagram to our port at the end of one of our channels passes untouched. What is ours is
 //! consumed here: stamped and stored if it is life, and counted by its outcome in any case. An echo request goes back as its

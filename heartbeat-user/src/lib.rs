@@ -1,4 +1,4 @@
-//! The Heartbeat agent, as a library: what the `heartbeat` binary, the tests and the benchmarks drive.
+#![doc = include_str!("../docs/architecture.md")]
 
 pub mod agent;
 pub mod api;

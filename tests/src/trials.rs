@@ -2,12 +2,12 @@
 //! both agents say in the end, and a table of what was measured.
 //!
 //! A bound on time holds on a quiet host. Where it may hold anybody up, a plain run goes at [`CALM`], allows [`SLACK`]
-//! beyond each bound and does few trials; with `HEARTBEAT_TRIALS=20` in the environment, which is the acceptance run, it
-//! goes at [`LAN`] and [`FAST`], each test does so many trials and allows nothing. The tables go to standard error past the test harness, so they
+//! beyond each bound and does few trials; with `HEARTBEAT_TRIALS=20` in the environment, which `cargo xtask accept` sets,
+//! it goes at [`LAN`] and [`FAST`], each test does so many trials and allows nothing. The tables go to standard error past the test harness, so they
 //! are seen without `--nocapture`:
 //!
 //! ```text
-//! HEARTBEAT_TRIALS=20 cargo xtask test -- takes_over
+//! cargo xtask accept takes_over
 //! ```
 
 use std::collections::BTreeMap;

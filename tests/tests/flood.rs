@@ -159,7 +159,7 @@ fn every_single_bit_flipped_in_a_real_heartbeat_is_noticed() {
     });
 }
 
-/// Finding M4. What the queue has no room for is not counted; but the peer's heartbeats are never among it for long.
+/// What the queue has no room for is not counted; but the peer's heartbeats are never among it for long.
 #[test]
 fn a_flood_moves_nothing_where_the_socket_receives_either() {
     undisturbed(|| {

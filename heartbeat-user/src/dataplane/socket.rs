@@ -1,4 +1,4 @@
-//! A channel's UDP socket (FIG. 3 [314], [330]; FIG. 5, step 510): bound to its interface, never blocking. It sends; and it
+//! A channel's UDP socket (FIG. 3, 314 and 330; FIG. 5, step 510): bound to its interface, never blocking. It sends; and it
 //! receives whatever no XDP program has consumed before the stack: everything where the channel has none, else nothing.
 //!
 //! A filter in the kernel keeps the queue free for the peer: what comes from elsewhere, or is for another pair, may say that

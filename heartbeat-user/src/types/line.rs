@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_uses_half_of_the_line_at_most() {
-        // 147 bytes of 10 bits, twice: 2940 bit times.
+        // 163 bytes of 10 bits, twice: 3260 bit times.
         assert_eq!(least_interval(1_200), Nanos(2_716_666_667));
         assert_eq!(least_interval(9_600), Nanos(339_583_334));
         assert_eq!(least_interval(115_200), Nanos(28_298_612));

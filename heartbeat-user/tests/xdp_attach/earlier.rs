@@ -8,7 +8,7 @@ use heartbeat::{
 use heartbeat_ebpf::layout::Outcome;
 use std::fs;
 
-/// Finding H2: a life that reads by socket, or has another runtime directory, must not be deaf because of an earlier one.
+/// A life that reads by socket, or has another runtime directory, must not be deaf because of an earlier one.
 #[test]
 fn what_an_earlier_life_with_another_runtime_directory_attached_is_let_go_of() {
     in_namespace(|| {

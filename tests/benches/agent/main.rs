@@ -1,4 +1,5 @@
-//! What the agent costs and how fast it is, with DESIGN.md's budgets beside the figures. One section a file; needs root.
+//! What the agent costs and how fast it is, with a budget beside each figure (`heartbeat-user/docs/architecture.md` has
+//! them all). One section a file; needs root.
 //!
 //! Called by `cargo xtask bench`, with `--quick` for a few trials and with names for some of the sections. Everything
 //! happens in the lab: both agents, both switches and the clients share this machine's processors, and a veth has no wire:

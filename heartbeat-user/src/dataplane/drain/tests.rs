@@ -270,7 +270,7 @@ fn say(channel: &Channel, incarnation: u64, names: u64, echo_sent_ns: u64, now: 
     channel.receive(&bytes, now)
 }
 
-/// Finding M7: whatever was recorded is authentic, too.
+/// Whatever was recorded is authentic, too.
 #[test]
 fn recordings_do_not_hide_the_one_who_names_us_however_many_there_are() {
     let mut channel = Channel::new(0);
