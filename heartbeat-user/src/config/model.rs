@@ -185,7 +185,7 @@ impl Channel {
         }
     }
 
-    /// Every so-manieth heartbeat is sent on it: a serial line may be too slow for all, and a disk is.
+    /// The n of which every n-th heartbeat is sent on it: a serial line may be too slow for all, and a disk is.
     #[must_use]
     pub fn pace(&self, interval: Nanos) -> u32 {
         let least = match self.wiring {

@@ -1,11 +1,12 @@
 //! What happened: one typed event for each change that an operator would want to know of.
 
-use super::{Evidence, PathFacts, Place, Safe, Verdict};
+use super::judge::{Evidence, PathFacts, Place, Verdict};
 use crate::types::{ChannelIndex, GroupIndex, Nanos, Node};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Why a group is acquired or released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Nobody holds it and this is its home.
@@ -47,7 +48,7 @@ pub enum Reason {
 }
 
 /// Why nothing is acquired although the peer is silent. When in doubt, do nothing and say why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Withheld {
     /// None of our own channels has a carrier, or none of our own networks answers: it is us who are cut off.
@@ -82,8 +83,24 @@ pub enum Withheld {
     Exclusive,
 }
 
+/// What made it safe to take a group from a silent peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Safe {
+    /// The peer's kernel keeps silent for it, in place of an agent that died or stands still.
+    Closed,
+    /// The peer's agent died, and the lease of its kernel, which hears us no more, is over.
+    LeaseOver,
+    /// The peer was fenced.
+    Fenced,
+    /// The arbiter granted it.
+    Granted,
+    /// The peer promised to let go of it within a time that is over.
+    Promised,
+}
+
 /// What the two controllers' configurations differ in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Difference {
     /// The channels (FIG. 9, step 908).

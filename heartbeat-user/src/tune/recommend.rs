@@ -35,7 +35,7 @@ impl From<&Timing> for Setting {
 }
 
 impl Setting {
-    /// As it is on this channel: a serial line sends every so-manieth heartbeat, no more than were recorded.
+    /// As it is on this channel: a serial line sends every n-th heartbeat, no more than were recorded.
     #[must_use]
     pub fn on(&self, channel: &Channel) -> Self {
         let pace = if channel.serial { (channel.interval_s / self.interval_s - 0.05).ceil().max(1.0) } else { 1.0 };
