@@ -413,4 +413,6 @@ mod conflict;
 mod facts;
 mod group;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;
