@@ -77,18 +77,6 @@ fn read(file: &Path) -> Result<Vec<Record>> {
     Ok(events)
 }
 
-/// What is to be done about a fault.
-struct Finding {
-    what: String,
-    todo: String,
-}
-
-impl Finding {
-    fn new(what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { what: what.into(), todo: todo.into() }
-    }
-}
-
 /// The state that the events end in, explained.
 fn explain(events: &[Record], paint: Paint) -> String {
     let history = History::new(events);

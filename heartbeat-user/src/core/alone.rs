@@ -5,7 +5,12 @@
 //! Deaf, the peer hears it on no channel, though it hears the peer: exclusive groups go, for the peer finds it dead. Without a grant,
 //! exclusive groups go: the arbiter may have granted them to the peer.
 
-use super::{Core, PeerState, promise};
+use super::{
+    Core, PeerState,
+    ownership::LetGo,
+    promise,
+    timers::{Wake, has_come},
+};
 use crate::types::Nanos;
 use heartbeat_ebpf::wire::flags;
 
@@ -32,11 +37,33 @@ pub(super) struct Alone {
     letting_go_since: Option<Nanos>,
 }
 
-/// Groups that are to be let go of, and for which the kernel keeps silent at once.
+/// Groups that the kernel may serve until then only; none, and 0, where there is no such limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LetGo {
-    pub(super) cut_off: u64,
-    pub(super) not_granted: u64,
+pub(super) struct Limit {
+    pub(super) groups: u64,
+    pub(super) until: Nanos,
+}
+
+/// What being alone is told by, as of now.
+struct Signs {
+    /// Some channel hears the peer.
+    good: bool,
+    /// The peer is silent, and its host, too.
+    silent: bool,
+    /// The peer says that it hears us nowhere.
+    unheard: bool,
+    /// It had heard us lately when it said what it said last.
+    up_to_date: bool,
+    /// It counts on our letting go: it neither left nor died.
+    counts: bool,
+    /// None of our networks works; or that is not known, although it should be.
+    isolated: bool,
+    perhaps_isolated: bool,
+    /// Whoever is cut off lets go of what it holds.
+    releases: bool,
+    detection: Nanos,
+    /// One that left takes nothing for so long that we would not know of.
+    unnoticed: Nanos,
 }
 
 impl Alone {
@@ -75,6 +102,63 @@ impl Alone {
         (self.isolated_at, self.missed) = (Some(now), true);
     }
 
+    fn step(&mut self, now: Nanos, signs: &Signs) {
+        let Signs { good, silent, releases, .. } = *signs;
+        self.silent_since = if silent { self.silent_since.or(Some(now)) } else { None };
+        // Where it fell silent since, that was its last word: it counts on us.
+        self.deaf_since = match signs.unheard {
+            true if good => self.deaf_since.or(Some(now)),
+            true => self.deaf_since,
+            false => None,
+        };
+        self.deaf = has_come(self.finds_us_dead_at(signs.detection), now);
+        self.cut_off = releases && silent && signs.isolated && signs.counts;
+        self.perhaps_cut_off = releases && silent && signs.perhaps_isolated;
+        let isolated = silent && signs.perhaps_isolated;
+        self.isolated_since = if isolated { self.isolated_since.or(Some(now)) } else { None };
+        if let Some(since) = self.isolated_since {
+            self.isolated_at = Some(now);
+            self.missed |= now.since(since) >= signs.unnoticed;
+        }
+        // One that had not heard us for long may have been alone itself, and be about to lose its networks.
+        if good && signs.up_to_date {
+            (self.isolated_at, self.missed) = (None, false);
+        }
+    }
+
+    /// When a peer that says it hears us nowhere finds us dead.
+    fn finds_us_dead_at(&self, detection: Nanos) -> Option<Nanos> {
+        self.deaf_since.map(|since| since.after(detection))
+    }
+
+    /// When, alone, we must have been granted what we hold; none where we are not alone.
+    fn granted_by(&self, arbitration: Nanos) -> Option<Nanos> {
+        self.since().map(|since| since.after(arbitration))
+    }
+
+    /// When something that must be let go of must be gone.
+    fn gone_by(&self, release_within: Nanos) -> Option<Nanos> {
+        self.letting_go_since.map(|since| since.after(release_within))
+    }
+
+    /// When being alone may change something by time alone. `arbitration`: where there is an arbiter. Of `gone_by` the watchdog learns with
+    /// the next heartbeat, of the end of `unnoticed` as well.
+    pub(super) fn times(&self, detection: Nanos, arbitration: Option<Nanos>, wake: &mut Wake) {
+        let Self {
+            silent_since: _,
+            deaf_since: _,
+            deaf: _,
+            cut_off: _,
+            perhaps_cut_off: _,
+            isolated_since: _,
+            isolated_at: _,
+            missed: _,
+            letting_go_since: _,
+        } = self;
+        wake.ends(self.finds_us_dead_at(detection).filter(|_| !self.deaf));
+        wake.ends(arbitration.and_then(|within| self.granted_by(within)));
+    }
+
     fn since(&self) -> Option<Nanos> {
         self.silent_since.or(self.deaf_since.filter(|_| self.deaf))
     }
@@ -83,38 +167,24 @@ impl Alone {
 impl Core {
     /// Whether the peer hears us and we it, and whether our own networks work.
     pub(super) fn note_alone(&mut self, now: Nanos) {
-        let good = self.peer == PeerState::Good;
         // Of a life that begins, what the one before held is not kept for longer than that one would have.
         let unheard = self.peer == PeerState::Unknown && now.since(self.heard_before) >= self.longest_silence();
-        let silent = (self.peer == PeerState::Bad || unheard) && !self.host_answers(now);
-        let (isolated, perhaps) = (self.is_isolated(), self.may_be_isolated(now));
-        let (detection, up_to_date) = (self.detection(), self.is_up_to_date(now));
         // Nobody takes anything by a promise sooner; and that we are cut off was found out at most so late.
         let promised = promise::heard(self.setup.exclusivity.promise()).unwrap_or_default();
-        let unnoticed = promised.since(self.setup.finds_out_within());
-        let alone = &mut self.alone;
-        alone.silent_since = if silent { alone.silent_since.or(Some(now)) } else { None };
-        // Where it fell silent since, that was its last word: it counts on us.
-        alone.deaf_since = match self.said.deaf {
-            true if good => alone.deaf_since.or(Some(now)),
-            true => alone.deaf_since,
-            false => None,
+        let signs = Signs {
+            good: self.peer == PeerState::Good,
+            silent: (self.peer == PeerState::Bad || unheard) && !self.host_answers(now),
+            unheard: self.said.deaf,
+            up_to_date: self.is_up_to_date(now),
+            // One that left, or whose agent died, counts on nothing.
+            counts: self.said.flags & flags::LEAVING == 0 && !self.host.died(),
+            isolated: self.is_isolated(),
+            perhaps_isolated: self.may_be_isolated(now),
+            releases: self.setup.exclusivity.release_isolated,
+            detection: self.detection(),
+            unnoticed: promised.since(self.setup.finds_out_within()),
         };
-        alone.deaf = alone.deaf_since.is_some_and(|since| now.since(since) >= detection);
-        // One that left, or whose agent died, counts on nothing.
-        let counts = self.said.flags & flags::LEAVING == 0 && !self.host.died();
-        let releases = self.setup.exclusivity.release_isolated;
-        alone.cut_off = releases && silent && isolated && counts;
-        alone.perhaps_cut_off = releases && silent && perhaps;
-        alone.isolated_since = if silent && perhaps { alone.isolated_since.or(Some(now)) } else { None };
-        if let Some(since) = alone.isolated_since {
-            alone.isolated_at = Some(now);
-            alone.missed |= now.since(since) >= unnoticed;
-        }
-        // One that had not heard us for long may have been alone itself, and be about to lose its networks.
-        if good && up_to_date {
-            (alone.isolated_at, alone.missed) = (None, false);
-        }
+        self.alone.step(now, &signs);
     }
 
     /// Whether the peer said that it leaves, and cannot have come back and taken anything unheard: neither while we were cut off, nor
@@ -175,9 +245,9 @@ impl Core {
     pub(super) fn ungranted(&self, now: Nanos) -> u64 {
         let setup = &self.setup.exclusivity;
         let wanted = setup.arbiter.is_some() && !self.is_fenced();
-        let Some(since) = self.alone.since().filter(|_| wanted) else { return 0 };
+        let Some(by) = self.alone.granted_by(setup.arbitration()).filter(|_| wanted) else { return 0 };
         let lost = self.arbiter.denied() | self.arbiter.ran_out(now);
-        let patient = self.peer_knows_of_maintenance() || now.since(since) < setup.arbitration();
+        let patient = self.peer_knows_of_maintenance() || now < by;
         !self.arbiter.granted(now) & if patient { lost } else { u64::MAX }
     }
 
@@ -197,37 +267,28 @@ impl Core {
         }
     }
 
-    /// Until when the kernel may serve exclusive groups if we give no sign of life, and which: on a grant, or until one must be there.
-    pub(super) fn limits(&self, now: Nanos) -> (u64, Nanos) {
+    /// What the kernel may serve for a while only if we give no sign of life: on a grant, or until one must be there.
+    pub(super) fn limit(&self, now: Nanos) -> Limit {
         let setup = &self.setup.exclusivity;
         let held = self.ownership.held() & setup.groups & !self.ownership.by_force();
         let wanted = setup.arbiter.is_some() && !self.is_fenced();
-        let Some(since) = self.alone.since().filter(|_| wanted && held != 0) else {
-            return (0, Nanos(0));
+        let Some(by) = self.alone.granted_by(setup.arbitration()).filter(|_| wanted && held != 0) else {
+            return Limit::default();
         };
         let granted = self.arbiter.granted(now);
         if held & !granted == 0 {
-            (held, self.arbiter.until())
+            Limit { groups: held, until: self.arbiter.until() }
         } else if self.peer_knows_of_maintenance() {
-            (0, Nanos(0))
+            Limit::default()
         } else {
-            (held, since.after(setup.arbitration()))
+            Limit { groups: held, until: by }
         }
     }
 
     /// Whether the host's watchdog may be fed: not while something that was promised to be let go of is still here after its time.
     #[must_use]
     pub fn may_feed(&self, now: Nanos) -> bool {
-        let due = |since: Nanos| since.after(self.setup.exclusivity.release_within);
-        self.alone.letting_go_since.is_none_or(|since| now < due(since))
-    }
-
-    /// When being alone may change something by time alone.
-    pub(super) fn alone_deadlines(&self) -> [Nanos; 2] {
-        let deaf = self.alone.deaf_since.filter(|_| !self.alone.deaf);
-        let deaf = deaf.map_or(Nanos::NEVER, |since| since.after(self.detection()));
-        let granted = self.alone.since().filter(|_| self.setup.exclusivity.arbiter.is_some());
-        [deaf, granted.map_or(Nanos::NEVER, |since| since.after(self.setup.exclusivity.arbitration()))]
+        !has_come(self.alone.gone_by(self.setup.exclusivity.release_within), now)
     }
 }
 

@@ -13,37 +13,14 @@
 //! one follows.
 
 use super::{
-    Action, BothFaulted, Channel, Core, Event, Needs, PeerState, Probed, Verdict,
-    evidence::{Circumstances, Local, Memory, weigh_silence},
+    Action, Core, Event, Judging, Needs, PeerState, Probed, Verdict,
+    evidence::{Circumstances, Local, Memory},
+    said::PeerFound,
+    timers::{Wake, has_come},
     weigh,
 };
-use crate::types::{ChannelIndex, MAX_CHANNELS, Nanos, Node};
-use heartbeat_ebpf::wire::{self, Message};
-
-/// How this pair judges.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Judging {
-    /// The channels that are networks of clients, a bit each: the mask of FIG. 9, step 914.
-    pub networks: u64,
-    /// Those of them whom nobody is configured to be asked in: whoever is found is.
-    pub found: u64,
-    /// What each channel's network counts in QOS.
-    pub weights: Vec<u32>,
-    /// What each health check counts in QOS.
-    pub checks: Vec<u32>,
-    /// What each group needs: QOS, and the networks of its addresses.
-    pub needs: Vec<Needs>,
-    /// What to do where both have faults.
-    pub both_faulted: BothFaulted,
-    /// A local analysis takes at most this.
-    pub bound: Nanos,
-    /// While a network's channel is bad, the analysis is repeated this often.
-    pub again: Nanos,
-    /// A network that did not answer counts again only once it has answered for so long.
-    pub rise: Nanos,
-    /// A group that moved is not moved again by a verdict within this time.
-    pub hold: Nanos,
-}
+use crate::types::{ChannelIndex, MAX_CHANNELS, Nanos, Node, bits};
+use heartbeat_ebpf::wire;
 
 /// What a local analysis found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,37 +34,39 @@ struct Found {
     recovering: bool,
 }
 
-/// What of the peer's message concerns the analysis.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PeerFound {
-    wanted: u32,
-    done: u32,
+/// What an analysis is made for: where that changes, it is made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cause {
+    /// The networks on which we hear the peer.
     heard: u64,
-    pub(super) configured: u64,
-    local: Local,
-    qos: u32,
-    duties: u32,
-    recovering: bool,
+    /// The networks on which it hears us.
+    heard_there: u64,
+    /// The networks against which own facts speak.
+    own: u64,
+    /// The health checks that succeed.
+    healthy: u64,
+    /// The peer's life.
+    peer: u64,
 }
 
-impl PeerFound {
-    /// `ours`: channels of the peer's as ours; `configured`: all that it has, likewise.
-    pub(super) fn of(message: &Message, ours: impl Fn(u64) -> u64, configured: u64) -> Self {
-        Self {
-            wanted: message.analysis_wanted,
-            done: message.analysis_done,
-            heard: ours(message.heard),
-            configured,
-            local: Local { operational: ours(message.operational), certain: ours(message.certain) },
-            qos: message.qos & !wire::RECOVERING,
-            recovering: message.qos & wire::RECOVERING != 0,
-            duties: message.duties_qos,
-        }
-    }
+/// The local part of an analysis, under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Running {
+    id: u32,
+    since: Nanos,
 }
 
-/// What an analysis would be made anew for: channels heard here and there, own facts, health checks, the peer's life.
-type Cause = (u64, u64, u64, u64, u64);
+/// What a heartbeat says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AnalysisSaid {
+    pub(super) wanted: u32,
+    pub(super) done: u32,
+    pub(super) operational: u64,
+    pub(super) certain: u64,
+    /// With the flag that says whether it is recovering.
+    pub(super) qos: u32,
+    pub(super) duties: u32,
+}
 
 /// Whether an analysis of this number rests on own facts, and on what is known already.
 #[must_use]
@@ -105,8 +84,7 @@ pub(super) struct Analysis {
     wanted: u32,
     /// When its local part may begin.
     begins: Nanos,
-    /// The one that the local part is running of, and since when.
-    running: Option<(u32, Nanos)>,
+    running: Option<Running>,
     found: Found,
     pub(super) memory: Memory,
     /// Since when a survey has been under way.
@@ -193,22 +171,44 @@ impl Analysis {
         self.rising.iter().filter_map(since).min()
     }
 
-    /// For the message: wanted, done, what is known of the networks, QOS, duties.
-    pub(super) const fn said(&self) -> (u32, u32, u64, u64, u32, u32) {
+    /// What the next heartbeat says of it.
+    pub(super) const fn said(&self) -> AnalysisSaid {
         let Found { id, local: Local { operational, certain }, qos, duties, recovering, .. } = self.found;
         let recovering = if recovering { wire::RECOVERING } else { 0 };
-        (self.wanted, id, operational, certain, qos & !wire::RECOVERING | recovering, duties)
+        let qos = qos & !wire::RECOVERING | recovering;
+        AnalysisSaid { wanted: self.wanted, done: id, operational, certain, qos, duties }
     }
 
     pub(super) const fn place(&self, channel: ChannelIndex) -> Option<super::Place> {
         self.places[channel.usize()]
     }
 
-    pub(super) fn deadline(&self, now: Nanos) -> Nanos {
+    /// When something of it is due by time alone.
+    pub(super) fn times(&self, wake: &mut Wake) {
+        let Self {
+            wanted: _,
+            begins,
+            running: _,
+            found: _,
+            memory: _,
+            surveying: _,
+            survey_due,
+            quick_again,
+            cause_since: _,
+            healthy: _,
+            rising: _,
+            closed: _,
+            cause: _,
+            due,
+            give_up,
+            standing: _,
+            places: _,
+        } = self;
         // While one is under way, the next one waits for its end.
-        let next = self.give_up.or(self.due).unwrap_or(Nanos::NEVER);
-        let later = [self.begins, self.quick_again].into_iter().filter(|at| *at > now).min();
-        next.min(later.unwrap_or(Nanos::NEVER)).min(self.survey_due)
+        wake.due(give_up.or(*due));
+        wake.ends(*begins);
+        wake.ends(*quick_again);
+        wake.due(*survey_due);
     }
 
     /// A new life of the peer counts from the start, and so do we: whatever its earlier one said is over.
@@ -242,7 +242,9 @@ impl Core {
             }
             return;
         }
-        let Some((_, since)) = self.analysis.running.filter(|(running, _)| *running == analysis) else { return };
+        let Some(Running { since, .. }) = self.analysis.running.filter(|running| running.id == analysis) else {
+            return;
+        };
         // What speaks against a network here is told, even where the look at it saw it otherwise: else each analysis would
         // take back what the one before said.
         let probed = Probed { port: probed.port | self.own_faults() & !probed.broken(), ..probed };
@@ -288,23 +290,21 @@ impl Core {
     fn circumstances(&self, since: Nanos) -> Circumstances {
         let judging = &self.setup.judging;
         let peer = self.said.found;
-        let passing = |c: &Channel| c.returned >= since;
-        let passing = self.channels.iter().enumerate().filter(|(_, c)| passing(c));
+        let passing = bits(self.channels.iter().map(|c| c.returned >= since));
         // Whoever was heard since what it is about began: at least as long ago as the analysis before.
         let overheard = self.analysis.cause_since.max(since.since(judging.again));
         Circumstances {
             networks: judging.networks,
             found: judging.found,
             overheard: self.analysis.memory.overheard(overheard),
-            passing: passing.fold(0, |bits, (i, _)| bits | 1 << i),
+            passing,
             unheard: if self.peer == PeerState::Good { judging.networks & !peer.heard } else { 0 },
         }
     }
 
     /// Whether some network of ours works whatever is asked there: by own facts, on one where nobody is expected to answer.
     pub(super) fn is_connected_unasked(&self, now: Nanos) -> bool {
-        let unwell = self.channels.iter().enumerate().filter(|(_, c)| !c.link.is_well());
-        let port = unwell.fold(0, |bits, (i, _)| bits | 1 << i);
+        let port = bits(self.channels.iter().map(|c| !c.link.is_well()));
         let own = Probed { port, ..Probed::default() };
         self.analysis.memory.is_connected(now, &own, &self.since_silence(now))
     }
@@ -329,15 +329,12 @@ impl Core {
         let broken = self.said.found.local.certain & !self.said.found.local.operational;
         let here = self.analysis.found.local.operational & !self.own_faults();
         let lost = |needs: &Needs| needs.networks & broken != 0 && needs.networks & !here == 0;
-        let needs = self.setup.judging.needs.iter().enumerate();
-        needs.filter(|(_, needs)| lost(needs)).fold(0, |bits, (i, _)| bits | 1 << i)
+        bits(self.setup.judging.needs.iter().map(lost))
     }
 
     /// The networks against which own facts speak.
     fn own_faults(&self) -> u64 {
-        let well = |(_, c): &(usize, &Channel)| c.link.is_well();
-        self.setup.judging.networks
-            & !self.channels.iter().enumerate().filter(well).fold(0, |bits, (i, _)| bits | 1 << i)
+        self.setup.judging.networks & !bits(self.channels.iter().map(|c| c.link.is_well()))
     }
 
     /// A health check succeeds from now on, or fails.
@@ -373,7 +370,7 @@ impl Core {
         let done = self.analysis.found.id;
         if done == peer.done && done > self.analysis.closed && done == self.analysis.wanted {
             self.conclude(now, done, peer);
-        } else if self.analysis.give_up.is_some_and(|at| at <= now) {
+        } else if has_come(self.analysis.give_up, now) {
             self.give_up(now, peer);
         }
         self.ask(now, peer);
@@ -389,8 +386,8 @@ impl Core {
         let agreed = if master || is_quick(wanted) { wanted } else { peer.wanted };
         let news = agreed > self.analysis.found.id.max(self.analysis.closed);
         if news && begins <= now && self.analysis.running.is_none() {
-            self.analysis.running = Some((agreed, now));
-            self.actions.push_back(Action::Probe(agreed));
+            self.analysis.running = Some(Running { id: agreed, since: now });
+            self.actions.push(Action::Probe(agreed));
         }
     }
 
@@ -403,7 +400,7 @@ impl Core {
         self.analysis.survey_due = now.after(self.setup.judging.again);
         if running.is_none() && give_up.is_none() {
             self.analysis.surveying = Some(now);
-            self.actions.push_back(Action::Probe(SURVEY));
+            self.actions.push(Action::Probe(SURVEY));
         }
     }
 
@@ -422,7 +419,8 @@ impl Core {
     fn ask(&mut self, now: Nanos, peer: PeerFound) {
         let networks = self.setup.judging.networks;
         let (heard, own, healthy) = (self.heard() & networks, self.own_faults(), self.analysis.healthy);
-        let cause = (heard, peer.heard & networks, own, healthy, self.pairing.peer());
+        let heard_there = peer.heard & networks;
+        let cause = Cause { heard, heard_there, own, healthy, peer: self.pairing.peer() };
         if self.analysis.cause != Some(cause) {
             self.analysis.cause = Some(cause);
             self.analysis.cause_since = now;
@@ -430,7 +428,7 @@ impl Core {
             self.analysis.due = Some(self.analysis.due.map_or(settled, |due| due.min(settled)));
         }
         let under_way = self.analysis.give_up.is_some();
-        if !under_way && self.analysis.due.is_some_and(|due| due <= now) {
+        if !under_way && has_come(self.analysis.due, now) {
             // WO 01/82077, FIG. 6, steps 610, 612, 620
             let next = self.analysis.wanted.max(peer.wanted).saturating_add(1);
             self.want(now, next.saturating_add(next % 2));

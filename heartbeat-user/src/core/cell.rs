@@ -47,7 +47,7 @@ impl Core {
     #[must_use]
     pub fn cell_state(&self, now: Nanos) -> CellState {
         let (owned, held) = (self.ownership.owned(), self.ownership.held());
-        let (.., peer_kept) = self.peer_wish();
+        let peer_kept = self.said.wish().kept;
         let good = self.peer == PeerState::Good;
         let shut = self.shut;
         // What the peer claimed while we stood still is its own until it says otherwise; nobody knows that who has not heard it.
@@ -56,7 +56,7 @@ impl Core {
             PeerState::Good => self.said.owned,
             PeerState::Bad => 0,
         };
-        let (limited, serve_until) = self.limits(now);
+        let limit = self.limit(now);
         let (peer_names, places) = self.peer_names.group_places(&self.setup.names);
         let active = owned & !self.ownership.claiming();
         // One that left may be back, where we could not hear that; but what it could not let go of, it has.
@@ -74,8 +74,8 @@ impl Core {
             shut,
             peer_good: good,
             lease: promise::lease(&self.stretched()),
-            limited,
-            serve_until,
+            limited: limit.groups,
+            serve_until: limit.until,
             peer_names,
             places,
         }

@@ -1,6 +1,6 @@
 //! What happened: one typed event for each change that an operator would want to know of.
 
-use super::{Evidence, PathFacts, Place, Safe, Verdict};
+use super::judge::{Evidence, PathFacts, Place, Verdict};
 use crate::types::{ChannelIndex, GroupIndex, Nanos, Node};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,22 @@ pub enum Withheld {
     Unarbitrated,
     /// Of exclusive groups: nothing says that the peer does not have them, and nothing will.
     Exclusive,
+}
+
+/// What made it safe to take a group from a silent peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Safe {
+    /// The peer's kernel keeps silent for it, in place of an agent that died or stands still.
+    Closed,
+    /// The peer's agent died, and the lease of its kernel, which hears us no more, is over.
+    LeaseOver,
+    /// The peer was fenced.
+    Fenced,
+    /// The arbiter granted it.
+    Granted,
+    /// The peer promised to let go of it within a time that is over.
+    Promised,
 }
 
 /// What the two controllers' configurations differ in.

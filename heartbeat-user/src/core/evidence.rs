@@ -11,7 +11,7 @@
 //! whoever has gone home, is no fault of a controller. While the peer lives, it tells the one from the other: heartbeats pass. When
 //! it is dead, whoever was found, has not answered for [`LEARNING`], and leaves others to be heard there, has gone home.
 
-use crate::types::{ChannelIndex, Link, MAX_CHANNELS, Nanos};
+use crate::types::{ChannelIndex, Link, MAX_CHANNELS, Nanos, bits};
 
 /// What a local analysis saw, a bit each network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,18 +187,21 @@ impl Memory {
 
 /// The channels at whose time this is so, a bit each.
 fn where_so(times: &[Option<Nanos>; MAX_CHANNELS], is_so: impl Fn(Nanos) -> bool) -> u64 {
-    let so = times.iter().enumerate().filter(|(_, at)| at.is_some_and(&is_so));
-    so.fold(0, |bits, (i, _)| bits | 1 << i)
+    bits(times.iter().map(|at| at.is_some_and(&is_so)))
 }
 
-/// Both controllers' networks as they are judged: where the one has nobody to ask, the other's silence says nothing. Both come
-/// to the same.
-pub(super) const fn weigh_silence(local: Local, remote: Local) -> [u64; 2] {
-    let excused = [
-        !local.operational & !local.certain & remote.operational & !remote.certain,
-        !remote.operational & !remote.certain & local.operational & !local.certain,
-    ];
-    [local.operational | excused[0], remote.operational | excused[1]]
+/// Both controllers' networks as they are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Operational {
+    pub(super) here: u64,
+    pub(super) there: u64,
+}
+
+/// Where the one has nobody to ask, the other's silence says nothing. Both come to the same.
+pub(super) const fn weigh_silence(local: Local, remote: Local) -> Operational {
+    let excused_here = !local.operational & !local.certain & remote.operational & !remote.certain;
+    let excused_there = !remote.operational & !remote.certain & local.operational & !local.certain;
+    Operational { here: local.operational | excused_here, there: remote.operational | excused_there }
 }
 
 #[cfg(test)]
@@ -364,8 +367,9 @@ mod tests {
     fn silence_says_nothing_where_the_other_has_nobody_to_ask() {
         let says = |bits: u64| Local { operational: bits & 1, certain: bits >> 1 };
         for (here, there) in (0..4).flat_map(|here| (0..4).map(move |there| (says(here), says(there)))) {
-            let [ours, theirs] = weigh_silence(here, there);
-            assert_eq!(weigh_silence(there, here), [theirs, ours], "{here:?} {there:?}");
+            let Operational { here: ours, there: theirs } = weigh_silence(here, there);
+            let mirrored = Operational { here: theirs, there: ours };
+            assert_eq!(weigh_silence(there, here), mirrored, "{here:?} {there:?}");
             let excused = here == says(0b00) && there == says(0b01);
             assert_eq!(ours == 1, here.operational == 1 || excused, "{here:?} {there:?}");
         }

@@ -17,56 +17,8 @@
 //! told, and the group goes on. Of `on_release` the group says what its failing means: it is kept (as drawn), or it counts
 //! as released.
 
-use super::{Action, Core, Event, Reason, Withheld, ownership::Step};
-use crate::types::{GroupIndex, Nanos};
-use serde::Serialize;
-
-/// A command of the operator's, of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hook {
-    /// Before its addresses are added; where it fails, they are not.
-    OnAcquire,
-    /// Once its addresses are in place.
-    OnAcquired,
-    /// Before its addresses are removed.
-    OnReleasing,
-    /// After its addresses are gone; where it fails, the group was not let go of.
-    OnRelease,
-}
-
-impl Hook {
-    /// All of them, in the order of a group's life.
-    pub const ALL: [Self; 4] = [Self::OnAcquire, Self::OnAcquired, Self::OnReleasing, Self::OnRelease];
-
-    /// Its key in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OnAcquire => "on_acquire",
-            Self::OnAcquired => "on_acquired",
-            Self::OnReleasing => "on_releasing",
-            Self::OnRelease => "on_release",
-        }
-    }
-}
-
-/// Which groups have which hooks, a bit for each group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HookedGroups {
-    /// By hook, in the order of [`Hook::ALL`].
-    pub has: [u64; 4],
-    /// Where `on_release` fails, these count as released all the same.
-    pub force: u64,
-}
-
-impl HookedGroups {
-    /// Those that have any.
-    #[must_use]
-    pub const fn any(&self) -> u64 {
-        self.has[0] | self.has[1] | self.has[2] | self.has[3]
-    }
-}
+use super::{Action, Core, Event, Hook, HookedGroups, Reason, Withheld, ownership::Step};
+use crate::types::{GroupIndex, Nanos, bits};
 
 /// How far a group is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +178,14 @@ struct Course {
     reason: Reason,
 }
 
+/// Groups that have come to where they stay, a bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AtRest {
+    pub(super) free: u64,
+    pub(super) held: u64,
+    pub(super) stuck: u64,
+}
+
 /// All groups, on their way.
 #[derive(Clone, Debug)]
 pub(super) struct Courses {
@@ -242,7 +202,7 @@ impl Courses {
     }
 
     fn which(&self, which: impl Fn(Stage) -> bool) -> u64 {
-        self.groups.iter().enumerate().filter(|(_, c)| which(c.stage)).fold(0, |bits, (i, _)| bits | 1 << i)
+        bits(self.groups.iter().map(|c| which(c.stage)))
     }
 
     /// Groups with hooks that are under way: something of theirs runs, or is about to.
@@ -253,6 +213,15 @@ impl Courses {
     /// Groups of which a hook may have left something here: `on_acquire` began, `on_release` has not ended well.
     pub(super) fn left(&self) -> u64 {
         self.hooked.any() & self.which(|stage| stage != Stage::Free)
+    }
+
+    /// Groups of which nothing is under way but what changes nothing by failing.
+    pub(super) fn at_rest(&self) -> AtRest {
+        AtRest {
+            free: self.which(|stage| stage == Stage::Free),
+            held: self.which(|stage| matches!(stage, Stage::Held | Stage::Starting | Stage::StartingTwice)),
+            stuck: self.which(|stage| stage == Stage::Stuck),
+        }
     }
 
     fn step(&mut self, group: GroupIndex, input: Input) -> &'static [Output] {
@@ -309,7 +278,7 @@ impl Core {
     /// Clients may have learnt of somebody else meanwhile.
     fn announce(&mut self, group: GroupIndex) {
         if self.ownership.held() & group.bit() != 0 {
-            self.actions.push_back(Action::Announce(group));
+            self.actions.push(Action::Announce(group));
         }
     }
 
@@ -335,10 +304,10 @@ impl Core {
             Output::Run(hook) if self.setup.hooks.has[hook as usize] & group.bit() == 0 => {
                 self.happen(now, group, Input::HookSucceeded);
             }
-            Output::Run(hook) => self.actions.push_back(Action::RunHook(group, hook, reason)),
-            Output::Add => self.actions.push_back(Action::Acquire(group, reason)),
-            Output::AddAgain => self.actions.push_back(Action::Acquire(group, Reason::Kept)),
-            Output::Remove => self.actions.push_back(Action::Release(group, reason)),
+            Output::Run(hook) => self.actions.push(Action::RunHook(group, hook, reason)),
+            Output::Add => self.actions.push(Action::Acquire(group, reason)),
+            Output::AddAgain => self.actions.push(Action::Acquire(group, Reason::Kept)),
+            Output::Remove => self.actions.push(Action::Release(group, reason)),
             Output::Acquired => {
                 if self.ownership.acquired(group) {
                     self.tell(now, Event::GroupAcquired { group });
@@ -359,7 +328,7 @@ impl Core {
                 }
             }
             Output::Stuck => {
-                self.give_up_order(now, group);
+                self.wish.give_up(now, group, &mut self.actions);
                 if self.ownership.stuck(now, group) {
                     self.tell(now, Event::GroupStuck { group });
                 }
@@ -370,7 +339,7 @@ impl Core {
 
     fn not_acquired(&mut self, now: Nanos, group: GroupIndex) {
         if self.ownership.acquire_failed(now, group) {
-            self.give_up_order(now, group);
+            self.wish.give_up(now, group, &mut self.actions);
             if self.ownership.begin_failing(now, group) {
                 self.tell(now, Event::GroupReleasing { group, reason: Reason::Failed });
                 self.tell(now, Event::GroupReleased { group });
@@ -380,7 +349,7 @@ impl Core {
 
     fn cut_off(&mut self, now: Nanos, group: GroupIndex) {
         if self.ownership.acquire_failed(now, group) {
-            self.give_up_order(now, group);
+            self.wish.give_up(now, group, &mut self.actions);
             if self.ownership.withhold(Withheld::Isolated) {
                 self.tell(now, Event::TakeoverWithheld { reason: Withheld::Isolated, left_ns: None });
             }

@@ -29,12 +29,12 @@ impl Core {
         if index(before) != index(link) {
             if c.generator.is_open() {
                 c.generator.close(&c.timing, now);
-                self.actions.push_back(Action::CloseSocket(channel));
+                self.actions.push(Action::CloseSocket(channel));
             }
             match link {
                 Link::Absent => self.tell(now, Event::InterfaceGone { channel }),
                 Link::Present { .. } => {
-                    self.actions.push_back(Action::Attach(channel));
+                    self.actions.push(Action::Attach(channel));
                     self.tell(now, Event::InterfaceBack { channel });
                 }
             }
@@ -65,7 +65,7 @@ impl Core {
         match result {
             SocketResult::Opened => {
                 c.generator.opened(&c.timing);
-                self.actions.push_back(Action::Send(channel));
+                self.actions.push(Action::Send(channel));
             }
             SocketResult::Full => {}
             SocketResult::Sent => {
@@ -76,7 +76,7 @@ impl Core {
             SocketResult::Failed(errno) => {
                 // WO 01/82077, claim 2: a socket error is recognised and leads to a new socket.
                 if c.generator.is_open() {
-                    self.actions.push_back(Action::CloseSocket(channel));
+                    self.actions.push(Action::CloseSocket(channel));
                 }
                 c.generator.close(&c.timing, now);
                 if c.errno.replace(errno) != Some(errno) {

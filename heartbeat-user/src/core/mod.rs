@@ -8,6 +8,7 @@
 mod action;
 mod alone;
 mod analysis;
+mod arbiter;
 mod arbitration;
 mod cell;
 mod counter;
@@ -18,61 +19,66 @@ mod flaps;
 mod generator;
 mod guard;
 mod hooks;
+mod inquiry;
+mod invariants;
 mod judge;
 mod links;
 mod names;
+mod orders;
 mod ownership;
 mod pairing;
 mod peer;
 mod peer_host;
 pub mod promise;
+mod safety;
+mod said;
 mod sending;
 mod setup;
 #[cfg(test)]
 mod testing;
+mod timers;
 mod transit;
 mod view;
+mod watch;
 mod wish;
 
-pub use action::{Action, SocketResult};
-pub use analysis::{Judging, Service, is_quick};
-pub use arbitration::{Arbitrate, Arbitrated};
+pub use action::{Action, Arbitrate, Arbitrated, Hook, SocketResult};
+pub use analysis::{Service, is_quick};
 pub use cell::CellState;
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
-pub use event::{Difference, Event, Reason, Withheld};
+pub use event::{Difference, Event, Reason, Safe, Withheld};
 pub use evidence::Probed;
-pub use exclusive::{Exclusivity, Safe};
-pub use guard::Guards;
-pub use hooks::{Hook, HookedGroups};
 pub use judge::{
     BothFaulted, Evidence, Needs, PathFacts, Place, Side, Verdict, Why, judge, judge_groups, place, weigh,
 };
 pub use names::{Names, name_id};
-pub use peer::PeerState;
+pub use orders::{OperatorOrder, Refusal};
 pub use peer_host::NoticeSaid;
-pub use setup::{Resumed, Setup};
+pub use said::{Differences, PeerState};
+pub use setup::{Exclusivity, Guards, HookedGroups, Judging, Resumed, Setup};
 pub use view::ChannelView;
-pub use wish::{OperatorOrder, Refusal};
 
 use crate::types::{ChannelIndex, GroupIndex, Link, Nanos, Timing};
+use action::Actions;
 use alone::Alone;
 use analysis::Analysis;
-use arbitration::Arbiter;
+use arbiter::Arbiter;
 use counter::Change;
 use evidence::Memory;
-use exclusive::Safety;
 use flaps::Flaps;
 use generator::Generator;
-use guard::Watch;
+use guard::Objections;
 use heartbeat_ebpf::wire::{Message, flags};
 use hooks::{Courses, Input};
 use names::PeerNames;
-use ownership::{Facts, Ownership, Step};
+use ownership::{Facts, LetGo, Ownership, Step};
 use pairing::Pairing;
-use peer::PeerSaid;
 use peer_host::PeerHost;
-use std::collections::VecDeque;
+use safety::Safety;
+use said::PeerSaid;
+use timers::Wake;
 use transit::Transit;
+use watch::Watch;
 use wish::Wish;
 
 /// Of a message heard: who sent it, when it was sent there, when it arrived here.
@@ -106,6 +112,40 @@ struct Channel {
     stranger_at: Option<Nanos>,
     /// The newest of our own messages that came back on it: until then it passed heartbeats both ways.
     returned: Nanos,
+}
+
+impl Channel {
+    fn new(timing: Timing, link: Link, pace: u32, now: Nanos) -> Self {
+        let timing = timing.paced(pace);
+        Self {
+            timing,
+            pace,
+            counter: Counter::new(&timing, now),
+            generator: Generator::new(),
+            link,
+            errno: None,
+            flaps: Flaps::default(),
+            echo: None,
+            transit: Transit::default(),
+            stranger_at: None,
+            returned: Nanos(0),
+        }
+    }
+
+    /// When time alone may change something of it. It sends when the core does.
+    fn times(&self, wake: &mut Wake) {
+        wake.due(self.counter.deadline(&self.timing));
+        wake.due(self.flaps.deadline());
+    }
+}
+
+/// Of what each heartbeat says, that which the peer is told at once where it changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct PublicState {
+    owned: u64,
+    term: u64,
+    wanted: u64,
+    flags: u8,
 }
 
 /// The agent's judgement.
@@ -142,7 +182,7 @@ pub struct Core {
     said: PeerSaid,
     peer_names: PeerNames,
     /// The differences of the configurations that were told.
-    told: [bool; 3],
+    told: Differences,
     /// The last time at which the peer surely did not hold what we hold.
     alone_at: Nanos,
     next_send: Nanos,
@@ -159,10 +199,10 @@ pub struct Core {
     urgent: bool,
     /// When somebody was last answered who is not paired with us.
     answered_at: Nanos,
-    said_state: (u64, u64, u64, u8),
+    public: PublicState,
     /// Messages still to send before the end.
     farewells: Option<u8>,
-    actions: VecDeque<Action>,
+    actions: Actions,
 }
 
 /// Stalls shorter than this are for the histogram, not for the operator.
@@ -171,6 +211,17 @@ const NOTEWORTHY: Nanos = Nanos::from_millis(10);
 const ADDRESS_IN_USE: i32 = 98;
 /// Copies of the last message of a life: one lost must not cost a detection time.
 const FAREWELLS: u8 = 3;
+
+/// The groups of a life that begins now, with what one before left.
+fn begun(setup: &Setup, detection: Nanos, now: Nanos) -> Ownership {
+    let resumed = setup.resumed.unwrap_or_default();
+    let mut ownership = Ownership::new(setup.node, &setup.homes, resumed.owned, resumed.term, now.after(detection))
+        .holding(setup.judging.hold, detection);
+    ownership.letting_go_of(resumed.release & !resumed.owned);
+    ownership.departed(setup.departed);
+    ownership.forced_before(resumed.forced & resumed.owned);
+    ownership
+}
 
 impl Core {
     /// Starts to listen at `now`.
@@ -181,41 +232,18 @@ impl Core {
         let timing = setup.timing;
         let resumed = setup.resumed.unwrap_or_default();
         let slowest = setup.paces.iter().copied().max().unwrap_or(1);
-        let detection = timing.paced(slowest).detection();
-        let listen_until = now.after(detection);
-        let mut ownership = Ownership::new(setup.node, &setup.homes, resumed.owned, resumed.term, listen_until)
-            .holding(setup.judging.hold, detection);
         let leftovers = resumed.release & !resumed.owned;
-        ownership.letting_go_of(leftovers);
-        ownership.departed(setup.departed);
-        ownership.forced_before(resumed.forced & resumed.owned);
-        let channels = setup
-            .links
-            .iter()
-            .zip(&setup.paces)
-            .map(|(&link, &pace)| Channel {
-                timing: timing.paced(pace),
-                pace,
-                counter: Counter::new(&timing.paced(pace), now),
-                generator: Generator::new(),
-                link,
-                errno: None,
-                flaps: Flaps::default(),
-                echo: None,
-                transit: Transit::default(),
-                stranger_at: None,
-                returned: Nanos(0),
-            })
-            .collect::<Vec<_>>();
+        let ends = setup.links.iter().zip(&setup.paces);
+        let channels: Vec<_> = ends.map(|(&link, &pace)| Channel::new(timing, link, pace, now)).collect();
         let mut core = Self {
             pairing: Pairing::new(setup.incarnation, resumed.peer_incarnation),
             // Room for everything that one turn can cause: fourteen actions a channel, a dozen a group, and the rest.
-            actions: VecDeque::with_capacity(channels.len() * 16 + setup.homes.len() * 12 + 32),
+            actions: Actions::with_room(channels.len() * 16 + setup.homes.len() * 12 + 32),
             courses: Courses::new(setup.homes.len(), setup.hooks, resumed.owned),
             leftovers,
             steps: Vec::with_capacity(setup.homes.len() * 4 + 4),
             channels,
-            ownership,
+            ownership: begun(&setup, timing.paced(slowest).detection(), now),
             analysis: Analysis::new(&setup.judging, Memory::new(now, &setup.links)),
             wish: Wish::default(),
             watch: Watch::of(resumed.fenced_at),
@@ -232,7 +260,7 @@ impl Core {
             paired_at: now,
             said: PeerSaid::remembered(&resumed),
             peer_names: PeerNames::default(),
-            told: [false; 3],
+            told: Differences::default(),
             alone_at: now,
             next_send: now,
             expected: now,
@@ -242,23 +270,23 @@ impl Core {
             flags: if setup.maintenance { flags::MAINTENANCE } else { 0 },
             urgent: false,
             answered_at: Nanos(0),
-            said_state: (resumed.owned, 0, 0, 0),
+            public: PublicState { owned: resumed.owned, ..PublicState::default() },
             farewells: None,
             setup,
         };
-        core.tell(
-            now,
-            Event::Ready {
-                node: core.setup.node,
-                incarnation: core.setup.incarnation,
-                resumed: core.setup.resumed.is_some(),
-            },
-        );
-        for group in (0..core.setup.homes.len() as u8).map(GroupIndex).filter(|g| leftovers & g.bit() != 0) {
-            core.tell(now, Event::GroupReleasing { group, reason: Reason::Leftover });
-            core.begin(now, group, Input::ReleaseLeftover, Reason::Leftover);
-        }
+        core.begin_life(now);
         core
+    }
+
+    /// What was left is let go of before all else.
+    fn begin_life(&mut self, now: Nanos) {
+        let Setup { node, incarnation, .. } = self.setup;
+        self.tell(now, Event::Ready { node, incarnation, resumed: self.setup.resumed.is_some() });
+        let leftovers = self.leftovers;
+        for group in (0..self.setup.homes.len() as u8).map(GroupIndex).filter(|g| leftovers & g.bit() != 0) {
+            self.tell(now, Event::GroupReleasing { group, reason: Reason::Leftover });
+            self.begin(now, group, Input::ReleaseLeftover, Reason::Leftover);
+        }
     }
 
     /// The group's addresses are in place (`true`), or none of them could be added.
@@ -301,7 +329,7 @@ impl Core {
 
     /// Everything that follows from the time, and from what was handled before it.
     pub fn handle_time(&mut self, now: Nanos) {
-        let timing = self.setup.timing;
+        let (timing, term) = (self.setup.timing, self.term());
         let late = now.since(self.expected);
         let stalled = late.0 > timing.interval.0 / 2;
         if late >= timing.interval.max(NOTEWORTHY) {
@@ -321,6 +349,7 @@ impl Core {
         self.decide(now);
         self.generate(now);
         self.expected = self.next_wake(now);
+        self.assert_invariants(now, term);
     }
 
     /// Whether some channel is about to be failed: the moment for a look at the interfaces.
@@ -337,86 +366,93 @@ impl Core {
 
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        self.actions.pop()
     }
 
     fn tell(&mut self, now: Nanos, event: Event) {
-        self.actions.push_back(Action::Tell(now, event));
+        self.actions.tell(now, event);
     }
 
     fn decide(&mut self, now: Nanos) {
         self.wish(now);
-        let (peer_wants, asked, _, kept) = self.peer_wish();
-        let [guard, fence] = self.guard(now);
+        let objections = self.guard(now);
         self.note_alone(now);
-        self.arbitrate(now, self.to_be_granted(now, guard));
+        self.arbitrate(now, self.to_be_granted(now, objections.any));
         self.safety = self.known(now).weigh(now);
         let let_go = self.let_go(now);
         self.shut = self.ownership.owned() & (let_go.cut_off | let_go.not_granted);
+        let facts = self.facts(now, objections, let_go);
+        let mut steps = std::mem::take(&mut self.steps);
+        self.ownership.decide(now, &facts, |step| steps.push(step));
+        steps.drain(..).for_each(|step| self.take_step(now, step));
+        self.steps = steps;
+        if self.is_leaving() && self.farewells.is_none() && self.ownership.owned() & !self.ownership.kept() == 0 {
+            self.farewells = Some(FAREWELLS);
+        }
+        let public = self.public_state();
+        self.urgent |= std::mem::replace(&mut self.public, public) != public;
+    }
+
+    /// What the ownership of groups is decided by.
+    fn facts(&self, now: Nanos, objections: Objections, let_go: LetGo) -> Facts {
+        let said = &self.said;
+        let wish = said.wish();
         let goes = self.analysis.standing.map_or(0, Verdict::goes);
-        let facts = Facts {
+        Facts {
             peer_good: self.peer == PeerState::Good,
-            wants: self.wish.groups,
-            wants_for: self.wish.why,
-            heeded: self.said.echo_sent_ns >= self.wish.since.0,
-            peer_wants,
-            granted: if asked { peer_wants } else { peer_wants & goes },
-            granted_for: if asked { Reason::HandedOver } else { Reason::WeFailed },
+            peer_dead: self.peer == PeerState::Bad,
+            peer_leaving: said.is_leaving(),
+            peer_owned: said.owned,
+            peer_unknown: said.unknown,
+            peer_term: said.term,
+            peer_taken: said.taken(),
+            wants: self.wish.groups(),
+            heeded: said.echo_sent_ns >= self.wish.since().0,
+            peer_wants: wish.groups,
+            granted: if wish.asked { wish.groups } else { wish.groups & goes },
+            granted_for: if wish.asked { Reason::HandedOver } else { Reason::WeFailed },
+            wants_for: self.wish.why(),
             maintenance: self.in_maintenance(),
-            kept,
-            guard,
-            fence,
+            kept: wish.kept,
+            guard: objections.any,
+            fence: objections.fenced,
             exclusive: self.setup.exclusivity.groups,
             safety: self.safety,
             confirms: self.host_confirms(now),
             closed: self.host.closed(),
             served: self.host.owned(),
             host_term: self.host.term(),
-            deaf: self.peer == PeerState::Good && self.said.deaf,
+            deaf: self.peer == PeerState::Good && said.deaf,
             let_go,
-            peer_dead: self.peer == PeerState::Bad,
-            peer_leaving: self.said.flags & flags::LEAVING != 0,
-            peer_owned: self.said.owned,
-            peer_unknown: self.said.unknown,
-            peer_term: self.said.term,
-            peer_taken: (self.said.flags & flags::CONTESTED != 0).then_some(self.said.wanted & self.said.owned),
-            same_groups: !self.said.differs[1],
+            same_groups: !said.differs.groups,
             leftovers: self.leftovers != 0,
             occupied: self.channels.iter().any(|c| c.errno == Some(ADDRESS_IN_USE)),
-        };
-        let mut steps = std::mem::take(&mut self.steps);
-        self.ownership.decide(now, &facts, |step| steps.push(step));
-        steps.drain(..).for_each(|step| self.take_step(now, step));
-        self.steps = steps;
-        let leaving = self.flags & flags::LEAVING != 0;
-        if leaving && self.farewells.is_none() && self.ownership.owned() & !self.ownership.kept() == 0 {
-            self.farewells = Some(FAREWELLS);
-        }
-        let state = (self.ownership.owned(), self.ownership.term(), self.wanted(), self.flags_said());
-        if state != self.said_state {
-            self.said_state = state;
-            self.urgent = true;
         }
     }
 
+    fn public_state(&self) -> PublicState {
+        PublicState {
+            owned: self.ownership.owned(),
+            term: self.ownership.term(),
+            wanted: self.wanted(),
+            flags: self.flags_said(),
+        }
+    }
+
+    /// When time alone may change something next.
     fn next_wake(&self, now: Nanos) -> Nanos {
-        let silence = self.channels.iter().map(|c| c.counter.deadline(&c.timing).min(c.flaps.deadline())).min();
-        silence
-            .unwrap_or(Nanos::NEVER)
-            .min(self.next_send)
-            .min(self.ownership.deadline(now))
-            .min(self.analysis.deadline(now))
-            .min(self.wish_deadline(now))
-            .min(self.guard_deadline(now))
-            .min(self.waits_until(now))
-            .max(now)
-    }
-
-    /// When what is waited for of the silent peer, its host, the arbiter may change by time alone.
-    fn waits_until(&self, now: Nanos) -> Nanos {
-        let promised = self.safety.until.unwrap_or(Nanos::NEVER);
-        let host = self.host_deadlines().into_iter().chain(self.alone_deadlines());
-        let waits = host.chain([promised, self.arbiter.deadline(self.setup.exclusivity.patience())]);
-        waits.filter(|at| *at > now).min().unwrap_or(Nanos::NEVER)
+        let Exclusivity { arbiter, .. } = self.setup.exclusivity;
+        let mut wake = Wake::after(now);
+        wake.due(self.next_send);
+        self.channels.iter().for_each(|c| c.times(&mut wake));
+        self.ownership.times(&mut wake);
+        self.analysis.times(&mut wake);
+        self.wish.times(&self.setup.failback, &mut wake);
+        self.guard_times(&mut wake);
+        self.host.times(self.takeover_after(), &mut wake);
+        self.alone.times(self.detection(), arbiter.map(|_| self.setup.exclusivity.arbitration()), &mut wake);
+        self.arbiter.times(self.setup.exclusivity.patience(), &mut wake);
+        wake.ends(self.safety.until);
+        wake.earliest().max(now)
     }
 }

@@ -4,7 +4,7 @@
 //! Each message names one place of its sender's file, in turn. Until a place is named, nothing is known of its bit, and
 //! what follows errs on the side of doing nothing: a group that the peer may hold counts as held there.
 
-use crate::types::{ChannelIndex, MAX_CHANNELS, MAX_GROUPS};
+use crate::types::{ChannelIndex, MAX_CHANNELS, MAX_GROUPS, bits};
 use heartbeat_ebpf::wire::Message;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
@@ -76,6 +76,17 @@ enum Place {
     /// It has none of that name.
     Nowhere,
     At(u8),
+}
+
+/// What only one of the two files has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OnlyHere {
+    /// Channels of ours, a bit each.
+    pub(super) channels: u64,
+    /// Groups of ours, a bit each.
+    pub(super) groups: u64,
+    /// How many channels and groups only the peer's file has.
+    pub(super) there: u32,
 }
 
 /// The peer's names, as far as they were heard.
@@ -191,19 +202,17 @@ impl PeerNames {
         if others { common | 1_u64.checked_shl(own.channels.len() as u32).unwrap_or(0) } else { common }
     }
 
-    /// Our channels and groups that the peer's file does not have, a bit each; and how many of its own we do not have.
-    pub(super) fn only_here(&self, own: &Names) -> (u64, u64, u32) {
+    /// What only one of the two files has; nothing while the peer's is not known whole.
+    pub(super) fn only_here(&self, own: &Names) -> OnlyHere {
         if self.same || !self.is_complete() {
-            return (0, 0, 0);
+            return OnlyHere::default();
         }
-        let nowhere = |places: &[Place]| {
-            places.iter().enumerate().filter(|(_, p)| **p == Place::Nowhere).fold(0_u64, |bits, (i, _)| bits | 1 << i)
-        };
+        let nowhere = |places: &[Place]| bits(places.iter().map(|place| *place == Place::Nowhere));
         let channels = nowhere(&self.channels[..own.channels.len()]);
         let groups = nowhere(&self.groups[..own.groups.len()]);
         let ours = own.channels.len() + own.groups.len();
         let common = ours - (channels.count_ones() + groups.count_ones()) as usize;
-        (channels, groups, self.entries.saturating_sub(common) as u32)
+        OnlyHere { channels, groups, there: self.entries.saturating_sub(common) as u32 }
     }
 
     /// Groups of ours of which it is not known yet whether, and where, the peer has them.
@@ -211,20 +220,19 @@ impl PeerNames {
         if self.same {
             return 0;
         }
-        let places = self.groups[..own.groups.len()].iter().enumerate();
-        places.filter(|(_, place)| **place == Place::Unknown).fold(0, |groups, (i, _)| groups | 1 << i)
+        bits(self.groups[..own.groups.len()].iter().map(|place| *place == Place::Unknown))
     }
 
-    fn translated(&self, places: &[Place], bits: u64, unknown: bool) -> u64 {
+    fn translated(&self, places: &[Place], theirs: u64, unknown: bool) -> u64 {
         if self.same {
-            return bits;
+            return theirs;
         }
         let set = |place: &Place| match *place {
-            Place::At(at) => bits >> at & 1 == 1,
+            Place::At(at) => theirs >> at & 1 == 1,
             Place::Unknown => unknown,
             Place::Nowhere => false,
         };
-        places.iter().enumerate().filter(|(_, place)| set(place)).fold(0, |ours, (i, _)| ours | 1 << i)
+        bits(places.iter().map(set))
     }
 }
 
@@ -261,7 +269,7 @@ mod tests {
         let names = heard(&own, &own, 1);
         assert!(names.is_complete());
         assert_eq!((names.groups(0b10, &own, true), names.configured(0b11, &own)), (0b10, 0b11));
-        assert_eq!(names.only_here(&own), (0, 0, 0));
+        assert_eq!(names.only_here(&own), OnlyHere::default());
     }
 
     #[test]
@@ -273,7 +281,7 @@ mod tests {
         assert_eq!(names.channels(0b001, &own), 0b100);
         assert_eq!(names.groups(0b001, &own, false), 0b100);
         assert_eq!(names.configured(0b111, &own), 0b111);
-        assert_eq!(names.only_here(&own), (0, 0, 0));
+        assert_eq!(names.only_here(&own), OnlyHere::default());
     }
 
     #[test]
@@ -294,7 +302,7 @@ mod tests {
         let own = Names::new(["net1", "net2"], ["a", "new"]);
         let peers = Names::new(["net2", "old"], ["a"]);
         let names = heard(&own, &peers, 3);
-        assert_eq!(names.only_here(&own), (0b01, 0b10, 1));
+        assert_eq!(names.only_here(&own), OnlyHere { channels: 0b01, groups: 0b10, there: 1 });
         assert_eq!(names.configured(0b11, &own), 0b110, "net2, and one that we do not have");
         assert_eq!(names.groups(0b1, &own, true), 0b1);
     }

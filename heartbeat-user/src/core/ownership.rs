@@ -1,4 +1,4 @@
-//! Who holds which group (DESIGN, ownership; WO 01/82077 S3: a resource belongs to one controller at a time).
+//! Who holds which group (WO 01/82077: a resource belongs to one controller at a time).
 //!
 //! ```text
 //!                    the peer's kernel keeps silent
@@ -15,86 +15,17 @@
 //! 1. While any channel works, a group changes hands only by release first, acquire after; and an unheld group is claimed
 //!    only by its home, or by the other where the home has left: so two never claim at once.
 //! 2. When all channels are dead, the survivor claims, unless a guard objects. Of a peer whose host answers, its kernel is
-//!    waited for; an exclusive group is claimed only where that is [safe](super::exclusive).
+//!    waited for; an exclusive group is claimed only where that is [safe](super::safety).
 //! 3. If both hold one after a partition, the higher term keeps it. A term goes up by one in each silence of the peer in which
 //!    anything is claimed: so of two that found each other dead, the terms tie, and each group stays with the one that had it
 //!    first, where one of them took it from the other; else it is kept at home. Where the agent of one of them died or stands still
 //!    meanwhile, the other goes beyond its term, and its kernel obeys.
 
-use super::{Reason, Withheld, alone::LetGo};
-use crate::types::{GroupIndex, Nanos, Node};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holding {
-    Standby,
-    /// The peer's kernel is to keep silent for it before anything of it is here: we say that it is ours, and wait.
-    Claiming {
-        until: Nanos,
-        reason: Reason,
-    },
-    Acquiring,
-    Held,
-    Releasing,
-    /// It could neither be had nor let go of: nothing of it is served here, and nobody else may have it.
-    Stuck {
-        until: Nanos,
-    },
-    Resting {
-        until: Nanos,
-    },
-}
-
-#[derive(Clone, Debug)]
-struct Group {
-    home: Node,
-    /// The file has it no more: it is never claimed.
-    departed: bool,
-    holding: Holding,
-    /// Both hold it, and that was said.
-    dual: bool,
-    /// Since when.
-    dual_since: Option<Nanos>,
-    /// It was taken from a peer that had it, and that was found dead.
-    taken: bool,
-    /// The last attempt to acquire it failed, and that was said: the next ones are silent until one succeeds.
-    failing: bool,
-    /// When that was.
-    failed_at: Option<Nanos>,
-    /// Since when it is, or is not, held here.
-    moved_at: Option<Nanos>,
-    /// It could not be let go of: not tried again before this time.
-    kept_until: Option<Nanos>,
-    /// For so long it was kept then.
-    kept_for: Nanos,
-    /// It is stuck, and that was said.
-    stuck: bool,
-    /// Since when neither holds it.
-    unheld_since: Option<Nanos>,
-    /// Since when the peer has held it, or tried to.
-    peers_since: Option<Nanos>,
-    /// How often it let go of it again soon after.
-    let_go: u8,
-}
-
-/// How long a group rests after none of its addresses could be added.
-const REST: Nanos = Nanos::from_millis(1_000);
-/// For so long, a group that could not be acquired is not asked for again.
-const SPOILT: Nanos = Nanos::from_millis(60_000);
-/// How long a group that could not be let go of is kept before that is tried again; twice as long each time.
-const KEEP: Nanos = Nanos::from_millis(10_000);
-const KEEP_MOST: Nanos = Nanos::from_millis(320_000);
-/// So often, and each time so soon, does a home let go of a group before the other wishes for it.
-const TRIES: u8 = 3;
-const TRY: Nanos = Nanos::from_millis(120_000);
-/// A group that its home does not take within this time, and two detection times, is the other's to wish for.
-const UNHELD: Nanos = Nanos::from_millis(5_000);
-
-impl Group {
-    /// Whether it could not be acquired when that was last tried, not long ago.
-    fn failed(&self, now: Nanos) -> bool {
-        self.failed_at.is_some_and(|at| now.since(at) < SPOILT)
-    }
-}
+use super::{
+    event::{Reason, Withheld},
+    timers::{Wake, has_come},
+};
+use crate::types::{GroupIndex, Nanos, Node, bits};
 
 /// All groups of the pair, as this controller holds them.
 #[derive(Clone, Debug)]
@@ -127,28 +58,7 @@ impl Ownership {
     /// Groups by their homes; `held` and `term` are those of a life before that is resumed, else 0.
     #[must_use]
     pub fn new(node: Node, homes: &[Node], held: u64, term: u64, listen_until: Nanos) -> Self {
-        let holding = |i: usize| if held >> i & 1 == 1 { Holding::Held } else { Holding::Standby };
-        let groups = homes
-            .iter()
-            .enumerate()
-            .map(|(i, &home)| Group {
-                home,
-                departed: false,
-                holding: holding(i),
-                dual: false,
-                dual_since: None,
-                taken: false,
-                failing: false,
-                failed_at: None,
-                moved_at: None,
-                kept_until: None,
-                kept_for: Nanos(0),
-                stuck: false,
-                unheld_since: None,
-                peers_since: None,
-                let_go: 0,
-            })
-            .collect();
+        let groups = homes.iter().enumerate().map(|(i, &home)| Group::new(home, held >> i & 1 == 1)).collect();
         Self {
             node,
             groups,
@@ -223,7 +133,10 @@ impl Ownership {
     /// The groups that are not taken up by their home, and that nothing failed with here.
     #[must_use]
     pub fn left_lying(&self, now: Nanos) -> u64 {
-        let lies = |g: &Group| g.unheld_since.is_some_and(|since| g.let_go >= TRIES || now.since(since) >= self.unheld);
+        let lies = |g: &Group| {
+            let at = g.lies_at(self.unheld);
+            at.is_some() && g.let_go >= TRIES || has_come(at, now)
+        };
         self.which(|g| lies(g) && g.home != self.node && !g.failed(now) && g.holding == Holding::Standby)
     }
 
@@ -263,6 +176,24 @@ impl Ownership {
         self.bits(|h| matches!(h, Holding::Claiming { .. }))
     }
 
+    /// The groups that are being had.
+    #[must_use]
+    pub fn acquiring(&self) -> u64 {
+        self.bits(|h| h == Holding::Acquiring)
+    }
+
+    /// The groups that are being let go of.
+    #[must_use]
+    pub fn releasing(&self) -> u64 {
+        self.bits(|h| h == Holding::Releasing)
+    }
+
+    /// The groups that could neither be had nor let go of.
+    #[must_use]
+    pub fn stuck_groups(&self) -> u64 {
+        self.bits(|h| matches!(h, Holding::Stuck { .. }))
+    }
+
     /// The groups that we have or are getting, and do not let go of.
     #[must_use]
     pub fn serving(&self) -> u64 {
@@ -292,7 +223,7 @@ impl Ownership {
     }
 
     fn which(&self, which: impl Fn(&Group) -> bool) -> u64 {
-        self.groups.iter().enumerate().filter(|(_, g)| which(g)).fold(0, |bits, (i, _)| bits | 1 << i)
+        bits(self.groups.iter().map(which))
     }
 
     /// The peer's term was heard: what we claim from now on goes beyond it.
@@ -317,23 +248,34 @@ impl Ownership {
     }
 
     /// When time alone may change a decision.
-    #[must_use]
-    pub fn deadline(&self, now: Nanos) -> Nanos {
-        let resting = self.groups.iter().filter_map(|g| match g.holding {
-            Holding::Resting { until } | Holding::Stuck { until } => Some(until),
-            _ => None,
-        });
-        let listening = (self.listen_until > now).then_some(self.listen_until);
-        let lying = self.groups.iter().filter_map(|g| g.unheld_since).map(|since| since.after(self.unheld));
-        let kept = self.groups.iter().filter_map(|g| g.kept_until);
-        let dual = self.groups.iter().filter_map(|g| g.dual_since).map(|since| since.after(self.detection));
-        let spoilt = self.groups.iter().filter_map(|g| g.failed_at).map(|at| at.after(SPOILT));
-        let claiming = self.groups.iter().filter_map(|g| match g.holding {
-            Holding::Claiming { until, .. } => Some([until, until.after(SETTLING)]),
-            _ => None,
-        });
-        let later = lying.chain(claiming.flatten()).chain(kept).chain(spoilt).chain(dual).filter(|at| *at > now);
-        resting.chain(listening).chain(later).min().unwrap_or(Nanos::NEVER)
+    #[cfg(test)]
+    pub(super) fn deadline(&self, now: Nanos) -> Nanos {
+        let mut wake = Wake::after(now);
+        self.times(&mut wake);
+        wake.earliest()
+    }
+
+    /// When time alone may change a decision.
+    pub(super) fn times(&self, wake: &mut Wake) {
+        let Self {
+            node: _,
+            groups,
+            term: _,
+            highest_seen: _,
+            raised: _,
+            both: _,
+            detection,
+            listen_until,
+            withheld: _,
+            stopping: _,
+            forced: _,
+            by_force: _,
+            yielded: _,
+            hold: _,
+            unheld,
+        } = self;
+        wake.ends(*listen_until);
+        groups.iter().for_each(|g| g.times(*detection, *unheld, wake));
     }
 
     /// What follows from the facts, given to `step` in order.
@@ -427,7 +369,7 @@ impl Ownership {
             if !ours || (facts.peer_good && facts.peer_owned & bit == 0) {
                 g.taken = false;
             }
-            if g.holding != Holding::Held || g.kept_until.is_some_and(|at| at <= now) {
+            if g.holding != Holding::Held || has_come(g.kept_until, now) {
                 g.kept_until = None;
             }
             let asked = facts.peer_good && (facts.granted | facts.peer_owned) & bit != 0;
@@ -462,12 +404,15 @@ impl Ownership {
     }
 }
 
-use conflict::SETTLING;
-pub use facts::{Facts, Guard, Step};
+pub use facts::{Facts, Guard, LetGo, Step};
+use group::{Group, Holding, TRIES, TRY, UNHELD};
 
 mod answers;
 mod claims;
 mod conflict;
 mod facts;
+mod group;
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod tests;

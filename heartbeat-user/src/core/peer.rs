@@ -1,8 +1,10 @@
 //! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
 
 use super::{
-    Change, Channel, ChannelState, Core, Difference, Event, Heard, Resumed, analysis::PeerFound, peer_host::PeerHost,
+    Change, Channel, ChannelState, Core, Difference, Event, Heard, PeerState,
+    peer_host::PeerHost,
     promise,
+    said::{Differences, LONGEST_INTERVAL, PeerFound, PeerSaid},
 };
 use crate::types::{ChannelIndex, Nanos, Timing};
 use heartbeat_ebpf::{
@@ -12,54 +14,6 @@ use heartbeat_ebpf::{
 
 /// Where silence is noticed sooner, a message may take so long: less than anybody waits who takes what only one may have.
 const HELD_BACK: Nanos = Nanos::from_millis(1_000);
-
-/// Beyond this, an interval that a peer says it has is a mistake.
-pub(super) const LONGEST_INTERVAL: Nanos = Nanos::from_millis(60_000);
-
-/// Where the peer stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PeerState {
-    /// Not heard yet, not waited for long enough.
-    Unknown,
-    /// Some channel works.
-    Good,
-    /// All channels are dead.
-    Bad,
-}
-
-/// The peer's public state, from the newest of its messages.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PeerSaid {
-    pub(super) sent_ns: u64,
-    pub(super) flags: u8,
-    /// The groups that it may hold.
-    pub(super) owned: u64,
-    /// Those of them of which that is not known yet: its file's names are still being heard.
-    pub(super) unknown: u64,
-    pub(super) term: u64,
-    pub(super) wanted: u64,
-    pub(super) echo_sent_ns: u64,
-    pub(super) found: PeerFound,
-    pub(super) differs: [bool; 3],
-    pub(super) interval_us: u32,
-    pub(super) key_prints: [u16; 2],
-    /// It hears us on no channel.
-    pub(super) deaf: bool,
-    /// Cut off, it lets go within so long.
-    pub(super) release_within: Option<Nanos>,
-    /// It was in maintenance, in which it lets go of nothing, and that was ended here alone.
-    pub(super) keeps: bool,
-}
-
-impl PeerSaid {
-    /// What an earlier life heard last, and what stays true until something else is heard.
-    pub(super) fn remembered(resumed: &Resumed) -> Self {
-        let flags = resumed.peer_flags & (flags::MAINTENANCE | flags::LEAVING);
-        let kept = if flags & flags::LEAVING == 0 { 0 } else { resumed.peer_kept };
-        Self { flags, owned: kept, wanted: kept, ..Self::default() }
-    }
-}
 
 impl Core {
     /// A heartbeat that counts as life: the newest on this channel, though others may have come since the last call.
@@ -156,11 +110,11 @@ impl Core {
         let (owned, wanted) = (names.groups(message.owned, own, true), names.groups(message.wanted, own, false));
         let found = PeerFound::of(message, |bits| names.channels(bits, own), names.configured(message.configured, own));
         let own_interval_us = self.setup.timing.interval.0 / 1_000;
-        let differs = [
-            if names.is_complete() { found.configured != self.configured() } else { before.differs[0] },
-            message.groups_digest != self.setup.groups_digest,
-            u64::from(message.interval_us) != own_interval_us,
-        ];
+        let differs = Differences {
+            channels: if names.is_complete() { found.configured != self.configured() } else { before.differs.channels },
+            groups: message.groups_digest != self.setup.groups_digest,
+            interval: u64::from(message.interval_us) != own_interval_us,
+        };
         self.said = PeerSaid {
             sent_ns: message.sent_ns,
             flags: message.flags,
@@ -208,25 +162,30 @@ impl Core {
         if self.told == self.said.differs || !self.peer_names.is_complete() {
             return;
         }
-        let (channels, groups, only_there) = self.peer_names.only_here(&self.setup.names);
+        let only = self.peer_names.only_here(&self.setup.names);
         let newer = match self.setup.file_time.cmp(&file_time) {
             _ if self.setup.file_time == 0 || file_time == 0 => None,
             std::cmp::Ordering::Greater => Some(self.setup.node),
             std::cmp::Ordering::Less => Some(self.setup.node.other()),
             std::cmp::Ordering::Equal => None,
         };
-        let told = std::mem::replace(&mut self.told, self.said.differs);
-        for (i, what) in [Difference::Channels, Difference::Groups, Difference::Interval].into_iter().enumerate() {
+        let before = std::mem::replace(&mut self.told, self.said.differs);
+        let differs = self.told;
+        for (what, before, differs) in [
+            (Difference::Channels, before.channels, differs.channels),
+            (Difference::Groups, before.groups, differs.groups),
+            (Difference::Interval, before.interval, differs.interval),
+        ] {
             let of = |this, bits| if what == this { bits } else { 0 };
-            match (told[i], self.told[i]) {
+            match (before, differs) {
                 (false, true) => self.tell(
                     now,
                     Event::ConfigurationDiffers {
                         what,
                         newer,
-                        channels_only_here: of(Difference::Channels, channels),
-                        groups_only_here: of(Difference::Groups, groups),
-                        only_there: if what == Difference::Interval { 0 } else { only_there },
+                        channels_only_here: of(Difference::Channels, only.channels),
+                        groups_only_here: of(Difference::Groups, only.groups),
+                        only_there: if what == Difference::Interval { 0 } else { only.there },
                     },
                 ),
                 (true, false) => self.tell(now, Event::ConfigurationAgrees { what }),
@@ -273,7 +232,7 @@ impl Core {
         }
         self.peer = judged;
         if judged == PeerState::Good {
-            self.peer_lives(now);
+            self.watch.peer_lives(now, &mut self.actions);
             self.tell(now, Event::PeerGood);
             return;
         }
@@ -281,7 +240,7 @@ impl Core {
         let silent_ns = last.map(|last| now.since(last));
         let allowed = self.detection();
         let overshoot_ns = silent_ns.filter(|_| self.setup.timing.from_arrival).map(|s| s.since(allowed));
-        self.watch.dead_since = now;
+        self.watch.peer_died(now);
         if died {
             // That was told when it was learnt.
             return;

@@ -4,7 +4,11 @@
 //! A life that died never says anything again. Its heartbeats that arrive later were on their way; only one that answers to
 //! something that we sent after what the notice answers proves the notice wrong.
 
-use super::{Core, Event, PeerState, promise};
+use super::{
+    Core, Event, PeerState, promise,
+    said::LONGEST_INTERVAL,
+    timers::{Wake, is_to_come},
+};
 use crate::types::{ChannelIndex, Nanos, Timing};
 use heartbeat_ebpf::wire::{Message, flags};
 
@@ -36,8 +40,7 @@ pub struct NoticeSaid {
 /// What is known by the peer's host alone, since its agent was heard last.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PeerHost {
-    /// It answered: when, and how long its agent had stood still by then.
-    answered: Option<(Nanos, Nanos)>,
+    answered: Option<Answer>,
     /// When we had sent what the last notice answers: since then its kernel has said what it does.
     noticed: Option<Nanos>,
     /// Our groups that it may serve, and those of them for which its kernel keeps silent.
@@ -47,6 +50,14 @@ pub(super) struct PeerHost {
     term: u64,
     leased: bool,
     died: Option<Died>,
+}
+
+/// It answered although its agent did not.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    at: Nanos,
+    /// For so long its agent had stood still by then.
+    stalled: Nanos,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,9 +120,27 @@ impl PeerHost {
         self.owned
     }
 
-    /// The last answer.
-    pub(super) fn last(&self) -> Option<Nanos> {
-        self.answered.map(|(at, _)| at)
+    /// Until when it counts as answering, where nothing is heard of it for `silence`.
+    fn answers_until(&self, silence: Nanos) -> Option<Nanos> {
+        self.answered.map(|answer| answer.at.after(silence))
+    }
+
+    /// Until when what its kernel said of its groups counts, likewise.
+    fn confirms_until(&self, silence: Nanos) -> Option<Nanos> {
+        self.noticed.map(|at| at.after(silence))
+    }
+
+    /// Until when its agent, which died, may come back and go on.
+    fn grace_ends(&self) -> Option<Nanos> {
+        self.died.map(|died| died.at.after(died.grace))
+    }
+
+    /// When what it says may change by time alone. (What its kernel confirms was asked for before it answered: the end of that is seen with
+    /// the next heartbeat.)
+    pub(super) fn times(&self, silence: Nanos, wake: &mut Wake) {
+        let Self { answered: _, noticed: _, owned: _, closed: _, term: _, leased: _, died: _ } = self;
+        wake.ends(self.answers_until(silence));
+        wake.ends(self.grace_ends());
     }
 }
 
@@ -120,7 +149,7 @@ impl Core {
     pub fn handle_echo(&mut self, now: Nanos, channel: ChannelIndex, sent: Nanos, stalled: Nanos) {
         let Some(c) = self.channels.get(channel.usize()) else { return };
         if c.counter.last_arrival().is_some_and(|last| sent > last) && sent <= now {
-            self.host.answered = Some((now, stalled));
+            self.host.answered = Some(Answer { at: now, stalled });
         }
     }
 
@@ -139,7 +168,7 @@ impl Core {
             return;
         }
         self.ownership.see_term(said.term);
-        self.host.answered = Some((now, said.silent));
+        self.host.answered = Some(Answer { at: now, stalled: said.silent });
         self.host.noticed = Some(said.asked);
         // Whose names are not known says nothing of ours.
         let own = &self.setup.names;
@@ -177,7 +206,7 @@ impl Core {
 
     /// Our timing in the peer's intervals, where these are longer.
     pub(super) fn stretched(&self) -> Timing {
-        let peers = Nanos::from_micros(self.said.interval_us.into()).min(super::peer::LONGEST_INTERVAL);
+        let peers = Nanos::from_micros(self.said.interval_us.into()).min(LONGEST_INTERVAL);
         let interval = self.setup.timing.interval.max(peers);
         Timing { interval, period: self.period, ..self.setup.timing }
     }
@@ -191,37 +220,29 @@ impl Core {
 
     /// Whether the peer's host has answered lately, though its agent does not.
     pub(super) fn host_answers(&self, now: Nanos) -> bool {
-        self.host.last().is_some_and(|at| now.since(at) < self.takeover_after())
+        is_to_come(self.host.answers_until(self.takeover_after()), now)
     }
 
     /// Whether its kernel says lately for which groups it keeps silent.
     pub(super) fn host_confirms(&self, now: Nanos) -> bool {
-        self.host.noticed.is_some_and(|at| now.since(at) < self.takeover_after())
+        is_to_come(self.host.confirms_until(self.takeover_after()), now)
     }
 
     /// Until when the peer's agent may come back and go on, its host answering.
     pub(super) fn grace_ends(&self, now: Nanos) -> Option<Nanos> {
-        let leaves = self.said.flags & flags::LEAVING != 0;
-        let died = self.host.died.filter(|_| !leaves && self.host_answers(now))?;
-        Some(died.at.after(died.grace))
+        self.host.grace_ends().filter(|_| !self.said.is_leaving() && self.host_answers(now))
     }
 
     /// How long the peer's agent has stood still, where its host answered although nothing is heard of it.
     #[must_use]
     pub fn peer_stalled(&self, now: Nanos) -> Option<Nanos> {
-        self.host.answered.filter(|_| !self.host.died()).map(|(at, stalled)| stalled.after(now.since(at)))
+        self.host.answered.filter(|_| !self.host.died()).map(|answer| answer.stalled.after(now.since(answer.at)))
     }
 
     /// How long the peer's agent has been dead, where its kernel said so.
     #[must_use]
     pub fn peer_died(&self, now: Nanos) -> Option<Nanos> {
         self.host.died.map(|died| now.since(died.at))
-    }
-
-    /// When what the peer's host says may change by time alone.
-    pub(super) fn host_deadlines(&self) -> [Nanos; 2] {
-        let silent = self.host.last().map_or(Nanos::NEVER, |at| at.after(self.takeover_after()));
-        [silent, self.host.died.map_or(Nanos::NEVER, |died| died.at.after(died.grace))]
     }
 }
 

@@ -29,10 +29,10 @@ impl Core {
                     Step::Reopen => &[Action::CloseSocket(channel), Action::OpenSocket(channel)],
                     Step::Wait => &[],
                 };
-                self.actions.extend(actions);
+                self.actions.extend(actions.iter().copied());
                 let c = &self.channels[i];
                 if c.generator.is_open() && c.counter.last_arrival().is_some() && self.is_silent(i, now) {
-                    self.actions.push_back(Action::Echo(channel));
+                    self.actions.push(Action::Echo(channel));
                 }
             }
         } else if self.urgent {
@@ -43,14 +43,14 @@ impl Core {
             for _ in 0..farewells {
                 self.send_on_open_channels();
             }
-            self.actions.push_back(Action::Exit);
+            self.actions.push(Action::Exit);
         }
     }
 
     fn send_on_open_channels(&mut self) {
         for (i, c) in self.channels.iter().enumerate() {
             if c.generator.is_open() {
-                self.actions.push_back(Action::Send(ChannelIndex(i as u8)));
+                self.actions.push(Action::Send(ChannelIndex(i as u8)));
             }
         }
     }

@@ -1,6 +1,10 @@
 //! What the judgement begins with.
 
-use super::{Exclusivity, Guards, HookedGroups, Judging, Names};
+use super::{
+    judge::{BothFaulted, Needs},
+    names::Names,
+    promise,
+};
 use crate::types::{Link, Nanos, Node, Timing};
 
 /// What the agent is set up with.
@@ -22,7 +26,7 @@ pub struct Setup {
     pub timing: Timing,
     /// The interfaces of the channels, as they are now.
     pub links: Vec<Link>,
-    /// On each channel, every so-manieth heartbeat is sent: 1, or more where a serial line is slow.
+    /// Of each channel, the n of which every n-th heartbeat is sent: 1, or more where a serial line is slow.
     pub paces: Vec<u32>,
     /// The serial lines and disks, a bit each: a carrier there says nothing of our networks.
     pub lines: u64,
@@ -80,4 +84,92 @@ pub struct Resumed {
     pub heard: Nanos,
     /// When that life gave its last sign of life.
     pub alive: Nanos,
+}
+
+/// How this pair judges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judging {
+    /// The channels that are networks of clients, a bit each: the mask of FIG. 9, step 914.
+    pub networks: u64,
+    /// Those of them whom nobody is configured to be asked in: whoever is found is.
+    pub found: u64,
+    /// What each channel's network counts in QOS.
+    pub weights: Vec<u32>,
+    /// What each health check counts in QOS.
+    pub checks: Vec<u32>,
+    /// What each group needs: QOS, and the networks of its addresses.
+    pub needs: Vec<Needs>,
+    /// What to do where both have faults.
+    pub both_faulted: BothFaulted,
+    /// A local analysis takes at most this.
+    pub bound: Nanos,
+    /// While a network's channel is bad, the analysis is repeated this often.
+    pub again: Nanos,
+    /// A network that did not answer counts again only once it has answered for so long.
+    pub rise: Nanos,
+    /// A group that moved is not moved again by a verdict within this time.
+    pub hold: Nanos,
+}
+
+/// How the guards are set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guards {
+    /// Some network of ours must answer.
+    pub by_probe: bool,
+    /// The peer must be fenced.
+    pub fence: bool,
+    /// With all its attempts, it takes no longer than this.
+    pub fence_within: Nanos,
+    /// A peer whose host answers keeps its groups for so long although its agent stands still.
+    pub stalled_grace: Nanos,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self { by_probe: false, fence: false, fence_within: Nanos::NEVER, stalled_grace: Nanos(0) }
+    }
+}
+
+/// How it is made sure that exclusive groups are held by one only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exclusivity {
+    /// The groups, a bit each.
+    pub groups: u64,
+    /// There is an arbiter, and it answers within so long.
+    pub arbiter: Option<Nanos>,
+    /// No grant of it lasts for longer.
+    pub grant: Nanos,
+    /// A controller that is cut off lets go of what it holds.
+    pub release_isolated: bool,
+    /// Within so long after it found its peer silent, hooks included.
+    pub release_within: Nanos,
+    /// Where that is not kept, the host is ended within so long; 0 without a watchdog.
+    pub watchdog: Nanos,
+}
+
+impl Exclusivity {
+    /// What the peer is told: how long after we found it silent we have let go at the latest, if we are cut off or the arbiter
+    /// does not grant us what we hold.
+    #[must_use]
+    pub const fn promise(&self) -> u8 {
+        let promises = self.release_isolated || self.arbiter.is_some();
+        if promises { promise::said(self.release_within.after(self.watchdog)) } else { 0 }
+    }
+}
+
+/// Which groups have which hooks, a bit for each group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HookedGroups {
+    /// By hook, in the order of [`Hook::ALL`](super::Hook::ALL).
+    pub has: [u64; 4],
+    /// Where `on_release` fails, these count as released all the same.
+    pub force: u64,
+}
+
+impl HookedGroups {
+    /// Those that have any.
+    #[must_use]
+    pub const fn any(&self) -> u64 {
+        self.has[0] | self.has[1] | self.has[2] | self.has[3]
+    }
 }

@@ -166,3 +166,17 @@ impl Bench {
         std::mem::take(&mut self.actions).into_iter().filter_map(told).collect()
     }
 }
+
+/// This is what the file of that name under docs/ says. Where HEARTBEAT_WRITE is set, it does from now on.
+pub(super) fn assert_documented(name: &str, text: &str) {
+    let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("HEARTBEAT_WRITE").is_some() {
+        std::fs::write(path, text).expect("docs/ is there");
+        return;
+    }
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    for (now, before) in text.lines().zip(before.lines()) {
+        assert_eq!(now, before, "{name}");
+    }
+    assert_eq!(text.lines().count(), before.lines().count(), "{name}");
+}

@@ -1,7 +1,7 @@
 //! What the judgement shows: to the peer in each message, to the kernel, to the status.
 
-use super::{Channel, ChannelState, Core, PeerState, Place, Setup, Withheld};
-use crate::types::{ChannelIndex, Link, Nanos, Node};
+use super::{ChannelState, Core, Differences, PeerState, Place, Setup, Withheld};
+use crate::types::{ChannelIndex, Link, Nanos, Node, bits};
 use heartbeat_ebpf::{
     echo::Echo,
     wire::{HELD_LONG, Message, QOS, flags},
@@ -33,7 +33,7 @@ impl Core {
         let flags = self.flags_said();
         let configured = self.configured();
         let heard = self.heard();
-        let (analysis_wanted, analysis_done, operational, certain, qos, duties_qos) = self.analysis.said();
+        let said = self.analysis.said();
         // Of what is only being let go of, nothing is claimed: it outdoes nobody.
         let holds = self.leftovers == 0 || self.ownership.held() != 0;
         let channel_id = self.setup.names.channels().get(channel.usize()).copied().unwrap_or_default();
@@ -72,13 +72,13 @@ impl Core {
             owned: self.ownership.owned(),
             term: if holds { self.ownership.term() } else { 0 },
             groups_digest: self.setup.groups_digest,
-            operational,
-            certain,
-            analysis_wanted,
-            analysis_done,
-            qos,
+            operational: said.operational,
+            certain: said.certain,
+            analysis_wanted: said.wanted,
+            analysis_done: said.done,
+            qos: said.qos,
             release_within: self.setup.exclusivity.promise(),
-            duties_qos: duties_qos & QOS,
+            duties_qos: said.duties & QOS,
             wanted,
         })
     }
@@ -143,7 +143,7 @@ impl Core {
     /// Groups that we wish to be handed.
     #[must_use]
     pub const fn wished(&self) -> u64 {
-        self.wish.groups
+        self.wish.groups()
     }
 
     /// Groups that we tried to let go of, and hold on.
@@ -161,7 +161,7 @@ impl Core {
     /// The actions that there is room for; it never changes, for nothing is allocated after the start.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.actions.capacity()
+        self.actions.room()
     }
 
     /// Our term.
@@ -179,13 +179,14 @@ impl Core {
     /// Whether an operator wants nothing to move: here, there.
     #[must_use]
     pub const fn maintenance(&self) -> [bool; 2] {
-        [self.flags & flags::MAINTENANCE != 0, self.said.flags & flags::MAINTENANCE != 0]
+        [self.flags & flags::MAINTENANCE != 0, self.said.in_maintenance()]
     }
 
     /// What the configurations differ in: channels, groups, interval.
     #[must_use]
     pub const fn differences(&self) -> [bool; 3] {
-        self.said.differs
+        let Differences { channels, groups, interval } = self.said.differs;
+        [channels, groups, interval]
     }
 
     /// The keys that the peer said it has, as [`Setup::key_prints`]; none before it was heard.
@@ -223,12 +224,11 @@ impl Core {
     }
 
     pub(super) fn configured(&self) -> u64 {
-        (0..self.channels.len()).fold(0, |bits, i| bits | 1 << i)
+        bits(self.channels.iter().map(|_| true))
     }
 
     pub(super) fn heard(&self) -> u64 {
-        let open = |c: &Channel| c.counter.state() == ChannelState::Open;
-        self.channels.iter().enumerate().filter(|(_, c)| open(c)).fold(0, |bits, (i, _)| bits | 1 << i)
+        bits(self.channels.iter().map(|c| c.counter.state() == ChannelState::Open))
     }
 
     pub(super) fn isolated(&self) -> bool {

@@ -85,3 +85,12 @@ index!(
     /// A group, 0..63, in the order of the configuration file.
     GroupIndex
 );
+
+/// The places at which something is so, a bit each, the first one lowest.
+///
+/// # Panics
+/// In a debug build, where it is so beyond the 64th.
+#[must_use]
+pub fn bits(are_so: impl IntoIterator<Item = bool>) -> u64 {
+    are_so.into_iter().enumerate().filter(|(_, is_so)| *is_so).fold(0, |bits, (i, _)| bits | 1 << i)
+}

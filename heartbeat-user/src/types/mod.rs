@@ -9,7 +9,7 @@ mod severity;
 mod time;
 mod xdp;
 
-pub use ids::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node};
+pub use ids::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node, bits};
 pub use line::{LINE_FRAME, SERIAL_SPEEDS, SerialLine, is_speed, least_interval};
 pub use link::Link;
 pub use severity::Severity;

@@ -123,6 +123,8 @@ pub struct Side {
     pub external: u64,
     /// Announcements of what is held already; groups are the world's.
     pub announced: Vec<usize>,
+    /// Before each turn it is looked whether anything would follow from the time sooner.
+    pub looks_early: bool,
     /// It dies in its next turn, after so many things done.
     pub dies_after: Option<usize>,
     /// Since when it has been running and in time, on the world's clock.
@@ -194,6 +196,7 @@ impl Side {
             hooks_began: Vec::new(),
             external: 0,
             announced: Vec::new(),
+            looks_early: false,
             dies_after: None,
             sane_since: Nanos::NEVER,
             steady_since: Nanos::NEVER,

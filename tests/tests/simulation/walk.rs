@@ -21,6 +21,8 @@ use std::{
 const SECONDS: u64 = if cfg!(debug_assertions) { 5 } else { 30 };
 /// So many are walked each time, the same ones.
 const REGRESSION: u64 = if cfg!(debug_assertions) { 100 } else { 2_000 };
+/// In so many, each turn is made some more times before it is due.
+const EARLY: u64 = if cfg!(debug_assertions) { 20 } else { 200 };
 const FAULTS: u64 = 100;
 const SECOND: Nanos = Nanos::from_millis(1_000);
 
@@ -45,7 +47,7 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn a_random_walk_over_all_faults_never_has_two_holders_while_a_channel_works_and_always_settles() {
     if let Some(seed) = number("HEARTBEAT_SEED") {
-        return walk(seed, true);
+        return walk(seed, |world| world.trace = true);
     }
     let seeds = number("HEARTBEAT_SEEDS");
     let span = Duration::from_secs(number("HEARTBEAT_SECONDS").unwrap_or(SECONDS));
@@ -71,7 +73,7 @@ fn walk_all(base: u64, goes_on: impl Fn(u64) -> bool + Sync) {
                     if !goes_on(walked) {
                         return;
                     }
-                    walk(base + walked, false);
+                    walk(base + walked, |_| {});
                 }
             });
         }
@@ -84,23 +86,33 @@ fn walk_all(base: u64, goes_on: impl Fn(u64) -> bool + Sync) {
 #[test]
 fn walks_that_once_failed_do_not_any_more() {
     // Maintenance ended, and both wished for a group that nobody held, for ever.
-    walk(53_897, false);
+    walk(53_897, |_| {});
     // An agent that should have let go of something began another life, and had all the time once more.
-    walk(1_882_941_791_676_106, false);
-    walk(1_882_941_791_705_993, false);
+    walk(1_882_941_791_676_106, |_| {});
+    walk(1_882_941_791_705_993, |_| {});
     // Of one that fell silent, what it had taken, and could not be let go of here, was served again at once.
-    walk(1_882_943_315_336_750, false);
+    walk(1_882_943_315_336_750, |_| {});
     // A message that was held back made a pairing, of which nothing was learnt.
-    walk(1_882_947_426_794_715, false);
+    walk(1_882_947_426_794_715, |_| {});
 }
 
-fn walk(seed: u64, trace: bool) {
+/// A time that some part of the core did not tell, and that so would be seen only with the next heartbeat, shows here.
+#[test]
+fn between_two_turns_nothing_follows_from_the_time_alone() {
+    for seed in 0..EARLY {
+        walk(seed, |world| world.sides.iter_mut().for_each(|side| side.looks_early = true));
+    }
+}
+
+/// Walks one seed, with this change to the world.
+fn walk(seed: u64, change: impl FnOnce(&mut World)) {
     let named = Named(seed);
     let mut random = Random::new(seed + 1);
     let profile = [Profile::Lan, Profile::Lan, Profile::Fast, Profile::Classic][random.below(4) as usize];
     let timing = profile.timing();
     let mut world = World::with([timing; 2], 1 + random.below(3) as usize);
-    (world.record, world.trace) = (true, trace);
+    world.record = true;
+    change(&mut world);
     world.random = Random::new(seed + 2);
     world.latency = Nanos(random.below(timing.interval.0 / 10));
     // Without jitter, all that a peer says in one turn is heard in one turn.

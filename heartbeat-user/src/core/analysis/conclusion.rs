@@ -1,9 +1,13 @@
 //! What follows from an analysis that both have done: a verdict, and where the faults lie.
 
-use super::{MS, PeerFound, all, weigh_silence};
+use super::{MS, all};
 use crate::{
     core::{
-        Action, BothFaulted, Core, Event, Evidence, PathFacts, Side, Verdict, Why, judge, judge_groups, place, weigh,
+        Action, BothFaulted, Core, Event, Evidence, PathFacts, Side, Verdict, Why,
+        evidence::{Operational, weigh_silence},
+        judge, judge_groups, place,
+        said::PeerFound,
+        weigh,
     },
     types::{ChannelIndex, GroupIndex, Nanos},
 };
@@ -25,15 +29,15 @@ impl Core {
             both_faulted: judging.both_faulted,
             local: Side {
                 configured: self.configured(),
-                operational: operational[0],
-                qos: qos(found.qos, found.local.operational, operational[0]),
+                operational: operational.here,
+                qos: qos(found.qos, found.local.operational, operational.here),
                 duties: found.duties,
                 recovering: found.recovering,
             },
             remote: Side {
                 configured: peer.configured,
-                operational: operational[1],
-                qos: qos(peer.qos, peer.local.operational, operational[1]),
+                operational: operational.there,
+                qos: qos(peer.qos, peer.local.operational, operational.there),
                 duties: peer.duties,
                 recovering: peer.recovering,
             },
@@ -57,7 +61,7 @@ impl Core {
     }
 
     /// Whether any network has a fault (A7).
-    fn place_faults(&mut self, now: Nanos, peer: PeerFound, operational: [u64; 2]) -> bool {
+    fn place_faults(&mut self, now: Nanos, peer: PeerFound, operational: Operational) -> bool {
         let networks = self.setup.judging.networks;
         let (heard, found) = (self.heard(), self.analysis.found);
         let (mut bad, mut gone) = (false, 0);
@@ -69,8 +73,8 @@ impl Core {
                 carrier: !is(found.own.cable),
                 heard: is(heard),
                 peer_hears: is(peer.heard),
-                operational: is(operational[0]),
-                peer_operational: is(operational[1]),
+                operational: is(operational.here),
+                peer_operational: is(operational.there),
                 proven: is(found.local.certain & peer.local.certain),
             };
             let placed = place(facts);

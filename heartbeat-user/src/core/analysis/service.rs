@@ -1,8 +1,8 @@
 //! What either controller says that it could serve with: what a takeover would find, asked before there is one.
 
-use super::{Found, PeerFound, all};
+use super::{Found, all};
 use crate::{
-    core::{Core, promise},
+    core::{Core, promise, said::PeerFound},
     types::Nanos,
 };
 use heartbeat_ebpf::wire::flags;
@@ -83,7 +83,7 @@ mod tests {
         assert!(!said(&mut bench));
         bench.core.handle_fitness(false);
         assert!(said(&mut bench));
-        assert!(bench.core.flags_said() != bench.core.said_state.3, "a heartbeat is due at once");
+        assert!(bench.core.flags_said() != bench.core.public.flags, "a heartbeat is due at once");
         bench.core.handle_fitness(true);
         assert!(!said(&mut bench) && !bench.core.peer_is_unfit());
     }

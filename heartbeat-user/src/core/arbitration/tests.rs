@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     core::{
-        Exclusivity, Probed, Reason, Resumed, Setup,
+        Action, Arbitrate, Exclusivity, Probed, Reason, Resumed, Setup,
         testing::{Bench, SECOND},
     },
     types::GroupIndex,
@@ -68,7 +68,7 @@ fn what_is_granted_is_taken_once_the_peer_must_have_let_go_and_renewed_at_each_t
     bench.silence(SECOND.times(8));
     assert_eq!(asked(&mut bench), [(number + 1, Arbitrate::Renew(0b11))]);
     let state = bench.core.cell_state(bench.now);
-    assert_eq!((state.limited, state.serve_until), (0b11, bench.core.arbiter.until));
+    assert_eq!((state.limited, state.serve_until), (0b11, bench.core.arbiter.until()));
 }
 
 #[test]

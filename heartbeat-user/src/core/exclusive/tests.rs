@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     core::{
-        Action, Arbitrated, HookedGroups, Names, Needs, NoticeSaid,
+        Action, Arbitrated, Exclusivity, HookedGroups, Names, Needs, NoticeSaid,
         testing::{Bench, SECOND, timing},
     },
     types::{ChannelIndex, GroupIndex, Link, Node},

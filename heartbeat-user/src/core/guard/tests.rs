@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
     core::{
-        OperatorOrder, Probed, Reason,
+        Action, Event, Guards, OperatorOrder, Reason,
         testing::{Bench, SECOND},
+        watch::FENCE_AGAIN,
     },
     types::{ChannelIndex, GroupIndex, Link},
 };
@@ -111,7 +112,7 @@ fn a_look_decides_and_only_the_one_that_was_asked_for_last() {
 fn a_look_that_never_ends_is_said_and_after_as_long_again_a_carrier_is_enough() {
     for carrier in [true, false] {
         let mut bench = died(PROBE);
-        let late = bench.core.late_look();
+        let late = bench.core.setup.late_look();
         bench.silence(late);
         assert!(!claimed(&mut bench));
         assert_eq!(bench.core.withheld(), Some(Withheld::Unanswered));

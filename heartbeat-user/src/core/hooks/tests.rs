@@ -1,5 +1,8 @@
 use super::*;
-use crate::core::{Guards, testing::Bench};
+use crate::core::{
+    Guards,
+    testing::{Bench, assert_documented},
+};
 
 const STAGES: [Stage; 18] = [
     Stage::Free,
@@ -55,6 +58,35 @@ fn every_stage_answers_every_input_as_the_table_says() {
         }
     }
     insta::assert_snapshot!(table);
+}
+
+/// The same table, drawn.
+#[test]
+fn the_drawing_of_the_stages_is_as_the_table_says() {
+    let name = |stage: Stage| match stage {
+        Stage::Undoing { isolated: true } => "UndoingIsolated".to_owned(),
+        Stage::Undoing { isolated: false } => "Undoing".to_owned(),
+        stage => format!("{stage:?}"),
+    };
+    let mut drawing = String::new();
+    for stage in STAGES {
+        for to in STAGES.into_iter().filter(|to| *to != stage) {
+            let leads = |input: &Input| stage.next(*input).0 == to;
+            let why: Vec<_> = INPUTS.into_iter().filter(leads).map(|input| format!("{input:?}")).collect();
+            if !why.is_empty() {
+                drawing += &format!("    {} --> {}: {}\n", name(stage), name(to), why.join(", "));
+            }
+        }
+    }
+    assert_documented(
+        "hooks.md",
+        &format!(
+            "# The steps of a group, with its hooks\n\n\
+             Written by the test of `core/hooks.rs` (`HEARTBEAT_WRITE=1 cargo test --lib table_says` writes it anew). A hook that a group \
+             does not have succeeds at once. What each stage is, and what is done on each arrow: `core/hooks.rs`.\n\n\
+             ```mermaid\nstateDiagram-v2\n    [*] --> Free\n{drawing}```\n"
+        ),
+    );
 }
 
 #[test]

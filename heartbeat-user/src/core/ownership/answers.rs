@@ -1,8 +1,11 @@
 //! What became of an acquisition or release.
 
-use super::{Holding, KEEP, KEEP_MOST, Ownership, REST};
+use super::{
+    Ownership,
+    group::{Holding, KEEP, KEEP_MOST, REST},
+};
 use crate::{
-    core::Withheld,
+    core::event::Withheld,
     types::{GroupIndex, Nanos},
 };
 

@@ -1,6 +1,9 @@
 //! What is claimed: of what lies there (rule 1), and of what a silent peer had (rule 2).
 
-use super::{Facts, Guard, Holding, Ownership, REST, Step, conflict::SETTLING};
+use super::{
+    Facts, Guard, Ownership, Step,
+    group::{Holding, REST, SETTLING},
+};
 use crate::{
     core::{Reason, Withheld},
     types::{GroupIndex, Nanos},

@@ -1,14 +1,14 @@
 //! Both hold a group, after a partition: one of them yields, and both come to the same one (rule 3).
 
-use super::{Facts, Group, Guard, Holding, Ownership, Step};
+use super::{
+    Facts, Guard, Ownership, Step,
+    group::{Group, Holding, SETTLING},
+};
 use crate::{
-    core::Reason,
+    core::{event::Reason, timers::is_to_come},
     types::{GroupIndex, Nanos, Node},
 };
 use std::cmp::Ordering;
-
-/// While both hold something, nothing else is claimed or handed over, for so long.
-pub(super) const SETTLING: Nanos = Nanos::from_millis(10_000);
 
 impl Ownership {
     /// What we hold, and a host whose agent cannot decide serves beside us: its kernel obeys the higher term only.
@@ -61,7 +61,8 @@ impl Ownership {
                 }
                 continue;
             }
-            let since = *g.dual_since.get_or_insert(now);
+            g.dual_since.get_or_insert(now);
+            let waits = is_to_come(g.heard_out_at(self.detection), now);
             let keeper = match (term.cmp(&facts.peer_term), facts.peer_taken) {
                 (Ordering::Greater, _) => node,
                 (Ordering::Less, _) => node.other(),
@@ -71,7 +72,7 @@ impl Ownership {
                     _ => at_home(g),
                 },
                 // It says so as soon as it hears us.
-                (Ordering::Equal, None) if now.since(since) < self.detection => continue,
+                (Ordering::Equal, None) if waits => continue,
                 (Ordering::Equal, None) => at_home(g),
             };
             if !g.dual {

@@ -1,7 +1,10 @@
 //! What the ownership of groups is decided by, and what follows from it.
 
 use crate::{
-    core::{Reason, Withheld, alone::LetGo, exclusive::Safety},
+    core::{
+        event::{Reason, Withheld},
+        safety::Safety,
+    },
     types::{GroupIndex, Node},
 };
 
@@ -92,4 +95,13 @@ pub enum Step {
     Dual(GroupIndex, Node),
     /// Something is not acquired, for this reason.
     Withhold(Withheld),
+}
+
+/// Groups that are to be let go of, and for which the kernel keeps silent at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LetGo {
+    /// We are cut off, or the peer finds us dead.
+    pub cut_off: u64,
+    /// The arbiter does not grant them, or not any more.
+    pub not_granted: u64,
 }

@@ -1,11 +1,14 @@
-use super::*;
-use crate::core::Safety;
+use super::{
+    group::{KEEP, REST},
+    *,
+};
+use crate::core::safety::Safety;
 
 const G0: GroupIndex = GroupIndex(0);
 const G1: GroupIndex = GroupIndex(1);
 const NOW: Nanos = Nanos(1_000_000_000);
 
-const GOOD: Facts = Facts {
+pub(super) const GOOD: Facts = Facts {
     peer_good: true,
     peer_dead: false,
     peer_leaving: false,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::{
-    Action,
+    Action, Resumed,
     testing::{Bench, SECOND, timing},
 };
 use heartbeat_ebpf::wire::HELD_LONG;

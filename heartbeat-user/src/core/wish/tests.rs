@@ -1,11 +1,13 @@
 use super::*;
 use crate::{
     core::{
-        Action, Guards,
+        Action, Guards, OperatorOrder, Refusal,
+        said::PeerWish,
         testing::{Bench, SECOND},
     },
     types::ChannelIndex,
 };
+use heartbeat_ebpf::wire::flags;
 
 const G0: GroupIndex = GroupIndex(0);
 const G1: GroupIndex = GroupIndex(1);
@@ -33,15 +35,15 @@ fn a_bit_that_is_said_is_a_wish_an_offer_or_of_one_that_leaves_or_is_in_conflict
 #[test]
 fn what_the_peer_says_of_its_own_groups_is_an_offer_unless_it_leaves_or_there_is_a_conflict() {
     for (flags, expected) in [
-        (0, (0, false, 2, 0)),
-        (flags::ASKED, (0, true, 2, 0)),
-        (flags::LEAVING, (0, false, 0, 2)),
-        (flags::CONTESTED, (0, false, 0, 0)),
-        (flags::LEAVING | flags::CONTESTED, (0, false, 0, 2)),
+        (0, PeerWish { offers: 2, ..PeerWish::default() }),
+        (flags::ASKED, PeerWish { asked: true, offers: 2, ..PeerWish::default() }),
+        (flags::LEAVING, PeerWish { kept: 2, ..PeerWish::default() }),
+        (flags::CONTESTED, PeerWish::default()),
+        (flags::LEAVING | flags::CONTESTED, PeerWish { kept: 2, ..PeerWish::default() }),
     ] {
         let mut bench = bench();
         bench.hear(|m| (m.flags, m.owned, m.wanted) = (flags, 2, 2));
-        assert_eq!(bench.core.peer_wish(), expected, "{flags:b}");
+        assert_eq!(bench.core.said.wish(), expected, "{flags:b}");
     }
 }
 

@@ -10,6 +10,31 @@ use heartbeat::{
 /// Interfaces are looked at this often.
 const LOOK_EVERY: Nanos = Nanos::from_millis(50);
 
+/// Nothing follows from the time alone before the core's deadline: a time that a part of it did not tell would show here.
+///
+/// Seen with the next heartbeat only, an interval later at most, are these: that the peer is suspected, so that a look is due; that the
+/// arbiter may be asked again; that strangers count no more, of whom a life that heard nothing else takes nothing; and that what the kernel
+/// of a host without an agent confirmed counts no more, so that no such host may be there.
+fn assert_nothing_follows_sooner(core: &Core, now: Nanos) {
+    let heard = |channel| core.channel(ChannelIndex(channel)).is_some_and(|c| c.last_arrival.is_some());
+    if !(0..64).any(heard) {
+        return;
+    }
+    let mut core = core.clone();
+    let turn = |core: &mut Core, at: Nanos| {
+        core.handle_time(at);
+        let with_the_next_heartbeat = |action: &Action| matches!(action, Action::Look(_) | Action::Arbitrate(..));
+        std::iter::from_fn(|| core.poll_action()).filter(|action| !with_the_next_heartbeat(action)).last()
+    };
+    // What a turn decides last, the next one may begin with.
+    while turn(&mut core, now).is_some() {}
+    let due = core.deadline();
+    for early in [now.0 + 1, now.0 + due.since(now).0 / 2, due.0 - 1].map(Nanos).into_iter().filter(|at| *at < due) {
+        let mut core = core.clone();
+        assert_eq!(turn(&mut core, early), None, "at {early}, after {now} and before {due}");
+    }
+}
+
 impl Side {
     /// One turn of the pulse thread. What is sent is given to `send`; whether the agent ended.
     pub fn drive(&mut self, world: Nanos, mut send: impl FnMut(Sent)) -> bool {
@@ -65,6 +90,9 @@ impl Side {
         };
         assert_eq!(core.room(), self.room, "the queue of actions grew");
         assert!(core.deadline() > now, "it would spin");
+        if self.looks_early && !exit && !self.host.guards {
+            assert_nothing_follows_sooner(&core, now);
+        }
         self.wake = self.host.world(core.deadline());
         self.core = Some(core);
         if exit {
