@@ -226,6 +226,7 @@ fn begun(setup: &Setup, detection: Nanos, now: Nanos) -> Ownership {
 impl Core {
     /// Starts to listen at `now`.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a flat list of what a core begins with")]
     pub fn new(mut setup: Setup, now: Nanos) -> Self {
         // Nobody lets go of anything before it knows that it is cut off.
         setup.exclusivity.release_within = setup.exclusivity.release_within.max(setup.finds_out_within());

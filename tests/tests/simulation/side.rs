@@ -234,6 +234,7 @@ impl Side {
     }
 
     /// The agent starts.
+    #[expect(clippy::too_many_lines, reason = "most of it is one literal, the setup of a core")]
     pub fn start(&mut self, world: Nanos, incarnation: u64) {
         let now = self.clock(world);
         let Begun { resumed, hooks, departed } = self.take_over(now, incarnation);
