@@ -14,7 +14,7 @@
 //! window and are no life.
 //!
 //! What keeps echoes from being a weapon: only what is signed by the peer is answered, by as many bytes, at most once and
-//! not too often ([`EVERY_NS`], [`STRANGER_EVERY_NS`](crate::verify::STRANGER_EVERY_NS)); a reply never causes a message.
+//! not too often ([`EVERY_NS`], [`STRANGER_EVERY_NS`]); a reply never causes a message.
 
 use crate::{
     layout::{Agent, Answered, Outcome, Slot},

@@ -35,7 +35,7 @@ pub(crate) struct Acceptance {
     /// Trials of each kind
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     trials: u32,
-    /// Part of the names of the tests: takes_over, handed_over, every_death, noticed_by_nobody, of_fifty_pairs, disks
+    /// Part of the names of the tests: takes_over, handed_over, however_an_agent_dies, noticed_by_nobody, a_group_both
     test: String,
 }
 

@@ -137,7 +137,7 @@ impl From<Verdict> for Judged {
 
 /// The status document.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[expect(missing_docs, reason = "the fields are what operators read; README.md explains them")]
+#[expect(missing_docs, reason = "the fields are what operators read; docs/api.md explains them")]
 pub struct Status {
     pub node: Node,
     /// Controller a's and controller b's host name, where the configuration has them.

@@ -17,7 +17,7 @@ pub enum Reason {
     PeerLeft,
     /// We held it before the agent was restarted, and were back in time.
     Resumed,
-    /// Both hold it, and the peer's term is higher, or equal and it is at home there.
+    /// Both hold it, and the peer's term is higher; or equal, and the peer had it first, or it is at home there.
     PeerHasPrecedence,
     /// Both controllers judged the peer to be failed (FIG. 9, step 938), and it has let go.
     PeerFailed,

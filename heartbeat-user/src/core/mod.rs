@@ -1,8 +1,8 @@
 //! The judging: plain data in, plain data out; no I/O, no clock, no thread, no allocation after the start.
 //!
 //! The driver calls `handle_*` with what it saw and when, then [`Core::handle_time`], then takes actions with
-//! [`Core::poll_action`] until there are none, and comes back at [`Core::deadline`] at the latest. The pulse thread, the
-//! tests and whoever replays a record drive it the same way.
+//! [`Core::poll_action`] until there are none, and comes back at [`Core::deadline`] at the latest. The pulse thread and
+//! the simulation drive it the same way.
 #![forbid(unsafe_code)]
 
 mod action;
@@ -226,7 +226,6 @@ fn begun(setup: &Setup, detection: Nanos, now: Nanos) -> Ownership {
 impl Core {
     /// Starts to listen at `now`.
     #[must_use]
-    #[expect(clippy::too_many_lines, reason = "a flat list of what a core begins with")]
     pub fn new(mut setup: Setup, now: Nanos) -> Self {
         // Nobody lets go of anything before it knows that it is cut off.
         setup.exclusivity.release_within = setup.exclusivity.release_within.max(setup.finds_out_within());

@@ -68,11 +68,11 @@ pub struct Resumed {
     pub release: u64,
     /// Its term.
     pub term: u64,
-    /// What the peer had said last of maintenance and of leaving ([`CellState::peer_flags`]).
+    /// What the peer had said last of maintenance and of leaving ([`CellState::peer_flags`](super::CellState::peer_flags)).
     pub peer_flags: u8,
     /// The groups that the peer could not let go of when it left.
     pub peer_kept: u64,
-    /// Since when, by the peer's count, exclusive groups had been to be let go of ([`CellState::letting_go_since`]).
+    /// Since when, by the peer's count, exclusive groups had been to be let go of ([`CellState::letting_go_since`](super::CellState::letting_go_since)).
     pub letting_go_since: Option<Nanos>,
     /// Those of `owned` that an operator ordered to be here, whatever the silent peer has.
     pub forced: u64,

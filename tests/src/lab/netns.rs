@@ -93,7 +93,7 @@ impl Namespace {
         Ok(Self { name: name.to_owned(), netlink, resident: Mutex::new(Some(Resident { jobs, thread })) })
     }
 
-    /// Its name below [`FOLDER`].
+    /// Its name below `/run/netns`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

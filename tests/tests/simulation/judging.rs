@@ -187,7 +187,7 @@ fn many_channels_that_fail_at_once_cause_one_analysis() {
     assert!(world.told(A, judged).1 <= 3, "one at once, and carriers and silence may be noticed an analysis apart");
 }
 
-/// Review H1: all messages of one turn have one time, and each echoes its own channel; a deaf channel's must not undo what the
+/// All messages of one turn have one time, and each echoes its own channel; a deaf channel's must not undo what the
 /// others' said.
 #[test]
 fn a_handed_over_group_is_taken_although_the_last_channel_works_one_way_only() {

@@ -1,6 +1,6 @@
 //! Two judgements against each other in virtual time: every fault that a pair can have, and a random walk over all of them.
 //!
-//! `HEARTBEAT_SECONDS=600 cargo test --release -p heartbeat-tests --test simulation walk -- --nocapture` walks for longer.
+//! `cargo xtask sim --seconds 600` walks for longer.
 #![expect(clippy::expect_used, reason = "a test may panic")]
 
 mod adversity;

@@ -98,7 +98,6 @@ fn what_a_stopped_peer_could_not_let_go_of_stays_there() {
     assert_eq!(world.core(B).withheld(), Some(Withheld::Kept));
 }
 
-/// Review M1.
 #[test]
 fn what_the_peer_said_last_of_maintenance_and_of_what_it_kept_outlives_our_reload_and_our_crash() {
     for kill in [true, false] {

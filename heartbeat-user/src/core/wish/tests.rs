@@ -61,7 +61,7 @@ fn what_is_ordered_is_claimed_once_the_peer_holds_it_no_more_and_knows_of_the_wi
     assert_eq!(claims(&mut bench), [(G1, Reason::Ordered)]);
 }
 
-/// Review H1.
+/// All messages of one turn have one time.
 #[test]
 fn what_the_peer_knew_on_one_channel_it_knew_on_all() {
     for deaf in [0, 1] {
