@@ -120,11 +120,26 @@ impl Bench {
     pub(super) fn silence(&mut self, span: Nanos) {
         let until = self.now.after(span);
         while self.core.deadline() <= until {
+            self.assert_nothing_follows_sooner();
             self.now = self.core.deadline();
             self.turn();
         }
         self.now = until;
         self.turn();
+    }
+
+    /// Nothing follows from the time alone before the core's deadline, as the walks of the simulation look for it; but for a look, and a
+    /// question to the arbiter, which wait for the next heartbeat.
+    fn assert_nothing_follows_sooner(&self) {
+        let waits = |action: &Action| matches!(action, Action::Look(_) | Action::Arbitrate(..));
+        let mut core = self.core.clone();
+        let mut follows = |at| {
+            core.handle_time(at);
+            std::iter::from_fn(|| core.poll_action()).filter(|action| !waits(action)).last()
+        };
+        while follows(self.now).is_some() {}
+        let early = Nanos(self.core.deadline().0 - 1);
+        assert_eq!(follows(early), None, "at {early}, after {}", self.now);
     }
 
     /// Time goes by, and the peer goes on saying that all is well.

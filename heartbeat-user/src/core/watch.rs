@@ -175,3 +175,45 @@ impl Watch {
         wake.ends(self.stalled_ends(guards));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Nanos = Nanos::from_millis(1_000_000);
+    const LATE: Nanos = Nanos::from_millis(2_000);
+    const GUARDS: Guards =
+        Guards { by_probe: true, fence: true, fence_within: Nanos::from_millis(5_000), stalled_grace: Nanos(0) };
+
+    fn next(watch: &Watch, now: Nanos) -> Nanos {
+        let mut wake = Wake::after(now);
+        watch.times(&GUARDS, LATE, &mut wake);
+        wake.earliest()
+    }
+
+    #[test]
+    fn it_is_told_when_a_fencing_is_given_up_and_when_one_that_failed_is_tried_again() {
+        let (mut watch, mut out) = (Watch::default(), Actions::with_room(4));
+        assert_eq!(
+            (watch.fence(NOW, &GUARDS, &mut out), next(&watch, NOW)),
+            (Guard::Asking, NOW.after(GUARDS.fence_within))
+        );
+        watch.fenced(NOW, 1, false);
+        assert_eq!(next(&watch, NOW), NOW.after(FENCE_AGAIN));
+        watch.fence(NOW.after(FENCE_AGAIN), &GUARDS, &mut out);
+        watch.fenced(NOW.after(FENCE_AGAIN), 2, true);
+        assert_eq!(next(&watch, NOW), Nanos::NEVER);
+    }
+
+    #[test]
+    fn it_is_told_when_looks_have_gone_unanswered_for_once_and_twice_as_long_as_they_may() {
+        let (mut watch, mut out) = (Watch::default(), Actions::with_room(4));
+        watch.look(NOW, false, &mut out);
+        let once = NOW.after(LATE);
+        assert_eq!(next(&watch, NOW), once);
+        watch.look(once.after(Nanos(7)), false, &mut out);
+        assert_eq!(next(&watch, once.after(Nanos(7))), once.after(LATE), "counted from the first of them");
+        watch.looked(once.after(LATE), 2, true);
+        assert_eq!(next(&watch, once.after(LATE)), once.after(LATE).after(AGAIN));
+    }
+}

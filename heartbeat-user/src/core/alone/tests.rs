@@ -56,3 +56,16 @@ fn once_the_peer_hears_us_what_the_life_before_had_to_let_go_of_is_forgotten() {
     core.handle_time(bench.now);
     assert_eq!((core.owned(), core.cell_state(bench.now).letting_go_since), (0b01, None));
 }
+
+#[test]
+fn it_is_told_when_the_peer_finds_us_dead_and_when_we_must_have_been_granted_what_we_hold() {
+    let next = |alone: &Alone, arbitration| {
+        let mut wake = Wake::after(SECOND);
+        alone.times(SECOND.times(3), arbitration, &mut wake);
+        wake.earliest()
+    };
+    let deaf = Alone { deaf_since: Some(SECOND), ..Alone::default() };
+    assert_eq!(next(&deaf, Some(SECOND)), SECOND.times(4), "alone only from then on");
+    let deaf = Alone { deaf: true, ..deaf };
+    assert_eq!([next(&deaf, Some(SECOND)), next(&deaf, None)], [SECOND.times(2), Nanos::NEVER]);
+}

@@ -156,3 +156,16 @@ fn what_the_kernel_said_of_the_life_before_says_nothing_of_the_one_that_was_met_
     assert_eq!((bench.core.peer(), bench.core.peer_died(bench.now)), (PeerState::Good, None));
     assert!(!bench.told().iter().any(|event| matches!(event, Event::PeerDied { .. })));
 }
+
+#[test]
+fn it_is_told_until_when_the_host_counts_as_answering_and_its_agent_may_come_back() {
+    let next = |host: &PeerHost| {
+        let mut wake = Wake::after(Nanos(10));
+        host.times(Nanos(5), &mut wake);
+        wake.earliest()
+    };
+    let answers = PeerHost { answered: Some(Answer { at: Nanos(9), stalled: Nanos(0) }), ..PeerHost::default() };
+    assert_eq!([next(&PeerHost::default()), next(&answers)], [Nanos::NEVER, Nanos(14)]);
+    let died = Died { incarnation: 1, asked: Nanos(8), at: Nanos(8), grace: Nanos(4) };
+    assert_eq!(next(&PeerHost { died: Some(died), ..answers }), Nanos(12));
+}

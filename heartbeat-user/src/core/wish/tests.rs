@@ -107,3 +107,19 @@ fn only_what_a_silent_peer_may_have_is_taken_by_force() {
     bench.core.handle_stop(bench.now);
     assert_eq!(bench.core.handle_order(bench.now, forced(G1)), Err(Refusal::Stopping));
 }
+
+#[test]
+fn it_is_told_when_an_order_or_an_offer_is_given_up_and_when_a_group_goes_home() {
+    let next = |wish: &Wish, failback: &[Option<Nanos>]| {
+        let mut wake = Wake::after(SECOND);
+        wish.times(failback, &mut wake);
+        wake.earliest()
+    };
+    let at = SECOND.times(7);
+    let never = Wish { until: at, accepted_until: at, ..Wish::default() };
+    assert_eq!(next(&never, &[Some(SECOND)]), Nanos::NEVER);
+    assert_eq!(next(&Wish { ordered: 1, ..never }, &[]), at);
+    assert_eq!(next(&Wish { accepted: 1, ..never }, &[]), at);
+    let well = Wish { well_since: Some(SECOND), ..never };
+    assert_eq!(next(&well, &[None, Some(SECOND.times(3)), Some(SECOND.times(2))]), SECOND.times(3));
+}
