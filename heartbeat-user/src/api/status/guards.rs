@@ -199,13 +199,14 @@ mod tests {
     fn a_claim_names_what_made_it_safe() {
         let closed = claimed(Some(Safe::Closed), None);
         assert_eq!((closed.reason, closed.safe), (Reason::PeerDead, Some(Safe::Closed)));
-        assert_eq!(closed.text, "the peer is dead; the peer's kernel keeps silent for it");
+        let dead = text::because(Reason::PeerDead);
+        assert_eq!(closed.text, format!("{dead}; {}", text::made_safe(Safe::Closed)));
         assert_eq!(
             claimed(Some(Safe::Fenced), Some("fence_ipmilan")).text,
-            "the peer is dead; the peer is fenced by fence_ipmilan"
+            format!("{dead}; {} by fence_ipmilan", text::made_safe(Safe::Fenced))
         );
-        assert!(claimed(Some(Safe::Granted), None).text.ends_with("the arbiter granted it"));
-        assert_eq!((claimed(None, None).safe, claimed(None, None).text.as_str()), (None, "the peer is dead"));
+        assert!(claimed(Some(Safe::Granted), None).text.ends_with(text::made_safe(Safe::Granted)));
+        assert_eq!((claimed(None, None).safe, claimed(None, None).text.as_str()), (None, dead));
     }
 
     #[test]
