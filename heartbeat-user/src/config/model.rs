@@ -112,7 +112,7 @@ pub struct Judging {
     pub stalled_grace: Nanos,
     /// A controller that is cut off lets go of what it holds (`"release"`, the default), or does not (`"keep"`).
     pub release_isolated: bool,
-    /// Within so long, hooks included. Default: the longest that a group's hooks may take, and 5 s.
+    /// Within so long, hooks included. Default: the longest that a group's hooks may take, twice what the arbiter may, and 5 s.
     pub release_within: Option<Nanos>,
     /// Where somebody still answers for an address that is to be taken over: wait (`true`), or take it (the default).
     pub wait_where_answered: bool,

@@ -52,7 +52,7 @@ pub struct Setup {
     pub judging: Judging,
     /// Ours: random, never 0.
     pub incarnation: u64,
-    /// What an earlier life of the agent left behind, where it was ended less than a detection time ago.
+    /// What an earlier life of the agent left behind in its cell; what of that goes on was decided by when it ended.
     pub resumed: Option<Resumed>,
 }
 
