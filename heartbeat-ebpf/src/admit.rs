@@ -99,8 +99,9 @@ fn is_outdone(record: &Record, message: View<'_>) -> bool {
         && answered_ns <= record.stamp_ns()
 }
 
-/// Whether somebody should look at once at what takes this record's place: it answers to something later, so that no recording
-/// does it twice; or nothing has come for a while, so that none does it often.
+/// Whether somebody should look at once at what takes this record's place: it answers to something later (what names us is then
+/// on record, so that no recording does it twice; recordings that name an earlier life of ours can, in turns), or nothing has come for
+/// a while.
 #[inline(always)]
 fn is_greeting(record: &Record, message: View<'_>, now_ns: u64) -> bool {
     let answers_later = record.word(PEER_INCARNATION_WORD) == message.word(PEER_INCARNATION_WORD)
