@@ -75,7 +75,7 @@ pub fn receive(
                 // A contended handshake is a lost one: the next comes with the next heartbeat.
                 if !(names_us && is_outdone(record, message)) && record.lock() {
                     let now_ns = now();
-                    let greets = is_greeting(record, message, now_ns);
+                    let greets = if names_us { says_more(record, message) } else { rings_again(slot, now_ns) };
                     record.store(message, now_ns);
                     record.unlock();
                     slot.count(outcome);
@@ -99,14 +99,23 @@ fn is_outdone(record: &Record, message: View<'_>) -> bool {
         && answered_ns <= record.stamp_ns()
 }
 
-/// Whether somebody should look at once at what takes this record's place: it answers to something later (what names us is then
-/// on record, so that no recording does it twice; recordings that name an earlier life of ours can, in turns), or nothing has come for
-/// a while.
+/// Whether somebody should look at once at what takes this record's place: it is the first that names us as we are now, or answers to
+/// something later. It is on record then, so that no recording does it twice.
 #[inline(always)]
-fn is_greeting(record: &Record, message: View<'_>, now_ns: u64) -> bool {
-    let answers_later = record.word(PEER_INCARNATION_WORD) == message.word(PEER_INCARNATION_WORD)
-        && message.echo_sent_ns() > u64::from_be(record.word(ECHO_SENT_WORD));
-    answers_later || now_ns.saturating_sub(record.stamp_ns()) >= STRANGER_EVERY_NS
+fn says_more(record: &Record, message: View<'_>) -> bool {
+    record.word(PEER_INCARNATION_WORD) != message.word(PEER_INCARNATION_WORD)
+        || message.echo_sent_ns() > u64::from_be(record.word(ECHO_SENT_WORD))
+}
+
+/// Whether somebody should look at once at what does not name us: perhaps a newcomer, perhaps one of any number of recordings. The
+/// caller has the writer's place of `slot.handshake`, and with it that of the time of the last one.
+#[inline(always)]
+fn rings_again(slot: &Slot, now_ns: u64) -> bool {
+    let again = now_ns.saturating_sub(slot.rang_ns.get()) >= STRANGER_EVERY_NS;
+    if again {
+        slot.rang_ns.set(now_ns);
+    }
+    again
 }
 
 /// Whether the window already has this sequence number, or is beyond it. Without the writer's place, a window that moves

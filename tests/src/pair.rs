@@ -55,10 +55,12 @@ pub fn settled(lab: &Lab, config: &Config) -> Result<()> {
     for group in &config.groups {
         lab.wait_event(group.home, |line| line.is_of("group_acquired", &group.name), SOON)?;
     }
-    // And each has heard of what the other holds.
+    // And each has heard of what the other holds, and can serve with.
     until("both know the owners", || {
-        let known =
-            |node| -> Result<bool> { Ok(owners(&lab.status(node)?.json).iter().all(|owner| !owner.is_empty())) };
+        let known = |node| -> Result<bool> {
+            let status = lab.status(node)?.json;
+            Ok(owners(&status).iter().all(|owner| !owner.is_empty()) && !status["peer"]["service"].is_null())
+        };
         Ok((known(Node::A)? && known(Node::B)?).then_some(()))
     })
 }

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, Instant};
 
 use heartbeat_ebpf::siphash::Key;
 use heartbeat_ebpf::wire::{LEN, Message, View};
@@ -10,7 +11,9 @@ use heartbeat_tests::frame::{PORT, Path, payload};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::inject::Injector;
 use heartbeat_tests::lab::{Config, Family, Lab, Node};
-use heartbeat_tests::pair::{SOON, changes, held, increase, key, owners, record, rejected, running, settled, until};
+use heartbeat_tests::pair::{
+    SOON, changes, channel, held, increase, key, owners, record, rejected, running, settled, until,
+};
 
 /// Frames of the large flood: `HEARTBEAT_FLOOD`, or two million.
 fn flood_size() -> u64 {
@@ -204,6 +207,41 @@ fn what_a_former_life_of_the_peer_said_changes_nothing_while_its_present_life_wo
         .unwrap();
         assert_nothing_changes(&lab, || {
             pour(&lab, &old, 100_000);
+        });
+    });
+}
+
+/// How often the thread that judges went to sleep, and how much a sent on network 1.
+fn turns_and_sent(lab: &Lab) -> [u64; 2] {
+    let tasks = fs::read_dir(format!("/proc/{}/task", lab.pid(Node::A).unwrap())).unwrap();
+    let pulse = tasks.map(|task| task.unwrap().path()).find(|task| {
+        let name = fs::read_to_string(task.join("comm"));
+        name.is_ok_and(|name| name.trim() == "pulse")
+    });
+    let status = fs::read_to_string(pulse.unwrap().join("status")).unwrap();
+    let turns = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    let sent = channel(&lab.status(Node::A).unwrap().json, "net1")["sent"].as_u64().unwrap();
+    [turns.trim().parse().unwrap(), sent]
+}
+
+/// Two in turns answer to something later each second time, as far as the kernel can know.
+#[test]
+fn what_the_peer_said_to_a_former_life_of_ours_makes_us_neither_busy_nor_talkative() {
+    undisturbed(|| {
+        let config = impatient(1);
+        let lab = running(&config).unwrap();
+        let old = recording(&lab, Node::B, 2);
+        lab.stop(Node::A).unwrap();
+        lab.start(Node::A).unwrap();
+        settled(&lab, &config).unwrap();
+        assert_nothing_changes(&lab, || {
+            let (before, begin) = (turns_and_sent(&lab), Instant::now());
+            pour(&lab, &old, 200_000);
+            let (after, took) = (turns_and_sent(&lab), begin.elapsed().as_secs_f64());
+            let [turns, sent] = [0, 1].map(|i: usize| (after[i] - before[i]) as f64 / took);
+            eprintln!("in {took:.3} s: {turns:.0} turns and {sent:.0} heartbeats a second");
+            // A ring each 10 ms, what it does anyhow, and a heartbeat each 100 ms on each channel.
+            assert!(turns < 1_000.0 && sent < 60.0, "{turns:.0} turns, {sent:.0} heartbeats a second");
         });
     });
 }

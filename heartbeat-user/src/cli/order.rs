@@ -1,9 +1,10 @@
 //! `heartbeat takeover`, `release`, `maintenance`: orders to the agent of this controller.
 
 use super::client;
+use crate::api::Status;
 use anyhow::{Result, bail};
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -95,11 +96,18 @@ pub fn maintenance(args: &MaintenanceArgs) -> Result<()> {
 
 fn move_group(args: &GroupArgs, order: &str, here: bool) -> Result<()> {
     let GroupArgs { group, wait, runtime_dir } = args;
+    let ordered = client::status(runtime_dir)?.incarnation;
     client::post(runtime_dir, &format!("/v1/groups/{}/{order}", escaped(group)))?;
     let end = Instant::now() + *wait;
-    while !is_done(runtime_dir, group, here)? {
-        if wait.is_zero() {
+    while !wait.is_zero() {
+        let status = client::status(runtime_dir)?;
+        if is_done(&status, group, here) {
             return Ok(());
+        }
+        if status.incarnation != ordered {
+            bail!(
+                "the agent was started anew before group \"{group}\" had moved, and knows of no order; give it again"
+            );
         }
         if Instant::now() >= end {
             let waited = humantime::format_duration(*wait);
@@ -110,11 +118,10 @@ fn move_group(args: &GroupArgs, order: &str, here: bool) -> Result<()> {
     Ok(())
 }
 
-fn is_done(runtime_dir: &Path, group: &str, here: bool) -> Result<bool> {
-    let status = client::status(runtime_dir)?;
-    let Some(found) = status.groups.iter().find(|g| g.name == *group) else { return Ok(false) };
+fn is_done(status: &Status, group: &str, here: bool) -> bool {
+    let Some(found) = status.groups.iter().find(|g| g.name == *group) else { return false };
     let elsewhere = found.owner.is_some_and(|owner| owner != status.node);
-    Ok(if here { found.held } else { elsewhere })
+    if here { found.held } else { elsewhere }
 }
 
 /// As a part of a path: what the name of a group cannot have is escaped, and no group's then.

@@ -62,7 +62,8 @@ impl Core {
         last.is_some_and(|last| now.since(last) > Nanos(interval.0 + interval.0 / 2))
     }
 
-    fn suspects(&self, now: Nanos) -> bool {
+    /// Whether a peer that counts as well has missed a heartbeat on all channels.
+    pub(super) fn suspects(&self, now: Nanos) -> bool {
         let open = |i: &usize| self.channels[*i].counter.state() == ChannelState::Open;
         self.peer == PeerState::Good && (0..self.channels.len()).filter(open).all(|i| self.is_silent(i, now))
     }

@@ -110,6 +110,9 @@ struct Channel {
     /// How long the peer's messages take.
     transit: Transit,
     stranger_at: Option<Nanos>,
+    /// When somebody was last answered who is not paired with us; one is to be answered now.
+    answered_at: Nanos,
+    owes_answer: bool,
     /// The newest of our own messages that came back on it: until then it passed heartbeats both ways.
     returned: Nanos,
 }
@@ -128,6 +131,8 @@ impl Channel {
             echo: None,
             transit: Transit::default(),
             stranger_at: None,
+            answered_at: Nanos(0),
+            owes_answer: false,
             returned: Nanos(0),
         }
     }
@@ -197,8 +202,6 @@ pub struct Core {
     flags: u8,
     /// What we say changed: say it at once, not at the next interval.
     urgent: bool,
-    /// When somebody was last answered who is not paired with us.
-    answered_at: Nanos,
     public: PublicState,
     /// Messages still to send before the end.
     farewells: Option<u8>,
@@ -269,7 +272,6 @@ impl Core {
             ticks: 0,
             flags: if setup.maintenance { flags::MAINTENANCE } else { 0 },
             urgent: false,
-            answered_at: Nanos(0),
             public: PublicState { owned: resumed.owned, ..PublicState::default() },
             farewells: None,
             setup,

@@ -66,8 +66,10 @@ impl Core {
                 // What we send next proves that it is new.
                 c.echo = Some(Heard::of(message, arrived));
             }
-            if self.pairing.may_be(message.incarnation) {
-                self.answer_soon(now);
+            let names_us = message.peer_incarnation == self.pairing.own();
+            let is_well = self.peer == PeerState::Good && !self.suspects(now);
+            if self.pairing.may_be(message.incarnation) && (names_us || !is_well) {
+                self.answer_soon(now, channel);
             }
             self.alone.see_unmet(now);
             // Perhaps it cannot hear us. Until it proves to be our peer, somebody is there.
@@ -90,11 +92,13 @@ impl Core {
     }
 
     /// What we say answers to whoever is not paired with us, or lets him prove that he is no recording: at once, so that lives
-    /// which are short, or follow each other fast, meet as well; and not often, so that no recording makes much of it.
-    fn answer_soon(&mut self, now: Nanos) {
-        if now >= self.answered_at.after(Nanos(STRANGER_EVERY_NS)) {
-            self.answered_at = now;
-            self.urgent = true;
+    /// which are short, or follow each other fast, meet as well; where he was heard, not often, and not on what is slow, so that no
+    /// recording makes much of it.
+    fn answer_soon(&mut self, now: Nanos, channel: ChannelIndex) {
+        let often = Nanos(STRANGER_EVERY_NS.max(self.setup.timing.interval.0 / 4));
+        let slow = self.setup.lines & channel.bit() != 0;
+        if let Some(c) = self.channels.get_mut(channel.usize()).filter(|c| !slow && now >= c.answered_at.after(often)) {
+            (c.answered_at, c.owes_answer) = (now, true);
         }
     }
 

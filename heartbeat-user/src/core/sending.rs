@@ -1,12 +1,13 @@
 //! When the core sends: a tick of each channel's generator (FIG. 5), or at once where something must be said.
 
-use super::{Action, ChannelState, Core, generator::Step};
+use super::{Action, Channel, ChannelState, Core, generator::Step};
 use crate::types::{ChannelIndex, Nanos};
 
 impl Core {
     /// FIG. 5, a tick of each channel's generator, when it is due or something must be said at once.
     pub(super) fn generate(&mut self, now: Nanos) {
-        if now < self.next_send && !self.urgent && self.farewells.is_none() {
+        let owes = self.channels.iter().any(|c| c.owes_answer);
+        if now < self.next_send && !self.urgent && !owes && self.farewells.is_none() {
             return;
         }
         let timing = self.setup.timing;
@@ -35,21 +36,24 @@ impl Core {
                     self.actions.push(Action::Echo(channel));
                 }
             }
-        } else if self.urgent {
-            self.send_on_open_channels();
+        } else {
+            let all = self.urgent;
+            self.send_where(|c| all || c.owes_answer);
         }
         self.urgent = false;
+        self.channels.iter_mut().for_each(|c| c.owes_answer = false);
         if let Some(farewells) = self.farewells.take() {
             for _ in 0..farewells {
-                self.send_on_open_channels();
+                self.send_where(|_| true);
             }
             self.actions.push(Action::Exit);
         }
     }
 
-    fn send_on_open_channels(&mut self) {
+    /// Where it can.
+    fn send_where(&mut self, wanted: impl Fn(&Channel) -> bool) {
         for (i, c) in self.channels.iter().enumerate() {
-            if c.generator.is_open() {
+            if c.generator.is_open() && wanted(c) {
                 self.actions.push(Action::Send(ChannelIndex(i as u8)));
             }
         }

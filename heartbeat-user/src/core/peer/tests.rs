@@ -72,7 +72,7 @@ fn who_is_not_paired_with_us_is_answered_at_once_but_not_often() {
     let mut bench = Bench::of(1, |_| {});
     bench.run(SECOND);
     bench.now = bench.now.after(Nanos::from_millis(20));
-    for (after_ms, said) in [(0, 2), (5, 0), (10, 2)] {
+    for (after_ms, said) in [(0, 1), (24, 0), (25, 1)] {
         let asked = bench.core.paired_at.0 - 1;
         let next = bench.message(|message| {
             (message.incarnation, message.echo_sent_ns) = (message.incarnation + 1 + after_ms, asked);
@@ -92,4 +92,29 @@ fn a_life_goes_on_with_the_term_of_the_one_before() {
         setup.resumed = setup.resumed.map(|resumed| Resumed { term: 7, ..resumed });
     });
     assert_eq!(bench.core.term(), 7);
+}
+
+/// A real one names us once it has heard us, which it does in any case. Where the peer has missed a heartbeat, it may be its next life.
+#[test]
+fn a_recording_that_names_somebody_else_is_not_answered_while_the_peer_is_well_nor_any_on_a_slow_line() {
+    for (names, lines, unheard_ms, answered) in [
+        (0, 0, 20, true),
+        (1, 0, 20, false),
+        (0, 1, 20, false),
+        (1, 0, 149, false),
+        (1, 0, 151, true),
+        (1, 1, 151, false),
+    ] {
+        let mut bench = Bench::of(1, |setup| setup.lines = lines);
+        bench.run(SECOND);
+        let heard = bench.core.channels.iter().filter_map(|c| c.counter.last_arrival()).max().unwrap();
+        let now = heard.after(Nanos::from_millis(unheard_ms));
+        let asked = bench.core.paired_at.0 - 1;
+        let recorded = bench.message(|message| {
+            (message.incarnation, message.echo_sent_ns) = (message.incarnation + 1, asked);
+            message.peer_incarnation += names;
+        });
+        bench.core.handle_handshake(now, ChannelIndex(0), &recorded, now);
+        assert_eq!(bench.core.channels[0].owes_answer, answered, "{names} {lines} {unheard_ms}");
+    }
 }

@@ -311,6 +311,11 @@ fn who_may_become_the_peer_rings_once_for_each_thing_that_he_answers_to_and_else
         (OWN - 1, 0, 61 * ms, News::Greeting),
         (OWN - 1, 0, 62 * ms, News::None),
         (OWN - 1, 0, 72 * ms, News::Greeting),
+        (OWN - 1, 1, 73 * ms, News::None),
+        (OWN - 1, 2, 74 * ms, News::None),
+        // Recordings, however many come between, do not keep a newcomer from it.
+        (OWN - 1, 1, 81 * ms, News::None),
+        (0, 0, 82 * ms, News::Greeting),
     ] {
         assert_eq!(say(&channel, next, names, answers_to, now), news, "at {now} ns");
     }
