@@ -187,6 +187,19 @@ fn recording(lab: &Lab, from: Node, count: usize) -> Vec<(Vec<u8>, &'static str)
     record(lab, 1, from, count).unwrap().into_iter().map(|frame| (frame, "handshake")).collect()
 }
 
+/// Whichever of them holds what.
+fn wait_all_rests(lab: &Lab) {
+    until("all is well, and both agree who has what", || {
+        let status = Node::BOTH.map(|node| lab.status(node));
+        let [a, b] = status.map(Result::unwrap);
+        let holders = owners(&a.json);
+        let is_known = holders == owners(&b.json) && holders.iter().all(|owner| !owner.is_empty());
+        let well = [&a, &b].iter().all(|status| status.code == 0 && !status.json["peer"]["service"].is_null());
+        Ok((well && is_known).then_some(()))
+    })
+    .unwrap();
+}
+
 #[test]
 fn what_a_former_life_of_the_peer_said_changes_nothing_while_its_present_life_works() {
     undisturbed(|| {
@@ -197,14 +210,7 @@ fn what_a_former_life_of_the_peer_said_changes_nothing_while_its_present_life_wo
         let mark = lab.mark(Node::A);
         lab.start(Node::B).unwrap();
         lab.wait_event_since(Node::A, mark, |line| line.is("peer_paired"), SOON).unwrap();
-        for node in Node::BOTH {
-            until("all is well", || Ok((lab.status(node)?.code == 0).then_some(()))).unwrap();
-        }
-        until("the groups rest", || {
-            let status = Node::BOTH.map(|node| owners(&lab.status(node).unwrap().json));
-            Ok((status[0] == status[1] && status[0].iter().all(|owner| !owner.is_empty())).then_some(()))
-        })
-        .unwrap();
+        wait_all_rests(&lab);
         assert_nothing_changes(&lab, || {
             pour(&lab, &old, 100_000);
         });
@@ -228,12 +234,11 @@ fn turns_and_sent(lab: &Lab) -> [u64; 2] {
 #[test]
 fn what_the_peer_said_to_a_former_life_of_ours_makes_us_neither_busy_nor_talkative() {
     undisturbed(|| {
-        let config = impatient(1);
-        let lab = running(&config).unwrap();
+        let lab = running(&impatient(1)).unwrap();
         let old = recording(&lab, Node::B, 2);
         lab.stop(Node::A).unwrap();
         lab.start(Node::A).unwrap();
-        settled(&lab, &config).unwrap();
+        wait_all_rests(&lab);
         assert_nothing_changes(&lab, || {
             let (before, begin) = (turns_and_sent(&lab), Instant::now());
             pour(&lab, &old, 200_000);
