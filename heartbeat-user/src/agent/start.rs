@@ -263,10 +263,13 @@ impl<'a> Start<'a> {
         }
         let takeover =
             threads::takeover(self.worker(plans)?, priority - 1, ways.of_takeover(ends.orders, &facts.shared))?;
-        let (feeder, watchdogs) = watchdogs.start(priority - 1)?;
-        let (pulse, disks) = self.pulse(core, attached, &facts, feeder, &ways, ends.commands)?;
-        let pulse = match threads::pulse(pulse, priority) {
-            Ok(pulse) => pulse,
+        let begin = || -> Result<_> {
+            let (feeder, watchdogs) = watchdogs.start(priority - 1)?;
+            let (pulse, disks) = self.pulse(core, attached, &facts, feeder, &ways, ends.commands)?;
+            Ok((threads::pulse(pulse, priority)?, watchdogs, disks))
+        };
+        let (pulse, watchdogs, disks) = match begin() {
+            Ok(begun) => begun,
             Err(error) => {
                 // Nobody orders it anything any more.
                 let _ = ways.orders.send(Order::Stop);

@@ -107,8 +107,8 @@ pub(super) fn has_filter(ifindex: u32, egress: bool, priority: u16, handle: u32)
     match answer {
         Ok(filter) => Ok(filter.attributes.contains(&TcAttribute::Kind("bpf".into()))
             && filter.header.handle == TcHandle::from(handle)),
-        // No such filter, or none with this priority, or no such qdisc.
-        Err(error) if error.raw_os_error().is_some() => Ok(false),
+        // No such filter; or none with this priority, or no such qdisc; or no such interface.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)) => Ok(false),
         Err(error) => Err(error).with_context(|| format!("filters of interface {ifindex}")),
     }
 }
