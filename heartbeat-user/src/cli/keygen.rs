@@ -52,7 +52,7 @@ pub fn run(args: &KeygenArgs) -> Result<()> {
     Ok(())
 }
 
-fn create(path: &Path) -> Result<()> {
+pub(super) fn create(path: &Path) -> Result<()> {
     let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(

@@ -11,6 +11,7 @@ pub mod events;
 pub mod explain;
 mod format;
 pub mod histogram;
+pub mod init;
 pub mod keygen;
 pub mod order;
 pub mod paint;
@@ -39,10 +40,8 @@ pub const RUNTIME_DIR: &str = "/run/heartbeat";
 /// network path each), counts the other's in its kernel, and takes over the other's service addresses when no channel
 /// hears it any more. A dead cable is a fault report, not a failover.
 ///
-/// To begin:  heartbeat keygen /etc/heartbeat/pair.key   (copy it to the other controller),
-///            write /etc/heartbeat/heartbeat.toml,
-///            heartbeat check --config /etc/heartbeat/heartbeat.toml,
-///            heartbeat run.
+/// To begin:  heartbeat init   (looks at this host, asks, and writes /etc/heartbeat/heartbeat.toml and the key),
+///            then what it says.
 #[derive(Debug, Parser)]
 #[command(name = "heartbeat", version, verbatim_doc_comment)]
 pub struct Cli {
@@ -69,6 +68,7 @@ pub enum Command {
     Unfence(unfence::UnfenceArgs),
     Check(check::CheckArgs),
     Arbiter(arbiter::ArbiterArgs),
+    Init(init::InitArgs),
     Keygen(keygen::KeygenArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -92,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Unfence(args) => unfence::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Arbiter(args) => arbiter::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

@@ -163,12 +163,21 @@ pub struct Neighbour {
 
 /// The peer's Ethernet address, and the neighbours that may answer: those first that the kernel heard of last.
 fn neighbours(netlink: &mut Netlink, index: u32, network: &Network) -> io::Result<(Option<Vec<u8>>, Vec<Neighbour>)> {
+    let found = all_known(netlink, index)?;
+    Ok((network.mac_of_peer(&found), best_first(found)))
+}
+
+/// All that the kernel holds of neighbours on the interface.
+fn all_known(netlink: &mut Netlink, index: u32) -> io::Result<Vec<Neighbour>> {
     let mut request = NeighbourMessage::default();
     request.attributes.push(NeighbourAttribute::IfIndex(index));
-    let mut found = some_of(netlink, &RouteNetlinkMessage::GetNeighbour(request), |payload| {
+    some_of(netlink, &RouteNetlinkMessage::GetNeighbour(request), |payload| {
         NeighbourMessage::parse(payload).ok().filter(|n| n.header.ifindex == index).as_ref().and_then(neighbour_from)
-    })?;
-    let peer_mac = network.mac_of_peer(&found);
+    })
+}
+
+/// Those that may answer, the one first that the kernel heard of last.
+fn best_first(mut found: Vec<Neighbour>) -> Vec<Neighbour> {
     let rank = |state| match state {
         NeighbourState::Reachable | NeighbourState::Permanent => Some(0),
         NeighbourState::Delay | NeighbourState::Probe => Some(1),
@@ -177,7 +186,20 @@ fn neighbours(netlink: &mut Netlink, index: u32, network: &Network) -> io::Resul
     };
     found.retain(|n| rank(n.state).is_some() && !n.ip.is_multicast());
     found.sort_by_key(|n| (rank(n.state), n.confirmed));
-    Ok((peer_mac, found))
+    found
+}
+
+/// Who is on an interface's networks, as far as the kernel knows without asking: the gateways of default routes, and neighbours, the
+/// one first that was heard of last.
+///
+/// # Errors
+/// The routing socket's; ENODEV where there is no such interface.
+pub fn who_is_on(interface: &str) -> io::Result<(Vec<IpAddr>, Vec<IpAddr>)> {
+    let mut netlink = Netlink::open()?;
+    let index = netlink.link(interface)?.index;
+    let gateways = [netlink.gateway(index, true)?, netlink.gateway(index, false)?];
+    let neighbours = best_first(all_known(&mut netlink, index)?);
+    Ok((gateways.into_iter().flatten().collect(), neighbours.into_iter().map(|n| n.ip).collect()))
 }
 
 /// The gateways of the routes over the interface: default routes first, then by metric.
@@ -320,7 +342,9 @@ fn some_of<T>(
     Ok(found.into_inner())
 }
 
-fn same_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
+/// Whether two addresses are in one network of this prefix length.
+#[must_use]
+pub fn same_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
     match (one, other) {
         (IpAddr::V4(one), IpAddr::V4(other)) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);

@@ -20,6 +20,7 @@ use crate::{
     types::{ChannelIndex, Node},
 };
 use around::{Around, OwnFault, Target};
+pub use around::{same_network, who_is_on};
 use ask::{Answer, Asking};
 use request::Secret;
 use std::{
