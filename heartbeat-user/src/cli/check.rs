@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{advice, arbiter, disks};
+use super::{advice, arbiter, disks, host};
 use crate::{
     config::{
         Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
@@ -49,6 +49,12 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     let unusable = crate::arbiter::check(&config);
     problems.extend(unusable.iter().map(HostProblem::to_string));
     if let Some(node) = known {
+        let facts = host::Facts::here();
+        let nics = facts.nics(&config, node, new_table(["", "interface", "driver", "link", "MTU"]));
+        println!("\n{}", nics.trim_fmt());
+        for warning in facts.warnings(&config, node).into_iter().chain(host::real_time_refused(&config)) {
+            eprintln!("warning: {warning}");
+        }
         print!("{}", judged(&config, &prospects(&config, node)));
         match arbiter::look(&config, node) {
             _ if !unusable.is_empty() => {}
@@ -257,7 +263,7 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("{word:?}") }
 }
 
-fn new_table<const N: usize>(header: [&str; N]) -> Table {
+pub(super) fn new_table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
     table

@@ -11,6 +11,7 @@ pub mod events;
 pub mod explain;
 mod format;
 pub mod histogram;
+mod host;
 pub mod init;
 pub mod keygen;
 pub mod order;
