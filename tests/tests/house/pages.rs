@@ -134,9 +134,9 @@ fn each_word_of_the_story_and_each_answer_of_the_ten_is_where_the_architecture_p
 }
 
 #[test]
-fn the_smallest_file_of_the_readme_is_valid() {
-    let readme = text(&Path::new(ROOT).join("README.md"));
-    let file = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
-    let config = Config::parse(file, "README.md").unwrap();
+fn the_smallest_file_of_the_configuration_page_is_valid() {
+    let page = text(&Path::new(ROOT).join("heartbeat-user/docs/configuration.md"));
+    let file = page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let config = Config::parse(file, "configuration.md").unwrap();
     assert_eq!((config.channels.len(), config.groups.len()), (2, 1));
 }

@@ -2,21 +2,21 @@
 #![forbid(unsafe_code)]
 
 mod draft;
+mod hosts;
 mod other;
 mod words;
 
 use super::{check, keygen};
 use crate::{
-    config::{Config, Host, PairKeys, host::hostname},
+    config::{Config, PairKeys},
     probe::{same_network, who_is_on},
     types::Node,
 };
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use draft::{Draft, End, Kind};
+use draft::Draft;
+use hosts::{End, Facts, Kind, is_link_local, listed};
 use other::Other;
-use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{IsTerminal as _, Write as _, stdin},
     net::IpAddr,
@@ -66,25 +66,6 @@ pub struct InitArgs {
     /// Only print what this host has, as JSON: what `--ssh` asks the other one for
     #[arg(long, hide = true)]
     facts: bool,
-}
-
-/// What a host says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Facts {
-    hostname: String,
-    /// By interface: addresses, and the lengths of their networks' prefixes.
-    interfaces: BTreeMap<String, Vec<(IpAddr, u8)>>,
-}
-
-impl Facts {
-    fn read() -> Result<Self> {
-        let mut interfaces = Host::read()?.interfaces;
-        for addresses in interfaces.values_mut() {
-            addresses.retain(|(address, _)| !address.is_loopback());
-        }
-        interfaces.retain(|_, addresses| !addresses.is_empty());
-        Ok(Self { hostname: hostname()?, interfaces })
-    }
 }
 
 /// Writes both files, and says what to do next.
@@ -187,11 +168,11 @@ fn decide(
     asks: bool,
 ) -> Result<Option<(Kind, [End; 2])>> {
     let of = |address| {
-        let ends = draft::ends(interface, addresses, interface, address)?;
-        Some((draft::kind(addresses, &ends), ends))
+        let ends = hosts::ends(interface, addresses, interface, address)?;
+        Some((hosts::kind(addresses, &ends), ends))
     };
     let sure = match peer {
-        Some(facts) => draft::common(interface, addresses, facts),
+        Some(facts) => hosts::common(interface, addresses, facts),
         None => resolved.iter().find_map(|address| of(*address)),
     };
     if sure.is_some() || peer.is_some() || !asks {
@@ -212,19 +193,12 @@ fn decide(
 
 /// Who may be the other controller: in a network of two the other one, else the neighbour that was heard of last and is no gateway.
 fn likely(interface: &str, addresses: &[(IpAddr, u8)]) -> Result<Option<IpAddr>> {
-    if let Some(other) = addresses.iter().find_map(|(own, prefix)| draft::only_other(*own, *prefix)) {
+    if let Some(other) = addresses.iter().find_map(|(own, prefix)| hosts::only_other(*own, *prefix)) {
         return Ok(Some(other));
     }
     let (gateways, neighbours) = who_is_on(interface).with_context(|| format!("{interface}: who is there"))?;
     let here = |ip: IpAddr| addresses.iter().any(|(own, prefix)| *own != ip && same_network(*own, ip, *prefix));
     Ok(neighbours.into_iter().find(|ip| !gateways.contains(ip) && here(*ip) && !is_link_local(*ip)))
-}
-
-const fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
 }
 
 /// A line from whoever sits at the terminal; what is proposed where it is empty.
@@ -264,10 +238,6 @@ fn write(file: &Path, key_file: &Path, text: &str) -> Result<()> {
     written.with_context(|| format!("{}: cannot be written", file.display()))?;
     println!("{}: made", file.display());
     Ok(())
-}
-
-fn listed<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
-    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

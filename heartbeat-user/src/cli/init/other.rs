@@ -1,6 +1,6 @@
 //! The other controller, as ssh reaches it.
 
-use super::Facts;
+use super::hosts::Facts;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::{
     net::{IpAddr, ToSocketAddrs as _},

@@ -1,10 +1,6 @@
 //! What the flags of `heartbeat init` say.
 
-use super::{
-    Facts,
-    draft::{self, End},
-    listed,
-};
+use super::hosts::{self, End, Facts, listed};
 use crate::{config::parse_node, types::Node};
 use anyhow::{Context as _, Result, anyhow};
 use std::{net::IpAddr, str::FromStr};
@@ -47,17 +43,10 @@ impl PathWords {
         })?;
         let said = peer.and_then(|facts| facts.interface_of(*address));
         let peers_interface = peers_interface.as_deref().or(said).unwrap_or(interface);
-        draft::ends(interface, addresses, peers_interface, *address).ok_or_else(|| {
+        hosts::ends(interface, addresses, peers_interface, *address).ok_or_else(|| {
             let shown = listed(addresses.iter().map(|(address, prefix)| format!("{address}/{prefix}")));
             anyhow!("{address}: in no network of {interface}, which has {shown}; right would be the other controller's address in one of them")
         })
-    }
-}
-
-impl Facts {
-    fn interface_of(&self, address: IpAddr) -> Option<&str> {
-        let has = |addresses: &Vec<(IpAddr, u8)>| addresses.iter().any(|(own, _)| *own == address);
-        self.interfaces.iter().find(|(_, addresses)| has(addresses)).map(|(name, _)| name.as_str())
     }
 }
 
