@@ -34,7 +34,7 @@ fn helper_that_is_the_live_view() {
 /// How long the view lasts that ends by itself: what is waited for takes a quarter of it.
 const LASTS: &str = "12";
 
-/// The live view in a process of its own; ended as by Ctrl-C when this is dropped, which the test harness around it does not
+/// The live view in a process of its own; ended by SIGTERM, which nobody is born deaf to, when this is dropped, which the test harness around it does not
 /// survive: whether it cleans up is seen where it ends by itself.
 struct View {
     child: Child,
@@ -103,7 +103,7 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         let pid = Pid::from_raw(self.child.id().cast_signed());
-        let _already_ended = kill(pid, Signal::SIGINT);
+        let _already_ended = kill(pid, Signal::SIGTERM);
         let _reaped = self.child.wait();
     }
 }
