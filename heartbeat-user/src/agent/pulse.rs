@@ -208,7 +208,7 @@ impl Pulse {
                 Command::Arbitrated { number, outcome } => {
                     self.core.handle_arbitrated(clock::monotonic(), number, outcome);
                 }
-                Command::Check { check, healthy } => self.core.handle_check(clock::monotonic(), check, healthy),
+                Command::Check { check, healthy } => self.core.handle_check(check, healthy),
                 Command::Order { id, order } => {
                     let result = self.core.handle_order(clock::monotonic(), order);
                     // Where there is no room, nobody waits for long.

@@ -190,7 +190,7 @@ impl Core {
     /// Whether the peer said that it leaves, and cannot have come back and taken anything unheard: neither while we were cut off, nor
     /// while no life of ours listened.
     pub(super) fn has_surely_left(&self) -> bool {
-        let heard = self.channels.iter().any(|c| c.counter.last_arrival().is_some());
+        let heard = self.last_heard().is_some();
         let slept = self.setup.resumed.map_or(self.started, |before| self.started.since(before.alive));
         let promised = promise::heard(self.setup.exclusivity.promise());
         let heeded = heard || promised.is_none_or(|promised| slept < promised);
@@ -257,7 +257,7 @@ impl Core {
         let setup = &self.setup.exclusivity;
         let at_most = now.since(setup.watchdog);
         let ran_out = self.arbiter.ran_out(now) & setup.groups != 0;
-        let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let heard = self.last_heard();
         let silent = heard.unwrap_or(self.heard_before).after(self.longest_silence());
         match self.alone.silent_since {
             _ if ran_out => self.arbiter.until(),

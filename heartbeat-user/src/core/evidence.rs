@@ -70,6 +70,8 @@ pub(super) struct Memory {
     certain: u64,
     /// When somebody else than the peer was heard last, by channel.
     overheard: [Option<Nanos>; MAX_CHANNELS],
+    /// When what came back on it last was sent: until then it passed heartbeats both ways.
+    came_back: [Option<Nanos>; MAX_CHANNELS],
     /// When its interface got its carrier, where that was seen, or cannot be long ago.
     carrier_since: [Option<Nanos>; MAX_CHANNELS],
     /// Since when nobody has answered who was asked there.
@@ -95,6 +97,7 @@ impl Memory {
             silent: 0,
             certain: 0,
             overheard: [None; MAX_CHANNELS],
+            came_back: [None; MAX_CHANNELS],
             carrier_since,
             unanswered_since: [None; MAX_CHANNELS],
         }
@@ -105,6 +108,18 @@ impl Memory {
         if let Some(at) = self.overheard.get_mut(channel.usize()) {
             *at = Some(now);
         }
+    }
+
+    /// The peer had heard on the channel what we sent then.
+    pub fn came_back(&mut self, sent: Nanos, channel: ChannelIndex) {
+        if let Some(at) = self.came_back.get_mut(channel.usize()) {
+            *at = (*at).max(Some(sent));
+        }
+    }
+
+    /// The channels that have passed heartbeats both ways since then.
+    pub fn passing(&self, since: Nanos) -> u64 {
+        where_so(&self.came_back, |at| at >= since)
     }
 
     /// The channel's interface has a carrier from now on, or has not.

@@ -43,7 +43,7 @@ impl Core {
     /// When the peer must have let go of everything, if it is cut off or what it holds is not granted to it. Of one that was never
     /// heard in this life, or has perhaps been another since, nothing is known but that it has the same file.
     fn gone_at(&self) -> Option<Nanos> {
-        let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let heard = self.last_heard();
         let own = promise::heard(self.setup.exclusivity.promise());
         let isolated_at = self.alone.isolated_at();
         let (last, within, finds_out) = match heard {

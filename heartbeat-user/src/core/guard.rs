@@ -147,7 +147,7 @@ impl Core {
     /// Until when the peer's kernel may serve on, as far as it was heard.
     fn leased_until(&self, now: Nanos) -> Nanos {
         // While its host answers, it is asked.
-        let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let heard = self.last_heard();
         heard.filter(|_| !self.host_answers(now)).map_or(Nanos(0), |at| at.after(self.takeover_after()))
     }
 

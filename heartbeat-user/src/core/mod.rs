@@ -24,6 +24,7 @@ mod invariants;
 mod judge;
 mod links;
 mod names;
+mod networks;
 mod orders;
 mod ownership;
 mod pairing;
@@ -33,6 +34,7 @@ pub mod promise;
 mod safety;
 mod said;
 mod sending;
+mod service;
 mod setup;
 #[cfg(test)]
 mod testing;
@@ -43,7 +45,7 @@ mod watch;
 mod wish;
 
 pub use action::{Action, Arbitrate, Arbitrated, Hook, SocketResult};
-pub use analysis::{Service, is_quick};
+pub use analysis::is_quick;
 pub use cell::CellState;
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
 pub use event::{Difference, Event, Reason, Safe, Withheld};
@@ -55,13 +57,14 @@ pub use names::{Names, name_id};
 pub use orders::{OperatorOrder, Refusal};
 pub use peer_host::NoticeSaid;
 pub use said::{Differences, PeerState};
+pub use service::Service;
 pub use setup::{Exclusivity, Guards, HookedGroups, Judging, Resumed, Setup};
 pub use view::ChannelView;
 
 use crate::types::{ChannelIndex, GroupIndex, Link, Nanos, Timing};
 use action::Actions;
 use alone::Alone;
-use analysis::Analysis;
+use analysis::{Analysis, AnalysisSaid};
 use arbiter::Arbiter;
 use counter::Change;
 use evidence::Memory;
@@ -113,8 +116,6 @@ struct Channel {
     /// When somebody was last answered who is not paired with us; one is to be answered now.
     answered_at: Nanos,
     owes_answer: bool,
-    /// The newest of our own messages that came back on it: until then it passed heartbeats both ways.
-    returned: Nanos,
 }
 
 impl Channel {
@@ -133,7 +134,6 @@ impl Channel {
             stranger_at: None,
             answered_at: Nanos(0),
             owes_answer: false,
-            returned: Nanos(0),
         }
     }
 
@@ -151,6 +151,7 @@ struct PublicState {
     term: u64,
     wanted: u64,
     flags: u8,
+    analysis: AnalysisSaid,
 }
 
 /// The agent's judgement.
@@ -399,7 +400,7 @@ impl Core {
     fn facts(&self, now: Nanos, objections: Objections, let_go: LetGo) -> Facts {
         let said = &self.said;
         let wish = said.wish();
-        let goes = self.analysis.standing.map_or(0, Verdict::goes);
+        let goes = self.verdict().map_or(0, Verdict::goes);
         Facts {
             peer_good: self.peer == PeerState::Good,
             peer_dead: self.peer == PeerState::Bad,
@@ -438,6 +439,7 @@ impl Core {
             term: self.ownership.term(),
             wanted: self.wanted(),
             flags: self.flags_said(),
+            analysis: self.analysis.said(),
         }
     }
 

@@ -119,13 +119,13 @@ impl Core {
     /// What we wish to be handed as of now.
     pub(super) fn wish(&mut self, now: Nanos) {
         let (peer_good, peers) = (self.peer == PeerState::Good, self.said.wish());
-        let judged = matches!(self.analysis.standing, Some(Verdict::Nothing(Why::AllWell)));
+        let judged = matches!(self.verdict(), Some(Verdict::Nothing(Why::AllWell)));
         let leaving = (self.flags | self.said.flags) & flags::LEAVING != 0;
         // Who certainly cannot serve a group has no use for it, however short a time it has had it.
         let movable = self.ownership.movable(now) | self.out_of_reach_there();
         let situation = Situation {
             free: peer_good && !self.said.differs.groups && !leaving && !self.in_maintenance(),
-            well: peer_good && self.heard() == self.configured() && (judged || !self.judges()),
+            well: peer_good && self.heard() == self.configured() && (judged || !self.setup.judging.judges()),
             owned: self.ownership.owned(),
             held: self.ownership.held(),
             peer_owned: self.said.owned,
@@ -135,7 +135,7 @@ impl Core {
             at_home: self.ownership.at_home() & movable & !self.ownership.failing(now),
             // Two that wish for the same wait for each other: what the peer wishes for is not left lying.
             left_lying: self.ownership.left_lying(now) & !peers.groups,
-            comes: self.analysis.standing.map_or(0, Verdict::comes) & movable,
+            comes: self.verdict().map_or(0, Verdict::comes) & movable,
             patience: self.setup.patience,
         };
         self.wish.step(now, &situation, &mut self.actions);

@@ -34,7 +34,7 @@ impl Core {
         self.learn(now, message);
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         c.echo = Some(Heard::of(message, arrived));
-        c.returned = c.returned.max(Nanos(message.echo_sent_ns).min(now));
+        self.analysis.memory.came_back(Nanos(message.echo_sent_ns).min(now), channel);
         self.host.hear(message);
         if c.counter.heard(&c.timing, message.sequence, arrived) == Some(Change::Opened) {
             self.tell_change(now, channel);
@@ -240,7 +240,7 @@ impl Core {
             self.tell(now, Event::PeerGood);
             return;
         }
-        let last = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max();
+        let last = self.last_heard();
         let silent_ns = last.map(|last| now.since(last));
         let allowed = self.detection();
         let overshoot_ns = silent_ns.filter(|_| self.setup.timing.from_arrival).map(|s| s.since(allowed));

@@ -162,7 +162,7 @@ impl Core {
         if said.asked > now || said.asked < newest || is_over {
             return;
         }
-        let heard = self.channels.iter().filter_map(|c| c.counter.last_arrival()).max().unwrap_or_default();
+        let heard = self.last_heard().unwrap_or_default();
         let outlived = if said.died { self.said.echo_sent_ns > said.asked.0 } else { said.asked <= heard };
         if paired && outlived {
             return;

@@ -231,6 +231,11 @@ impl Core {
         bits(self.channels.iter().map(|c| c.counter.state() == ChannelState::Open))
     }
 
+    /// When the peer was heard last, on whatever channel.
+    pub(super) fn last_heard(&self) -> Option<Nanos> {
+        self.channels.iter().filter_map(|c| c.counter.last_arrival()).max()
+    }
+
     pub(super) fn isolated(&self) -> bool {
         let lines = self.setup.lines;
         !self.channels.iter().enumerate().any(|(i, c)| c.link.carrier() && lines >> i & 1 == 0)

@@ -209,9 +209,8 @@ impl World {
 
     /// A health check has a new result.
     pub fn check_health(&mut self, side: usize, check: usize, healthy: bool) {
-        let now = self.sides[side].clock(self.now);
         if let Some(core) = &mut self.sides[side].core {
-            core.handle_check(now, check, healthy);
+            core.handle_check(check, healthy);
             self.sides[side].wake = self.now;
         }
     }

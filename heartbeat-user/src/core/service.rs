@@ -1,10 +1,7 @@
 //! What either controller says that it could serve with: what a takeover would find, asked before there is one.
 
-use super::{Found, all};
-use crate::{
-    core::{Core, promise, said::PeerFound},
-    types::Nanos,
-};
+use super::{Core, promise, said::PeerFound};
+use crate::types::Nanos;
 use heartbeat_ebpf::wire::flags;
 
 /// What a controller gives, by its last local analysis.
@@ -22,17 +19,15 @@ impl Core {
     /// What we give, and the peer; nothing of one that has not ended an analysis in this pairing.
     #[must_use]
     pub fn services(&self) -> [Option<Service>; 2] {
-        let Found { id, local, qos, recovering, .. } = self.analysis.found;
-        let own = Service { operational: local.operational, qos, recovering };
         let PeerFound { done, local, qos, recovering, .. } = self.said.found;
         let peers = Service { operational: local.operational, qos, recovering };
-        [(id != 0).then_some(own), (done != 0).then_some(peers)]
+        [self.analysis.service(), (done != 0).then_some(peers)]
     }
 
     /// Our health checks that fail, a bit each.
     #[must_use]
     pub fn failing_checks(&self) -> u64 {
-        all(&self.setup.judging.checks) & !self.analysis.healthy
+        self.analysis.failing_checks(&self.setup.judging)
     }
 
     /// The channels on which the peer says it hears us, a bit each.
