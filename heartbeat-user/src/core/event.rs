@@ -111,6 +111,11 @@ pub enum Difference {
     Interval,
 }
 
+impl Difference {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Channels, Self::Groups, Self::Interval];
+}
+
 /// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

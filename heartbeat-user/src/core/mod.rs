@@ -12,6 +12,7 @@ mod arbiter;
 mod arbitration;
 mod cell;
 mod counter;
+mod differences;
 mod event;
 mod evidence;
 mod exclusive;
@@ -48,6 +49,7 @@ pub use action::{Action, Arbitrate, Arbitrated, Hook, SocketResult};
 pub use analysis::is_quick;
 pub use cell::CellState;
 pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
+pub use differences::Differences;
 pub use event::{Difference, Event, Reason, Safe, Withheld};
 pub use evidence::Probed;
 pub use judge::{
@@ -56,7 +58,7 @@ pub use judge::{
 pub use names::{Names, name_id};
 pub use orders::{OperatorOrder, Refusal};
 pub use peer_host::NoticeSaid;
-pub use said::{Differences, PeerState};
+pub use said::PeerState;
 pub use service::Service;
 pub use setup::{Exclusivity, Guards, HookedGroups, Judging, Resumed, Setup};
 pub use view::ChannelView;
@@ -188,7 +190,7 @@ pub struct Core {
     said: PeerSaid,
     peer_names: PeerNames,
     /// The differences of the configurations that were told.
-    told: Differences,
+    told: differences::Told,
     /// The last time at which the peer surely did not hold what we hold.
     alone_at: Nanos,
     next_send: Nanos,
@@ -264,7 +266,7 @@ impl Core {
             paired_at: now,
             said: PeerSaid::remembered(&resumed),
             peer_names: PeerNames::default(),
-            told: Differences::default(),
+            told: differences::Told::default(),
             alone_at: now,
             next_send: now,
             expected: now,

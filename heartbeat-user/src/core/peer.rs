@@ -1,16 +1,12 @@
 //! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
 
 use super::{
-    Change, Channel, ChannelState, Core, Difference, Event, Heard, PeerState,
+    Change, Channel, ChannelState, Core, Event, Heard, PeerState, differences,
     peer_host::PeerHost,
-    promise,
-    said::{Differences, LONGEST_INTERVAL, PeerFound, PeerSaid},
+    said::{LONGEST_INTERVAL, PeerSaid},
 };
 use crate::types::{ChannelIndex, Nanos, Timing};
-use heartbeat_ebpf::{
-    verify::STRANGER_EVERY_NS,
-    wire::{Message, flags},
-};
+use heartbeat_ebpf::{verify::STRANGER_EVERY_NS, wire::Message};
 
 /// Where silence is noticed sooner, a message may take so long: less than anybody waits who takes what only one may have.
 const HELD_BACK: Nanos = Nanos::from_millis(1_000);
@@ -110,92 +106,23 @@ impl Core {
         }
         let before = self.said;
         self.peer_names.learn(&self.setup.names, message);
-        let (names, own) = (&self.peer_names, &self.setup.names);
-        let (owned, wanted) = (names.groups(message.owned, own, true), names.groups(message.wanted, own, false));
-        let found = PeerFound::of(message, |bits| names.channels(bits, own), names.configured(message.configured, own));
-        let own_interval_us = self.setup.timing.interval.0 / 1_000;
-        let differs = Differences {
-            channels: if names.is_complete() { found.configured != self.configured() } else { before.differs.channels },
-            groups: message.groups_digest != self.setup.groups_digest,
-            interval: u64::from(message.interval_us) != own_interval_us,
-        };
-        self.said = PeerSaid {
-            sent_ns: message.sent_ns,
-            flags: message.flags,
-            owned,
-            unknown: names.unknown_groups(own),
-            term: message.term,
-            wanted,
-            // What it had heard on one channel by then, it knows on all: of a channel that does not reach it, it knows nothing.
-            echo_sent_ns: before.echo_sent_ns.max(message.echo_sent_ns),
-            found,
-            differs,
-            interval_us: message.interval_us,
-            key_prints: message.key_prints,
-            deaf: message.heard == 0,
-            release_within: promise::heard(message.release_within),
-            keeps: false,
-        };
+        self.said = before.next(message, &self.peer_names, &self.setup, self.configured());
         self.ownership.see_term(message.term);
-        if message.echo_sent_ns != 0 && owned & self.ownership.owned() == 0 {
+        if message.echo_sent_ns != 0 && self.said.owned & self.ownership.owned() == 0 {
             // It was sent after it had heard, and held for a while, what we sent then: our own clock says when.
             let sent_at = Nanos(message.echo_sent_ns).after(Nanos(message.echo_held_ns.into())).min(now);
             self.alone_at = self.alone_at.max(sent_at);
         }
-        self.tell_differences(now, message.file_time);
+        // Waits until it can be said in what they differ.
+        if self.told.is_news(self.said.differs) && self.peer_names.is_complete() {
+            let only = self.peer_names.only_here(&self.setup.names);
+            let newer = differences::newer(self.setup.node, self.setup.file_time, message.file_time);
+            self.told.step(now, self.said.differs, only, newer, &mut self.actions);
+        }
         if before.interval_us != message.interval_us {
             self.stretch(message.interval_us);
         }
-        for (on, changed) in [(true, !before.flags & message.flags), (false, before.flags & !message.flags)] {
-            if changed & flags::MAINTENANCE != 0 {
-                self.tell(now, Event::PeerMaintenance { on });
-            }
-        }
-        let began = !before.flags & message.flags;
-        if began & flags::LEAVING != 0 {
-            self.tell(now, Event::PeerLeft);
-        }
-        if began & flags::RESTARTING != 0 {
-            self.tell(now, Event::PeerRestarting);
-        }
-    }
-
-    /// WO 01/82077, FIG. 9, steps 908, 910: told to the operator, with who has to load which file; nothing moves because of
-    /// it. Waits until it can say in what they differ.
-    fn tell_differences(&mut self, now: Nanos, file_time: u32) {
-        if self.told == self.said.differs || !self.peer_names.is_complete() {
-            return;
-        }
-        let only = self.peer_names.only_here(&self.setup.names);
-        let newer = match self.setup.file_time.cmp(&file_time) {
-            _ if self.setup.file_time == 0 || file_time == 0 => None,
-            std::cmp::Ordering::Greater => Some(self.setup.node),
-            std::cmp::Ordering::Less => Some(self.setup.node.other()),
-            std::cmp::Ordering::Equal => None,
-        };
-        let before = std::mem::replace(&mut self.told, self.said.differs);
-        let differs = self.told;
-        for (what, before, differs) in [
-            (Difference::Channels, before.channels, differs.channels),
-            (Difference::Groups, before.groups, differs.groups),
-            (Difference::Interval, before.interval, differs.interval),
-        ] {
-            let of = |this, bits| if what == this { bits } else { 0 };
-            match (before, differs) {
-                (false, true) => self.tell(
-                    now,
-                    Event::ConfigurationDiffers {
-                        what,
-                        newer,
-                        channels_only_here: of(Difference::Channels, only.channels),
-                        groups_only_here: of(Difference::Groups, only.groups),
-                        only_there: if what == Difference::Interval { 0 } else { only.there },
-                    },
-                ),
-                (true, false) => self.tell(now, Event::ConfigurationAgrees { what }),
-                _ => {}
-            }
-        }
+        self.said.tell_changes(now, &before, &mut self.actions);
     }
 
     /// A peer that sends less often than we do gets as many of its own intervals.
@@ -220,17 +147,11 @@ impl Core {
 
     /// WO 01/82077, FIG. 6, steps 604, 606.
     pub(super) fn judge_peer(&mut self, now: Nanos) {
-        let state = |state| move |c: &Channel| c.counter.state() == state;
-        // Of a life that died nothing comes any more: nobody waits for the counters.
         let died = self.died_unsaid();
-        let judged = if !died && self.channels.iter().any(state(ChannelState::Open)) {
-            PeerState::Good
-        } else if died || self.peer == PeerState::Good || self.channels.iter().all(state(ChannelState::Failed)) {
-            // Where the last one that worked failed, one that still waits for its first heartbeat changes nothing.
-            PeerState::Bad
-        } else {
-            self.peer
-        };
+        let is = |state| move |c: &Channel| c.counter.state() == state;
+        let works = self.channels.iter().any(is(ChannelState::Open));
+        let failed = self.channels.iter().all(is(ChannelState::Failed));
+        let judged = self.peer.judged(works, failed, died);
         if judged == self.peer {
             return;
         }

@@ -1,6 +1,8 @@
 //! What the peer says of itself, and what that means: the newest of its messages over all channels.
 
-use super::{evidence::Local, setup::Resumed};
+use super::{
+    Differences, Setup, action::Actions, event::Event, evidence::Local, names::PeerNames, promise, setup::Resumed,
+};
 use crate::types::Nanos;
 use heartbeat_ebpf::wire::{self, Message, flags};
 
@@ -19,15 +21,18 @@ pub enum PeerState {
     Bad,
 }
 
-/// What the two controllers' configurations differ in (FIG. 9, step 908).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Differences {
-    /// The channels.
-    pub channels: bool,
-    /// The groups: their names, homes or addresses. Nothing changes hands while that is so.
-    pub groups: bool,
-    /// The interval. The longer one counts.
-    pub interval: bool,
+impl PeerState {
+    /// WO 01/82077, FIG. 6, steps 604, 606. `works`: some channel does; `failed`: all of them have; `died`: its kernel said that
+    /// the agent did, and of a life that died nothing comes any more: nobody waits for the counters.
+    pub(super) const fn judged(self, works: bool, failed: bool, died: bool) -> Self {
+        match self {
+            _ if works && !died => Self::Good,
+            _ if failed || died => Self::Bad,
+            // Where the last one that worked failed, one that still waits for its first heartbeat changes nothing.
+            Self::Good => Self::Bad,
+            unchanged => unchanged,
+        }
+    }
 }
 
 /// What the peer lets us know of its own wishes: groups, a bit each.
@@ -98,6 +103,53 @@ pub(super) struct PeerSaid {
 }
 
 impl PeerSaid {
+    /// What the message says, the newest over all channels, in our own terms: by `names`, which has learnt of it. `self`: what was
+    /// said before. `configured`: our channels, a bit each.
+    pub(super) fn next(&self, message: &Message, names: &PeerNames, setup: &Setup, configured: u64) -> Self {
+        let own = &setup.names;
+        let found = PeerFound::of(message, |bits| names.channels(bits, own), names.configured(message.configured, own));
+        let same_channels = found.configured == configured;
+        let own_interval_us = setup.timing.interval.0 / 1_000;
+        let differs = Differences {
+            channels: if names.is_complete() { !same_channels } else { self.differs.channels },
+            groups: message.groups_digest != setup.groups_digest,
+            interval: u64::from(message.interval_us) != own_interval_us,
+        };
+        Self {
+            sent_ns: message.sent_ns,
+            flags: message.flags,
+            owned: names.groups(message.owned, own, true),
+            unknown: names.unknown_groups(own),
+            term: message.term,
+            wanted: names.groups(message.wanted, own, false),
+            // What it had heard on one channel by then, it knows on all: of a channel that does not reach it, it knows nothing.
+            echo_sent_ns: self.echo_sent_ns.max(message.echo_sent_ns),
+            found,
+            differs,
+            interval_us: message.interval_us,
+            key_prints: message.key_prints,
+            deaf: message.heard == 0,
+            release_within: promise::heard(message.release_within),
+            keeps: false,
+        }
+    }
+
+    /// Tells what it says of its state that it did not say before.
+    pub(super) fn tell_changes(&self, now: Nanos, before: &Self, out: &mut Actions) {
+        let (began, ended) = (!before.flags & self.flags, before.flags & !self.flags);
+        for (on, changed) in [(true, began), (false, ended)] {
+            if changed & flags::MAINTENANCE != 0 {
+                out.tell(now, Event::PeerMaintenance { on });
+            }
+        }
+        if began & flags::LEAVING != 0 {
+            out.tell(now, Event::PeerLeft);
+        }
+        if began & flags::RESTARTING != 0 {
+            out.tell(now, Event::PeerRestarting);
+        }
+    }
+
     /// What an earlier life heard last, and what stays true until something else is heard.
     pub(super) fn remembered(resumed: &Resumed) -> Self {
         let flags = resumed.peer_flags & (flags::MAINTENANCE | flags::LEAVING);
@@ -130,5 +182,47 @@ impl PeerSaid {
             (false, false) => (both, 0),
         };
         PeerWish { groups: self.wanted & !self.owned, asked: self.flags & flags::ASKED != 0, offers, kept }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Action;
+
+    #[test]
+    fn the_peer_is_there_while_some_channel_works_and_dead_once_none_does_that_did() {
+        use PeerState::{Bad, Good, Unknown};
+        for (before, works, failed, died, judged) in [
+            (Unknown, false, false, false, Unknown),
+            (Unknown, true, false, false, Good),
+            (Unknown, false, true, false, Bad),
+            (Good, true, false, false, Good),
+            (Good, false, false, false, Bad),
+            (Good, false, true, false, Bad),
+            (Bad, false, false, false, Bad),
+            (Bad, true, false, false, Good),
+            // Of a life that died nothing comes any more, whatever the counters say.
+            (Good, true, false, true, Bad),
+            (Unknown, false, false, true, Bad),
+        ] {
+            assert_eq!(before.judged(works, failed, died), judged, "{before:?} {works} {failed} {died}");
+        }
+    }
+
+    #[test]
+    fn what_the_peer_says_of_itself_is_told_when_it_begins_and_maintenance_when_it_ends() {
+        let said = |flags| PeerSaid { flags, ..PeerSaid::default() };
+        let told = |before, after| {
+            let mut out = Actions::with_room(4);
+            said(after).tell_changes(Nanos(7), &said(before), &mut out);
+            let event = |action| if let Action::Tell(Nanos(7), event) = action { Some(event) } else { None };
+            std::iter::from_fn(|| out.pop()).filter_map(event).collect::<Vec<_>>()
+        };
+        let all = flags::MAINTENANCE | flags::LEAVING | flags::RESTARTING;
+        let on = Event::PeerMaintenance { on: true };
+        assert_eq!(told(0, all), [on, Event::PeerLeft, Event::PeerRestarting]);
+        assert_eq!(told(all, all), []);
+        assert_eq!(told(all, 0), [Event::PeerMaintenance { on: false }]);
     }
 }

@@ -66,7 +66,8 @@ impl Bench {
 
     /// The first full one, asked for at `SETTLED`, is done here and there; what follows.
     fn conclude(&mut self, now: u64, probed: Probed) -> Vec<Action> {
-        (self.at(now), self.at(now + SETTLED));
+        self.at(now);
+        self.at(now + SETTLED);
         let id = self.analysis.said().wanted;
         self.situation.peer.wanted = id;
         self.at(now + SETTLED);
@@ -104,7 +105,11 @@ fn a_fault_of_our_own_is_looked_at_at_once_whoever_is_master_and_a_full_one_foll
         bench.at(0);
         bench.situation.unwell = 0b01;
         assert_eq!((bench.at(10), bench.analysis.said().wanted), (vec![], 1));
-        assert_eq!((bench.next(10), bench.at(10 + INTERVAL - 1)), (ms(10 + INTERVAL), vec![]), "so that both can see it");
+        assert_eq!(
+            (bench.next(10), bench.at(10 + INTERVAL - 1)),
+            (ms(10 + INTERVAL), vec![]),
+            "so that both can see it"
+        );
         assert_eq!(bench.at(10 + INTERVAL), [Action::Probe(1)]);
         bench.probed(70, 1, Probed { cable: 0b01, answered: 0b10, ..WELL });
         let said = bench.analysis.said();
@@ -151,9 +156,9 @@ fn a_fault_is_placed_once_repeated_while_it_stands_and_announced_on_when_it_is_g
         peer_operational: true,
         proven: true,
     };
-    let fault = Event::FaultPlaced { channel: ChannelIndex(0), place: Place::Path, facts };
+    let fault = Event::FaultPlaced { channel: ChannelIndex(0), place: Place::PathBetween, facts };
     assert_eq!(placed[1..], [Action::Tell(ms(SETTLED + 2), fault)]);
-    assert_eq!(bench.analysis.place(ChannelIndex(0)), Some(Place::Path));
+    assert_eq!(bench.analysis.place(ChannelIndex(0)), Some(Place::PathBetween));
     assert_eq!(bench.next(SETTLED + 2), ms(SETTLED + 2 + AGAIN));
     assert_eq!(bench.conclude(AGAIN, WELL).len(), 1, "it is judged again, and the place told no more");
     (bench.situation.heard, bench.situation.peer.heard) = (ALL, ALL);
