@@ -1,5 +1,7 @@
-//! `heartbeat explain`: what the last fault was, on what evidence, and what followed. From events alone.
+//! `heartbeat explain`: what the last fault was, on what evidence, and what followed. From events; only whether the peer hears us by now,
+//! which none says, is from the status.
 
+mod evidence;
 mod finding;
 mod findings;
 mod guards;
@@ -15,11 +17,10 @@ use crate::{
     types::Severity,
 };
 use anyhow::{Context as _, Result, bail};
-use comfy_table::{Table, presets::NOTHING};
+use evidence::{Now, evidence};
 use finding::Finding;
 use findings::findings;
 use history::{History, field};
-use serde_json::Value;
 use std::{
     fmt::Write as _,
     io::{Write as _, stdout},
@@ -29,7 +30,8 @@ use std::{
 
 /// Explain the last verdict: what failed, on what evidence, what followed
 ///
-/// Everything that is said comes from the agent's events; an earlier moment is explained by an event's id.
+/// It is said by the agent's events, and beside what a fault was judged by, what of that is otherwise now; an earlier moment is explained
+/// by an event's id.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArgs {
     /// As of this event, by its id (`heartbeat events --json`); default: now
@@ -56,14 +58,19 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
             serde_json::from_str::<Events>(&text).context("not events that this version understands")?.events
         }
     };
+    // Of an earlier moment nothing else is known; nor of an agent of another version.
+    let is_past = args.id.is_some() || args.from.is_some();
+    let status = if is_past { None } else { client::status(&args.runtime_dir).ok() };
     if let Some(id) = args.id {
         if !events.iter().any(|event| event.id == id) {
             bail!("there is no event {id}; `heartbeat events --json` shows their ids");
         }
         events.retain(|event| event.id <= id);
     }
+    let time_ns = events.last().map_or(0, |event| event.time_ns);
+    let now = status.as_ref().map_or(Now { time_ns, ..Now::default() }, Now::of);
     // Whoever closed the pipe has seen enough.
-    let _ = stdout().lock().write_all(explain(&events, args.color.stdout()).as_bytes());
+    let _ = stdout().lock().write_all(explain(&events, &now, args.color.stdout()).as_bytes());
     Ok(())
 }
 
@@ -78,7 +85,7 @@ fn read(file: &Path) -> Result<Vec<Record>> {
 }
 
 /// The state that the events end in, explained.
-fn explain(events: &[Record], paint: Paint) -> String {
+fn explain(events: &[Record], now: &Now, paint: Paint) -> String {
     let history = History::new(events);
     let findings = findings(&history);
     let mut text = String::new();
@@ -96,7 +103,7 @@ fn explain(events: &[Record], paint: Paint) -> String {
     let facts: Vec<_> = history.standing(&[Kind::FaultPlaced]).collect();
     if !facts.is_empty() {
         line(Tone::Strong, "\nEvidence");
-        line(Tone::Plain, &evidence(&facts, history.last(Kind::Judged)));
+        line(Tone::Plain, &evidence(&history, &facts, now));
     }
     line(Tone::Strong, "\nWhat follows");
     let follows = follows(&history);
@@ -134,37 +141,6 @@ fn follows<'a>(history: &History<'a>) -> Vec<&'a Record> {
     };
     let told: Vec<_> = history.iter().filter(worth).map(|(_, event)| event).collect();
     told[told.len().saturating_sub(SHOWN)..].to_vec()
-}
-
-/// Side by side: what either controller found.
-fn evidence(facts: &[&Record], judged: Option<&Record>) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["", "this side", "that side"]);
-    let said = |value: Option<&Value>, yes: &str, no: &str| match value {
-        Some(Value::Bool(true)) => yes.to_owned(),
-        Some(Value::Bool(false)) => no.to_owned(),
-        _ => "-".to_owned(),
-    };
-    for event in facts {
-        let fact = |name: &str| event.evidence.get("facts").and_then(|facts| facts.get(name));
-        let side = |hears, answers| {
-            format!("{}, network {}", said(fact(hears), "hears", "deaf"), said(fact(answers), "answers", "silent"))
-        };
-        let carrier = said(fact("carrier"), "carrier", "no carrier");
-        table.add_row([
-            event.channel.clone().unwrap_or_default(),
-            format!("{carrier}, {}", side("heard", "operational")),
-            side("peer_hears", "peer_operational"),
-        ]);
-    }
-    if let Some(evidence) = judged.and_then(|judged| judged.evidence.get("evidence")) {
-        for (name, key) in [("quality of service", "qos"), ("duties", "duties")] {
-            let of =
-                |side: &str| evidence.get(side).and_then(|side| side.get(key)).map_or("-".into(), Value::to_string);
-            table.add_row([name.to_owned(), of("local"), of("remote")]);
-        }
-    }
-    table.trim_fmt().lines().map(|line| format!("  {line}\n")).collect::<String>().trim_end().to_owned()
 }
 
 #[cfg(test)]

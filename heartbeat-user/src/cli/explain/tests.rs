@@ -5,6 +5,8 @@ use crate::{
     core::Safe,
     events::{samples, text::made_safe},
 };
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Events of controller a, in this order.
 fn events(lines: &[&str]) -> Vec<Record> {
@@ -22,7 +24,7 @@ fn events(lines: &[&str]) -> Vec<Record> {
 }
 
 fn explained(events: &[Record]) -> String {
-    explain(events, Paint::OFF)
+    explain(events, &Now::default(), Paint::OFF)
 }
 
 const READY: &str = r#"{"event": "ready"}"#;
@@ -53,6 +55,51 @@ fn a_placed_fault_is_named_with_its_side_its_evidence_and_what_followed() {
     assert!(
         text.lines().any(|line| line.contains("quality of service") && line.contains("200") && line.contains("100"))
     );
+}
+
+/// The lines of the evidence, their columns parted by bars.
+fn evidence_of(events: &[Record], now: &Now) -> Vec<String> {
+    let text = explain(events, now, Paint::OFF);
+    let lines = text.lines().skip_while(|line| *line != "Evidence").skip(2).take_while(|line| !line.is_empty());
+    let columns =
+        |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" | ");
+    lines.map(columns).collect()
+}
+
+/// As of a cut cable of the peer's, which it knows itself before anybody has missed a heartbeat.
+#[test]
+fn what_was_not_yet_so_when_a_fault_was_placed_is_said_beside_what_it_was_placed_by() {
+    let early =
+        PLACED.replace("false", "true").replacen(r#"peer_operational": true"#, r#"peer_operational": false"#, 1);
+    let judged = "net1, as judged | carrier, hears, network answers | hears, network silent";
+    let bad = BAD.replace('}', r#", "time_ns": 1000000000}"#);
+    let heard_there = BTreeMap::from([("net1".to_owned(), false)]);
+    let now = Now { time_ns: 9_800_000_000, heard_there };
+    let same = evidence_of(&events(&[READY, GOOD, &early]), &Now::default());
+    assert_eq!(same, ["net1 | carrier, hears, network answers | hears, network silent"]);
+    let by_now = evidence_of(&events(&[READY, GOOD, &early, &bad]), &now);
+    assert_eq!(by_now, [judged, "net1, now | deaf for 9.1 s | deaf"]);
+    // Of an earlier moment, as of a file, what the peer hears is not known.
+    let then = evidence_of(&events(&[READY, GOOD, &early, &bad]), &Now { time_ns: 1_000_000_000, ..Now::default() });
+    assert_eq!(then, [judged, "net1, now | deaf for 0.3 s | as judged"]);
+    let never = BAD.replace("300000000", "null");
+    let lost = r#"{"event": "carrier_lost", "channel": "net1"}"#;
+    let other = r#"{"event": "channel_bad", "channel": "net2", "silent_ns": 1}"#;
+    let more = evidence_of(&events(&[READY, GOOD, &early, &never, lost, other]), &Now::default());
+    assert_eq!(more, [judged, "net1, now | no carrier, deaf | as judged"]);
+}
+
+#[test]
+fn what_is_better_than_when_a_fault_was_placed_is_said_too_and_that_a_channel_comes_and_goes() {
+    let judged = "net1, as judged | carrier, deaf, network answers | deaf, network silent";
+    let good = r#"{"event": "channel_good", "channel": "net1"}"#;
+    let flapping = r#"{"event": "channel_flapping", "channel": "net1"}"#;
+    let now = |hears| Now { time_ns: 9, heard_there: BTreeMap::from([("net1".to_owned(), hears)]) };
+    let of = |more: &[&str], hears| evidence_of(&events(&[&[READY, GOOD, BAD, PLACED], more].concat()), &now(hears));
+    assert_eq!(of(&[], false), ["net1 | carrier, deaf, network answers | deaf, network silent"]);
+    assert_eq!(of(&[], true), [judged, "net1, now | as judged | hears"]);
+    assert_eq!(of(&[good], false), [judged, "net1, now | hears | as judged"]);
+    assert_eq!(of(&[good, flapping], false), [judged, "net1, now | comes and goes | as judged"]);
 }
 
 #[test]
