@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     core::{Arbitrate, Arbitrated},
     disk::Busy,
-    events::ControlEvent,
+    events::{ArbiterSaid, ControlEvent},
     system::clock,
     types::Node,
 };
@@ -30,7 +30,7 @@ pub(super) struct Arbitrating {
     /// Whether the last look found it well.
     well: Option<bool>,
     /// What it answered last, without times.
-    said: Option<&'static str>,
+    said: Option<ArbiterSaid>,
 }
 
 impl Arbitrating {
@@ -57,10 +57,10 @@ impl Arbitrating {
     pub(super) fn answered(&mut self, desk: &Desk<'_>, number: u32, question: Arbitrate, answered: Answered) {
         let Answered { outcome, why } = answered;
         let said = match (outcome, question) {
-            (Arbitrated::Granted { .. }, Arbitrate::Release(_)) => "released",
-            (Arbitrated::Granted { .. }, _) => "granted",
-            (Arbitrated::Denied, _) => "denied",
-            (Arbitrated::Unreachable, _) => "unreachable",
+            (Arbitrated::Granted { .. }, Arbitrate::Release(_)) => ArbiterSaid::Released,
+            (Arbitrated::Granted { .. }, _) => ArbiterSaid::Granted,
+            (Arbitrated::Denied, _) => ArbiterSaid::Denied,
+            (Arbitrated::Unreachable, _) => ArbiterSaid::Unreachable,
         };
         desk.command(Command::Arbitrated { number, outcome });
         note(desk, outcome != Arbitrated::Unreachable, &why);

@@ -51,7 +51,7 @@ impl Hooks {
 
 /// It ended.
 pub(super) fn ended(desk: &Desk<'_>, group: GroupIndex, hook: Hook, outcome: &Outcome) {
-    desk.journal.control(&told(hook.name(), Some(group), outcome));
+    desk.journal.control(&told(hook, group, outcome));
     desk.command(Command::HookEnded { group, hook, succeeded: outcome.succeeded() });
 }
 
@@ -79,8 +79,8 @@ pub(super) fn peer(config: &Config, node: Node) -> Vec<(&'static str, String)> {
     vec![("HEARTBEAT_NODE", node.to_string()), ("HEARTBEAT_PEER", peer.unwrap_or_default())]
 }
 
-/// How a command ended, for the journal.
-fn told(what: &'static str, group: Option<GroupIndex>, outcome: &Outcome) -> ControlEvent {
+/// How a hook ended, for the journal.
+fn told(what: Hook, group: GroupIndex, outcome: &Outcome) -> ControlEvent {
     ControlEvent::CommandRan {
         what,
         group,

@@ -217,7 +217,7 @@ fn judge(desk: &Desk<'_>, candidate: &Candidate) -> Result<()> {
         met: view.peer_incarnation != 0,
         left: view.peer_left,
         // One that is silent cannot be told to.
-        maintenance: view.maintenance == [true; 2] || view.maintenance[0] && heard == 0,
+        maintenance: view.maintenance.own && (view.maintenance.peer || heard == 0),
         heard,
         peer_keys: view.peer_keys,
         modes: &modes,

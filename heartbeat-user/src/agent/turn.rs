@@ -112,7 +112,7 @@ impl<F: FnMut(&Message, Nanos)> Sink for Told<'_, F> {
             term: notice.term,
             grace: Nanos::from_millis(notice.grace_ms.into()),
         };
-        self.core.handle_notice(self.now, self.channel, &said);
+        self.core.handle_notice(self.now, &said);
     }
 
     fn stranger(&mut self) {

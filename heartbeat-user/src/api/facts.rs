@@ -3,12 +3,12 @@
 use super::known::{Known, WatchdogFacts};
 use crate::{
     config::Config,
-    core::{ChannelView, Core, PeerState, Service, Verdict, Withheld},
+    core::{ChannelView, Core, Differences, PeerState, Service, Verdict, Withheld},
     dataplane::Tables,
     events::{feed::Feed, sinks::Records},
     latency::{Counts, Latencies},
     probe::{Finding, State},
-    types::{ChannelIndex, Nanos, Node, XdpMode},
+    types::{ChannelIndex, Nanos, Node, Sides, XdpMode},
 };
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -42,10 +42,10 @@ pub struct View {
     pub kept: u64,
     /// The prints of the keys that the peer said it has.
     pub peer_keys: Option<[u16; 2]>,
-    /// Cut off, this controller lets go of everything within so long, and the peer: as they say.
-    pub release_within: [Option<Nanos>; 2],
-    /// What either can serve with: here, there; nothing before an analysis.
-    pub services: [Option<Service>; 2],
+    /// Cut off, each lets go of everything within so long, as it says.
+    pub release_within: Sides<Option<Nanos>>,
+    /// What either can serve with; nothing before an analysis.
+    pub services: Sides<Option<Service>>,
     /// Our health checks that fail, a bit each.
     pub failing_checks: u64,
     /// The channels on which the peer hears us.
@@ -58,10 +58,10 @@ pub struct View {
     pub withheld: Option<Withheld>,
     /// Until when, where time ends it.
     pub withheld_until: Option<Nanos>,
-    /// What the configurations differ in: channels, groups, interval.
-    pub differences: [bool; 3],
-    /// Whether an operator wants nothing to move: here, there.
-    pub maintenance: [bool; 2],
+    /// What the configurations differ in.
+    pub differences: Differences,
+    /// Whether an operator wants nothing to move.
+    pub maintenance: Sides<bool>,
     /// What the last analysis came to, while it stands.
     pub verdict: Option<Verdict>,
     /// One for each channel.
@@ -101,7 +101,7 @@ impl View {
             busy: core.busy(),
             kept: core.kept(),
             peer_keys: core.peer_key_prints(),
-            release_within: [core.release_within(), core.peer_release_within()],
+            release_within: core.release_within(),
             services: core.services(),
             failing_checks: core.failing_checks(),
             heard_there: core.heard_there(),

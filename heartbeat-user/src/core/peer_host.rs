@@ -154,7 +154,7 @@ impl Core {
     }
 
     /// The peer's kernel answered a heartbeat of ours in place of its agent.
-    pub fn handle_notice(&mut self, now: Nanos, _channel: ChannelIndex, said: &NoticeSaid) {
+    pub fn handle_notice(&mut self, now: Nanos, said: &NoticeSaid) {
         let paired = said.incarnation == self.pairing.peer();
         let newest = self.host.died.map_or(Nanos(0), |died| died.asked);
         // A life before the one that was met since.

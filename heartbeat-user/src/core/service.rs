@@ -1,7 +1,7 @@
 //! What either controller says that it could serve with: what a takeover would find, asked before there is one.
 
 use super::{Core, promise, said::PeerFound};
-use crate::types::Nanos;
+use crate::types::{Nanos, Sides};
 use heartbeat_ebpf::wire::flags;
 
 /// What a controller gives, by its last local analysis.
@@ -16,12 +16,12 @@ pub struct Service {
 }
 
 impl Core {
-    /// What we give, and the peer; nothing of one that has not ended an analysis in this pairing.
+    /// What either gives; nothing of one that has not ended an analysis in this pairing.
     #[must_use]
-    pub fn services(&self) -> [Option<Service>; 2] {
+    pub fn services(&self) -> Sides<Option<Service>> {
         let PeerFound { done, local, qos, recovering, .. } = self.said.found;
-        let peers = Service { operational: local.operational, qos, recovering };
-        [self.analysis.service(), (done != 0).then_some(peers)]
+        let peer = Service { operational: local.operational, qos, recovering };
+        Sides { own: self.analysis.service(), peer: (done != 0).then_some(peer) }
     }
 
     /// Our health checks that fail, a bit each.
@@ -36,16 +36,10 @@ impl Core {
         self.said.found.heard
     }
 
-    /// Cut off, the peer lets go of everything within so long, as it promised.
+    /// Cut off, each lets go of everything within so long, as it says.
     #[must_use]
-    pub const fn peer_release_within(&self) -> Option<Nanos> {
-        self.said.release_within
-    }
-
-    /// The same of us, as it is said.
-    #[must_use]
-    pub const fn release_within(&self) -> Option<Nanos> {
-        promise::heard(self.setup.exclusivity.promise())
+    pub const fn release_within(&self) -> Sides<Option<Nanos>> {
+        Sides { own: promise::heard(self.setup.exclusivity.promise()), peer: self.said.release_within }
     }
 
     /// Something of our own host speaks against our taking over, or no longer: the peer cannot see that, and is told.
@@ -86,7 +80,7 @@ mod tests {
     #[test]
     fn nothing_is_known_of_a_service_before_an_analysis() {
         let bench = Bench::new(0, Guards::default());
-        assert_eq!(bench.core.services()[1], None);
+        assert_eq!(bench.core.services().peer, None);
         assert_eq!(bench.core.failing_checks(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! What the judgement shows: to the peer in each message, to the kernel, to the status.
 
 use super::{ChannelState, Core, Differences, PeerState, Place, Setup, Withheld};
-use crate::types::{ChannelIndex, Link, Nanos, Node, bits};
+use crate::types::{ChannelIndex, Link, Nanos, Node, Sides, bits};
 use heartbeat_ebpf::{
     echo::Echo,
     wire::{HELD_LONG, Message, QOS, flags},
@@ -176,17 +176,16 @@ impl Core {
         self.ownership.withheld()
     }
 
-    /// Whether an operator wants nothing to move: here, there.
+    /// Whether an operator wants nothing to move.
     #[must_use]
-    pub const fn maintenance(&self) -> [bool; 2] {
-        [self.flags & flags::MAINTENANCE != 0, self.said.in_maintenance()]
+    pub const fn maintenance(&self) -> Sides<bool> {
+        Sides { own: self.flags & flags::MAINTENANCE != 0, peer: self.said.in_maintenance() }
     }
 
-    /// What the configurations differ in: channels, groups, interval.
+    /// What the configurations differ in.
     #[must_use]
-    pub const fn differences(&self) -> [bool; 3] {
-        let Differences { channels, groups, interval } = self.said.differs;
-        [channels, groups, interval]
+    pub const fn differences(&self) -> Differences {
+        self.said.differs
     }
 
     /// The keys that the peer said it has, as [`Setup::key_prints`]; none before it was heard.

@@ -1,8 +1,38 @@
 //! The events of the control side.
 
 use super::Obstacle;
-use crate::types::{ChannelIndex, GroupIndex, Nanos, XdpMode};
-use serde::Serialize;
+use crate::{
+    core::Hook,
+    types::{ChannelIndex, GroupIndex, Nanos, XdpMode},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What the arbiter answered, without times and groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ArbiterSaid {
+    /// This controller has what it asked for.
+    Granted,
+    /// What it gave back is nobody's.
+    Released,
+    /// The other one has it.
+    Denied,
+    /// Nothing that says anything.
+    Unreachable,
+}
+
+impl fmt::Display for ArbiterSaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Granted => "granted",
+            Self::Released => "released",
+            Self::Denied => "denied",
+            Self::Unreachable => "unreachable",
+        })
+    }
+}
 
 /// An event of the control side, beside the core's own.
 #[derive(Clone, Debug, Serialize)]
@@ -32,14 +62,7 @@ pub enum ControlEvent {
     /// An address that we do not own was on this host, and was removed, so often since that was told last.
     AddressSwept { group: GroupIndex, address: String, times: u32 },
     /// A hook ended.
-    CommandRan {
-        what: &'static str,
-        group: Option<GroupIndex>,
-        succeeded: bool,
-        how: String,
-        took_ns: Nanos,
-        output: String,
-    },
+    CommandRan { what: Hook, group: GroupIndex, succeeded: bool, how: String, took_ns: Nanos, output: String },
     /// A level of the fence ended: the peer is switched off, or the next one's turn has come.
     FenceRan { level: String, by: String, succeeded: bool, how: String, took_ns: Nanos, output: String },
     /// A fence agent cannot be had, or does not take its options.
@@ -55,7 +78,7 @@ pub enum ControlEvent {
     /// A health check succeeds from now on, or fails.
     CheckChanged { check: String, healthy: bool, how: String, output: String },
     /// What the arbiter answered, where that is something else than before, and what that rests on.
-    ArbiterAnswered { said: &'static str, why: String },
+    ArbiterAnswered { said: ArbiterSaid, why: String },
     /// A look found that the arbiter would answer from now on, or that something of it would not.
     ArbiterChecked { well: bool, how: String },
     /// A failover would not work from now on, or for other reasons than was said before: all of them.

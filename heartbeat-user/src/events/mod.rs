@@ -16,7 +16,7 @@ pub mod sinks;
 pub(crate) mod text;
 
 pub use catalogue::{Kind, Role, Row, Subject};
-pub use control::ControlEvent;
+pub use control::{ArbiterSaid, ControlEvent};
 pub use journal::Journal;
 pub use logger::take_log_records;
 pub use obstacle::{Code, Obstacle};

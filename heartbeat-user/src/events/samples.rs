@@ -1,8 +1,10 @@
 //! For tests: events of every kind, and every code of a type.
 
-use super::{Code, ControlEvent, Kind, Obstacle, Tell, text};
+use super::{ArbiterSaid, Code, ControlEvent, Kind, Obstacle, Tell, text};
 use crate::{
-    core::{BothFaulted, Difference, Event, Evidence, PathFacts, Place, Reason, Safe, Side, Verdict, Why, Withheld},
+    core::{
+        BothFaulted, Difference, Event, Evidence, Hook, PathFacts, Place, Reason, Safe, Side, Verdict, Why, Withheld,
+    },
     types::{ChannelIndex, GroupIndex, Nanos, Node, XdpMode},
 };
 use schemars::JsonSchema;
@@ -156,7 +158,6 @@ fn of_control() -> Vec<ControlEvent> {
         ControlEvent::WatchdogRuns { device: text(), timeout_ns: SPAN, adopted: false },
         ControlEvent::WatchdogMissing { device: text(), why: text() },
         ControlEvent::WatchdogLeft { device: text(), timeout_ns: SPAN },
-        ControlEvent::ArbiterAnswered { said: "granted", why: text() },
         ControlEvent::NotReady {
             reasons: vec![Obstacle { code: Code::Peer, controller: Some(Node::B), thing: text(), text: text() }],
         },
@@ -171,13 +172,14 @@ fn of_control() -> Vec<ControlEvent> {
         ControlEvent::Stopped,
         ControlEvent::Restarting,
     ];
+    all.extend(every::<ArbiterSaid>().into_iter().map(|said| ControlEvent::ArbiterAnswered { said, why: text() }));
     for well in [true, false] {
         let (how, output, took_ns) = (text(), String::new(), SPAN);
         all.extend([
             ControlEvent::StillAnswered { group, taken: well, by: vec![mac()] },
             ControlEvent::CommandRan {
-                what: "on_acquire",
-                group: Some(group).filter(|_| well),
+                what: Hook::OnAcquire,
+                group,
                 succeeded: well,
                 how: text(),
                 took_ns,

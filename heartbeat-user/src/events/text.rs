@@ -284,7 +284,6 @@ impl Tell for ControlEvent {
         if is_well { self.kind().mildest() } else { self.kind().worst() }
     }
 
-    #[expect(clippy::too_many_lines, reason = "a flat match: one arm for each kind of event")]
     fn sentence(&self, subject: &str) -> String {
         match self {
             Self::ChannelAttached { xdp_mode, why: None, .. } => format!("{subject}: heartbeats come by {xdp_mode}"),
@@ -310,10 +309,9 @@ impl Tell for ControlEvent {
             Self::AddressSwept { address, times, .. } => {
                 format!("{subject}: {address} was here without being ours: removed{}", often(*times))
             }
-            Self::CommandRan { what, how, took_ns, .. } if subject.is_empty() => {
-                format!("{what}: {how} after {took_ns}")
+            Self::CommandRan { what, how, took_ns, .. } => {
+                format!("{subject}: {}: {how} after {took_ns}", what.name())
             }
-            Self::CommandRan { what, how, took_ns, .. } => format!("{subject}: {what}: {how} after {took_ns}"),
             Self::FenceRan { by, succeeded: true, how, took_ns, .. } => {
                 format!("the peer is switched off: {by} {how}, after {took_ns}")
             }

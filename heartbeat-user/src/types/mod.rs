@@ -6,6 +6,7 @@ mod ids;
 mod line;
 mod link;
 mod severity;
+mod sides;
 mod time;
 mod xdp;
 
@@ -13,5 +14,6 @@ pub use ids::{ChannelIndex, GroupIndex, MAX_CHANNELS, MAX_GROUPS, Node, bits};
 pub use line::{LINE_FRAME, SERIAL_SPEEDS, SerialLine, is_speed, least_interval};
 pub use link::Link;
 pub use severity::Severity;
+pub use sides::Sides;
 pub use time::{Nanos, Timing};
 pub use xdp::{XdpMode, XdpPreference};

@@ -3,7 +3,7 @@
 use crate::world::{A, B, World};
 use heartbeat::{
     config::Profile,
-    core::{ChannelState, Event, PeerState, Withheld},
+    core::{ChannelState, Differences, Event, PeerState, Withheld},
     types::{Link, Nanos, Timing},
 };
 
@@ -155,7 +155,7 @@ fn intervals_that_differ_are_told_and_the_longer_one_counts() {
     world.run(SECOND.times(60));
     world.assert_settled();
     assert_eq!([A, B].map(|s| world.told(s, bad).1), [0, 0]);
-    assert_eq!(world.core(A).differences(), [false, false, true]);
+    assert_eq!(world.core(A).differences(), Differences { interval: true, ..Differences::default() });
     world.sides[B].power_off(world.now);
     world.run(SECOND);
     let exact = |e: &Event| matches!(e, Event::PeerDead { overshoot_ns: Some(Nanos(0)), .. });

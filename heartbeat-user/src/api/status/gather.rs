@@ -6,7 +6,7 @@ use super::{
 use crate::{
     api::{Facts, Known, Readiness, View, ready::readiness},
     config::{self, ServiceAddress},
-    core::{Difference, PeerState, Verdict},
+    core::{PeerState, Verdict},
     events::text,
     latency::to_hdr,
     system::clock,
@@ -54,15 +54,15 @@ impl Status {
             detection_ms: ms(config.detection()),
             incarnation: format!("{:016x}", facts.incarnation),
             term: view.term,
-            maintenance: view.maintenance[0],
+            maintenance: view.maintenance.own,
             judged: view.verdict.map(Judged::from),
             peer: peer(facts, view),
             verdict: verdict(config, view, &channels, silent, now),
             groups: shown.map(|g| group(facts, view, &known, silent, g)).collect(),
             lateness: Distribution::new(&lateness.to_hdr(), Some(lateness.max())),
             stall: guards::stall(&known, now),
-            service: guards::served(config, view, 0),
-            release_within_ms: view.release_within[0].map(ms),
+            service: guards::served(config, view.services.own, view.failing_checks),
+            release_within_ms: view.release_within.own.map(ms),
             withheld: guards::withholding(view, now),
             fence: guards::fence(&known, now),
             arbiter: guards::arbiter(&known, now),
@@ -88,26 +88,24 @@ impl Status {
 }
 
 fn peer(facts: &Facts, view: &View) -> Peer {
-    let all = [Difference::Channels, Difference::Groups, Difference::Interval];
-    let differs = all.into_iter().zip(view.differences).filter(|(_, differs)| *differs).map(|(what, _)| what).collect();
     Peer {
         state: view.peer.into(),
         left: view.peer_left,
         stalled_ms: view.peer_stalled.map(ms),
         died_ms: view.peer_died.map(ms),
         incarnation: format!("{:016x}", view.peer_incarnation),
-        differs,
+        differs: view.differences.all().collect(),
         faulted: match view.verdict {
             // WO 01/82077, FIG. 9, step 910
             Some(Verdict::ConfigurationError) => Some(Faulted::ConfiguredDifferently),
-            _ if view.peer == PeerState::Good && view.differences[0] => Some(Faulted::ConfiguredDifferently),
+            _ if view.peer == PeerState::Good && view.differences.channels => Some(Faulted::ConfiguredDifferently),
             Some(Verdict::FailRemote) => Some(Faulted::Judged),
             _ => None,
         },
-        maintenance: view.maintenance[1],
+        maintenance: view.maintenance.peer,
         // Of other channels its figures say nothing of ours.
-        service: guards::served(&facts.config, view, 1).filter(|_| !view.differences[0]),
-        release_within_ms: view.release_within[1].map(ms),
+        service: guards::served(&facts.config, view.services.peer, 0).filter(|_| !view.differences.channels),
+        release_within_ms: view.release_within.peer.map(ms),
         keys_differ: view.peer_keys.is_some_and(|keys| keys != facts.key_prints),
         unfit: view.peer_unfit,
     }

@@ -4,7 +4,7 @@ use super::ms;
 use crate::{
     api::{Known, View, WatchdogFacts},
     config::Config,
-    core::{Reason, Safe, Withheld},
+    core::{Reason, Safe, Service, Withheld},
     events::text,
     types::{GroupIndex, Nanos},
 };
@@ -102,13 +102,12 @@ pub struct Served {
     pub recovering: bool,
 }
 
-/// Of this controller (0) or the peer (1), as of its last analysis; own health checks as they are now.
-pub(super) fn served(config: &Config, view: &View, side: usize) -> Option<Served> {
-    let service = view.services[side]?;
+/// Of a controller, as of its last analysis. `failing`: its health checks that fail now, a bit each; of the peer's that is not known.
+pub(super) fn served(config: &Config, service: Option<Service>, failing: u64) -> Option<Served> {
+    let service = service?;
     let judged = config.channels.iter().filter(|channel| channel.is_judged());
     let lost = judged.clone().filter(|channel| service.operational & channel.index.bit() == 0);
-    let failing = |i: usize| side == 0 && view.failing_checks >> i & 1 == 1;
-    let checks = config.checks.iter().enumerate().filter(|(i, _)| failing(*i));
+    let checks = config.checks.iter().enumerate().filter(|(i, _)| failing >> i & 1 == 1);
     let weights = judged.map(|channel| channel.weight).chain(config.checks.iter().map(|check| check.weight));
     Some(Served {
         qos: service.qos,

@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     core::{PeerState, Verdict, Withheld},
     events::text::withheld,
-    types::Nanos,
+    types::{Nanos, Sides},
 };
 
 /// The line: what is the matter with the peer, the channels, and with what would follow.
@@ -18,10 +18,10 @@ pub(super) fn verdict(config: &Config, view: &View, channels: &[Channel], silent
     parts.extend(view.withheld.map(|reason| no_takeover(reason, view.withheld_until.map(|until| until.since(now)))));
     let silent_groups = config.groups.iter().filter(|group| silent_here & group.index.bit() != 0);
     parts.extend(silent_groups.map(|group| format!("this host's kernel keeps silent for {}", group.name)));
-    if view.peer == PeerState::Good && view.differences[1] {
+    if view.peer == PeerState::Good && view.differences.groups {
         parts.push("no group moves: the peer has other groups configured".into());
     }
-    if view.peer == PeerState::Good && view.differences[0] {
+    if view.peer == PeerState::Good && view.differences.channels {
         parts.push(format!("the peer does not have the same {} channels configured", config.channels.len()));
     }
     parts.join("; ")
@@ -65,9 +65,9 @@ fn of_peer(view: &View, channels: &[Channel], now: Nanos) -> Vec<String> {
 /// What both conclude, or why nothing follows from it.
 fn of_judgement(config: &Config, view: &View) -> Option<String> {
     match view.maintenance {
-        [true, _] => return Some("in maintenance: nothing moves".into()),
-        [false, true] => return Some("the peer is in maintenance: nothing moves".into()),
-        [false, false] => {}
+        Sides { own: true, .. } => return Some("in maintenance: nothing moves".into()),
+        Sides { peer: true, .. } => return Some("the peer is in maintenance: nothing moves".into()),
+        Sides { .. } => {}
     }
     Some(match view.verdict? {
         Verdict::FailLocal => "both judged this controller to be failed".into(),

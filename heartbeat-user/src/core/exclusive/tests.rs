@@ -100,7 +100,7 @@ impl Product {
                     term: 1,
                     grace,
                 };
-                self.bench.core.handle_notice(self.bench.now, ChannelIndex(0), &said);
+                self.bench.core.handle_notice(self.bench.now, &said);
             }
             self.bench.turn();
             self.answer();

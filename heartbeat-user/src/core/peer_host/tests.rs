@@ -29,7 +29,7 @@ fn notice(bench: &Bench) -> NoticeSaid {
 fn hear(bench: &mut Bench, change: impl FnOnce(&mut NoticeSaid)) {
     let mut said = notice(bench);
     change(&mut said);
-    bench.core.handle_notice(bench.now, CH, &said);
+    bench.core.handle_notice(bench.now, &said);
     bench.turn();
 }
 
@@ -85,7 +85,7 @@ fn a_notice_that_is_old_or_of_somebody_else_or_outlived_says_nothing() {
     let mut bench = bench();
     let before = notice(&bench);
     bench.run(SECOND);
-    bench.core.handle_notice(bench.now, CH, &before);
+    bench.core.handle_notice(bench.now, &before);
     bench.turn();
     assert_eq!(bench.core.peer(), PeerState::Good);
     hear(&mut bench, |_| {});
@@ -151,7 +151,7 @@ fn what_the_kernel_said_of_the_life_before_says_nothing_of_the_one_that_was_met_
     let _ = (bench.done(), bench.told());
     // Both are found in one turn.
     bench.core.handle_handshake(bench.now, CH, &next, bench.now);
-    bench.core.handle_notice(bench.now, CH, &of_the_one_before);
+    bench.core.handle_notice(bench.now, &of_the_one_before);
     bench.turn();
     assert_eq!((bench.core.peer(), bench.core.peer_died(bench.now)), (PeerState::Good, None));
     assert!(!bench.told().iter().any(|event| matches!(event, Event::PeerDied { .. })));
