@@ -19,6 +19,7 @@ use crate::{
         guard,
         socket::{Ends, HeartbeatSocket},
     },
+    events::{Kind, Role},
     latency::ChannelLatencies,
     system::{bell::Bell, clock},
     takeover::{ANSWER_WAIT, Answering, Order},
@@ -46,8 +47,8 @@ pub struct PulseChannel {
     /// Nobody has attached to its interface yet: only once its port is ours.
     unattached: bool,
     drain: Drain,
-    /// The last heartbeat's incarnation, and its arrival on our clock less its departure on the peer's.
-    delay: Option<(u64, u64)>,
+    /// That of the last heartbeat.
+    delay: Option<Delay>,
 }
 
 impl PulseChannel {
@@ -77,6 +78,15 @@ impl PulseChannel {
         let drain = Drain::new(tables.slot(channel));
         Self { port, by_socket, xdp_since: clock::monotonic(), opened: None, unattached: false, drain, delay: None }
     }
+}
+
+/// How long a heartbeat took, on two clocks: only the difference between two of them means anything.
+#[derive(Clone, Copy, Debug)]
+struct Delay {
+    /// The life of the peer that sent it.
+    incarnation: u64,
+    /// Its arrival on our clock less its departure on the peer's.
+    ns: u64,
 }
 
 /// Where a channel ends.
@@ -288,7 +298,7 @@ impl Pulse {
     }
 
     fn tell(&self, time_ns: u64, at: Nanos, event: Event, now: Nanos) {
-        if matches!(event, Event::PeerDead { .. } | Event::PeerDied { .. } | Event::Judged { .. }) {
+        if Kind::from(&event).is(Role::Timed) {
             self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
         }
         if self.reports.try_send(Report::Event { time_ns, at, event }).is_err() {
@@ -351,19 +361,17 @@ const fn answering(reason: Reason, waits: bool) -> Answering {
     }
 }
 
-/// What a heartbeat tells of the path that it came by: only the newest one of each turn is looked at. `last`: see
-/// [`PulseChannel::delay`].
-fn measure(latencies: &ChannelLatencies, last: &mut Option<(u64, u64)>, now: Nanos, message: &Message, arrived: Nanos) {
+/// What a heartbeat tells of the path that it came by: only the newest one of each turn is looked at. `last`: that of the one before.
+fn measure(latencies: &ChannelLatencies, last: &mut Option<Delay>, now: Nanos, message: &Message, arrived: Nanos) {
     latencies.stamp_to_drain.record(now.since(arrived));
     if message.echo_sent_ns != 0 && message.echo_held_ns != HELD_LONG {
         let held = Nanos(message.echo_held_ns.into());
         latencies.rtt.record(arrived.since(Nanos(message.echo_sent_ns)).since(held));
     }
-    // On two clocks: only the difference between two of them means anything.
-    let delay = arrived.0.wrapping_sub(message.sent_ns);
-    if let Some((incarnation, before)) = last.replace((message.incarnation, delay))
-        && incarnation == message.incarnation
+    let delay = Delay { incarnation: message.incarnation, ns: arrived.0.wrapping_sub(message.sent_ns) };
+    if let Some(before) = last.replace(delay)
+        && before.incarnation == delay.incarnation
     {
-        latencies.jitter.record(Nanos((delay.wrapping_sub(before) as i64).unsigned_abs()));
+        latencies.jitter.record(Nanos((delay.ns.wrapping_sub(before.ns) as i64).unsigned_abs()));
     }
 }

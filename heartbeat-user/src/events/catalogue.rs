@@ -63,6 +63,9 @@ pub enum Role {
     Fault,
     /// Part of what follows from faults.
     Consequence,
+    /// Found by the pulse thread in what came in: how long that took from when it was drained is recorded (`drain_to_verdict`). The
+    /// peer's death that its kernel tells of is timed, though no verdict: nobody judged it.
+    Timed,
 }
 
 /// A row.
@@ -133,8 +136,8 @@ catalogue! {
         ChannelFlapping = "channel_flapping", [Warning], Channel, until [ChannelGood, ChannelBad];
         PeerPaired = "peer_paired", [Info], Peer, until [];
         PeerGood = "peer_good", [Notice], Peer, until [PeerDead, PeerDied, PeerLeft];
-        PeerDead = "peer_dead", [Critical], Peer, until [PeerGood], Verdict, Fault, Consequence;
-        PeerDied = "peer_died", [Critical], Peer, until [PeerGood], Fault, Consequence;
+        PeerDead = "peer_dead", [Critical], Peer, until [PeerGood], Verdict, Fault, Consequence, Timed;
+        PeerDied = "peer_died", [Critical], Peer, until [PeerGood], Fault, Consequence, Timed;
         PeerLeft = "peer_left", [Notice], Peer, until [PeerGood], Fault;
         PeerRestarting = "peer_restarting", [Notice], Peer, until [PeerPaired, PeerDead, PeerDied, PeerLeft];
         GroupAcquiring = "group_acquiring", [Notice], Group, until [GroupReleasing, GroupReleased], Consequence;
@@ -155,7 +158,7 @@ catalogue! {
         ArbiterDenied = "arbiter_denied", [Warning], Arbiter, until [ArbiterGranted, ArbiterUnreachable], Consequence;
         ArbiterUnreachable = "arbiter_unreachable", [Warning], Arbiter, until [ArbiterGranted, ArbiterDenied];
         NetworksProbed = "networks_probed", [Info], Pair, until [];
-        Judged = "judged", [Critical, Warning, Info], Pair, until [], Verdict, Consequence;
+        Judged = "judged", [Critical, Warning, Info], Pair, until [], Verdict, Consequence, Timed;
         AnalysisGivenUp = "analysis_given_up", [Warning], Pair, until [Judged], Verdict, Consequence;
         FaultPlaced = "fault_placed", [Warning], Channel, until [FaultGone], Verdict, Fault;
         FaultGone = "fault_gone", [Notice], Channel, until [FaultPlaced], Verdict;
@@ -281,6 +284,12 @@ mod tests {
                 assert!(told.fields.get(field).is_some(), "{kind}: no {field} in {}", told.kind);
             }
         }
+    }
+
+    #[test]
+    fn what_is_timed_is_the_peers_death_however_it_is_found_and_what_both_judged() {
+        let timed: Vec<_> = Kind::ALL.iter().filter(|kind| kind.is(Role::Timed)).copied().collect();
+        assert_eq!(timed, [Kind::PeerDead, Kind::PeerDied, Kind::Judged]);
     }
 
     #[test]
