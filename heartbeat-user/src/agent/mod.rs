@@ -53,7 +53,7 @@ pub use unfence::unfence;
 
 use crate::{
     command::signals::{self, Signals, Told},
-    events::{Journal, Names, Output, feed::Feed, sinks::Records, take_log_records},
+    events::{Journal, Names, Output, feed::Feed, sinks::Sinks, take_log_records},
     system::{handed_on::close_replaced_binary, realtime},
 };
 use anyhow::Result;
@@ -89,9 +89,9 @@ fn live(
 ) -> Result<Ended> {
     let Options { config, node, .. } = options;
     let (output, feed) = (Output::new(), Arc::<Feed>::default());
-    let records = Records::start(config, *node, &folder.records(), output, &feed)?;
-    take_log_records(output, records.clone());
-    let mut journal = Journal { names: Names::new(config, *node), output, records: records.clone(), feed };
+    let sinks = Sinks::start(config, *node, &folder.records(), output, &feed)?;
+    take_log_records(output, sinks.clone());
+    let mut journal = Journal { names: Names::new(config, *node), output, sinks: sinks.clone(), feed };
     let begun = runtime.block_on(channels::until_ports_are_free(options, &journal, signals));
     let ended = match begun {
         Err(error) => Err(error),
@@ -108,6 +108,6 @@ fn live(
             parts.and_then(|parts| runtime.block_on(control::run(&options, journal, parts, signals)))
         }
     };
-    records.end(matches!(ended, Ok(Ended::Restart)));
+    sinks.end(matches!(ended, Ok(Ended::Restart)));
     ended
 }

@@ -125,7 +125,7 @@ impl Restart {
 
     fn stop(&mut self, desk: &Desk<'_>) {
         if matches!(self.stage.take(), Some(Stage::RecordsHold(_))) {
-            desk.journal.records.go_on();
+            desk.journal.sinks.go_on();
         }
         (self.ending, self.ended, self.again) = (true, Ended::Stopped, false);
         watchdog::tell_systemd(&[NotifyState::Stopping]);
@@ -161,7 +161,7 @@ impl Restart {
 
     fn refuse(&mut self, desk: &mut Desk<'_>, why: String) {
         if matches!(self.stage.take(), Some(Stage::RecordsHold(_))) {
-            desk.journal.records.go_on();
+            desk.journal.sinks.go_on();
         }
         (self.ending, self.ended) = (false, Ended::Stopped);
         desk.journal.control(&ControlEvent::ReloadRefused { why });
@@ -185,12 +185,12 @@ impl Restart {
                 self.ended = Ended::Restart;
                 desk.journal.control(&ControlEvent::Restarting);
                 watchdog::tell_systemd_of_reload();
-                desk.journal.records.hold();
+                desk.journal.sinks.hold();
                 (self.ending, self.stage) = (true, Some(Stage::RecordsHold(Instant::now())));
             }
             Some(Stage::RecordsHold(since)) => {
-                let records = &desk.journal.records;
-                let told = records.is_held() && (records.is_done() || since.elapsed() > SLOW);
+                let sinks = &desk.journal.sinks;
+                let told = sinks.is_held() && (sinks.is_done() || since.elapsed() > SLOW);
                 if told && busy.what(desk).is_none() {
                     self.stage = Some(Stage::TakeoverEnds);
                     let _ = busy.threads.orders.try_send(Order::Stop);

@@ -210,11 +210,11 @@ impl<'a> Start<'a> {
             watchdog: watchdogs.facts(),
             key_prints,
             feed: Arc::clone(&self.journal.feed),
-            records: self.journal.records.clone(),
+            sinks: self.journal.sinks.clone(),
         });
         let (latencies, of) = (Set::new(), Arc::clone(&facts));
         let measure = Box::new(move || latencies.take(&of.counts(), Since::Start));
-        self.journal.records.measure(measure, opened.adopted);
+        self.journal.sinks.measure(measure, opened.adopted);
         Ok(Assembled { core, facts, watchdogs, owned: resumed.map_or(0, |r| r.owned) })
     }
 

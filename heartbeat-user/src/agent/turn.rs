@@ -5,7 +5,7 @@ use crate::{
     core::{CellState, Core, NoticeSaid},
     dataplane::{
         Tables,
-        drain::{Drain, KernelOrders, Mark, Sink},
+        drain::{Drain, Handler, KernelOrders, Mark},
     },
     types::{ChannelIndex, Nanos},
 };
@@ -84,7 +84,7 @@ struct Told<'a, F> {
     heard: F,
 }
 
-impl<F: FnMut(&Message, Nanos)> Sink for Told<'_, F> {
+impl<F: FnMut(&Message, Nanos)> Handler for Told<'_, F> {
     fn heartbeat(&mut self, message: &Message, arrived_ns: u64) {
         (self.heard)(message, Nanos(arrived_ns));
         self.core.handle_heartbeat(self.now, self.channel, message, Nanos(arrived_ns));

@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     core::{ChannelView, Core, Differences, PeerState, Service, Verdict, Withheld},
     dataplane::Tables,
-    events::{feed::Feed, sinks::Records},
+    events::{feed::Feed, sinks::Sinks},
     latency::{Counts, Latencies},
     probe::{Finding, State},
     types::{ChannelIndex, Nanos, Node, Sides, XdpMode},
@@ -117,6 +117,15 @@ impl View {
     }
 }
 
+/// What a network is judged by.
+#[derive(Clone, Debug)]
+pub struct JudgedBy {
+    /// Who answered, or should have; or own facts.
+    pub who: String,
+    /// Its silence says nothing.
+    pub own_facts_only: bool,
+}
+
 /// What the pulse thread shows without being asked.
 pub struct Shared {
     /// The judgement. The pulse thread only ever tries the lock.
@@ -139,9 +148,8 @@ pub struct Facts {
     pub shared: Arc<Shared>,
     /// What the kernel counted.
     pub tables: Arc<Tables>,
-    /// What each channel's network is judged by, as of the last analysis, and whether that is own facts only; nothing before
-    /// the first.
-    pub judged_by: Mutex<Vec<Option<(String, bool)>>>,
+    /// What each channel's network is judged by, as of the last analysis; nothing before the first.
+    pub judged_by: Mutex<Vec<Option<JudgedBy>>>,
     /// How each channel is received; none: a serial line.
     pub modes: Mutex<Vec<Option<XdpMode>>>,
     /// What the control side knows.
@@ -153,7 +161,7 @@ pub struct Facts {
     /// What happened.
     pub feed: Arc<Feed>,
     /// Where that goes.
-    pub records: Records,
+    pub sinks: Sinks,
 }
 
 impl Facts {
@@ -180,11 +188,12 @@ impl Facts {
         judged_by.resize(self.config.channels.len(), None);
         for Finding { channel, state, why } in findings {
             if let Some(to) = judged_by.get_mut(channel.usize()) {
-                *to = Some(match state {
-                    State::Answers | State::Silent => (why.clone(), false),
-                    State::Nobody => (format!("own facts only: {why}"), true),
-                    State::Port | State::Cable => (format!("own facts: {why}"), false),
-                });
+                let who = match state {
+                    State::Answers | State::Silent => why.clone(),
+                    State::Nobody => format!("own facts only: {why}"),
+                    State::Port | State::Cable => format!("own facts: {why}"),
+                };
+                *to = Some(JudgedBy { who, own_facts_only: *state == State::Nobody });
             }
         }
     }
@@ -192,6 +201,6 @@ impl Facts {
     /// Events that were lost for want of room.
     #[must_use]
     pub fn events_lost(&self) -> u64 {
-        self.shared.events_lost.load(Relaxed) + self.records.lost()
+        self.shared.events_lost.load(Relaxed) + self.sinks.lost()
     }
 }

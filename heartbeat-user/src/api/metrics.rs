@@ -103,7 +103,7 @@ fn about_the_agent(all: &mut Vec<MetricFamily>, facts: &Facts, status: &Status, 
         "Events that there was no room for",
         &[(&[], status.events_lost as f64)],
     );
-    let of = |value: fn(&crate::events::sinks::Sink) -> f64| -> Vec<_> {
+    let of = |value: fn(&crate::events::sinks::SinkStatus) -> f64| -> Vec<_> {
         status.sinks.iter().map(|sink| ([("sink", sink.what.name())], value(sink))).collect()
     };
     let help = "Whether events, or latencies, get there";

@@ -10,7 +10,7 @@ use super::{Problem, Readiness};
 use crate::{
     config::{ChannelKind, Profile},
     core::{ChannelState, Difference, PeerState, Place, Verdict, Why},
-    events::sinks::Sink,
+    events::sinks::SinkStatus,
     types::{Link, Nanos, Node, XdpMode},
 };
 use hdrhistogram::Histogram;
@@ -189,7 +189,7 @@ pub struct Status {
     pub events_lost: u64,
     /// Where events and latencies go, and whether that works.
     #[serde(default)]
-    pub sinks: Vec<Sink>,
+    pub sinks: Vec<SinkStatus>,
     /// Whether a failover would work now, and every reason why not.
     #[serde(default)]
     pub readiness: Readiness,

@@ -9,7 +9,7 @@ use heartbeat_ebpf::{
 };
 
 /// Who is told what a drain finds. Times are in ns, of our CLOCK_MONOTONIC.
-pub trait Sink {
+pub trait Handler {
     /// A heartbeat of the peer that we are paired with, the newest on this channel.
     fn heartbeat(&mut self, message: &Message, arrived_ns: u64);
 
@@ -56,46 +56,46 @@ impl Drain {
     /// Everything that is new in the slot. `agent` is the cell that the kernel holds messages against: a new pairing is in it
     /// before anything else is told.
     #[inline]
-    pub fn drain(&mut self, slot: &Slot, agent: &Agent, sink: &mut impl Sink) {
+    pub fn drain(&mut self, slot: &Slot, agent: &Agent, handler: &mut impl Handler) {
         // A new pairing first: it makes sense of what follows.
         if let Some((words, arrived_ns)) = changed(&slot.handshake, &mut self.handshake) {
-            handshake(&Message::parse(&words), arrived_ns, agent, sink);
+            handshake(&Message::parse(&words), arrived_ns, agent, handler);
         }
         // Last, what names us: whom it is from is then named, and not whoever was recorded.
         if let Some((words, arrived_ns)) = changed(&slot.answering, &mut self.answering) {
-            handshake(&Message::parse(&words), arrived_ns, agent, sink);
+            handshake(&Message::parse(&words), arrived_ns, agent, handler);
         }
         if let Some((words, arrived_ns)) = changed(&slot.live, &mut self.live) {
             let message = Message::parse(&words);
             let (own, peer) = (agent.incarnation.get(), agent.peer_incarnation.get());
             if message.incarnation == peer && message.peer_incarnation == own {
-                sink.heartbeat(&message, arrived_ns);
+                handler.heartbeat(&message, arrived_ns);
             } else {
                 // Of an earlier pairing: after a restart, it is what our first message can answer to.
-                handshake(&message, arrived_ns, agent, sink);
+                handshake(&message, arrived_ns, agent, handler);
             }
         }
         if let Some((words, _)) = changed(&slot.echo, &mut self.echo)
             && let Some(echo) = Echo::parse(&words)
             && let Some(silent_ns) = echo.alive_age_ns()
         {
-            sink.echo(echo.echo_sent_ns, silent_ns);
+            handler.echo(echo.echo_sent_ns, silent_ns);
         }
         if let Some((words, arrived_ns)) = changed(&slot.notice, &mut self.notice)
             && let Some(notice) = Notice::parse(&words)
         {
-            sink.notice(&notice, arrived_ns);
+            handler.notice(&notice, arrived_ns);
         }
         let strangers = strangers(slot);
         if std::mem::replace(&mut self.strangers, strangers) != strangers {
-            sink.stranger();
+            handler.stranger();
         }
     }
 }
 
 #[inline]
-fn handshake(message: &Message, arrived_ns: u64, agent: &Agent, sink: &mut impl Sink) {
-    agent.peer_incarnation.set(sink.handshake(message, arrived_ns));
+fn handshake(message: &Message, arrived_ns: u64, agent: &Agent, handler: &mut impl Handler) {
+    agent.peer_incarnation.set(handler.handshake(message, arrived_ns));
 }
 
 /// The words of a record and when they came, where they are others than last time.

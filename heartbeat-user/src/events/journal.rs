@@ -1,6 +1,6 @@
 //! Tells events: of the core and of the control side, with their names, to whoever asks or listens, and to the sinks.
 
-use super::{ControlEvent, Names, Output, Record, Tell, feed::Feed, item::Item, sinks::Records};
+use super::{ControlEvent, Names, Output, Record, Tell, feed::Feed, item::Item, sinks::Sinks};
 use crate::{core::Event, system::clock, types::Nanos};
 use serde_json::Value;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub struct Journal {
     /// How lines are written.
     pub output: Output,
     /// Where they go.
-    pub records: Records,
+    pub sinks: Sinks,
     /// Whoever asks or listens.
     pub feed: Arc<Feed>,
 }
@@ -50,7 +50,7 @@ impl Journal {
             text,
             evidence,
         };
-        if let Err(event) = self.records.tell(Item::Event(self.feed.publish(record))) {
+        if let Err(event) = self.sinks.tell(Item::Event(self.feed.publish(record))) {
             self.output.write(&event);
         }
     }

@@ -3,15 +3,15 @@
 use super::{
     Output,
     item::{Item, Line},
-    sinks::Records,
+    sinks::Sinks,
 };
 use crate::system::clock;
 use log::{Level, LevelFilter, Log, Metadata};
 use std::sync::Arc;
 
 /// From now on they do.
-pub fn take_log_records(output: Output, records: Records) {
-    if log::set_boxed_logger(Box::new(Logger { output, records })).is_ok() {
+pub fn take_log_records(output: Output, sinks: Sinks) {
+    if log::set_boxed_logger(Box::new(Logger { output, sinks })).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
 }
@@ -19,7 +19,7 @@ pub fn take_log_records(output: Output, records: Records) {
 /// Takes log records.
 struct Logger {
     output: Output,
-    records: Records,
+    sinks: Sinks,
 }
 
 impl Log for Logger {
@@ -33,7 +33,7 @@ impl Log for Logger {
         }
         let (level, time_ns, message) = (record.level(), clock::realtime_ns(), record.args().to_string());
         let line = Item::Line(Arc::new(Line { level, time_ns, message }));
-        if let Err(line) = self.records.tell(line) {
+        if let Err(line) = self.sinks.tell(line) {
             self.output.write(&line);
         }
     }

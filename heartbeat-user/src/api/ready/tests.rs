@@ -8,7 +8,7 @@ use crate::{
     },
     cli::status::sample,
     core::{Difference, Withheld},
-    events::sinks::{Sink, SinkKind},
+    events::sinks::{SinkKind, SinkStatus},
 };
 
 /// A change of a status in which all is well, what it comes to, and words of its sentence.
@@ -195,7 +195,7 @@ const CASES: &[Case] = &[
     (
         |s| {
             let (what, target) = (SinkKind::EventFile, "/full".into());
-            s.sinks = vec![Sink { what, target, works: false, lost: 9, failures: 9, why: None }];
+            s.sinks = vec![SinkStatus { what, target, works: false, lost: 9, failures: 9, why: None }];
         },
         &[],
         "",

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::{Health, Judged, Status},
-    events::sinks::{Sink, SinkKind},
+    events::sinks::{SinkKind, SinkStatus},
 };
 
 fn screen(status: &Status, width: usize) -> String {
@@ -44,7 +44,7 @@ fn a_place_that_gets_no_events_is_told_with_its_reason() {
     let mut status = sample(2);
     let sink = |works: bool, why: Option<&str>| {
         let (what, target) = (SinkKind::EventFile, "/var/log/events".into());
-        Sink { what, target, works, lost: 0, failures: 1, why: why.map(str::to_owned) }
+        SinkStatus { what, target, works, lost: 0, failures: 1, why: why.map(str::to_owned) }
     };
     status.sinks = vec![sink(true, None), sink(false, Some("No space left on device"))];
     let shown = screen(&status, 80);

@@ -28,7 +28,7 @@ struct Ear {
     told: Vec<Told>,
 }
 
-impl Sink for Ear {
+impl Handler for Ear {
     fn heartbeat(&mut self, message: &Message, arrived_ns: u64) {
         self.told.push(Told::Heartbeat(message.sequence, arrived_ns));
     }

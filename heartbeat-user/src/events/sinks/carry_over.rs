@@ -25,7 +25,7 @@ use std::{
 #[derive(Default)]
 pub struct Left {
     pub damping: Damping,
-    /// By place: the id of the last event that is there.
+    /// By sink: the id of the last event that is there.
     pub done: BTreeMap<String, u64>,
     /// Oldest first.
     pub records: Vec<Record>,
@@ -57,8 +57,9 @@ pub fn take(path: &Path) -> Left {
 
 /// Writes down what is left, where anything is.
 pub fn leave(path: &Path, state: &State, damping: &Damping, feed: &Feed) {
-    let places = || state.all.iter().filter(|seen| seen.what != SinkKind::HistogramLog);
-    let done: BTreeMap<_, _> = places().map(|seen| (seen.what.name().to_owned(), seen.done.load(Relaxed))).collect();
+    let sinks = || state.all.iter().filter(|health| health.what != SinkKind::HistogramLog);
+    let done: BTreeMap<_, _> =
+        sinks().map(|health| (health.what.name().to_owned(), health.done.load(Relaxed))).collect();
     let newest = feed.since(None, Severity::Info, 1).0.last().map_or(0, |entry| entry.record.id);
     let least = done.values().copied().min().unwrap_or(newest);
     let (records, _) = if least < newest { feed.since(Some(least), Severity::Info, RING) } else { Default::default() };

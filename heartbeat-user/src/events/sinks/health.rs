@@ -1,4 +1,4 @@
-//! How the places fare: for the status, and for whoever waits until everything is told.
+//! How the sinks fare: for the status, and for whoever waits until everything is told.
 
 use crate::system::clock;
 use schemars::JsonSchema;
@@ -44,7 +44,8 @@ impl SinkKind {
 
 /// A place where records go.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Sink {
+#[schemars(rename = "Sink")]
+pub struct SinkStatus {
     /// What sort of place.
     pub what: SinkKind,
     /// Where that is: a path, a command, `journal`, `syslog`.
@@ -60,9 +61,9 @@ pub struct Sink {
     pub why: Option<String>,
 }
 
-/// How one place fares.
+/// How one sink fares.
 #[derive(Default)]
-pub struct Seen {
+pub struct SinkHealth {
     pub what: SinkKind,
     target: String,
     /// How many were dealt with.
@@ -76,7 +77,7 @@ pub struct Seen {
     busy_since: AtomicU64,
 }
 
-impl Seen {
+impl SinkHealth {
     pub fn new(what: SinkKind, target: impl Into<String>) -> Arc<Self> {
         Arc::new(Self { what, target: target.into(), ..Self::default() })
     }
@@ -111,10 +112,10 @@ impl Seen {
         (since != 0 && ns > HANGS_NS).then_some(ns / 1_000_000_000)
     }
 
-    fn sink(&self) -> Sink {
+    fn status(&self) -> SinkStatus {
         let why = lock(&self.why).clone();
         let why = why.or_else(|| self.hangs_for().map(|s| format!("what was begun {s} s ago has not ended")));
-        Sink {
+        SinkStatus {
             what: self.what,
             target: self.target.clone(),
             works: why.is_none(),
@@ -133,28 +134,28 @@ pub struct State {
     pub lost: AtomicU64,
     /// Nothing that takes its time is running, and nothing will be begun.
     pub held: AtomicBool,
-    pub all: Vec<Arc<Seen>>,
+    pub all: Vec<Arc<SinkHealth>>,
 }
 
 impl State {
-    pub const fn new(all: Vec<Arc<Seen>>) -> Self {
+    pub const fn new(all: Vec<Arc<SinkHealth>>) -> Self {
         Self { told: AtomicU64::new(0), lost: AtomicU64::new(0), held: AtomicBool::new(false), all }
     }
 
-    /// The places that have not got everything yet.
-    pub fn behind(&self) -> impl Iterator<Item = &Arc<Seen>> {
+    /// Those of the sinks that have not got everything yet.
+    pub fn behind(&self) -> impl Iterator<Item = &Arc<SinkHealth>> {
         let told = self.told.load(Relaxed);
-        let takes_records = |seen: &&Arc<Seen>| seen.what != SinkKind::HistogramLog;
-        self.all.iter().filter(takes_records).filter(move |seen| seen.position.load(Relaxed) < told)
+        let takes_records = |health: &&Arc<SinkHealth>| health.what != SinkKind::HistogramLog;
+        self.all.iter().filter(takes_records).filter(move |health| health.position.load(Relaxed) < told)
     }
 
     /// Whether there are none but those that do not work.
     pub fn is_done(&self) -> bool {
-        self.behind().all(|seen| lock(&seen.why).is_some())
+        self.behind().all(|health| lock(&health.why).is_some())
     }
 
-    pub fn sinks(&self) -> Vec<Sink> {
-        self.all.iter().map(|seen| seen.sink()).collect()
+    pub fn status(&self) -> Vec<SinkStatus> {
+        self.all.iter().map(|health| health.status()).collect()
     }
 }
 

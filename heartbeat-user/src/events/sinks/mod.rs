@@ -1,8 +1,8 @@
 //! Where events go beside the API: standard output, a file, the host's own log, a command; and latencies, to a log of theirs.
 //!
 //! One thread, `records`, has it all; whoever tells something only ever tries to leave it there. What may block (a disk, a
-//! pipe that nobody reads, a journal that hangs) blocks a helper of that thread for this one place, and none of the others.
-//! Each place goes on from where it is in the last [`RING`] records, so a fault that passes in time loses nothing.
+//! pipe that nobody reads, a journal that hangs) blocks a helper of that thread for this one sink, and none of the others.
+//! Each sink goes on from where it is in the last [`RING`] records, so a fault that passes in time loses nothing.
 
 mod carry_over;
 mod health;
@@ -14,7 +14,7 @@ mod sink;
 mod system_log;
 mod thread;
 
-pub use health::{Sink, SinkKind};
+pub use health::{SinkKind, SinkStatus};
 
 use super::{
     feed::{Feed, RING},
@@ -26,10 +26,10 @@ use crate::{
     types::{Nanos, Node},
 };
 use anyhow::{Context, Result};
-use health::{Seen, State, lock};
+use health::{SinkHealth, State, lock};
 use hook::Damping;
 use rotated_file::RotatedFile;
-use sink::{EventFile, Journal, Place, Stdout, Syslog};
+use sink::{EventFile, Journald, MonitoredSink, Stdout, Syslog};
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -47,14 +47,14 @@ use tokio::sync::mpsc;
 const RESTART: Nanos = Nanos::from_millis(10);
 /// So long the start may wait for the last id of an earlier life.
 const LAST_ID: Duration = Duration::from_millis(100);
-/// Helper threads: one a place, and one to spare.
+/// Helper threads: one a sink, and one to spare.
 const HELPERS: usize = 8;
 /// What a helper's stack may use.
 const STACK: usize = 256 * 1024;
 
-/// The thread, for whoever tells something.
+/// All sinks, by their thread, for whoever tells something.
 #[derive(Clone)]
-pub struct Records {
+pub struct Sinks {
     items: mpsc::Sender<Item>,
     orders: mpsc::UnboundedSender<Order>,
     state: Arc<State>,
@@ -65,7 +65,7 @@ pub struct Records {
     ended: Arc<Mutex<Option<Receiver<()>>>>,
 }
 
-impl Records {
+impl Sinks {
     /// Starts the thread, and takes over what the life before left in the file `left`, where this one leaves it, too.
     ///
     /// # Errors
@@ -78,19 +78,19 @@ impl Records {
         let left_path = left.to_owned();
         let left = carry_over::take(&left_path);
         let damping = Arc::new(Mutex::new(left.damping));
-        let places = places(config, output);
+        let monitored = monitored(config, output);
         let hook = config.events.on_event.clone().map(|hook| {
             let peer = config.hostnames[usize::from(node.other().wire())].clone().unwrap_or_default();
-            (hook, peer, Seen::new(SinkKind::OnEvent, hook_target(config.events.on_event.as_ref())))
+            (hook, peer, SinkHealth::new(SinkKind::OnEvent, hook_target(config.events.on_event.as_ref())))
         });
         let log = config.histograms.log.clone().map(|to| {
-            let seen = Seen::new(SinkKind::HistogramLog, to.path.display().to_string());
-            (RotatedFile::new(to, Some(latency_log::header)), seen, Duration::from_nanos(config.histograms.every.0))
+            let health = SinkHealth::new(SinkKind::HistogramLog, to.path.display().to_string());
+            (RotatedFile::new(to, Some(latency_log::header)), health, Duration::from_nanos(config.histograms.every.0))
         });
-        let seen = places.iter().map(|place| &place.seen).chain(hook.as_ref().map(|hook| &hook.2));
-        let seen = seen.chain(log.as_ref().map(|log| &log.1)).cloned().collect();
-        let state = Arc::new(State::new(seen));
-        let records = Self {
+        let health = monitored.iter().map(|sink| &sink.health).chain(hook.as_ref().map(|hook| &hook.2));
+        let health = health.chain(log.as_ref().map(|log| &log.1)).cloned().collect();
+        let state = Arc::new(State::new(health));
+        let sinks = Self {
             items,
             orders,
             state: Arc::clone(&state),
@@ -105,7 +105,7 @@ impl Records {
             items: items_in,
             orders: orders_in,
             state,
-            places,
+            sinks: monitored,
             hook,
             log,
             damping,
@@ -132,7 +132,7 @@ impl Records {
         if has_file && let Ok(Some(id)) = last_id_in.recv_timeout(LAST_ID) {
             feed.go_on_after(id);
         }
-        Ok(records)
+        Ok(sinks)
     }
 
     /// An event; never waits. Gives it back once the thread has ended.
@@ -185,8 +185,8 @@ impl Records {
 
     /// Where everything goes, and whether that works.
     #[must_use]
-    pub fn sinks(&self) -> Vec<Sink> {
-        self.state.sinks()
+    pub fn status(&self) -> Vec<SinkStatus> {
+        self.state.status()
     }
 
     /// Ends the thread, within a bounded time. `restart`: what is not where it belongs is left for the next life.
@@ -204,33 +204,33 @@ fn hook_target(hook: Option<&OnEvent>) -> String {
     hook.map_or(String::new(), |hook| hook.command.join(" "))
 }
 
-fn places(config: &Config, output: Output) -> Vec<Place> {
+fn monitored(config: &Config, output: Output) -> Vec<MonitoredSink> {
     let on_journal = system_log::stdout_is_the_journal();
     let system_log = match config.events.system_log {
         SystemLog::Auto if on_journal => SystemLog::Journal,
         SystemLog::Auto => SystemLog::None,
         other => other,
     };
-    let mut places = Vec::new();
+    let mut sinks = Vec::new();
     let stdout = || Stdout::new(output).map_err(|error| log::error!("standard output: {error}")).ok();
     match (system_log, on_journal) {
         // Its lines would be there a second time.
-        (SystemLog::Journal, true) => places.push(Place::new(SinkKind::SystemLog, "journal", Journal(stdout()))),
+        (SystemLog::Journal, true) => {
+            sinks.push(MonitoredSink::new(SinkKind::SystemLog, "journal", Journald(stdout())))
+        }
         (log, _) => {
-            places.extend(stdout().map(|out| Place::new(SinkKind::StandardOutput, out.target(), out)));
+            sinks.extend(stdout().map(|out| MonitoredSink::new(SinkKind::StandardOutput, out.target(), out)));
             match log {
-                SystemLog::Journal => places.push(Place::new(SinkKind::SystemLog, "journal", Journal(None))),
-                SystemLog::Syslog => places.push(Place::new(SinkKind::SystemLog, "syslog", Syslog::default())),
+                SystemLog::Journal => sinks.push(MonitoredSink::new(SinkKind::SystemLog, "journal", Journald(None))),
+                SystemLog::Syslog => sinks.push(MonitoredSink::new(SinkKind::SystemLog, "syslog", Syslog::default())),
                 SystemLog::Auto | SystemLog::None => {}
             }
         }
     }
-    places.extend(
-        config
-            .events
-            .file
-            .as_ref()
-            .map(|to| Place::new(SinkKind::EventFile, to.path.display().to_string(), EventFile::new(to.clone()))),
+    sinks.extend(
+        config.events.file.as_ref().map(|to| {
+            MonitoredSink::new(SinkKind::EventFile, to.path.display().to_string(), EventFile::new(to.clone()))
+        }),
     );
-    places
+    sinks
 }

@@ -1,7 +1,7 @@
-//! The places where records go. Each may block: whoever calls them has a thread for it.
+//! The sinks: where records go. Each may block: whoever calls them has a thread for it.
 
 use super::{
-    health::{Seen, SinkKind},
+    health::{SinkHealth, SinkKind},
     rotated_file::RotatedFile,
     system_log::{self, to_journal},
 };
@@ -20,7 +20,7 @@ use std::{
 };
 
 /// Takes records, one after the other.
-pub trait Takes: Send {
+pub trait Sink: Send {
     /// One that has come; blocks.
     fn take(&mut self, item: &Item) -> Result<()>;
 
@@ -35,15 +35,15 @@ pub trait Takes: Send {
     }
 }
 
-/// A place, and how it fares.
-pub struct Place {
-    pub seen: Arc<Seen>,
-    pub takes: Box<dyn Takes>,
+/// A sink, and how it fares.
+pub struct MonitoredSink {
+    pub health: Arc<SinkHealth>,
+    pub sink: Box<dyn Sink>,
 }
 
-impl Place {
-    pub fn new(what: SinkKind, target: impl Into<String>, takes: impl Takes + 'static) -> Self {
-        Self { seen: Seen::new(what, target), takes: Box::new(takes) }
+impl MonitoredSink {
+    pub fn new(what: SinkKind, target: impl Into<String>, sink: impl Sink + 'static) -> Self {
+        Self { health: SinkHealth::new(what, target), sink: Box::new(sink) }
     }
 }
 
@@ -63,7 +63,7 @@ impl Stdout {
     }
 }
 
-impl Takes for Stdout {
+impl Sink for Stdout {
     fn take(&mut self, item: &Item) -> Result<()> {
         let line = self.output.written(item) + "\n";
         Ok(self.file.write_all(line.as_bytes())?)
@@ -71,9 +71,9 @@ impl Takes for Stdout {
 }
 
 /// The journal, by its own protocol; else as a line of standard output, where that leads there, too.
-pub struct Journal(pub Option<Stdout>);
+pub struct Journald(pub Option<Stdout>);
 
-impl Takes for Journal {
+impl Sink for Journald {
     fn take(&mut self, item: &Item) -> Result<()> {
         match (to_journal(item), &mut self.0) {
             (Err(_), Some(stdout)) => stdout.take(item),
@@ -86,7 +86,7 @@ impl Takes for Journal {
 #[derive(Default)]
 pub struct Syslog(system_log::Syslog);
 
-impl Takes for Syslog {
+impl Sink for Syslog {
     fn take(&mut self, item: &Item) -> Result<()> {
         self.0.send(item)
     }
@@ -104,7 +104,7 @@ impl EventFile {
     }
 }
 
-impl Takes for EventFile {
+impl Sink for EventFile {
     fn take(&mut self, item: &Item) -> Result<()> {
         match item {
             Item::Event(entry) => self.file.append(&format!("{}\n", entry.json)),

@@ -1,12 +1,12 @@
-//! The thread's own work: one task for each place, which goes through the backlog at its own pace.
+//! The thread's own work: one task for each sink, which goes through the backlog at its own pace.
 
 use super::{
-    health::{Seen, State, lock},
+    health::{SinkHealth, State, lock},
     hook::{Damping, Run},
     latency_log::Intervals,
     read_back,
     rotated_file::RotatedFile,
-    sink::{Place, Takes},
+    sink::{MonitoredSink, Sink},
 };
 use crate::{
     command,
@@ -35,9 +35,9 @@ use tokio::{
 
 /// So long a stop may wait until everything is where it belongs.
 pub const STOP: Duration = Duration::from_secs(2);
-/// Records that a place takes at once.
+/// Records that a sink takes at once.
 const BATCH: usize = 64;
-/// A place that failed is tried again after this.
+/// A sink that failed is tried again after this.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Takes the latencies of now.
@@ -60,9 +60,9 @@ pub struct Work {
     pub items: mpsc::Receiver<Item>,
     pub orders: mpsc::UnboundedReceiver<Order>,
     pub state: Arc<State>,
-    pub places: Vec<Place>,
-    pub hook: Option<(OnEvent, String, Arc<Seen>)>,
-    pub log: Option<(RotatedFile, Arc<Seen>, Duration)>,
+    pub sinks: Vec<MonitoredSink>,
+    pub hook: Option<(OnEvent, String, Arc<SinkHealth>)>,
+    pub log: Option<(RotatedFile, Arc<SinkHealth>, Duration)>,
     pub damping: Arc<Mutex<Damping>>,
     pub feed: Arc<Feed>,
     /// What the life before left, and how far it was.
@@ -125,7 +125,7 @@ struct Shared {
 impl Work {
     /// Until it is told to end.
     pub async fn run(self) {
-        let Self { mut items, mut orders, state, places, hook, mut log, damping, feed, left, done, last_id } = self;
+        let Self { mut items, mut orders, state, sinks, hook, mut log, damping, feed, left, done, last_id } = self;
         let mut backlog = Backlog::default();
         if !left.is_empty() {
             feed.remember(left.clone());
@@ -138,17 +138,19 @@ impl Work {
         let backlog = Arc::new(Mutex::new(backlog));
         let (tell, progress) = watch::channel(Progress::default());
         let shared = Shared { backlog: Arc::clone(&backlog), progress, feed };
-        let done = |seen: &Seen| done.get(seen.what.name()).copied().unwrap_or(0);
+        let done = |health: &SinkHealth| done.get(health.what.name()).copied().unwrap_or(0);
         let mut tasks = JoinSet::new();
-        for place in places {
-            let (done, last_id) = (done(&place.seen), last_id.clone());
-            tasks.spawn(serve(place, done, shared.clone(), last_id));
+        for sink in sinks {
+            let (done, last_id) = (done(&sink.health), last_id.clone());
+            tasks.spawn(serve(sink, done, shared.clone(), last_id));
         }
         drop(last_id);
         let no_hook = hook.is_none();
-        if let Some((hook, peer, seen)) = hook {
-            let done = done(&seen);
-            tasks.spawn(Hook { hook, peer, seen, damping, state: Arc::clone(&state) }.serve(done, shared.clone()));
+        if let Some((hook, peer, health)) = hook {
+            let done = done(&health);
+            tasks.spawn(
+                EventHook { hook, peer, health, damping, state: Arc::clone(&state) }.serve(done, shared.clone()),
+            );
         }
         let mut lost = 0;
         let restart = loop {
@@ -164,8 +166,8 @@ impl Work {
                     }
                 }
                 order = orders.recv() => match order {
-                    Some(Order::Measure(take, adopted)) => if let Some((file, seen, every)) = log.take() {
-                        tasks.spawn(measure(file, seen, every, take, adopted, shared.progress.clone()));
+                    Some(Order::Measure(take, adopted)) => if let Some((file, health, every)) = log.take() {
+                        tasks.spawn(measure(file, health, every, take, adopted, shared.progress.clone()));
                     },
                     Some(Order::Hold) => {
                         state.held.store(no_hook, Relaxed);
@@ -188,8 +190,8 @@ impl Work {
         tell.send_modify(|progress| progress.end = Some(restart));
         let all = async { while tasks.join_next().await.is_some() {} };
         if timeout(STOP, all).await.is_err() {
-            for seen in state.behind() {
-                log::warn!("{}: the agent ends before everything is there", seen.name());
+            for health in state.behind() {
+                log::warn!("{}: the agent ends before everything is there", health.name());
             }
         }
     }
@@ -222,10 +224,10 @@ async fn remember(path: PathBuf, feed: &Feed, last_id: SyncSender<Option<u64>>) 
     }
 }
 
-/// Brings records to one place, for ever.
-async fn serve(place: Place, done: u64, shared: Shared, last_id: SyncSender<Option<u64>>) {
-    let Place { seen, mut takes } = place;
-    let done = match takes.memory() {
+/// Brings records to one sink, for ever.
+async fn serve(to: MonitoredSink, done: u64, shared: Shared, last_id: SyncSender<Option<u64>>) {
+    let MonitoredSink { health, mut sink } = to;
+    let done = match sink.memory() {
         Some(path) => done.max(remember(path, &shared.feed, last_id).await),
         None => {
             drop(last_id);
@@ -234,37 +236,37 @@ async fn serve(place: Place, done: u64, shared: Shared, last_id: SyncSender<Opti
     };
     let mut progress = shared.progress.clone();
     let mut position = lock(&shared.backlog).position_after(done);
-    seen.done.store(done, Relaxed);
-    seen.position.store(position, Relaxed);
+    health.done.store(done, Relaxed);
+    health.position.store(position, Relaxed);
     let mut lost = 0;
     loop {
         let end = progress.borrow_and_update().end;
         let (items, missed) = lock(&shared.backlog).after(position, BATCH);
         (position, lost) = (position + missed, lost + missed);
-        seen.lost.fetch_add(missed, Relaxed);
+        health.lost.fetch_add(missed, Relaxed);
         if items.is_empty() {
             if end.is_some() || progress.changed().await.is_err() {
                 return;
             }
             continue;
         }
-        seen.begins();
-        let Ok((back, taken, result)) = spawn_blocking(move || take_all(takes, items)).await else { return };
-        takes = back;
-        seen.ended();
+        health.begins();
+        let Ok((back, taken, result)) = spawn_blocking(move || take_all(sink, items)).await else { return };
+        sink = back;
+        health.ended();
         position += taken.0;
-        seen.position.store(position, Relaxed);
-        seen.done.fetch_max(taken.1, Relaxed);
+        health.position.store(position, Relaxed);
+        health.done.fetch_max(taken.1, Relaxed);
         match result {
             Ok(()) => {
-                if seen.succeeded() {
-                    log::warn!("{}: works again; {lost} records were lost", seen.name());
+                if health.succeeded() {
+                    log::warn!("{}: works again; {lost} records were lost", health.name());
                     lost = 0;
                 }
             }
             Err(error) => {
-                if seen.failed(format!("{error:#}")) {
-                    log::error!("{}: {error:#}; tried again from now on", seen.name());
+                if health.failed(format!("{error:#}")) {
+                    log::error!("{}: {error:#}; tried again from now on", health.name());
                 }
                 if end.is_some() {
                     return;
@@ -283,42 +285,42 @@ async fn ended(progress: &mut watch::Receiver<Progress>) {
     let _ = progress.wait_for(|progress| progress.end.is_some()).await;
 }
 
-type Taken = (Box<dyn Takes>, (u64, u64), Result<()>);
+type Taken = (Box<dyn Sink>, (u64, u64), Result<()>);
 
 /// How many were taken, and the id of the last event among them.
-fn take_all(mut takes: Box<dyn Takes>, items: Vec<Item>) -> Taken {
+fn take_all(mut sink: Box<dyn Sink>, items: Vec<Item>) -> Taken {
     let (mut taken, mut last) = (0, 0);
     for item in &items {
-        if let Err(error) = takes.take(item) {
-            return (takes, (taken, last), Err(error));
+        if let Err(error) = sink.take(item) {
+            return (sink, (taken, last), Err(error));
         }
         taken += 1;
         if let Item::Event(entry) = item {
             last = entry.record.id;
         }
     }
-    let result = takes.taken(&items);
-    (takes, (taken, last), result)
+    let result = sink.taken(&items);
+    (sink, (taken, last), result)
 }
 
 /// The operator's command.
-struct Hook {
+struct EventHook {
     hook: OnEvent,
     peer: String,
-    seen: Arc<Seen>,
+    health: Arc<SinkHealth>,
     damping: Arc<Mutex<Damping>>,
     state: Arc<State>,
 }
 
-impl Hook {
+impl EventHook {
     async fn serve(self, done: u64, shared: Shared) {
         let (mut progress, OnEvent { damping, severity, .. }) = (shared.progress.clone(), &self.hook);
         let mut position = lock(&shared.backlog).position_after(done);
-        self.seen.done.store(done, Relaxed);
+        self.health.done.store(done, Relaxed);
         loop {
             let Progress { hold, end, .. } = *progress.borrow_and_update();
             let (items, missed) = lock(&shared.backlog).after(position, RING);
-            self.seen.lost.fetch_add(missed, Relaxed);
+            self.health.lost.fetch_add(missed, Relaxed);
             position += missed + items.len() as u64;
             for item in &items {
                 let Item::Event(entry) = item else { continue };
@@ -326,9 +328,9 @@ impl Hook {
                 if record.severity >= *severity {
                     lock(&self.damping).take(clock::monotonic(), *damping, record);
                 }
-                self.seen.done.fetch_max(record.id, Relaxed);
+                self.health.done.fetch_max(record.id, Relaxed);
             }
-            self.seen.position.store(position, Relaxed);
+            self.health.position.store(position, Relaxed);
             match end {
                 // What waits is left for the next life.
                 Some(true) => return,
@@ -379,14 +381,14 @@ impl Hook {
         let patience = Duration::from_nanos(self.hook.timeout.0);
         let outcome = command::run(&self.hook.command, &environment, patience).await;
         if outcome.succeeded() {
-            self.seen.succeeded();
+            self.health.succeeded();
             return;
         }
         let output = if outcome.output.is_empty() { String::new() } else { format!(": {}", outcome.output) };
-        self.seen.lost.fetch_add(1, Relaxed);
-        self.seen.failed(outcome.ended.to_string());
+        self.health.lost.fetch_add(1, Relaxed);
+        self.health.failed(outcome.ended.to_string());
         // A log record, not an event: that would be one more reason to run it.
-        log::warn!("{} for {event} {id}: {}{output}", self.seen.name(), outcome.ended);
+        log::warn!("{} for {event} {id}: {}{output}", self.health.name(), outcome.ended);
     }
 }
 
@@ -397,7 +399,7 @@ fn after(at: Nanos) -> Instant {
 /// Logs latencies, interval by interval.
 async fn measure(
     mut file: RotatedFile,
-    seen: Arc<Seen>,
+    health: Arc<SinkHealth>,
     every: Duration,
     take: Measure,
     adopted: bool,
@@ -415,7 +417,7 @@ async fn measure(
         let end = progress.borrow().end.is_some();
         next = (next + every).max(Instant::now());
         let now = take();
-        seen.begins();
+        health.begins();
         let written = spawn_blocking(move || {
             let written =
                 intervals.lines(&now).and_then(|lines| if lines.is_empty() { Ok(()) } else { file.append(&lines) });
@@ -426,16 +428,16 @@ async fn measure(
         });
         let Ok((back, counted, written)) = written.await else { return };
         (file, intervals) = (back, counted);
-        seen.ended();
+        health.ended();
         match written {
             Ok(()) => {
-                if seen.succeeded() {
-                    log::warn!("{}: works again; the interval just written has all that could not be", seen.name());
+                if health.succeeded() {
+                    log::warn!("{}: works again; the interval just written has all that could not be", health.name());
                 }
             }
             Err(error) => {
-                if seen.failed(format!("{error:#}")) {
-                    log::error!("{}: {error:#}; tried again from now on", seen.name());
+                if health.failed(format!("{error:#}")) {
+                    log::error!("{}: {error:#}; tried again from now on", health.name());
                 }
             }
         }
