@@ -57,10 +57,10 @@ impl Left {
             !in_time(cell) && cell.owned() != 0 && last(cell).is_waited_for(clock::monotonic(), detection, grace)
         };
         // A peer that is late is not gone: what it says next tells whether it waits. Until then the kernel decides as before.
-        let (began, mut cell) = (clock::monotonic(), Life::cell(life.as_ref(), folder));
+        let (began, mut cell) = (clock::monotonic(), Life::cell(life.as_ref(), &folder.cells()));
         while cell.is_some_and(|cell| unheard(&cell)) && clock::monotonic().since(began) < detection {
             std::thread::sleep(LOOK);
-            cell = Life::cell(life.as_ref(), folder);
+            cell = Life::cell(life.as_ref(), &folder.cells());
         }
         let groups: Vec<(&str, Vec<LivedAddress>)> = config
             .groups

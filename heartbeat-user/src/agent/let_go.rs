@@ -38,7 +38,7 @@ fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
         eprintln!("{error:#}: what it held is not known");
         None
     });
-    let cell = Life::cell(life.as_ref(), folder);
+    let cell = Life::cell(life.as_ref(), &folder.cells());
     if life.is_none() && cell.is_none() {
         return Vec::new();
     }

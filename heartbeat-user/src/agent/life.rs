@@ -144,9 +144,8 @@ impl Life {
         self.incarnation == incarnation.to_string()
     }
 
-    /// The cell of the life before, wherever it was: that of the record, else the one that lived last.
-    pub(super) fn cell(record: Option<&Self>, folder: &RuntimeDir) -> Option<PinnedCell> {
-        let cells = folder.cells();
+    /// The cell of the life before, of those that were found: that of the record, else the one that lived last.
+    pub(super) fn cell(record: Option<&Self>, cells: &[PinnedCell]) -> Option<PinnedCell> {
         let of_record = cells.iter().find(|cell| record.is_some_and(|life| life.is_of(cell.incarnation())));
         of_record.or_else(|| cells.iter().max_by_key(|cell| cell.alive_ns())).copied()
     }
@@ -300,6 +299,30 @@ mod tests {
         assert!(!renamed.left.is_empty() && renamed.left.iter().all(|address| address.index == 1), "{renamed:?}");
         life.keep_only(0b10);
         assert_eq!(life.groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), ["storage-b"]);
+    }
+
+    #[test]
+    fn the_cell_of_a_life_is_the_one_that_its_record_names_else_the_one_that_lived_last() {
+        let record = life();
+        let own = record.incarnation.parse().unwrap();
+        let cell = |version, incarnation, alive_ns| PinnedCell::sample(version, incarnation, alive_ns).unwrap();
+        // As of versions before whose pins are still there, in any order, and of a file of tables.
+        let (second, third, of_file, of_record) =
+            (cell(2, 5, 900), cell(3, 6, 400), cell(5, 7, 800), cell(4, own, 100));
+        let chosen =
+            |record: Option<&Life>, cells: &[PinnedCell]| Life::cell(record, cells).map(|cell| cell.incarnation());
+        assert_eq!((chosen(None, &[]), chosen(Some(&record), &[])), (None, None));
+        for cells in [[second, third, of_file], [third, of_file, second], [of_file, second, third]] {
+            assert_eq!(chosen(None, &cells), Some(5), "an old version's, if that lived last");
+            assert_eq!(chosen(Some(&record), &cells), Some(5), "the record is of none of them");
+        }
+        for cells in [[second, of_record, of_file], [of_record, of_file, third], [third, second, of_record]] {
+            assert_eq!(chosen(Some(&record), &cells), Some(own), "though others lived later");
+            assert_ne!(chosen(None, &cells), Some(own));
+        }
+        // Taken over into a file, a cell is there twice: the first one is as good as the other.
+        let twice = [of_record, cell(5, own, 100)];
+        assert_eq!(Life::cell(Some(&record), &twice), Some(of_record));
     }
 
     #[test]

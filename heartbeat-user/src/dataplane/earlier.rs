@@ -86,6 +86,14 @@ impl PinnedCell {
         (words[0] != 0).then_some(Self { version, words, kernel: [0; KERNEL_WORDS] })
     }
 
+    /// For tests: one of nothing but that; none where no such version is understood.
+    #[cfg(test)]
+    pub(crate) fn sample(version: u32, incarnation: u64, alive_ns: u64) -> Option<Self> {
+        let mut words = [0; WORDS];
+        (words[0], words[2]) = (incarnation, alive_ns);
+        Self::of(version, &words)
+    }
+
     /// Its incarnation.
     #[must_use]
     pub const fn incarnation(&self) -> u64 {
