@@ -3,6 +3,7 @@
 mod arbiter;
 mod commands;
 mod disks;
+mod example;
 mod fence;
 mod records;
 mod refusals;
@@ -69,38 +70,6 @@ fn the_base_is_read_as_written_with_defaults_for_the_rest() {
     let address = "192.0.2.11".parse().unwrap();
     assert_eq!(group.addresses, [ServiceAddress { channel: ChannelIndex(0), address, prefix: 24 }]);
     assert_eq!(config.channel_mask(), 0b11);
-}
-
-#[test]
-fn the_example_is_valid() {
-    let config = Config::parse(EXAMPLE, "example.toml").unwrap();
-    assert_eq!((config.channels.len(), config.groups.len()), (3, 2));
-}
-
-#[test]
-fn what_the_example_says_is_a_default_is_one() {
-    let commented = |line: &str| line.starts_with("# ") && line.contains(" = ");
-    let lines = EXAMPLE.lines().map(|line| if commented(line) { &line[2..] } else { line });
-    let set = lines.collect::<Vec<_>>().join("\n");
-    assert_eq!(set.matches("priority = 60").count(), 1);
-    let mut config = Config::parse(&set, "example.toml").unwrap();
-    let unset = Config::parse(EXAMPLE, "example.toml").unwrap();
-    // These follow from the rest of the file.
-    assert_eq!([config.restart_grace(), config.release_within()], [unset.restart_grace(), unset.release_within()]);
-    (config.takeover.restart_grace, config.judging.release_within) = (None, None);
-    assert_eq!(config, unset);
-}
-
-#[test]
-fn what_the_example_says_is_an_example_is_valid() {
-    let set = EXAMPLE.lines().map(|line| line.strip_prefix("## ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
-    let config = Config::parse(&set, "example.toml").unwrap();
-    assert!(config.arbiter.as_ref().is_some_and(|arbiter| arbiter.files().count() == 4));
-    assert!(
-        config.fence.is_some_and(|fence| fence.levels.len() == 3 && fence.levels[2].devices.len() == 2)
-            && config.checks.len() == 1
-            && config.groups[0].hooks.on_release.is_some()
-    );
 }
 
 #[test]
