@@ -12,6 +12,4 @@ pub mod host;
 pub mod inject;
 pub mod lab;
 pub mod live;
-pub mod pair;
-pub mod scripts;
-pub mod trials;
+pub mod scenario;

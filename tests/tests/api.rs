@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use heartbeat::latency::{Histograms, Snapshot};
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
-use heartbeat_tests::pair::{self, SOON, bring_up, changes, owners, until};
+use heartbeat_tests::lab::{Config, Lab, Node, Options};
+use heartbeat_tests::scenario::{self, SOON, bring_up, changes, owners, until};
 use serde_json::{Value, json};
 
 const HTTP: &str = "127.0.0.1:9694";
@@ -21,8 +21,8 @@ const TOKEN: &str = "0123456789abcdef";
 /// A pair that is well, with HTTP on both and a token.
 fn serving() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
-    let mut config = Config::pair(2, Family::V4).profile("lan");
-    config.extra = pair::serving(&lab, HTTP, TOKEN).unwrap();
+    let mut config = Config::default();
+    config.extra = scenario::serving(&lab, HTTP, TOKEN).unwrap();
     bring_up(&lab, &config).unwrap();
     lab
 }
@@ -306,7 +306,7 @@ fn what_the_configuration_asks_for_in_vain_is_said_and_guarding_goes_on() {
         let open = lab.folder().join("open");
         fs::write(&open, TOKEN).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
-        let mut config = Config::pair(2, Family::V4).profile("lan");
+        let mut config = Config::default();
         config.extra = format!(
             "[api]\nhttp = \"192.0.2.99:9694\"\ngroup = \"nobody-has-this\"\ntoken_file = \"{}\"\n",
             open.display()

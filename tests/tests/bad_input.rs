@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, Options, binary, heartbeat};
-use heartbeat_tests::pair::{SOON, channel, held, owners, rejected, running};
+use heartbeat_tests::lab::{ChannelConfig, Config, Lab, LogLine, Node, Options, binary, heartbeat};
+use heartbeat_tests::scenario::{SOON, channel, held, look_on, owners, rejected, running, start_apart};
 
 /// A pair that waits for its peer's first heartbeat for a second only.
 fn config() -> Config {
-    Config::pair(2, Family::V4).timing("failed_waits", "10")
+    Config::default().timing("failed_waits", "10")
 }
 
 fn lab() -> Lab {
@@ -25,12 +25,7 @@ fn lab() -> Lab {
 /// Starts both agents, each with its own configuration.
 fn start(configs: [&Config; 2]) -> Lab {
     let lab = lab();
-    for (node, config) in Node::BOTH.into_iter().zip(configs) {
-        lab.configure_text(node, &config.to_toml(&lab.key_file())).unwrap();
-    }
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
+    start_apart(&lab, configs).unwrap();
     lab
 }
 
@@ -45,10 +40,11 @@ fn strangers(lab: &Lab, reason: &str) {
         assert_eq!(withheld.raw["reason"], "stranger", "{node}");
     }
     // And stay so.
+    look_on(Duration::from_secs(1));
     for node in Node::BOTH {
-        let claimed =
-            lab.wait_event(node, |line| line.is("group_acquiring") || line.is("peer_good"), Duration::from_secs(1));
-        assert!(claimed.is_err(), "{node}: {claimed:?}");
+        let claims = |line: &LogLine| line.is("group_acquiring") || line.is("peer_good");
+        let claimed = lines(lab, node).into_iter().find(claims);
+        assert_eq!(claimed, None, "{node}");
         let status = lab.status(node).unwrap();
         assert_eq!(status.code, 1, "{node}");
         let counts = rejected(&status.json, "net1");
@@ -67,9 +63,7 @@ fn a_pair_with_two_different_keys_claims_nothing() {
         let made = heartbeat(["keygen".as_ref(), other.as_os_str()], SOON).unwrap();
         assert!(made.0.success(), "{made:?}");
         lab.configure_text(Node::B, &config().to_toml(&other)).unwrap();
-        for node in Node::BOTH {
-            lab.start(node).unwrap();
-        }
+        lab.start_both().unwrap();
         strangers(&lab, "wrong_tag");
     });
 }
@@ -137,7 +131,7 @@ fn two_agents_with_the_same_node_letter_claim_nothing() {
         for ChannelConfig { a, b, .. } in &mut swapped.channels {
             std::mem::swap(a, b);
         }
-        lab.configure_text(Node::B, &swapped.to_toml(&lab.key_file())).unwrap();
+        lab.configure_one(Node::B, &swapped).unwrap();
         lab.start(Node::A).unwrap();
         lab.start_as(Node::B, Node::A).unwrap();
         strangers(&lab, "same_node");
@@ -187,8 +181,11 @@ fn with_different_groups_nothing_is_claimed_while_both_are_alive() {
         for node in Node::BOTH {
             let differs = lab.wait_event(node, |line| line.is("configuration_differs"), SOON).unwrap();
             assert_eq!(differs.raw["what"], "groups");
-            let claimed = lab.wait_event(node, |line| line.is("group_acquiring"), Duration::from_secs(1));
-            assert!(claimed.is_err(), "{node}: {claimed:?}");
+        }
+        look_on(Duration::from_secs(1));
+        for node in Node::BOTH {
+            let claimed = lines(&lab, node).into_iter().find(|line| line.is("group_acquiring"));
+            assert_eq!(claimed, None, "{node}");
             let json = lab.status(node).unwrap().json;
             assert!(json["verdict"].as_str().unwrap().contains("no group moves"), "{}", json["verdict"]);
             assert_eq!(owners(&json), ["", ""]);
@@ -202,7 +199,7 @@ fn with_different_groups_nothing_is_claimed_while_both_are_alive() {
 #[test]
 fn with_different_intervals_the_longer_one_counts_and_no_channel_fails() {
     undisturbed(|| {
-        let config = Config::pair(2, Family::V4);
+        let config = Config::default();
         let slow = config.clone().timing("interval", "\"500ms\"");
         let lab = start([&config, &slow]);
         for (node, group) in [(Node::A, "storage-a"), (Node::B, "storage-b")] {
@@ -251,10 +248,8 @@ fn goes_on_without(change: impl FnOnce(&mut Config), said: &[&str]) {
     let mut other = config();
     change(&mut other);
     lab.configure(&config()).unwrap();
-    lab.configure_text(Node::A, &other.to_toml(&lab.key_file())).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
+    lab.configure_one(Node::A, &other).unwrap();
+    lab.start_both().unwrap();
     let names_all = |line: &LogLine| {
         let what = line.raw["what"].as_str().unwrap_or_default();
         line.is("host_problem") && said.iter().all(|words| what.contains(words))
@@ -352,7 +347,7 @@ fn a_key_file_that_others_can_read_is_refused_with_how_to_close_it() {
 /// Runs a second agent on `node`'s host to its end, with its own runtime directory or the first one's.
 fn second_agent(lab: &Lab, node: Node, runtime_dir: &std::path::Path) -> (Option<i32>, String) {
     let mut command = Command::new("timeout");
-    command.arg("8").arg(binary().unwrap()).arg("run").arg("--config").arg(lab.config_file(node));
+    command.arg("4").arg(binary().unwrap()).arg("run").arg("--config").arg(lab.config_file(node));
     command.args(["--node", node.name(), "--runtime-dir"]).arg(runtime_dir);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = lab.controller(node).unwrap().spawn(command).unwrap();
@@ -365,13 +360,13 @@ fn second_agent(lab: &Lab, node: Node, runtime_dir: &std::path::Path) -> (Option
 fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on() {
     undisturbed(|| {
         let lab = running(&config()).unwrap();
-        let marks = Node::BOTH.map(|node| lab.mark(node));
+        let marks = lab.marks();
         let (code, said) = second_agent(&lab, Node::A, lab.runtime_dir(Node::A));
         assert_eq!(code, Some(1), "{said}");
         let pid = lab.pid(Node::A).unwrap();
         assert!(said.contains("--runtime-dir") && said.contains(&format!("process {pid}")), "{said}");
         for (node, mark) in Node::BOTH.into_iter().zip(marks) {
-            let changes = heartbeat_tests::pair::changes(&lab, node, mark);
+            let changes = heartbeat_tests::scenario::changes(&lab, node, mark);
             assert!(changes.is_empty(), "{node}: {changes:?}");
             assert_eq!(lab.status(node).unwrap().code, 0);
         }
@@ -382,10 +377,10 @@ fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on
 fn a_second_agent_beside_the_first_takes_nothing_over() {
     undisturbed(|| {
         let lab = running(&config()).unwrap();
-        let marks = Node::BOTH.map(|node| lab.mark(node));
+        let marks = lab.marks();
         let (code, said) = second_agent(&lab, Node::A, &lab.folder().join("second"));
         for (node, mark) in Node::BOTH.into_iter().zip(marks) {
-            let changes = heartbeat_tests::pair::changes(&lab, node, mark);
+            let changes = heartbeat_tests::scenario::changes(&lab, node, mark);
             assert!(changes.is_empty(), "{node}: {changes:?}");
             assert_eq!(lab.status(node).unwrap().code, 0, "{said}");
         }

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Config, Family, Lab, LogLine, Node, Options};
-use heartbeat_tests::pair::{SOON, changes, channel, running, until};
+use heartbeat_tests::lab::{Config, Lab, LogLine, Node, Options};
+use heartbeat_tests::scenario::{SOON, changes, channel, running, until};
 
 const MS: u64 = 1_000_000;
 const INTERVAL: u64 = 10 * MS;
@@ -17,7 +17,7 @@ const PERIOD: u64 = 50 * MS;
 const SLACK: u64 = INTERVAL / 2 + MS;
 
 fn classic() -> Config {
-    Config::pair(2, Family::V4).profile("classic").timing("interval", "\"10ms\"")
+    Config::default().profile("classic").timing("interval", "\"10ms\"")
 }
 
 /// What the agent's own late wake-ups may have added between two events.
@@ -80,7 +80,7 @@ fn a_channel_that_goes_silent_soon_after_it_opened_fails_as_soon_as_its_twenty_a
         }
         let received = |node| channel(&lab.status(node).unwrap().json, "net2")["received"].as_u64().unwrap();
         let before = Node::BOTH.map(received);
-        let mark = Node::BOTH.map(|node| lab.mark(node));
+        let mark = lab.marks();
         lab.mend("b-net2").unwrap();
         let event = |node: Node, name: &str| {
             let mark = mark[usize::from(node == Node::B)];

@@ -13,7 +13,7 @@ use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::disk::SharedDisk;
 use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
 use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Node, Options};
-use heartbeat_tests::pair::{SOON, changes, channel, held, owners, rejected, running, until};
+use heartbeat_tests::scenario::{SOON, changes, channel, held, owners, rejected, running, until};
 
 /// How often a heartbeat is written, and the silence that a dead peer is found by.
 const EVERY: Duration = Duration::from_millis(200);
@@ -95,9 +95,7 @@ fn a_disk_that_is_missing_or_not_prepared_is_said_with_its_path_and_used_once_it
     let config = config(&path);
     let lab = Lab::new(Options { networks: 1, clients: 1, ..Options::default() }).unwrap();
     lab.configure(&config).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
+    lab.start_both().unwrap();
     let said = |node, words: &'static str| {
         let shown = path.display().to_string();
         lab.wait_event(
@@ -134,7 +132,7 @@ fn a_disk_that_is_missing_or_not_prepared_is_said_with_its_path_and_used_once_it
 fn a_disk_whose_contents_are_gone_is_a_channel_that_is_bad_until_it_is_prepared_and_nothing_else() {
     let disk = disk();
     let lab = running(&config(&disk.path)).unwrap();
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     let file = File::options().write(true).open(disk.file()).unwrap();
     file.set_len(0).unwrap();
     for (node, mark) in Node::BOTH.into_iter().zip(marks) {
@@ -154,7 +152,7 @@ fn a_disk_whose_contents_are_gone_is_a_channel_that_is_bad_until_it_is_prepared_
 fn with_all_networks_gone_the_disk_keeps_the_pair_together_and_tells_a_dead_host() {
     let disk = disk();
     let lab = running(&config(&disk.path)).unwrap();
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     lab.silence("net1").unwrap();
     lab.silence("xlink").unwrap();
     for (node, mark) in Node::BOTH.into_iter().zip(marks) {
@@ -193,7 +191,7 @@ fn with_all_networks_gone_the_disk_keeps_the_pair_together_and_tells_a_dead_host
 fn one_that_is_stopped_says_so_by_the_disk_as_well() {
     let disk = disk();
     let lab = running(&config(&disk.path)).unwrap();
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     lab.silence("xlink").unwrap();
     lab.silence("net1").unwrap();
     for (node, mark) in Node::BOTH.into_iter().zip(marks) {

@@ -3,8 +3,8 @@
 use std::fs;
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, heartbeat};
-use heartbeat_tests::pair::{SOON, bring_up, until};
+use heartbeat_tests::lab::{Config, Lab, Node, Options, heartbeat};
+use heartbeat_tests::scenario::{SOON, bring_up, until};
 
 type Break = fn(&Lab) -> anyhow::Result<()>;
 
@@ -27,7 +27,7 @@ fn the_cut_behind_each_of_ten_faults_is_named_from_the_events_alone() {
     for (name, fault, words) in FAULTS {
         undisturbed(|| {
             let lab = Lab::new(Options::default()).unwrap();
-            let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+            let mut config = Config::default().judged_by_clients();
             let bad = lab.folder().join("bad");
             config.extra = format!(
                 "[[check]]\nname = \"pool\"\ncommand = [\"/bin/sh\", \"-c\", \"! test -e {}-$HEARTBEAT_NODE\"]\n\

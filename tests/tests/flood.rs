@@ -11,7 +11,7 @@ use heartbeat_tests::frame::{PORT, Path, payload};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::inject::Injector;
 use heartbeat_tests::lab::{Config, Family, Lab, Node};
-use heartbeat_tests::pair::{
+use heartbeat_tests::scenario::{
     SOON, changes, channel, held, increase, key, owners, record, rejected, running, settled, until,
 };
 
@@ -124,7 +124,7 @@ fn pour(lab: &Lab, frames: &[(Vec<u8>, &'static str)], count: u64) -> f64 {
 }
 
 fn assert_nothing_changes(lab: &Lab, during: impl FnOnce()) {
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     let before = Node::BOTH.map(|node| lab.status(node).unwrap().json);
     during();
     for ((node, mark), before) in Node::BOTH.into_iter().zip(marks).zip(before) {
@@ -141,7 +141,7 @@ fn assert_nothing_changes(lab: &Lab, during: impl FnOnce()) {
 #[test]
 fn two_million_hostile_frames_are_counted_by_reason_and_nothing_moves() {
     undisturbed(|| {
-        let lab = running(&Config::pair(2, Family::V4)).unwrap();
+        let lab = running(&Config::default()).unwrap();
         let frames = hostile(&lab);
         assert_nothing_changes(&lab, || {
             let rate = pour(&lab, &frames, flood_size());
@@ -297,9 +297,7 @@ fn recordings_poured_on_every_channel_at_the_start_of_both_do_not_make_two_owner
                     scope.spawn(move || injector.flood(frames, 400_000).unwrap());
                 }
             }
-            for node in Node::BOTH {
-                lab.start(node).unwrap();
-            }
+            lab.start_both().unwrap();
             for node in Node::BOTH {
                 let claimed = lab.wait_event(node, |line| line.is("group_acquired"), Duration::from_secs(6));
                 let json = lab.status(node).unwrap().json;

@@ -173,7 +173,7 @@ fn whatever_was_started_on_a_host_ends_with_it() {
     drop(host);
     lab.power_off(Node::B).unwrap();
     // It was killed; whoever it was left to may not have looked yet.
-    heartbeat_tests::pair::until("it is gone", || Ok((!runs()).then_some(()))).unwrap();
+    heartbeat_tests::scenario::until("it is gone", || Ok((!runs()).then_some(()))).unwrap();
 }
 
 #[test]

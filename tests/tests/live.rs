@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{binary, control, remains};
 use heartbeat_tests::live::{self, RunOptions};
-use heartbeat_tests::trials::show;
+use heartbeat_tests::scenario::show;
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,33 +10,15 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::ipv4;
-use heartbeat_tests::lab::{Config, Family, Lab, LogLine, Mark, Node, Options, binary};
-use heartbeat_tests::pair::{SOON, bring_up, channel, owners, running, until, wait_minds_signals};
-use heartbeat_tests::scripts::Scripts;
-use heartbeat_tests::trials::story;
+use heartbeat_tests::lab::{Config, Lab, LogLine, Mark, Node, Options, binary};
+use heartbeat_tests::scenario::{
+    SOON, Scripts, bring_up, channel, has, owners, reload, running, story, until, wait_minds_signals, wait_owners,
+    wait_said,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-const A: Node = Node::A;
-const B: Node = Node::B;
-
-fn config() -> Config {
-    Config::pair(2, Family::V4).profile("lan")
-}
-
-fn wait(lab: &Lab, node: Node, mark: Mark, event: &str) -> LogLine {
-    lab.wait_event_since(node, mark, |line| line.is(event), SOON)
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", story(lab)))
-}
-
-fn write(lab: &Lab, node: Node, config: &Config) {
-    lab.configure_text(node, &config.to_toml(&lab.key_file())).unwrap();
-}
-
-fn has(lab: &Lab, node: Node, address: IpAddr) -> bool {
-    lab.controller(node).unwrap().netlink().addresses().unwrap().iter().any(|(_, found)| *found == address)
-}
 
 fn pid(lab: &Lab, node: Node) -> Pid {
     Pid::from_raw(i32::try_from(lab.pid(node).unwrap()).unwrap())
@@ -49,19 +30,6 @@ fn moves(lab: &Lab, node: Node, mark: Mark) -> Vec<LogLine> {
     lab.events_since(node, mark).into_iter().filter(|line| what.iter().any(|event| line.is(event))).collect()
 }
 
-/// Each holds its own group, and a knows it.
-fn expect_at_home(lab: &Lab) {
-    until("each is at home", || Ok((owners(&lab.status(A)?.json) == ["a", "b"]).then_some(()))).unwrap();
-}
-
-/// Reloads an agent and waits for its new life.
-fn reload(lab: &Lab, node: Node) {
-    let mark = lab.mark(node);
-    lab.reload(node).unwrap();
-    wait(lab, node, mark, "restarting");
-    wait(lab, node, mark, "ready");
-}
-
 /// Hooks of storage-a that write down what they do, for each controller.
 fn hooked(lab: &Lab) -> (Config, impl Fn(Node) -> String + use<>) {
     let scripts = Scripts::of(lab).unwrap();
@@ -69,7 +37,7 @@ fn hooked(lab: &Lab) -> (Config, impl Fn(Node) -> String + use<>) {
         let text = format!("echo {name} >> $HEARTBEAT_NODE.hooks\ngrep SigBlk /proc/self/status >> masks");
         scripts.write(name, &text).unwrap()
     };
-    let mut config = config();
+    let mut config = Config::default();
     config.groups[0].exclusive = Some(false);
     config.groups[0].extra = format!("on_acquire = {}\non_release = {}\n", script("acquire"), script("release"));
     (config, move |node| scripts.read(&format!("{node}.hooks")))
@@ -92,9 +60,9 @@ fn hooked_pair() -> (Lab, Config, impl Fn(Node) -> String) {
 #[test]
 fn groups_in_another_order_and_new_ones_move_nothing_when_the_file_is_reloaded_node_by_node() {
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
-        let marks = [lab.mark(A), lab.mark(B)];
-        let mut other = config();
+        let lab = running(&Config::default()).unwrap();
+        let marks = lab.marks();
+        let mut other = Config::default();
         other.groups.reverse();
         let mut new = other.groups[0].clone();
         new.name = "storage-new".to_owned();
@@ -102,10 +70,13 @@ fn groups_in_another_order_and_new_ones_move_nothing_when_the_file_is_reloaded_n
         other.groups.insert(0, new);
         other.channels.rotate_left(1);
         for node in Node::BOTH {
-            write(&lab, node, &other);
-            reload(&lab, node);
+            lab.configure_one(node, &other).unwrap();
+            reload(&lab, node).unwrap();
             for (holder, address) in [(A, ipv4(1, 10)), (B, ipv4(2, 10))] {
-                assert_eq!([has(&lab, A, address.into()), has(&lab, B, address.into())], [holder == A, holder == B]);
+                assert_eq!(
+                    [has(&lab, A, address.into()).unwrap(), has(&lab, B, address.into()).unwrap()],
+                    [holder == A, holder == B]
+                );
             }
         }
         let new_home = other.groups[0].home;
@@ -126,28 +97,32 @@ fn what_the_file_has_no_more_is_gone_after_the_reload_with_its_hooks() {
         // An address of a group that stays.
         let mut fewer = config.clone();
         fewer.groups[0].addresses.push(("net1".to_owned(), "192.0.2.50/24".to_owned()));
-        write(&lab, A, &fewer);
-        reload(&lab, A);
-        until("the new address", || Ok(has(&lab, A, [192, 0, 2, 50].into()).then_some(()))).unwrap();
-        write(&lab, A, &config);
-        reload(&lab, A);
-        assert!(!has(&lab, A, [192, 0, 2, 50].into()) && has(&lab, A, ipv4(1, 10).into()), "{}", story(&lab));
+        lab.configure_one(A, &fewer).unwrap();
+        reload(&lab, A).unwrap();
+        until("the new address", || Ok(has(&lab, A, [192, 0, 2, 50].into()).unwrap().then_some(()))).unwrap();
+        lab.configure_one(A, &config).unwrap();
+        reload(&lab, A).unwrap();
+        assert!(
+            !has(&lab, A, [192, 0, 2, 50].into()).unwrap() && has(&lab, A, ipv4(1, 10).into()).unwrap(),
+            "{}",
+            story(&lab)
+        );
         assert_eq!(ran(A), "acquire\n", "it was held on all the time");
 
         // The whole group.
         let mark = lab.mark(A);
         fewer = config.clone();
         fewer.groups.remove(0);
-        write(&lab, A, &fewer);
-        reload(&lab, A);
+        lab.configure_one(A, &fewer).unwrap();
+        reload(&lab, A).unwrap();
         lab.wait_event_since(A, mark, |line| line.is_of("group_released", "storage-a"), SOON).unwrap();
-        assert!(!has(&lab, A, ipv4(1, 10).into()), "{}", story(&lab));
+        assert!(!has(&lab, A, ipv4(1, 10).into()).unwrap(), "{}", story(&lab));
         assert_eq!(ran(A), "acquire\nrelease\n");
-        write(&lab, B, &fewer);
-        reload(&lab, B);
-        assert!(!has(&lab, B, ipv4(1, 10).into()), "{}", story(&lab));
+        lab.configure_one(B, &fewer).unwrap();
+        reload(&lab, B).unwrap();
+        assert!(!has(&lab, B, ipv4(1, 10).into()).unwrap(), "{}", story(&lab));
         // And it is not there for good.
-        reload(&lab, A);
+        reload(&lab, A).unwrap();
         let groups = lab.status(A).unwrap().json["groups"].as_array().unwrap().len();
         assert_eq!((groups, ran(A).as_str()), (1, "acquire\nrelease\n"));
         expect_no_signal_blocked_in_hooks(&lab);
@@ -157,7 +132,7 @@ fn what_the_file_has_no_more_is_gone_after_the_reload_with_its_hooks() {
 #[test]
 fn a_file_that_cannot_be_read_is_refused_and_the_agent_goes_on_meanwhile() {
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
+        let lab = running(&Config::default()).unwrap();
         let path = lab.config_file(A);
         let good = fs::read(&path).unwrap();
         let pipe = |path: &Path| {
@@ -173,20 +148,20 @@ fn a_file_that_cannot_be_read_is_refused_and_the_agent_goes_on_meanwhile() {
             make(&path);
             let mark = lab.mark(A);
             lab.reload(A).unwrap();
-            let refused = wait(&lab, A, mark, "reload_refused");
+            let refused = wait_said(&lab, A, mark, "reload_refused").unwrap();
             assert!(refused.raw["why"].as_str().unwrap().contains(said), "{refused:?}");
         }
         fs::remove_file(&path).unwrap();
         fs::write(&path, good).unwrap();
-        reload(&lab, A);
-        expect_at_home(&lab);
+        reload(&lab, A).unwrap();
+        wait_owners(&lab, A, &["a", "b"]).unwrap();
     });
 }
 
 #[test]
 fn a_file_that_is_edited_while_it_is_read_is_read_again_or_refused() {
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
+        let lab = running(&Config::default()).unwrap();
         let path = lab.config_file(A);
         let text = fs::read_to_string(&path).unwrap();
         let mark = lab.mark(A);
@@ -205,24 +180,24 @@ fn a_file_that_is_edited_while_it_is_read_is_read_again_or_refused() {
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         // Whatever became of that, what is there now is taken.
-        reload(&lab, A);
-        expect_at_home(&lab);
+        reload(&lab, A).unwrap();
+        wait_owners(&lab, A, &["a", "b"]).unwrap();
     });
 }
 
 #[test]
 fn what_both_must_change_at_once_is_refused_and_works_in_the_order_that_is_named() {
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
-        let other = Config { port: Some(6_940), ..config() };
-        write(&lab, A, &other);
+        let lab = running(&Config::default()).unwrap();
+        let other = Config { port: Some(6_940), ..Config::default() };
+        lab.configure_one(A, &other).unwrap();
         let mark = lab.mark(A);
         lab.reload(A).unwrap();
-        let refused = wait(&lab, A, mark, "reload_refused");
+        let refused = wait_said(&lab, A, mark, "reload_refused").unwrap();
         let why = refused.raw["why"].as_str().unwrap();
         assert!(why.contains("pair.port is 694") && why.contains("maintenance on"), "{why}");
 
-        let marks = [lab.mark(A), lab.mark(B)];
+        let marks = lab.marks();
         for node in Node::BOTH {
             assert_eq!(lab.order(node, &["maintenance", "on"]).unwrap().0, Some(0));
         }
@@ -235,8 +210,8 @@ fn what_both_must_change_at_once_is_refused_and_works_in_the_order_that_is_named
         })
         .unwrap();
         for node in Node::BOTH {
-            write(&lab, node, &other);
-            reload(&lab, node);
+            lab.configure_one(node, &other).unwrap();
+            reload(&lab, node).unwrap();
         }
         for node in Node::BOTH {
             until("they hear each other", || Ok((lab.status(node)?.json["peer"]["state"] == "good").then_some(())))
@@ -256,8 +231,8 @@ fn what_both_must_change_at_once_is_refused_and_works_in_the_order_that_is_named
 #[test]
 fn five_reloads_in_a_row_are_neither_deadly_nor_lost() {
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
-        let (pid, marks) = (pid(&lab, A), [lab.mark(A), lab.mark(B)]);
+        let lab = running(&Config::default()).unwrap();
+        let (pid, marks) = (pid(&lab, A), lab.marks());
         let mut last = 0;
         for _ in 0..5 {
             last = heartbeat_tests::lab::realtime_ns();
@@ -278,7 +253,7 @@ fn five_reloads_in_a_row_are_neither_deadly_nor_lost() {
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
         assert_eq!(pid, self::pid(&lab, A), "{}", story(&lab));
-        expect_at_home(&lab);
+        wait_owners(&lab, A, &["a", "b"]).unwrap();
         assert_eq!(moves(&lab, B, marks[1]), [], "{}", story(&lab));
     });
 }
@@ -296,7 +271,7 @@ fn a_stop_at_any_moment_of_a_reload_releases_everything_in_order() {
             kill(pid, Signal::SIGTERM).unwrap();
             let status = lab.wait_exit(A, SOON).unwrap();
             assert!(status.success(), "after {delay} ms: {status}: {}", story(&lab));
-            assert!(!has(&lab, A, ipv4(1, 10).into()), "after {delay} ms: {}", story(&lab));
+            assert!(!has(&lab, A, ipv4(1, 10).into()).unwrap(), "after {delay} ms: {}", story(&lab));
             assert_eq!(ran(A), format!("{before}release\n"), "after {delay} ms");
             lab.wait_event_since(B, mark, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
             // And back again.
@@ -310,7 +285,7 @@ fn a_stop_at_any_moment_of_a_reload_releases_everything_in_order() {
 #[test]
 fn a_stop_at_any_moment_of_a_start_is_neither_lost_nor_deadly() {
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
+        let lab = running(&Config::default()).unwrap();
         lab.stop(A).unwrap();
         for delay in [None, Some(0), Some(1), Some(3), Some(10), Some(30), Some(100)] {
             lab.start(A).unwrap();
@@ -323,7 +298,7 @@ fn a_stop_at_any_moment_of_a_start_is_neither_lost_nor_deadly() {
             // Before its first line it is any program's end.
             let before_its_first_line = delay.is_none() && status.code().is_none();
             assert!(status.success() || before_its_first_line, "after {delay:?} ms: {status}: {}", story(&lab));
-            assert!(!has(&lab, A, ipv4(1, 10).into()));
+            assert!(!has(&lab, A, ipv4(1, 10).into()).unwrap());
         }
     });
 }
@@ -333,12 +308,12 @@ fn a_start_that_fails_lets_go_of_what_the_life_before_held() {
     undisturbed(|| {
         let (lab, _config, ran) = hooked_pair();
         lab.kill(A).unwrap();
-        assert!(has(&lab, A, ipv4(1, 10).into()));
+        assert!(has(&lab, A, ipv4(1, 10).into()).unwrap());
         lab.configure_text(A, "[pair]\nid = \"seven\"\n").unwrap();
         lab.start(A).unwrap();
         let status = lab.wait_exit(A, SOON).unwrap();
         assert_eq!(status.code(), Some(1), "{}", story(&lab));
-        assert!(!has(&lab, A, ipv4(1, 10).into()), "{}", story(&lab));
+        assert!(!has(&lab, A, ipv4(1, 10).into()).unwrap(), "{}", story(&lab));
         assert_eq!(ran(A), "acquire\nrelease\n");
         // What is let go of is not let go of again.
         lab.start(A).unwrap();
@@ -359,20 +334,21 @@ fn a_binary_that_is_gone_refuses_the_reload_and_one_that_cannot_run_lets_go_of_e
         fs::copy(binary().unwrap(), &own).unwrap();
         lab.start_from(A, A, &own).unwrap();
         let service = ipv4(1, 10).into();
-        until("a holds its group", || Ok((ran(A) == "acquire\n" && has(&lab, A, service)).then_some(()))).unwrap();
+        until("a holds its group", || Ok((ran(A) == "acquire\n" && has(&lab, A, service).unwrap()).then_some(())))
+            .unwrap();
 
         let aside = own.with_extension("aside");
         fs::rename(&own, &aside).unwrap();
         lab.reload(A).unwrap();
         sleep(Duration::from_millis(500));
-        assert!(lab.exit_status(A).is_none() && has(&lab, A, service), "it goes on with what it is");
+        assert!(lab.exit_status(A).is_none() && has(&lab, A, service).unwrap(), "it goes on with what it is");
 
         // Executable, and nothing that the kernel knows how to run: a copy that was not finished.
         fs::write(&own, &fs::read(&aside).unwrap()[..64]).unwrap();
         fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
         lab.reload(A).unwrap();
         assert_eq!(lab.wait_exit(A, SOON).unwrap().code(), Some(1));
-        assert!(!has(&lab, A, service));
+        assert!(!has(&lab, A, service).unwrap());
         assert_eq!(ran(A), "acquire\nrelease\n");
     });
 }
@@ -380,7 +356,7 @@ fn a_binary_that_is_gone_refuses_the_reload_and_one_that_cannot_run_lets_go_of_e
 #[test]
 fn an_agent_whose_runtime_directory_is_emptied_is_found_there_again_and_stays_the_only_one() {
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
+        let lab = running(&Config::default()).unwrap();
         assert_eq!(lab.order(A, &["maintenance", "on"]).unwrap().0, Some(0));
         let folder = lab.runtime_dir(A).to_owned();
         let mark = lab.mark(A);
@@ -393,13 +369,13 @@ fn an_agent_whose_runtime_directory_is_emptied_is_found_there_again_and_stays_th
         let said = String::from_utf8_lossy(&second.stderr).into_owned();
         assert!(second.status.code() == Some(1) && said.contains("runs on it already"), "{said}");
 
-        wait(&lab, A, mark, "runtime_dir_restored");
+        wait_said(&lab, A, mark, "runtime_dir_restored").unwrap();
         assert_eq!(lab.status(A).unwrap().json["maintenance"], true);
         for file in ["lock", "life.json", "maintenance", "api.sock"] {
             assert!(folder.join(file).exists(), "{file}");
         }
-        reload(&lab, A);
-        expect_at_home(&lab);
+        reload(&lab, A).unwrap();
+        wait_owners(&lab, A, &["a", "b"]).unwrap();
         assert_eq!(lab.status(A).unwrap().json["maintenance"], true);
     });
 }
@@ -407,8 +383,8 @@ fn an_agent_whose_runtime_directory_is_emptied_is_found_there_again_and_stays_th
 #[test]
 fn an_agent_starts_with_a_nic_missing_and_uses_it_when_it_is_there() {
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
-        let marks = [lab.mark(A), lab.mark(B)];
+        let lab = running(&Config::default()).unwrap();
+        let marks = lab.marks();
         lab.remove_nic(A, "net2").unwrap();
         lab.wait_event_since(A, marks[0], |line| line.is_of("channel_bad", "net2"), SOON).unwrap();
         lab.kill(A).unwrap();
@@ -430,20 +406,20 @@ fn an_agent_starts_with_a_nic_missing_and_uses_it_when_it_is_there() {
 #[test]
 fn another_way_of_receiving_keeps_everything_there_and_back() {
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
-        let marks = [lab.mark(A), lab.mark(B)];
+        let lab = running(&Config::default()).unwrap();
+        let marks = lab.marks();
         for mode in ["socket", "auto"] {
-            write(&lab, A, &config().xdp(mode));
+            lab.configure_one(A, &Config::default().xdp(mode)).unwrap();
             let mark = lab.mark(A);
-            reload(&lab, A);
-            let ready = wait(&lab, A, mark, "ready");
+            reload(&lab, A).unwrap();
+            let ready = wait_said(&lab, A, mark, "ready").unwrap();
             assert_eq!(ready.raw["resumed"], true, "{ready:?}");
             sleep(Duration::from_secs(1));
             let json = lab.status(A).unwrap().json;
             assert_eq!(channel(&json, "net1")["state"], "good", "{mode}: {}", story(&lab));
             assert_eq!(channel(&json, "net1")["xdp_mode"], if mode == "socket" { "socket" } else { "native" });
             // The same again keeps it, too.
-            reload(&lab, A);
+            reload(&lab, A).unwrap();
         }
         for (node, mark) in Node::BOTH.into_iter().zip(marks) {
             assert_eq!(moves(&lab, node, mark), [], "{node}: {}", story(&lab));

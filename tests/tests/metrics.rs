@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Config, Family, Lab, Node};
-use heartbeat_tests::pair::{SOON, running};
+use heartbeat_tests::lab::{Config, Lab, Node};
+use heartbeat_tests::scenario::{SOON, running};
 use serde_json::{Value, json};
 
 /// What `promtool` with these arguments and that input says.
@@ -74,7 +74,7 @@ fn names(text: &str) -> BTreeSet<String> {
 #[test]
 fn prometheus_reads_the_metrics_of_a_pair_that_is_well_and_of_one_that_is_not() {
     undisturbed(|| {
-        let lab = running(&Config::pair(2, Family::V4).profile("lan")).unwrap();
+        let lab = running(&Config::default()).unwrap();
         let well = scrape(&lab);
         assert!(well.contains("heartbeat_channel_up{channel=\"net1\"} 1\n"), "{well}");
         assert!(well.contains("heartbeat_not_ready{reason=\"channel_down\"} 0\n"), "{well}");

@@ -7,18 +7,13 @@ use heartbeat_tests::client::ProbeOptions;
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::{ipv4, ipv6};
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
-use heartbeat_tests::pair::{SOON, channel, held, rejected, running, settled, until};
+use heartbeat_tests::scenario::{SOON, channel, held, rejected, running, settled, start_apart, until};
 
 fn start(modes: [&str; 2], family: Family) -> Lab {
     let config = Config::pair(2, family);
     let lab = Lab::new(Options::default()).unwrap();
-    lab.make_key().unwrap();
-    for (node, mode) in Node::BOTH.into_iter().zip(modes) {
-        lab.configure_text(node, &config.clone().xdp(mode).to_toml(&lab.key_file())).unwrap();
-    }
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
+    let [a, b] = modes.map(|mode| config.clone().xdp(mode));
+    start_apart(&lab, [&a, &b]).unwrap();
     settled(&lab, &config).unwrap();
     lab
 }

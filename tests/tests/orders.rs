@@ -7,23 +7,12 @@ use heartbeat_tests::client::ProbeOptions;
 use heartbeat_tests::client::tcp::{Server, TcpProbe};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::ipv4;
-use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, realtime_ns};
-use heartbeat_tests::pair::{SOON, bring_up, owners, running, until};
-use heartbeat_tests::scripts::Scripts;
-use heartbeat_tests::trials::{Measured, Run, between};
-
-fn config() -> Config {
-    Config::pair(2, Family::V4).profile("lan")
-}
+use heartbeat_tests::lab::{Config, Lab, Node, Options, realtime_ns};
+use heartbeat_tests::scenario::{Measured, Run, SOON, Scripts, between, bring_up, owners, running, wait_owners};
 
 /// With networks that are judged.
 fn judged() -> Config {
-    config().judged_by_clients()
-}
-
-fn wait_owners(lab: &Lab, node: Node, expected: [&str; 2]) {
-    let seen = |what: &str| until(what, || Ok((owners(&lab.status(node)?.json) == expected).then_some(())));
-    seen(&format!("{expected:?} on {node}")).unwrap();
+    Config::default().judged_by_clients()
 }
 
 fn ordered(lab: &Lab, node: Node, words: &[&str]) {
@@ -42,7 +31,7 @@ fn with_scripts(config: impl FnOnce(&Scripts) -> Config) -> (Lab, Scripts) {
 fn a_group_is_handed_over_on_command_under_a_running_client() {
     let run = Run::or(4);
     undisturbed(|| {
-        let lab = running(&config()).unwrap();
+        let lab = running(&Config::default()).unwrap();
         let [a, b] = Node::BOTH.map(|node| Server::start(&lab.controller(node).unwrap()).unwrap());
         let target = ipv4(1, 10).into();
         let icmp = lab.probe(1, target, ProbeOptions::default()).unwrap();
@@ -58,7 +47,7 @@ fn a_group_is_handed_over_on_command_under_a_running_client() {
             } else {
                 ordered(&lab, from, &["release", "storage-a"]);
             }
-            wait_owners(&lab, from, [to.name(), "b"]);
+            wait_owners(&lab, from, &[to.name(), "b"]).unwrap();
             let gap = tcp.gap_since(at, SOON).unwrap();
             measured.add("TCP client without service", gap.length());
             let end = icmp.wait_reply_after(gap.to_ns, SOON).unwrap().received_ns;
@@ -76,7 +65,7 @@ fn a_group_is_handed_over_on_command_under_a_running_client() {
 
 #[test]
 fn orders_that_cannot_be_carried_out_say_why_and_change_nothing() {
-    let lab = running(&config()).unwrap();
+    let lab = running(&Config::default()).unwrap();
     for (node, words, why) in [
         (Node::A, &["takeover", "storage-a"][..], "holds the group already"),
         (Node::A, &["release", "storage-b"], "does not hold the group"),
@@ -90,7 +79,7 @@ fn orders_that_cannot_be_carried_out_say_why_and_change_nothing() {
         assert!(code == Some(1) && said.contains(why), "{words:?}: {said}");
     }
     lab.stop(Node::B).unwrap();
-    wait_owners(&lab, Node::A, ["a", "a"]);
+    wait_owners(&lab, Node::A, &["a", "a"]).unwrap();
     let (code, said) = lab.order(Node::A, &["release", "storage-a"]).unwrap();
     assert!(
         code == Some(1) && said.contains("a controller is being stopped") || said.contains("no channel hears"),
@@ -119,7 +108,7 @@ fn in_maintenance_nothing_moves_and_it_outlives_the_agent() {
     let withheld = lab.wait_event(Node::B, |line| line.is("takeover_withheld"), SOON).unwrap();
     assert_eq!(withheld.raw["reason"], "maintenance");
     ordered(&lab, Node::B, &["maintenance", "off"]);
-    wait_owners(&lab, Node::B, ["b", "b"]);
+    wait_owners(&lab, Node::B, &["b", "b"]).unwrap();
 }
 
 #[test]
@@ -128,7 +117,7 @@ fn hooks_run_in_order_and_are_told_what_for() {
         let line = "$HEARTBEAT_NODE $HEARTBEAT_GROUP $HEARTBEAT_REASON $(ip -4 -o addr | grep -c ' 192.0.2.10/')";
         let acquire = scripts.write("acquire", &format!("echo acquire {line} >> log; echo imported")).unwrap();
         let release = scripts.write("release", &format!("echo release {line} >> log")).unwrap();
-        let mut config = config();
+        let mut config = Config::default();
         config.groups[0].extra = format!("on_acquire = {acquire}\non_release = {release}\n");
         config
     });
@@ -146,7 +135,7 @@ fn a_failing_acquire_hook_is_undone_and_the_other_controller_serves() {
         let acquire = scripts.write("acquire", "test $HEARTBEAT_NODE = a || ! test -e broken-on-b").unwrap();
         let release = scripts.write("release", "echo $HEARTBEAT_NODE >> released").unwrap();
         scripts.touch("broken-on-b").unwrap();
-        let mut config = config();
+        let mut config = Config::default();
         config.groups[0].extra = format!("on_acquire = {acquire}\non_release = {release}\n");
         config
     });
@@ -155,7 +144,7 @@ fn a_failing_acquire_hook_is_undone_and_the_other_controller_serves() {
     assert!(scripts.read("released").starts_with("a\nb\n"), "{}", scripts.read("released"));
     // It is not tried again: the home takes it back.
     lab.wait_event(Node::B, |line| line.is("hand_over_given_up"), SOON).unwrap();
-    wait_owners(&lab, Node::A, ["a", "b"]);
+    wait_owners(&lab, Node::A, &["a", "b"]).unwrap();
 }
 
 #[test]
@@ -163,7 +152,7 @@ fn a_failing_release_hook_keeps_the_group_or_is_forced() {
     for force in [false, true] {
         let (lab, _scripts) = with_scripts(|scripts| {
             let release = scripts.write("release", "echo busy; exit 1").unwrap();
-            let mut config = config();
+            let mut config = Config::default();
             let policy = if force { "on_release_failure = \"force\"\n" } else { "" };
             config.groups[0].extra = format!("on_release = {release}\n{policy}");
             config
@@ -187,7 +176,7 @@ fn a_failing_release_hook_keeps_the_group_or_is_forced() {
 fn nothing_is_taken_from_a_silent_peer_before_the_fence_hook_succeeds() {
     let (lab, scripts) = with_scripts(|scripts| {
         let fence = scripts.write("fence", "echo x >> tries; test -e fenced").unwrap();
-        let mut config = config();
+        let mut config = Config::default();
         config.extra = format!("[fence]\ncommand = {fence}\nretries = 1\npause = \"10ms\"\n");
         config
     });
@@ -202,7 +191,7 @@ fn nothing_is_taken_from_a_silent_peer_before_the_fence_hook_succeeds() {
 #[test]
 fn what_somebody_still_answers_for_is_left_to_him_where_that_is_configured() {
     // Without programs its kernel obeys nobody.
-    let mut config = config().xdp("socket");
+    let mut config = Config::default().xdp("socket");
     config.extra = "[judging]\nstill_answering = \"wait\"\n".to_owned();
     let lab = running(&config).unwrap();
     // The agent is gone, its addresses are not.
@@ -228,12 +217,12 @@ fn a_failing_health_check_hands_over_and_on_both_sides_moves_nothing() {
     let changed = |line: &heartbeat_tests::lab::LogLine| line.is("check_changed") && line.raw["healthy"] == false;
     let told = lab.wait_event(Node::A, changed, SOON).unwrap();
     assert_eq!((&told.raw["check"], &told.raw["output"]), (&"pool".into(), &"gone".into()));
-    wait_owners(&lab, Node::A, ["b", "b"]);
+    wait_owners(&lab, Node::A, &["b", "b"]).unwrap();
     let mark = lab.mark(Node::A);
     scripts.touch("bad-b").unwrap();
     lab.wait_event(Node::B, changed, SOON).unwrap();
     let both =
         |line: &heartbeat_tests::lab::LogLine| line.is("judged") && line.raw["verdict"]["nothing"] == "both_faulted";
     lab.wait_event_since(Node::A, mark, both, SOON).unwrap();
-    wait_owners(&lab, Node::A, ["b", "b"]);
+    wait_owners(&lab, Node::A, &["b", "b"]).unwrap();
 }

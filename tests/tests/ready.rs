@@ -6,14 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Config, Family, Lab, LogLine, Mark, Node, Options, heartbeat};
-use heartbeat_tests::pair::{SOON, bring_up, running, settled, until};
-use heartbeat_tests::scripts::Scripts;
-use heartbeat_tests::trials::{show, story};
+use heartbeat_tests::lab::Node::{A, B};
+use heartbeat_tests::lab::{Config, Lab, LogLine, Mark, Node, Options, heartbeat};
+use heartbeat_tests::scenario::{SOON, Scripts, bring_up, running, settled, show, story, until};
 use serde_json::Value;
 
-const A: Node = Node::A;
-const B: Node = Node::B;
 /// What failed counts again once it has been well for so long, and is looked at in between.
 const SETTLED: Duration = Duration::from_secs(40);
 
@@ -63,17 +60,15 @@ fn told_again(lab: &Lab, node: Node, mark: Mark) {
 fn pair() -> (Lab, Scripts) {
     let lab = Lab::new(Options::default()).unwrap();
     let scripts = Scripts::of(&lab).unwrap();
-    let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+    let mut config = Config::default().judged_by_clients();
     let hook = scripts.write("hook", "true").unwrap();
     config.groups[0].extra = format!("on_acquire = {hook}\non_release = {hook}\n");
     let page = scripts.write("page", "true").unwrap();
     lab.configure(&config).unwrap();
     let plain = config.clone();
     config.extra = format!("[events]\non_event = {page}\n");
-    lab.configure_text(B, &config.to_toml(&lab.key_file())).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
+    lab.configure_one(B, &config).unwrap();
+    lab.start_both().unwrap();
     settled(&lab, &plain).unwrap();
     for node in Node::BOTH {
         expect(&lab, node, &[]);
@@ -86,7 +81,7 @@ fn a_pair_that_is_well_is_ready_and_a_channel_that_is_cut_is_the_reason_why_not_
     undisturbed(|| {
         let (lab, _scripts) = pair();
         let folder = lab.runtime_dir(A).display().to_string();
-        let [mark, there] = Node::BOTH.map(|node| lab.mark(node));
+        let [mark, there] = lab.marks();
         lab.cut("xlink").unwrap();
         let event = told(&lab, A, mark, "channel_down");
         assert_eq!(event.raw["severity"], "warning", "{event:?}");
@@ -205,7 +200,7 @@ fn a_fence_that_does_not_answer_is_a_reason_before_it_is_needed_and_by_what_the_
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
-        let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+        let mut config = Config::default().judged_by_clients();
         config.groups[1].exclusive = Some(true);
         config.extra = "[fence]\nagent = \"fence_dummy\"\nstatus_every = \"1s\"\npause = \"10ms\"\n".to_owned();
         for node in ["a", "b"] {
@@ -246,7 +241,7 @@ fn a_fence_that_does_not_answer_is_a_reason_before_it_is_needed_and_by_what_the_
 #[test]
 fn an_agent_that_died_is_told_from_a_host_that_did_and_its_silent_kernel_is_what_made_the_claim_safe() {
     undisturbed(|| {
-        let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+        let mut config = Config::default().judged_by_clients();
         config.restart_grace = Some("0s".to_owned());
         let lab = running(&config).unwrap();
         let mark = lab.mark(A);

@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
-use heartbeat_tests::pair::{SOON, owners, settled, until};
+use heartbeat_tests::lab::{Config, Lab, Node, Options};
+use heartbeat_tests::scenario::{SOON, owners, settled, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 
@@ -22,14 +22,12 @@ fn running(extra: &str) -> (Lab, PathBuf) {
 
 /// Controller a has `extra`, b has not: both would write to the same files.
 fn start(lab: &Lab, folder: &Path, extra: &str) {
-    let config = Config::pair(2, Family::V4).profile("lan");
+    let config = Config::default();
     lab.configure(&config).unwrap();
     let extra = extra.replace("{}", &folder.display().to_string());
     let text = fs::read_to_string(lab.config_file(Node::A)).unwrap();
     lab.configure_text(Node::A, &format!("{text}\n{extra}")).unwrap();
-    for node in Node::BOTH {
-        lab.start(node).unwrap();
-    }
+    lab.start_both().unwrap();
     settled(lab, &config).unwrap();
 }
 
@@ -319,7 +317,7 @@ impl Journaled {
     fn start(lab: &Lab, system_log: &str, stdout: bool) -> Self {
         let folder = lab.folder().join("records");
         fs::create_dir(&folder).unwrap();
-        let config = Config::pair(2, Family::V4).profile("lan");
+        let config = Config::default();
         lab.configure(&config).unwrap();
         let text = fs::read_to_string(lab.config_file(Node::A)).unwrap();
         let extra = format!("[events]\nsystem_log = \"{system_log}\"\nfile = \"{}/events\"\n", folder.display());

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use heartbeat_tests::client::{Probe, ProbeOptions};
 use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::{ipv4, owner_of};
 use heartbeat_tests::lab::{Lab, LogLine, Mark, Node, realtime_ns};
-use heartbeat_tests::trials::{
+use heartbeat_tests::scenario::{
     CHANNELS, SOON, between, expect_settled, group_events, healthy_pair, named, profiles, show, story, wait_all_good,
+    wait_said,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// A client that was not answered for so long has noticed something; below that, the host was busy.
 const NOTICED: Duration = Duration::from_millis(200);
-const A: Node = Node::A;
-const B: Node = Node::B;
 
 /// A healthy pair, and a client that pings a's service address often enough to see a hand-over.
 fn pair() -> (Lab, Probe) {
@@ -27,10 +27,6 @@ fn pair() -> (Lab, Probe) {
     let probe = lab.probe(1, ipv4(1, 10).into(), often).unwrap();
     probe.wait_reply_after(0, SOON).unwrap();
     (lab, probe)
-}
-
-fn wait(lab: &Lab, node: Node, mark: Mark, event: &str) -> LogLine {
-    lab.wait_event_since(node, mark, |line| line.is(event), SOON).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// For each channel, the peer's sequence numbers that a controller has no record of, neither as received nor as missing; and
@@ -47,10 +43,10 @@ fn unrecorded(lab: &Lab, node: Node) -> [(u64, u64); 3] {
 /// After a restart of a's agent that was over in time: it goes on where the one before it was, and nobody noticed.
 fn expect_unnoticed(lab: &Lab, probe: &Probe, begin: (u64, [Mark; 2]), before: [(u64, u64); 3]) {
     let (began, [on_a, on_b]) = begin;
-    let ready = wait(lab, A, on_a, "ready");
+    let ready = wait_said(lab, A, on_a, "ready").unwrap();
     assert_eq!(ready.raw["resumed"], true, "{ready:?}");
     wait_all_good(lab, A, on_a).unwrap_or_else(|error| panic!("{error:#}\n{}", story(lab)));
-    let paired = wait(lab, B, on_b, "peer_paired");
+    let paired = wait_said(lab, B, on_b, "peer_paired").unwrap();
     assert_eq!(paired.raw["incarnation"], ready.raw["incarnation"]);
     expect_settled(lab, [A, B]).unwrap();
     let after = unrecorded(lab, A);
@@ -78,7 +74,7 @@ fn expect_unnoticed(lab: &Lab, probe: &Probe, begin: (u64, [Mark; 2]), before: [
 }
 
 fn begin(lab: &Lab) -> (u64, [Mark; 2]) {
-    (realtime_ns(), [lab.mark(A), lab.mark(B)])
+    (realtime_ns(), lab.marks())
 }
 
 #[test]
@@ -87,8 +83,8 @@ fn a_reloaded_agent_keeps_what_it_counted_and_held() {
         let (lab, probe) = pair();
         let (before, pid, begin) = (unrecorded(&lab, A), lab.pid(A), begin(&lab));
         lab.reload(A).unwrap();
-        wait(&lab, A, begin.1[0], "restarting");
-        wait(&lab, B, begin.1[1], "peer_restarting");
+        wait_said(&lab, A, begin.1[0], "restarting").unwrap();
+        wait_said(&lab, B, begin.1[1], "peer_restarting").unwrap();
         expect_unnoticed(&lab, &probe, begin, before);
         assert_eq!(lab.pid(A), pid);
     });
@@ -101,7 +97,7 @@ fn a_reload_with_a_configuration_that_could_not_start_changes_nothing() {
         let (before, (began, [on_a, on_b])) = (unrecorded(&lab, A), begin(&lab));
         lab.configure_text(A, "[pair]\nid = \"seven\"\n").unwrap();
         lab.reload(A).unwrap();
-        let refused = wait(&lab, A, on_a, "reload_refused");
+        let refused = wait_said(&lab, A, on_a, "reload_refused").unwrap();
         assert!(refused.raw["why"].as_str().unwrap().contains("seven"), "{refused:?}");
         let answered = probe.wait_reply_after(realtime_ns(), SOON).unwrap().received_ns;
         assert!(probe.largest_gap(began, answered).length() < NOTICED);
@@ -140,8 +136,8 @@ fn an_agent_started_too_late_removes_what_the_peer_has_taken_over_and_stands_by(
         let on_b = lab.mark(B);
         lab.start(A).unwrap();
         let on_a = lab.run_begin(A);
-        let swept = wait(&lab, A, on_a, "address_swept");
-        let ready = wait(&lab, A, on_a, "ready");
+        let swept = wait_said(&lab, A, on_a, "address_swept").unwrap();
+        let ready = wait_said(&lab, A, on_a, "ready").unwrap();
         assert!(swept.number < ready.number, "{}", story(&lab));
         assert!(swept.is_of("address_swept", "storage-a"), "{swept:?}");
         assert!(swept.raw["address"].as_str().unwrap().starts_with("192.0.2.10/24"), "{swept:?}");
@@ -176,7 +172,7 @@ fn a_stopped_agent_hands_over_at_once_and_is_standby_when_it_is_back() {
         for event in ["stopping", "group_releasing", "group_released", "stopped"] {
             assert!(said.iter().any(|said| said == event), "no {event}: {said:?}");
         }
-        let left = wait(&lab, B, on_b, "peer_left");
+        let left = wait_said(&lab, B, on_b, "peer_left").unwrap();
         let acquiring = lab.wait_event_since(B, on_b, |line| line.is_of("group_acquiring", "storage-a"), SOON).unwrap();
         assert_eq!(acquiring.raw["reason"], "peer_left", "{acquiring:?}");
         let acquired = lab.wait_event_since(B, on_b, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
@@ -193,10 +189,10 @@ fn a_stopped_agent_hands_over_at_once_and_is_standby_when_it_is_back() {
         assert!(addresses.iter().all(|(_, address)| *address != probe.target()), "{addresses:?}");
 
         // That nobody is there any more is found out as usual, and moves nothing.
-        wait(&lab, B, on_b, "peer_dead");
+        wait_said(&lab, B, on_b, "peer_dead").unwrap();
         let on_b = lab.mark(B);
         lab.start(A).unwrap();
-        let ready = wait(&lab, A, lab.run_begin(A), "ready");
+        let ready = wait_said(&lab, A, lab.run_begin(A), "ready").unwrap();
         assert_eq!(ready.raw["resumed"], false, "a clean stop leaves nothing behind: {ready:?}");
         wait_all_good(&lab, A, lab.run_begin(A)).unwrap();
         wait_all_good(&lab, B, on_b).unwrap();
@@ -220,7 +216,7 @@ fn a_nic_taken_out_and_put_back_is_heard_on_again_with_its_service_address() {
         }
         // A controller without its port is no place for what is served there.
         lab.wait_event_since(B, on_b, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
-        let marks = [lab.mark(A), lab.mark(B)];
+        let marks = lab.marks();
         let inserted = lab.insert_nic(A, "net1").unwrap();
         for event in ["interface_back", "channel_attached", "channel_good"] {
             lab.wait_event_since(A, marks[0], |line| line.is_of(event, "net1"), SOON).unwrap();

@@ -7,7 +7,7 @@ use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::serial::SerialCable;
 use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
 use heartbeat_tests::lab::{ChannelConfig, Config, Family, Node};
-use heartbeat_tests::pair::{SOON, changes, channel, held, rejected, running, until};
+use heartbeat_tests::scenario::{SOON, changes, channel, held, rejected, running, until};
 
 /// A pair with a network, a dedicated cable and a serial line.
 fn config(profile: &str, cable: &SerialCable, speed: u32) -> Config {
@@ -45,7 +45,7 @@ fn a_pulled_cable_is_one_event_on_each_side_and_nothing_else_and_heals_by_itself
     for node in Node::BOTH {
         lab.wait_event(node, |line| line.is("judged"), SOON).unwrap();
     }
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     cable.plug(false);
     for (node, mark) in Node::BOTH.into_iter().zip(marks) {
         lab.wait_event_since(node, mark, |line| line.is_of("channel_bad", "tty"), SOON).unwrap();
@@ -82,7 +82,7 @@ fn noise_is_counted_and_costs_no_channel() {
 fn with_the_line_alone_left_nobody_is_dead_and_nothing_moves() {
     let cable = SerialCable::new().unwrap();
     let lab = running(&config("lan", &cable, 115_200)).unwrap();
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     lab.silence("net1").unwrap();
     lab.silence("xlink").unwrap();
     for (node, mark) in Node::BOTH.into_iter().zip(marks) {

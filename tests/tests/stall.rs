@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use heartbeat_tests::host::{self, undisturbed};
 use heartbeat_tests::lab::{Lab, Node};
-use heartbeat_tests::pair::{SOON, changes, held, is_change, running, until};
-use heartbeat_tests::trials::{CALM, FAST, LAN, Profile};
+use heartbeat_tests::scenario::{CALM, FAST, LAN, Profile, SOON, changes, held, is_change, running, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -81,7 +80,7 @@ fn twenty_detection_times_of_standing_still_do_not_read_as_the_peers_death() {
 fn a_stall_shorter_than_the_peers_patience_moves_nothing() {
     undisturbed(|| {
         let lab = running(&CALM.config()).unwrap();
-        let marks = Node::BOTH.map(|node| lab.mark(node));
+        let marks = lab.marks();
         lab.pause(Node::A).unwrap();
         // The stall itself: half a detection time.
         thread::sleep(CALM.detection() / 2);
@@ -150,7 +149,7 @@ fn busy_loops_at_the_highest_ordinary_priority_fail_no_channel() {
 
 fn beside_busy_loops(profile: Profile) {
     let lab = running(&profile.config()).unwrap();
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     let processors = thread::available_parallelism().unwrap().get();
     let hogs = Hogs::start(processors * 2);
     let moved = lab.wait_event_since(Node::A, marks[0], is_change, Duration::from_secs(5));

@@ -7,7 +7,7 @@ use heartbeat_tests::client::ProbeOptions;
 use heartbeat_tests::host::{counted, undisturbed};
 use heartbeat_tests::lab::topology::{ipv4, owner_of};
 use heartbeat_tests::lab::{Lab, LogLine, Node, realtime_ns};
-use heartbeat_tests::trials::{
+use heartbeat_tests::scenario::{
     Measured, Profile, Run, SOON, between, group_events, group_of, healthy_pair, nanos, network_of, profiles, show,
     story, wait_all_good, wait_phase, wait_settled,
 };
@@ -115,7 +115,7 @@ fn one_death(profile: Profile, death: Death, victim: Node, phase: Duration) -> (
     let service = ipv4(network, 10).into();
     let probe = lab.probe(network, service, ProbeOptions::default()).unwrap();
     probe.wait_reply_after(0, SOON).unwrap();
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     let mark = |node| marks[usize::from(node == Node::B)];
     wait_phase(&lab, victim, phase).unwrap();
 
@@ -150,7 +150,7 @@ fn one_death(profile: Profile, death: Death, victim: Node, phase: Duration) -> (
         assert!(moves.iter().all(|line| lets_go.iter().any(|event| line.is(event))), "{moves:#?}");
     }
 
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     death.mend(&lab, victim);
     for (node, mark) in Node::BOTH.into_iter().zip(marks) {
         wait_all_good(&lab, node, mark).unwrap();

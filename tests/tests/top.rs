@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Instant;
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, binary, heartbeat};
-use heartbeat_tests::pair::{SOON, bring_up};
+use heartbeat_tests::lab::{Config, Lab, Node, Options, binary, heartbeat};
+use heartbeat_tests::scenario::{SOON, bring_up};
 use nix::pty::{Winsize, openpty};
 
 const COLUMNS: NonZeroU16 = NonZeroU16::new(100).unwrap();
@@ -109,7 +109,7 @@ impl Drop for Terminal {
 /// A pair whose networks are judged.
 fn judged() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
-    let config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+    let config = Config::default().judged_by_clients();
     bring_up(&lab, &config).unwrap();
     lab
 }

@@ -1,7 +1,6 @@
 //! `heartbeat tune`: what it recommends from a sample keeps its promise over what comes after, in virtual time and in the lab.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::process::Command;
 use std::time::Duration;
 
 use heartbeat::latency::Durations;
@@ -11,8 +10,8 @@ use heartbeat::{
     types::{Nanos, Timing},
 };
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, heartbeat};
-use heartbeat_tests::pair::bring_up;
+use heartbeat_tests::lab::{Config, Lab, Node, Options, heartbeat};
+use heartbeat_tests::scenario::{bring_up, nft};
 use serde_json::Value;
 
 const HOUR_S: f64 = 3_600.0;
@@ -184,9 +183,7 @@ fn lose(lab: &Lab, number: usize, of_a_thousand: u32) {
          add chain netdev loss in {{ type filter hook ingress device \"b\" priority 0; }}\n\
          add rule netdev loss in udp dport 694 numgen random mod 1000 < {of_a_thousand} drop\n"
     );
-    let run = move || Command::new("nft").arg(rule).output().expect("nft is needed: apt-get install nftables");
-    let done = lab.switch(number).unwrap().run(run).unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    nft(lab.switch(number).unwrap(), &rule).unwrap();
 }
 
 /// What `heartbeat tune` says of the agent on a: its exit code and its JSON.
@@ -201,7 +198,7 @@ fn tune(lab: &Lab, more: &[&str]) -> (Option<i32>, Value) {
 fn tune_finds_the_loss_of_a_lossy_network_and_what_it_recommends_holds() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        let mut config = Config::pair(2, Family::V4).profile("fast");
+        let mut config = Config::default().profile("fast");
         bring_up(&lab, &config).unwrap();
         lose(&lab, 1, 10);
         lose(&lab, 2, 100);

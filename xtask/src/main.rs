@@ -33,7 +33,7 @@ enum Task {
     Run(run::RunArgs),
     /// Break and mend the lab that `run` has brought up
     Lab(lab::LabArgs),
-    /// Run all tests: those without a lab side by side, then those in the lab one by one (as root)
+    /// Run all tests: those without a lab side by side, then those in the lab, one or two at a time (as root)
     Test(test::Options),
     /// Run tests at full length, held to the exact bounds; on a quiet host (as root)
     Accept(test::Acceptance),

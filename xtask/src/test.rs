@@ -1,5 +1,5 @@
-//! `cargo xtask test`: what needs no lab side by side, then the tests in the lab one by one, since those measure time. `accept` and
-//! `sim` run parts of it at full length.
+//! `cargo xtask test`: what needs no lab side by side, then the tests in the lab: two at a time where they only wait for what is
+//! said, one by one where they measure time. `accept` and `sim` run parts of it at full length.
 
 use std::{
     collections::BTreeSet,
@@ -13,10 +13,16 @@ use nix::unistd::geteuid;
 
 use crate::{setup, shell};
 
+/// Tells the tests how many trials to do, and that this host is quiet.
+const TRIALS: &str = "HEARTBEAT_TRIALS";
 /// The same packages each time, with their tests: cargo would compile shared dependencies anew for another selection.
 const EVERYTHING: [&str; 2] = ["--release", "--workspace"];
 /// Test programs that need no lab: virtual time, texts, the house itself.
 const SIDE_BY_SIDE: [&str; 3] = ["command_line", "house", "simulation"];
+/// Test programs in the lab that hold nothing against less than the patience of profile `lan`, and load nothing: while one test
+/// waits, another one may run beside it.
+const TWO_AT_A_TIME: [&str; 12] =
+    ["api", "bad_input", "disk", "judging", "lives", "modes", "orders", "ready", "records", "serial", "storage", "top"];
 /// Where test programs are.
 const FOLDERS: [&str; 2] = ["heartbeat-user/tests", "tests/tests"];
 
@@ -63,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// Runs some tests at full length and without slack: on a quiet host.
 pub(crate) fn accept(options: &Acceptance) -> Result<ExitCode> {
-    everything(std::slice::from_ref(&options.test), Some(("HEARTBEAT_TRIALS", options.trials.to_string())))
+    everything(std::slice::from_ref(&options.test), Some((TRIALS, options.trials.to_string())))
 }
 
 /// Runs random walks in virtual time; needs no root.
@@ -97,23 +103,29 @@ fn everything(arguments: &[String], setting: Option<(&str, String)>) -> Result<E
     unit.args(["--lib", "--bin", "xtask"]).args(side_by_side).args(["--no-fail-fast", "--"]).args(arguments);
     let mut examples = cargo("test");
     examples.args(["--doc", "--no-fail-fast", "--"]).args(arguments);
-    let in_the_lab = in_the_lab()?;
-    let mut lab = cargo("test");
-    lab.args(in_the_lab.iter().flat_map(|name| ["--test", name.as_str()]))
-        .args(["--no-fail-fast", "--", "--test-threads=1"])
-        .args(arguments)
-        .env("HEARTBEAT_BIN", shell::release_folder()?.join("heartbeat"))
-        .env("HEARTBEAT_PYTHON", python);
+    let agent = shell::release_folder()?.join("heartbeat");
+    let lab = |programs: &BTreeSet<String>, threads: u32| {
+        let mut lab = cargo("test");
+        lab.args(programs.iter().flat_map(|name| ["--test", name.as_str()]))
+            .args(["--no-fail-fast", "--", &format!("--test-threads={threads}")])
+            .args(arguments)
+            .env("HEARTBEAT_BIN", &agent)
+            .env("HEARTBEAT_PYTHON", &python);
+        lab
+    };
+    let [two_at_a_time, one_by_one] = in_the_lab()?;
+    // At full length everything is measured.
+    let beside = if setting.as_ref().is_some_and(|(name, _)| *name == TRIALS) { 1 } else { 2 };
     let mut failed = 0;
-    for part in [&mut unit, &mut examples, &mut lab] {
+    for part in [&mut unit, &mut examples, &mut lab(&two_at_a_time, beside), &mut lab(&one_by_one, 1)] {
         let status = status(part.envs(setting.clone()))?;
         failed = if failed == 0 { status } else { failed };
     }
     Ok(ExitCode::from(failed))
 }
 
-/// The test programs that are run one by one: all others.
-fn in_the_lab() -> Result<BTreeSet<String>> {
+/// The test programs that need the lab: those of which two tests may run at a time, then all others.
+fn in_the_lab() -> Result<[BTreeSet<String>; 2]> {
     let mut programs = BTreeSet::new();
     for folder in FOLDERS {
         let folder = shell::repository().join(folder);
@@ -121,13 +133,13 @@ fn in_the_lab() -> Result<BTreeSet<String>> {
             let path = entry?.path();
             let is_program = path.extension().is_some_and(|end| end == "rs") || path.join("main.rs").exists();
             if let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_program)
-                && !SIDE_BY_SIDE.contains(&name)
+                && ![&SIDE_BY_SIDE[..], &TWO_AT_A_TIME].concat().contains(&name)
             {
                 programs.insert(name.to_owned());
             }
         }
     }
-    Ok(programs)
+    Ok([TWO_AT_A_TIME.map(str::to_owned).into(), programs])
 }
 
 fn cargo(command: &str) -> Command {
@@ -147,10 +159,12 @@ mod tests {
 
     #[test]
     fn every_test_program_is_run_once() {
-        let one_by_one = in_the_lab().unwrap();
+        let [_, one_by_one] = in_the_lab().unwrap();
         assert!(one_by_one.contains("takeover") && one_by_one.contains("xdp_frames"), "{one_by_one:?}");
-        assert!(!one_by_one.contains("support") && !one_by_one.contains("simulation"), "{one_by_one:?}");
-        for name in SIDE_BY_SIDE {
+        for name in ["support", "simulation", "judging"] {
+            assert!(!one_by_one.contains(name), "{one_by_one:?}");
+        }
+        for name in SIDE_BY_SIDE.iter().chain(&TWO_AT_A_TIME) {
             let folder = shell::repository().join("tests/tests").join(name);
             assert!(folder.join("main.rs").exists() || folder.with_extension("rs").exists(), "{name}");
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use heartbeat::cli::client;
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
-use heartbeat_tests::pair::{changes, until};
+use heartbeat_tests::scenario::{changes, until};
 use serde_json::Value;
 
 use super::cost::memory;

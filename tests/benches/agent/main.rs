@@ -96,9 +96,7 @@ fn main() -> Result<()> {
 fn pair(options: Options, config: &Config) -> Result<Lab> {
     let lab = Lab::new(options)?;
     lab.configure(config)?;
-    for node in Node::BOTH {
-        lab.start(node)?;
-    }
+    lab.start_both()?;
     settle(&lab)?;
     Ok(lab)
 }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -66,32 +66,25 @@ impl Both {
     }
 
     /// All answers so far, in the order in which they came.
-    #[must_use]
-    pub fn answers(&self) -> Vec<Answered> {
-        self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn noted(&self) -> MutexGuard<'_, Vec<Answered>> {
+        self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The answers of one of them between two instants.
     #[must_use]
     pub fn of(&self, by: Node, from_ns: u64, to_ns: u64) -> Vec<u64> {
-        let within = |answer: &Answered| answer.by == by && (from_ns..to_ns).contains(&answer.at_ns);
-        self.answers().into_iter().filter(within).map(|answer| answer.at_ns).collect()
+        let within = |answer: &&Answered| answer.by == by && (from_ns..to_ns).contains(&answer.at_ns);
+        self.noted().iter().filter(within).map(|answer| answer.at_ns).collect()
     }
 
     /// For how long since an instant both answered: so many answers came between two of the other one's that are not far apart.
     #[must_use]
     pub fn both_answered(&self, since_ns: u64) -> Duration {
-        let mut answers = self.answers();
+        let mut answers = self.noted().clone();
         answers.retain(|answer| answer.at_ns >= since_ns);
         answers.sort_unstable_by_key(|answer| answer.at_ns);
-        let apart = u64::try_from(self.every.as_nanos()).unwrap_or(u64::MAX).saturating_mul(10);
-        let between = answers.iter().enumerate().filter(|(i, answer)| {
-            let other = |answered: &&Answered| answered.by != answer.by;
-            let (before, after) = (answers[..*i].iter().rev().find(other), answers[i + 1..].iter().find(other));
-            before.zip(after).is_some_and(|(before, after)| after.at_ns - before.at_ns <= apart)
-        });
         // Each of the two is asked once in that time.
-        self.every * u32::try_from(between.count().div_ceil(2)).unwrap_or(u32::MAX)
+        self.every * u32::try_from(between_others(&answers, self.every * 10).div_ceil(2)).unwrap_or(u32::MAX)
     }
 
     /// For how long after the first answer of `new` since an instant `old` still answered, if it did at all; and for how long
@@ -113,6 +106,19 @@ impl Drop for Both {
             let _ended = thread.join();
         }
     }
+}
+
+/// How many answers came between two of the other one's that are at most so far apart; `answers` are in the order of their times.
+fn between_others(answers: &[Answered], apart: Duration) -> usize {
+    // Of one after the other by the same, all are between the same two.
+    let runs: Vec<_> = answers.chunk_by(|one, next| one.by == next.by).collect();
+    let close = |before: &[Answered], after: &[Answered]| {
+        before
+            .last()
+            .zip(after.first())
+            .is_some_and(|(before, after)| Duration::from_nanos(after.at_ns.saturating_sub(before.at_ns)) <= apart)
+    };
+    runs.windows(3).filter(|around| close(around[0], around[2])).map(|around| around[1].len()).sum()
 }
 
 fn ask(socket: &OwnedFd, number: usize, target: Ipv4Addr, every: Duration, shared: &Shared) {
@@ -155,6 +161,37 @@ fn hear(socket: &OwnedFd, target: Ipv4Addr, shared: &Shared) {
         let source = frame.get(6..12).and_then(|source| source.try_into().ok());
         if let Some(by) = source.filter(|_| is_ours).and_then(owner_of) {
             shared.answers.lock().unwrap_or_else(PoisonError::into_inner).push(Answered { by, at_ns });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(text: &str) -> Vec<Answered> {
+        let by = |letter| if letter == 'a' { Node::A } else { Node::B };
+        // One a millisecond; a dot is a millisecond without an answer.
+        let ms = (0..).step_by(1_000_000);
+        ms.zip(text.chars()).filter(|(_, c)| *c != '.').map(|(at_ns, c)| Answered { by: by(c), at_ns }).collect()
+    }
+
+    #[test]
+    fn only_what_lies_between_two_answers_of_the_others_counts_and_only_where_these_are_close() {
+        let apart = Duration::from_millis(5);
+        for (text, expected) in [
+            ("", 0),
+            ("aaaa", 0),
+            ("aaabbb", 0),
+            // One that is late at a hand-over, on either side.
+            ("aaababbb", 2),
+            ("ab.....a", 0),
+            ("abbbba", 4),
+            ("abbbbba", 0),
+            ("ababab", 4),
+            ("aab....b.a.b", 1),
+        ] {
+            assert_eq!(between_others(&answers(text), apart), expected, "{text}");
         }
     }
 }

@@ -32,10 +32,15 @@ impl Lab {
     /// The agent's binary is missing, or cannot make a key.
     pub fn configure(&self, config: &Config) -> Result<()> {
         self.make_key()?;
-        for node in Node::BOTH {
-            self.configure_text(node, &config.to_toml(&self.key_file()))?;
-        }
-        Ok(())
+        Node::BOTH.into_iter().try_for_each(|node| self.configure_one(node, config))
+    }
+
+    /// Writes the configuration of one agent; the pair's key is there already.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn configure_one(&self, node: Node, config: &Config) -> Result<()> {
+        self.configure_text(node, &config.to_toml(&self.key_file()))
     }
 
     /// Writes one agent's configuration, whatever it says.
@@ -89,7 +94,15 @@ impl Lab {
         self.start_as(node, node)
     }
 
-    /// The same, but the agent is told that it is `letter`: as by an operator who mixes them up.
+    /// Starts both agents, as [`Self::start`] does.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_both(&self) -> Result<()> {
+        Node::BOTH.into_iter().try_for_each(|node| self.start(node).map(drop))
+    }
+
+    /// As [`Self::start`], but the agent is told that it is `letter`: as by an operator who mixes them up.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -219,6 +232,12 @@ impl Lab {
     #[must_use]
     pub fn mark(&self, node: Node) -> Mark {
         self.agent(node).log.mark()
+    }
+
+    /// The same in both controllers' logs.
+    #[must_use]
+    pub fn marks(&self) -> [Mark; 2] {
+        Node::BOTH.map(|node| self.mark(node))
     }
 
     /// The place where the agent that was started last begins.

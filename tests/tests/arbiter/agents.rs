@@ -2,8 +2,8 @@
 
 use super::cluster::ask;
 use heartbeat_tests::lab::topology::{Host, host_number, ipv4};
-use heartbeat_tests::lab::{Config, Family, Lab, Namespace, Node};
-use heartbeat_tests::pair::{bring_up, until};
+use heartbeat_tests::lab::{Config, Lab, Namespace, Node};
+use heartbeat_tests::scenario::{bring_up, until};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn holder(namespace: &Namespace, pair: u32) -> String {
 
 #[test]
 fn the_survivor_takes_an_exclusive_group_once_it_is_granted_and_gives_the_grant_back_when_both_are_well() {
-    let mut config = Config::pair(2, Family::V4).judged_by_clients();
+    let mut config = Config::default().judged_by_clients();
     for group in &mut config.groups {
         group.extra = "exclusive = true\n".to_owned();
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 
 use heartbeat_tests::lab::heartbeat;
-use heartbeat_tests::pair::SOON;
+use heartbeat_tests::scenario::SOON;
 
 /// What `heartbeat` prints.
 fn said(arguments: &[&str]) -> String {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Config, Family, Lab, Node, heartbeat};
-use heartbeat_tests::pair::{SOON, running, until};
+use heartbeat_tests::lab::{Config, Lab, Node, heartbeat};
+use heartbeat_tests::scenario::{SOON, running, until};
 use serde_json::Value;
 
 /// A Python that has the other implementation; `cargo xtask test` brings one.
@@ -69,7 +69,7 @@ fn ours(document: &Value, hgrm: &str) -> Vec<(u64, Ours)> {
 #[test]
 fn another_implementation_reads_the_same_percentiles_to_the_digit() {
     undisturbed(|| {
-        let lab = running(&Config::pair(2, Family::V4).profile("ultra")).unwrap();
+        let lab = running(&Config::default().profile("ultra")).unwrap();
         let json = recorded(&lab);
         let from = json.to_str().unwrap();
         let log = lab.folder().join("recorded.hlog");

@@ -5,27 +5,27 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::{interface_index, ipv4};
-use heartbeat_tests::lab::{GroupConfig, Lab, Node, realtime_ns};
-use heartbeat_tests::pair::{SOON, until};
-use heartbeat_tests::trials::story;
-
-use crate::support::{
-    A, B, NOTICED, config, holders, marks, pair, reload, service, stays, takes_over, wait, wait_holders,
+use heartbeat_tests::lab::{Config, GroupConfig, Lab, Node, realtime_ns};
+use heartbeat_tests::scenario::{
+    Client, NOTICED, SOON, holders, reload_with, service, stays, story, take_over, until, wait_holders, wait_said,
 };
+
+use crate::pair;
 
 #[test]
 fn groups_swapped_in_the_file_stay_where_they_are() {
     undisturbed(|| {
-        let (lab, clients) = pair(&config());
-        let mut swapped = config();
+        let (lab, clients) = pair(&Config::default());
+        let mut swapped = Config::default();
         swapped.groups.swap(0, 1);
         for node in [A, B] {
-            let (before, began) = (marks(&lab), realtime_ns());
-            reload(&lab, node, &swapped);
-            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(700), before);
+            let (before, began) = (lab.marks(), realtime_ns());
+            reload_with(&lab, node, &swapped).unwrap();
+            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(700), before).unwrap();
             for client in &clients {
-                client.noticed_less_than(&lab, &format!("groups swapped on {node}"), began, NOTICED);
+                client.noticed_less_than(&lab, &format!("groups swapped on {node}"), began, NOTICED).unwrap();
             }
         }
     });
@@ -34,8 +34,8 @@ fn groups_swapped_in_the_file_stay_where_they_are() {
 #[test]
 fn a_group_inserted_before_the_others_is_served_and_the_others_stay_where_they_are() {
     undisturbed(|| {
-        let (lab, clients) = pair(&config());
-        let mut longer = config();
+        let (lab, clients) = pair(&Config::default());
+        let mut longer = Config::default();
         let new: IpAddr = ipv4(1, 30).into();
         let group = GroupConfig {
             name: "archive".to_owned(),
@@ -47,20 +47,20 @@ fn a_group_inserted_before_the_others_is_served_and_the_others_stay_where_they_a
         longer.groups.insert(0, group);
         let began = realtime_ns();
         for node in [A, B] {
-            let before = marks(&lab);
-            reload(&lab, node, &longer);
-            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before);
+            let before = lab.marks();
+            reload_with(&lab, node, &longer).unwrap();
+            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before).unwrap();
         }
-        wait_holders(&lab, new, &[A]);
+        wait_holders(&lab, new, &[A]).unwrap();
         // And taken out again.
         for node in [A, B] {
-            let before = marks(&lab);
-            reload(&lab, node, &config());
-            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before);
+            let before = lab.marks();
+            reload_with(&lab, node, &Config::default()).unwrap();
+            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before).unwrap();
         }
-        wait_holders(&lab, new, &[]);
+        wait_holders(&lab, new, &[]).unwrap();
         for client in &clients {
-            client.noticed_less_than(&lab, "a group inserted and taken out", began, NOTICED);
+            client.noticed_less_than(&lab, "a group inserted and taken out", began, NOTICED).unwrap();
         }
     });
 }
@@ -68,24 +68,24 @@ fn a_group_inserted_before_the_others_is_served_and_the_others_stay_where_they_a
 #[test]
 fn the_first_channel_taken_out_on_one_node_makes_nobody_find_a_living_peer_dead() {
     undisturbed(|| {
-        let mut both = config();
+        let mut both = Config::default();
         // Both groups in the network that stays.
         both.groups[0].addresses = vec![("net2".to_owned(), format!("{}/24", ipv4(2, 11)))];
-        let lab = heartbeat_tests::pair::running(&both).unwrap();
+        let lab = heartbeat_tests::scenario::running(&both).unwrap();
         let addresses: [(IpAddr, _); 2] = [(ipv4(2, 11).into(), A), (ipv4(2, 10).into(), B)];
-        let clients = addresses.map(|(address, _)| crate::support::Client::start(&lab, 2, address));
+        let clients = addresses.map(|(address, _)| Client::start(&lab, 2, address).unwrap());
         let mut fewer = both.clone();
         fewer.channels.remove(0);
         let began = realtime_ns();
-        let before = marks(&lab);
-        reload(&lab, A, &fewer);
-        wait(&lab, B, before[1], "configuration_differs");
-        stays(&lab, &addresses, Duration::from_millis(1_500), before);
-        reload(&lab, B, &fewer);
-        let before = marks(&lab);
-        stays(&lab, &addresses, Duration::from_millis(1_000), before);
+        let before = lab.marks();
+        reload_with(&lab, A, &fewer).unwrap();
+        wait_said(&lab, B, before[1], "configuration_differs").unwrap();
+        stays(&lab, &addresses, Duration::from_millis(1_500), before).unwrap();
+        reload_with(&lab, B, &fewer).unwrap();
+        let before = lab.marks();
+        stays(&lab, &addresses, Duration::from_millis(1_000), before).unwrap();
         for client in &clients {
-            client.noticed_less_than(&lab, "the first channel taken out", began, NOTICED);
+            client.noticed_less_than(&lab, "the first channel taken out", began, NOTICED).unwrap();
         }
     });
 }
@@ -95,19 +95,19 @@ fn an_address_taken_out_of_the_file_goes_and_a_changed_prefix_is_changed() {
     undisturbed(|| {
         let [kept, dropped, changed]: [IpAddr; 3] = [10, 12, 13].map(|last| ipv4(1, last).into());
         let with = |addresses: &[(IpAddr, u8)]| {
-            let mut config = config();
+            let mut config = Config::default();
             config.groups[0].addresses =
                 addresses.iter().map(|(address, prefix)| ("net1".to_owned(), format!("{address}/{prefix}"))).collect();
             config
         };
         let (lab, [client, _]) = pair(&with(&[(kept, 24), (dropped, 24), (changed, 24)]));
-        wait_holders(&lab, changed, &[A]);
+        wait_holders(&lab, changed, &[A]).unwrap();
         let after = with(&[(kept, 24), (changed, 25)]);
         let began = realtime_ns();
         for node in [A, B] {
-            reload(&lab, node, &after);
+            reload_with(&lab, node, &after).unwrap();
         }
-        wait_holders(&lab, dropped, &[]);
+        wait_holders(&lab, dropped, &[]).unwrap();
         until("the new prefix alone", || {
             let entries = lab.controller(A)?.netlink().address_entries()?;
             let prefixes: Vec<_> =
@@ -115,11 +115,11 @@ fn an_address_taken_out_of_the_file_goes_and_a_changed_prefix_is_changed() {
             Ok((prefixes == [25]).then_some(()))
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
-        assert_eq!(holders(&lab, kept), [A]);
-        client.noticed_less_than(&lab, "an address taken out", began, NOTICED);
-        takes_over(&lab, B);
+        assert_eq!(holders(&lab, kept).unwrap(), [A]);
+        client.noticed_less_than(&lab, "an address taken out", began, NOTICED).unwrap();
+        take_over(&lab, B, "storage-a").unwrap();
         for address in [kept, changed] {
-            wait_holders(&lab, address, &[B]);
+            wait_holders(&lab, address, &[B]).unwrap();
         }
         let index = interface_index(1);
         let left = lab.controller(A).unwrap().netlink().addresses().unwrap();
@@ -131,11 +131,11 @@ fn an_address_taken_out_of_the_file_goes_and_a_changed_prefix_is_changed() {
 #[test]
 fn a_reload_beside_a_file_that_differs_says_in_what_on_both_sides() {
     undisturbed(|| {
-        let (lab, _clients) = pair(&config());
-        let mut fewer = config();
+        let (lab, _clients) = pair(&Config::default());
+        let mut fewer = Config::default();
         fewer.groups.truncate(1);
-        let before = marks(&lab);
-        lab.configure_text(A, &fewer.to_toml(&lab.key_file())).unwrap();
+        let before = lab.marks();
+        lab.configure_one(A, &fewer).unwrap();
         newer_than(&lab, A, B);
         lab.reload(A).unwrap();
         for (node, mark) in [A, B].into_iter().zip(before) {

@@ -1,28 +1,29 @@
 //! Cables, NICs and addresses: what an administrator or a fault does to them.
 
 use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::{interface_index, ipv4};
-use heartbeat_tests::lab::{Lab, Options, realtime_ns};
-use heartbeat_tests::pair::{SOON, channel, until};
-use heartbeat_tests::trials::{CHANNELS, FAST, LAN, Run, story, wait_all_good};
+use heartbeat_tests::lab::{Config, Lab, Options, realtime_ns};
+use heartbeat_tests::scenario::{
+    CHANNELS, Client, FAST, LAN, NOTICED, Run, SOON, channel, holders, nobody_died, reload_with, service, stays, story,
+    take_over, until, wait_all_good, wait_holders,
+};
 use std::time::Duration;
 
-use crate::support::{
-    A, B, Client, NOTICED, TOLD_WITHIN, config, holders, marks, pair, service, stays, takes_over, wait_holders,
-};
+use crate::{TOLD_WITHIN, pair};
 
 #[test]
 fn a_cut_cable_moves_the_service_of_a_pair_that_nobody_told_what_to_probe() {
     for (profile, bound) in [(LAN, Duration::from_secs(1)), (FAST, Duration::from_millis(100))] {
         undisturbed(|| {
-            let (lab, [client, other]) = pair(&config().profile(profile.name));
+            let (lab, [client, other]) = pair(&Config::default().profile(profile.name));
             let cut = lab.cut("a-net1").unwrap();
-            wait_holders(&lab, service(1), &[B]);
+            wait_holders(&lab, service(1), &[B]).unwrap();
             let what = format!("cut a-net1 at `{}`", profile.name);
-            client.noticed_less_than(&lab, &what, cut, bound + Run::or(1).slack);
-            other.noticed_less_than(&lab, &what, cut, NOTICED);
-            assert_eq!(client.server(&lab), Some(B));
-            assert_eq!(holders(&lab, service(2)), [B], "{}", story(&lab));
+            client.noticed_less_than(&lab, &what, cut, bound + Run::or(1).slack).unwrap();
+            other.noticed_less_than(&lab, &what, cut, NOTICED).unwrap();
+            assert_eq!(client.server(&lab).unwrap(), Some(B));
+            assert_eq!(holders(&lab, service(2)).unwrap(), [B], "{}", story(&lab));
         });
     }
 }
@@ -30,13 +31,13 @@ fn a_cut_cable_moves_the_service_of_a_pair_that_nobody_told_what_to_probe() {
 #[test]
 fn a_renamed_interface_leaves_no_service_address_behind() {
     undisturbed(|| {
-        let (lab, [client, _]) = pair(&config());
+        let (lab, [client, _]) = pair(&Config::default());
         let a = lab.controller(A).unwrap();
         let renamed = realtime_ns();
         a.netlink().rename("eth0", "lan0").unwrap();
-        wait_holders(&lab, service(1), &[B]);
-        client.noticed_less_than(&lab, "interface renamed", renamed, TOLD_WITHIN + Run::or(1).slack);
-        assert_eq!(client.server(&lab), Some(B));
+        wait_holders(&lab, service(1), &[B]).unwrap();
+        client.noticed_less_than(&lab, "interface renamed", renamed, TOLD_WITHIN + Run::or(1).slack).unwrap();
+        assert_eq!(client.server(&lab).unwrap(), Some(B));
         // Whoever renames it back has the network again.
         let mark = lab.mark(A);
         a.netlink().rename("lan0", "eth0").unwrap();
@@ -49,26 +50,26 @@ fn a_renamed_interface_leaves_no_service_address_behind() {
             Ok((good(A)? && good(B)?).then_some(()))
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
-        assert_eq!(holders(&lab, service(1)), [B]);
+        assert_eq!(holders(&lab, service(1)).unwrap(), [B]);
     });
 }
 
 #[test]
 fn a_service_address_put_on_the_standby_by_hand_is_removed_and_told() {
     undisturbed(|| {
-        let (lab, [client, _]) = pair(&config());
-        let before = marks(&lab);
+        let (lab, [client, _]) = pair(&Config::default());
+        let before = lab.marks();
         let added = realtime_ns();
         lab.controller(B).unwrap().netlink().add_address(interface_index(1), service(1), 24).unwrap();
-        wait_holders(&lab, service(1), &[A]);
+        wait_holders(&lab, service(1), &[A]).unwrap();
         let told = |line: &heartbeat_tests::lab::LogLine| {
             line.is_of("address_swept", "storage-a")
                 && line.raw["address"].as_str().is_some_and(|a| a.starts_with("192.0.2.10"))
         };
         lab.wait_event_since(B, before[1], told, SOON).unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
-        client.noticed_less_than(&lab, "address put on the standby", added, NOTICED);
-        assert_eq!(client.server(&lab), Some(A));
-        stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before);
+        client.noticed_less_than(&lab, "address put on the standby", added, NOTICED).unwrap();
+        assert_eq!(client.server(&lab).unwrap(), Some(A));
+        stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before).unwrap();
     });
 }
 
@@ -76,15 +77,15 @@ fn a_service_address_put_on_the_standby_by_hand_is_removed_and_told() {
 fn one_nic_missing_at_the_start_is_one_bad_channel() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        lab.configure(&config()).unwrap();
+        lab.configure(&Config::default()).unwrap();
         // Not that of its own group's network; but a controller with a fault hands its groups to one without.
         lab.remove_nic(A, "net2").unwrap();
         lab.start(A).unwrap();
         lab.start(B).unwrap();
         for number in [1, 2] {
-            wait_holders(&lab, service(number), &[B]);
+            wait_holders(&lab, service(number), &[B]).unwrap();
         }
-        let [one, other] = [1, 2].map(|number| Client::start(&lab, number, service(number)));
+        let [one, other] = [1, 2].map(|number| Client::start(&lab, number, service(number)).unwrap());
         // The first heartbeat of the others comes at once; that none comes is known after the waits of FIG. 4.
         until("net2 alone is bad", || {
             let status = lab.status(A)?.json;
@@ -92,16 +93,16 @@ fn one_nic_missing_at_the_start_is_one_bad_channel() {
             Ok((states == ["good", "bad", "good"]).then_some(()))
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
-        let before = marks(&lab);
+        let before = lab.marks();
         let inserted = lab.insert_nic(A, "net2").unwrap();
         for (node, mark) in [A, B].into_iter().zip(before) {
             lab.wait_event_since(node, mark, |line| line.is_of("channel_good", "net2"), SOON)
                 .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
         }
         for client in [one, other] {
-            client.noticed_less_than(&lab, "missing NIC put in", inserted, NOTICED);
+            client.noticed_less_than(&lab, "missing NIC put in", inserted, NOTICED).unwrap();
         }
-        stays(&lab, &[(service(1), B), (service(2), B)], Duration::from_millis(500), before);
+        stays(&lab, &[(service(1), B), (service(2), B)], Duration::from_millis(500), before).unwrap();
     });
 }
 
@@ -109,26 +110,26 @@ fn one_nic_missing_at_the_start_is_one_bad_channel() {
 fn an_agent_whose_own_group_has_no_nic_at_the_start_leaves_it_to_the_peer() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        lab.configure(&config()).unwrap();
+        lab.configure(&Config::default()).unwrap();
         lab.remove_nic(A, "net1").unwrap();
         lab.start(A).unwrap();
         lab.start(B).unwrap();
         for number in [1, 2] {
-            wait_holders(&lab, service(number), &[B]);
+            wait_holders(&lab, service(number), &[B]).unwrap();
         }
-        let client = Client::start(&lab, 1, service(1));
-        assert_eq!(client.server(&lab), Some(B));
+        let client = Client::start(&lab, 1, service(1)).unwrap();
+        assert_eq!(client.server(&lab).unwrap(), Some(B));
     });
 }
 
 #[test]
 fn a_reload_from_xdp_to_sockets_is_heard_by_both() {
     undisturbed(|| {
-        let (lab, clients) = pair(&config());
-        let (before, began) = (marks(&lab), realtime_ns());
-        crate::support::reload(&lab, A, &config().xdp("socket"));
+        let (lab, clients) = pair(&Config::default());
+        let (before, began) = (lab.marks(), realtime_ns());
+        reload_with(&lab, A, &Config::default().xdp("socket")).unwrap();
         wait_all_good(&lab, A, before[0]).unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
-        stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_secs(2), before);
+        stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_secs(2), before).unwrap();
         let received = |name: &str| {
             let status = lab.status(A).unwrap().json;
             assert_eq!(channel(&status, name)["xdp_mode"], "socket", "{status:#}");
@@ -139,9 +140,9 @@ fn a_reload_from_xdp_to_sockets_is_heard_by_both() {
             until(&format!("more heartbeats on {name}"), || Ok((received(name) > heard + 2).then_some(()))).unwrap();
         }
         // And back.
-        crate::support::reload(&lab, A, &config());
-        let again = marks(&lab);
-        stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_secs(1), again);
+        reload_with(&lab, A, &Config::default()).unwrap();
+        let again = lab.marks();
+        stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_secs(1), again).unwrap();
         nobody_noticed(&lab, &clients, "xdp to socket and back", began);
         let status = lab.status(A).unwrap().json;
         assert_eq!(channel(&status, "net1")["xdp_mode"], "native");
@@ -150,7 +151,7 @@ fn a_reload_from_xdp_to_sockets_is_heard_by_both() {
 
 fn nobody_noticed(lab: &Lab, clients: &[Client; 2], what: &str, since: u64) {
     for client in clients {
-        client.noticed_less_than(lab, what, since, NOTICED);
+        client.noticed_less_than(lab, what, since, NOTICED).unwrap();
     }
 }
 
@@ -158,7 +159,7 @@ fn nobody_noticed(lab: &Lab, clients: &[Client; 2], what: &str, since: u64) {
 fn own_addresses_outlive_service_addresses_on_a_host_that_promotes_nothing() {
     undisturbed(|| {
         let lab = Lab::new(Options { promote_secondaries: false, ..Options::default() }).unwrap();
-        let config = config();
+        let config = Config::default();
         lab.configure(&config).unwrap();
         let a = lab.controller(A).unwrap();
         // The service address is there first, as after a crash and a network manager that starts late: the own one is
@@ -168,16 +169,14 @@ fn own_addresses_outlive_service_addresses_on_a_host_that_promotes_nothing() {
         for address in [service(1), own, other] {
             a.netlink().add_address(index, address, 24).unwrap();
         }
-        for node in [A, B] {
-            lab.start(node).unwrap();
-        }
-        wait_holders(&lab, service(1), &[A]);
-        let before = marks(&lab);
-        takes_over(&lab, B);
-        wait_holders(&lab, service(1), &[B]);
+        lab.start_both().unwrap();
+        wait_holders(&lab, service(1), &[A]).unwrap();
+        let before = lab.marks();
+        take_over(&lab, B, "storage-a").unwrap();
+        wait_holders(&lab, service(1), &[B]).unwrap();
         for address in [own, other] {
-            assert!(holders(&lab, address).contains(&A), "{address} is lost\n{}", story(&lab));
+            assert!(holders(&lab, address).unwrap().contains(&A), "{address} is lost\n{}", story(&lab));
         }
-        crate::support::nobody_died(&lab, before);
+        nobody_died(&lab, before).unwrap();
     });
 }

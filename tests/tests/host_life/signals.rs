@@ -5,12 +5,14 @@ use std::thread;
 use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{GroupConfig, Lab, realtime_ns};
-use heartbeat_tests::pair::{SOON, until, wait_minds_signals};
-use heartbeat_tests::trials::story;
+use heartbeat_tests::lab::Node::{A, B};
+use heartbeat_tests::lab::{Config, GroupConfig, Lab, realtime_ns};
+use heartbeat_tests::scenario::{
+    NOTICED, SOON, holders, service, stays, story, take_over, until, wait_holders, wait_minds_signals,
+};
 use nix::sys::signal::Signal;
 
-use crate::support::{A, B, NOTICED, config, holders, marks, pair, service, stays, takes_over, wait_holders};
+use crate::pair;
 
 /// Moments within a reload, which takes 10 to 150 ms, or of a start from when the agent minds its signals.
 const PHASES_MS: [u64; 8] = [0, 2, 5, 10, 20, 40, 80, 160];
@@ -18,8 +20,8 @@ const PHASES_MS: [u64; 8] = [0, 2, 5, 10, 20, 40, 80, 160];
 #[test]
 fn five_reloads_within_fifty_milliseconds_end_with_the_newest_file_and_nobody_noticed() {
     undisturbed(|| {
-        let (lab, clients) = pair(&config());
-        let mut newest = config();
+        let (lab, clients) = pair(&Config::default());
+        let mut newest = Config::default();
         newest.groups.push(GroupConfig {
             name: "late".to_owned(),
             home: B,
@@ -27,10 +29,10 @@ fn five_reloads_within_fifty_milliseconds_end_with_the_newest_file_and_nobody_no
             exclusive: None,
             extra: String::new(),
         });
-        let (before, began, pid) = (marks(&lab), realtime_ns(), lab.pid(A));
+        let (before, began, pid) = (lab.marks(), realtime_ns(), lab.pid(A));
         for number in 0..5 {
             if number == 4 {
-                lab.configure_text(A, &newest.to_toml(&lab.key_file())).unwrap();
+                lab.configure_one(A, &newest).unwrap();
             }
             lab.reload(A).unwrap();
             thread::sleep(Duration::from_millis(10));
@@ -42,9 +44,9 @@ fn five_reloads_within_fifty_milliseconds_end_with_the_newest_file_and_nobody_no
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
         assert_eq!(lab.pid(A), pid, "{}", story(&lab));
-        stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_secs(1), before);
+        stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_secs(1), before).unwrap();
         for client in &clients {
-            client.noticed_less_than(&lab, "five reloads", began, NOTICED);
+            client.noticed_less_than(&lab, "five reloads", began, NOTICED).unwrap();
         }
     });
 }
@@ -52,9 +54,9 @@ fn five_reloads_within_fifty_milliseconds_end_with_the_newest_file_and_nobody_no
 #[test]
 fn a_stop_in_any_phase_of_a_reload_ends_the_agent_in_order() {
     undisturbed(|| {
-        let (lab, [client, _]) = pair(&config().profile("fast"));
+        let (lab, [client, _]) = pair(&Config::default().profile("fast"));
         for phase in PHASES_MS {
-            let before = marks(&lab);
+            let before = lab.marks();
             let began = lab.reload(A).unwrap();
             thread::sleep(Duration::from_millis(phase));
             let ended = lab.stop(A);
@@ -63,10 +65,12 @@ fn a_stop_in_any_phase_of_a_reload_ends_the_agent_in_order() {
             // The peer was told, and did not have to find out.
             lab.wait_event_since(B, before[1], |line| line.is("peer_left"), SOON)
                 .unwrap_or_else(|error| panic!("after {phase} ms: {error:#}\n{}", story(&lab)));
-            wait_holders(&lab, service(1), &[B]);
-            client.noticed_less_than(&lab, &format!("stopped {phase} ms after a reload began"), began, NOTICED);
+            wait_holders(&lab, service(1), &[B]).unwrap();
+            client
+                .noticed_less_than(&lab, &format!("stopped {phase} ms after a reload began"), began, NOTICED)
+                .unwrap();
             back(&lab);
-            wait_holders(&lab, service(1), &[A]);
+            wait_holders(&lab, service(1), &[A]).unwrap();
         }
     });
 }
@@ -74,10 +78,10 @@ fn a_stop_in_any_phase_of_a_reload_ends_the_agent_in_order() {
 #[test]
 fn a_stop_in_any_phase_of_a_start_after_a_crash_leaves_nothing_behind() {
     undisturbed(|| {
-        let (lab, _clients) = pair(&config().profile("fast"));
+        let (lab, _clients) = pair(&Config::default().profile("fast"));
         for phase in std::iter::once(None).chain(PHASES_MS.map(Some)) {
             // It holds its group while it dies.
-            wait_holders(&lab, service(1), &[A]);
+            wait_holders(&lab, service(1), &[A]).unwrap();
             lab.kill(A).unwrap();
             lab.start(A).unwrap();
             if let Some(phase) = phase {
@@ -95,8 +99,8 @@ fn a_stop_in_any_phase_of_a_start_after_a_crash_leaves_nothing_behind() {
                 lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
                 lab.stop(A).unwrap();
             }
-            assert!(!holders(&lab, service(1)).contains(&A), "{phase}\n{}", story(&lab));
-            wait_holders(&lab, service(1), &[B]);
+            assert!(!holders(&lab, service(1)).unwrap().contains(&A), "{phase}\n{}", story(&lab));
+            wait_holders(&lab, service(1), &[B]).unwrap();
             back(&lab);
         }
     });
@@ -105,16 +109,16 @@ fn a_stop_in_any_phase_of_a_start_after_a_crash_leaves_nothing_behind() {
 /// The agent on a is there again, and has its group.
 fn back(lab: &Lab) {
     lab.start(A).unwrap();
-    takes_over(lab, A);
+    take_over(lab, A, "storage-a").unwrap();
 }
 
 #[test]
 fn a_reload_during_a_start_is_not_lost() {
     undisturbed(|| {
-        let (lab, _clients) = pair(&config().profile("fast"));
+        let (lab, _clients) = pair(&Config::default().profile("fast"));
         for phase in [0, 5, 20, 60] {
             lab.stop(A).unwrap();
-            wait_holders(&lab, service(1), &[B]);
+            wait_holders(&lab, service(1), &[B]).unwrap();
             lab.start(A).unwrap();
             wait_minds_signals(&lab, A).unwrap();
             thread::sleep(Duration::from_millis(phase));
@@ -123,7 +127,7 @@ fn a_reload_during_a_start_is_not_lost() {
                 .unwrap_or_else(|error| panic!("after {phase} ms: {error:#}\n{}", story(&lab)));
             until("it answers", || Ok((lab.status(A)?.code < 2).then_some(()))).unwrap();
             assert!(lab.exit_status(A).is_none(), "{}", story(&lab));
-            takes_over(&lab, A);
+            take_over(&lab, A, "storage-a").unwrap();
         }
     });
 }

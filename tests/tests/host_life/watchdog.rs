@@ -6,24 +6,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Lab, Node, Options, binary};
-use heartbeat_tests::pair::{SOON, settled, until};
-use heartbeat_tests::trials::{show, story};
+use heartbeat_tests::lab::Node::{A, B};
+use heartbeat_tests::lab::{Config, Lab, Options, binary};
+use heartbeat_tests::scenario::{SOON, Scripts, reload_with, settled, show, story, until, wait_said};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::fuse_watchdog::{FuseWatchdog, State};
-use crate::support::{A, B, config, marks, reload, wait, with_hooks};
 
 /// The least that the agent takes.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A pair of which a has the watchdog: both name the same device, and a is started first.
-fn watched(hooks: &[(&str, &str)]) -> (Lab, heartbeat_tests::lab::Config, FuseWatchdog) {
+fn watched(hooks: &[(&str, &str)]) -> (Lab, Config, FuseWatchdog) {
     let lab = Lab::new(Options::default()).unwrap();
     let device = FuseWatchdog::new(&lab.folder().join("dev"));
-    let mut config = config();
-    with_hooks(&lab, &mut config, hooks);
+    let mut config = Config::default();
+    Scripts::of(&lab).unwrap().hooks(&mut config, hooks).unwrap();
     config.extra = format!("[watchdog]\ndevice = \"{}\"\ntimeout = \"2s\"\n", device.path().display());
     lab.configure(&config).unwrap();
     lab.start(A).unwrap();
@@ -46,9 +45,9 @@ fn it_is_fed_across_reloads_and_stopped_by_an_agent_that_ends_with_nothing_held(
         assert!(missing.raw["why"].as_str().unwrap().starts_with("another program has it"), "{missing:?}");
         settled(&lab, &config).unwrap();
         for _ in 0..3 {
-            let [mark, _] = marks(&lab);
-            reload(&lab, A, &config);
-            assert_eq!(wait(&lab, A, mark, "watchdog_runs").raw["adopted"], true);
+            let [mark, _] = lab.marks();
+            reload_with(&lab, A, &config).unwrap();
+            assert_eq!(wait_said(&lab, A, mark, "watchdog_runs").unwrap().raw["adopted"], true);
         }
         let begun = device.state().fed;
         thread::sleep(2 * TIMEOUT);
@@ -100,9 +99,9 @@ fn one_that_ends_with_something_held_leaves_it_running_and_says_so() {
     undisturbed(|| {
         let (lab, config, device) = watched(&[("on_release", "exit 1")]);
         settled(&lab, &config).unwrap();
-        let [mark, _] = marks(&lab);
+        let [mark, _] = lab.marks();
         lab.stop(A).unwrap();
-        wait(&lab, A, mark, "watchdog_left");
+        wait_said(&lab, A, mark, "watchdog_left").unwrap();
         let state = device.state();
         assert_eq!((state.runs, state.is_open), (true, false), "{state:?}");
         seen(&lab, &device, "the host is reset", |state| state.struck);
@@ -113,7 +112,7 @@ fn one_that_ends_with_something_held_leaves_it_running_and_says_so() {
 fn systemd_is_told_when_the_agent_is_ready_reloads_and_stops_and_is_fed_as_often_as_it_wants() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        lab.configure(&config()).unwrap();
+        lab.configure(&Config::default()).unwrap();
         let socket = lab.folder().join("notify");
         let systemd = UnixDatagram::bind(&socket).unwrap();
         systemd.set_read_timeout(Some(SOON)).unwrap();
@@ -125,7 +124,7 @@ fn systemd_is_told_when_the_agent_is_ready_reloads_and_stops_and_is_fed_as_often
             .args(["--node", "a", "--runtime-dir"])
             .arg(lab.runtime_dir(A));
         agent.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "400000").stdout(Stdio::null()).stderr(Stdio::null());
-        let mut agent = lab.controller(Node::A).unwrap().spawn(agent).unwrap();
+        let mut agent = lab.controller(A).unwrap().spawn(agent).unwrap();
         let pid = Pid::from_raw(i32::try_from(agent.id()).unwrap());
         let next = || {
             let mut text = [0; 256];

@@ -2,7 +2,7 @@
 
 /// One fault, what each says of it, and who holds what after: a test by this name.
 macro_rules! rows {
-    ($config:expr; $($name:ident: $fault:expr, $places:expr, $holders:expr;)*) => {
+    ($config:expr, $pause:expr; $($name:ident: $fault:expr, $places:expr, $holders:expr;)*) => {
         /// Those that are struck here.
         pub(crate) const FAULTS: &[Fault] = &[$($fault,)*];
 
@@ -16,7 +16,7 @@ macro_rules! rows {
             #[test]
             fn $name() {
                 let row: Row = ($fault, $places, $holders);
-                undisturbed(|| one(&row, $config));
+                undisturbed(|| one(&row, $config, $pause));
             }
         )*
     };
@@ -27,7 +27,7 @@ pub(crate) mod where_somebody_is_asked {
     use crate::*;
 
     rows! {
-        config;
+        brisk, BRISK;
         cut_a_net1: Cut("a-net1"), &[("net1", CABLE_A)], ALL_B;
         cut_a_net2: Cut("a-net2"), &[("net2", CABLE_A)], ALL_B;
         cut_b_net1: Cut("b-net1"), &[("net1", CABLE_B)], ALL_A;
@@ -77,7 +77,7 @@ mod where_nothing_is_configured {
     use crate::*;
 
     rows! {
-        untouched;
+        untouched, DEFAULT_PAUSE;
         cut_a_net1: Cut("a-net1"), &[("net1", CABLE_A)], ALL_B;
         cut_b_net2: Cut("b-net2"), &[("net2", CABLE_B)], ALL_A;
         nic_down_a_net1: NicDown(A, "net1"), &[("net1", PORT_A)], ALL_B;

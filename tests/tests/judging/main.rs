@@ -12,9 +12,8 @@ use heartbeat_tests::client::{Probe, ProbeOptions, both as client};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::serial::SerialCable;
 use heartbeat_tests::lab::topology::{Host, interface, interface_index, ipv4, link_local, mac};
-use heartbeat_tests::lab::{ChannelConfig, Config, Family, Lab, LogLine, Mark, Node, Options, realtime_ns};
-use heartbeat_tests::pair::{SOON, bring_up, held, settled, until};
-use heartbeat_tests::trials::{show, story};
+use heartbeat_tests::lab::{ChannelConfig, Config, Lab, LogLine, Mark, Node, Options, realtime_ns};
+use heartbeat_tests::scenario::{LAN, SOON, bring_up, held, look_on, settled, show, story, until};
 use serde_json::json;
 
 use Fault::{
@@ -81,18 +80,29 @@ const NOBODY: [[bool; 2]; 2] = [[false, false], [false, false]];
 const SWAPPED: [[bool; 2]; 2] = [[false, true], [true, false]];
 use Node::{A, B};
 
+/// Between two groups of echo requests, of which an analysis has three: by default, and where a test waits for many analyses.
+const DEFAULT_PAUSE: Duration = Duration::from_millis(200);
+const BRISK: Duration = Duration::from_millis(100);
+
 fn untouched(_: &Lab) -> Config {
-    Config::pair(2, Family::V4).profile("lan")
+    Config::default()
 }
 
 fn config(lab: &Lab) -> Config {
-    let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
+    let mut config = Config::default().judged_by_clients();
     let bad = lab.folder().join("bad");
     config.extra = format!(
         "[[check]]\nname = \"pool\"\ncommand = [\"/bin/sh\", \"-c\", \"! test -e {}-$HEARTBEAT_NODE\"]\ninterval = \"100ms\"\n\
          fall = 1\n",
         bad.display()
     );
+    config
+}
+
+/// The same, judged in half the time.
+fn brisk(lab: &Lab) -> Config {
+    let mut config = config(lab);
+    config.extra += &format!("[judging]\nprobe_pause = \"{}ms\"\n", BRISK.as_millis());
     config
 }
 
@@ -111,9 +121,9 @@ fn strike(lab: &Lab, line: &SerialCable, fault: Fault) -> anyhow::Result<()> {
         PowerOff(node) => lab.power_off(node).map(drop),
         Stop(node) => lab.stop(node).map(drop),
         Differ(node) => {
-            let mut other = config(lab);
+            let mut other = brisk(lab);
             other.groups.truncate(1);
-            lab.configure_text(node, &other.to_toml(&lab.key_file()))?;
+            lab.configure_one(node, &other)?;
             let mark = lab.mark(node);
             lab.reload(node)?;
             lab.wait_event_since(node, mark, |line| line.is("configuration_differs"), SOON).map(drop)
@@ -160,11 +170,10 @@ fn wait_settled(lab: &Lab, row: &Row, marks: [Mark; 2]) {
 }
 
 /// And nothing follows.
-fn stays(lab: &Lab, row: &Row, marks: [Mark; 2]) {
+fn stays(lab: &Lab, row: &Row, marks: [Mark; 2], pause: Duration) {
     let (fault, _, holders) = *row;
-    // Whatever else is to come of it comes within a detection time and an analysis.
-    let quiet = Duration::from_millis(1_200);
-    std::thread::sleep(quiet);
+    // Whatever else is to come of it comes within a detection time and an analysis; and as much again for a busy host.
+    look_on(LAN.detection() * 2 + pause * 3);
     for (node, expected) in Node::BOTH.into_iter().zip(holders).filter(|(node, _)| answers(fault, *node)) {
         let seen = held(&lab.status(node).unwrap().json);
         assert_eq!(seen, expected[..seen.len()], "{fault:?}: {node} does not stay as it was");
@@ -181,7 +190,7 @@ fn stays(lab: &Lab, row: &Row, marks: [Mark; 2]) {
     }
 }
 
-fn one(row: &Row, config: fn(&Lab) -> Config) {
+fn one(row: &Row, config: fn(&Lab) -> Config, pause: Duration) {
     let (fault, places, holders) = *row;
     let lab = Lab::new(Options::default()).unwrap();
     let line = SerialCable::new().unwrap();
@@ -201,12 +210,12 @@ fn one(row: &Row, config: fn(&Lab) -> Config) {
         client
     });
     let asked = [1, 2].map(|number| client::Both::start(&lab, number, ipv4(number, 10), ASKED_EVERY).unwrap());
-    let marks = Node::BOTH.map(|node| lab.mark(node));
+    let marks = lab.marks();
     let struck = realtime_ns();
     strike(&lab, &line, fault).unwrap();
 
     wait_settled(&lab, row, marks);
-    stays(&lab, row, marks);
+    stays(&lab, row, marks, pause);
     let [both, none] = shares(&lab, struck, fault);
     let answered = asked.each_ref().map(|client| client.both_answered(struck));
     assert_eq!(answered, [Duration::ZERO; 2], "{fault:?}: both answered\n{}", story(&lab));
@@ -241,9 +250,9 @@ fn switches_that_reboot_move_no_address_and_each_flap_is_told() {
         let mut config = config(&lab);
         config.extra += "[judging]\nrise = \"2s\"\nagain = \"1s\"\n";
         bring_up(&lab, &config).unwrap();
-        let begin = Node::BOTH.map(|node| lab.mark(node));
+        let begin = lab.marks();
         for _ in 0..5 {
-            let marks = Node::BOTH.map(|node| lab.mark(node));
+            let marks = lab.marks();
             for network in ["net1", "net2"] {
                 lab.switch_off(network).unwrap();
             }

@@ -7,8 +7,10 @@ use super::{faults::where_somebody_is_asked::FAULTS, *};
 
 /// So many pairs are tried, others each time; `HEARTBEAT_PAIRS=820` tries all, `HEARTBEAT_PAIR=17` the one of that number.
 const PAIRS: usize = 6;
-/// A peer is found dead, or its agent's death waited out, its groups are taken, and all is judged.
-const LASTS: Duration = Duration::from_millis(3_500);
+/// How long an agent that died is waited for.
+const GRACE: &str = "500ms";
+/// A peer is found dead, or its agent's death waited out, its groups are taken, and all is judged; and as much again.
+const LASTS: Duration = Duration::from_millis(2_000);
 
 #[test]
 fn of_any_two_faults_at_once_none_makes_both_answer() {
@@ -34,7 +36,8 @@ fn of_any_two_faults_at_once_none_makes_both_answer() {
 fn both(number: usize, one: Fault, other: Fault) {
     let lab = Lab::new(Options::default()).unwrap();
     let line = SerialCable::new().unwrap();
-    let mut config = config(&lab);
+    let mut config = brisk(&lab);
+    config.restart_grace = Some(GRACE.to_owned());
     if [one, other].iter().any(|fault| matches!(fault, Line)) {
         config.channels.push(ChannelConfig::serial("tty", line.devices(), 115_200));
     }
@@ -49,7 +52,7 @@ fn both(number: usize, one: Fault, other: Fault) {
         // What is off already cannot be switched off.
         eprintln!("pair {number}: {one:?} leaves nothing for {other:?}: {error:#}");
     }
-    std::thread::sleep(LASTS);
+    look_on(LASTS);
     let answered = asked.each_ref().map(|client| client.both_answered(struck));
     assert_eq!(answered, [Duration::ZERO; 2], "pair {number}, {one:?} and {other:?}: both answered\n{}", story(&lab));
 }

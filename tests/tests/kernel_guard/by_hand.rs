@@ -2,9 +2,7 @@
 
 use super::*;
 use heartbeat_tests::lab::{Options, binary, heartbeat};
-use heartbeat_tests::pair::bring_up;
-use heartbeat_tests::scripts::Scripts;
-use heartbeat_tests::trials::story;
+use heartbeat_tests::scenario::{Scripts, bring_up, story};
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 
@@ -21,7 +19,7 @@ fn what_a_dead_agents_kernel_closed_is_opened_by_hand_where_the_peer_does_not_ho
         refuses(&lab, &["unfence"], "keeps silent about no group");
         let on_b = lab.mark(B);
         let killed = lab.kill(A).unwrap();
-        wait(&lab, B, on_b, "group_acquired", "storage-a");
+        wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
         refuses(&lab, &["unfence", "storage-a"], "the peer is heard, and holds storage-a");
         refuses(
             &lab,
@@ -39,7 +37,7 @@ fn what_a_dead_agents_kernel_closed_is_opened_by_hand_where_the_peer_does_not_ho
         lab.power_off(B).unwrap();
         let opened_at = realtime_ns();
         assert_eq!(lab.order(A, &["unfence", "storage-a", "--force"]).unwrap().0, Some(0));
-        until("a answers", || Ok((!client.of(A, opened_at, u64::MAX).is_empty()).then_some(()))).unwrap();
+        wait_answer(&client, A, opened_at).unwrap();
     });
 }
 
@@ -49,7 +47,7 @@ fn whoever_insists_has_both_serve_it_until_an_agent_is_started() {
         let (lab, client) = pair(profiles()[0], "[takeover]\nrestart_grace = \"0s\"\n");
         let on_b = lab.mark(B);
         lab.kill(A).unwrap();
-        wait(&lab, B, on_b, "group_acquired", "storage-a");
+        wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
         look_on(Duration::from_millis(300));
         assert_eq!(lab.order(A, &["unfence", "--force"]).unwrap().0, Some(0));
         let opened_at = realtime_ns();
@@ -91,7 +89,7 @@ fn who_may_not_or_names_what_is_not_there_is_told_what_would_be_right() {
 
         let on_b = lab.mark(B);
         lab.kill(A).unwrap();
-        wait(&lab, B, on_b, "group_acquired", "storage-a");
+        wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
         until("it is closed", || {
             Ok(lab.order(A, &["unfence", "storage-a"])?.1.contains("the peer is heard").then_some(()))
         })

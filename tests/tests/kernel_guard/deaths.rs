@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use heartbeat_tests::trials::{Measured, Run, ULTRA, between};
+use heartbeat_tests::scenario::{Measured, Run, ULTRA, between};
 
 use super::*;
 
@@ -135,7 +135,7 @@ fn trial(lab: &Lab, client: &Both, profile: Profile, fate: Fate, measured: &mut 
     let known = lab.wait_event_since(B, on_b, |line| line.is(known), SOON).unwrap();
     // Nobody else knows when it was.
     let at = if fate == Fate::OutOfMemory { known.time_ns - known.raw["dead_ns"].as_u64().unwrap() } else { at };
-    let acquired = wait(lab, B, on_b, "group_acquired", "storage-a");
+    let acquired = wait_said_of(lab, B, on_b, "group_acquired", "storage-a").unwrap();
     // There is no event for a's not answering any more.
     look_on(Duration::from_millis(200));
     let (both, nobody) = until("b answers", || Ok(client.hand_over(A, B, at))).unwrap();
@@ -158,7 +158,7 @@ fn trial(lab: &Lab, client: &Both, profile: Profile, fate: Fate, measured: &mut 
 fn go_back(lab: &Lab, client: &Both, fate: Fate, on_a: heartbeat_tests::lab::Mark) {
     if fate == Fate::Stopped {
         lab.resume(A).unwrap();
-        wait(lab, A, on_a, "group_released", "storage-a");
+        wait_said_of(lab, A, on_a, "group_released", "storage-a").unwrap();
     } else {
         lab.start(A).unwrap();
         lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
@@ -169,6 +169,6 @@ fn go_back(lab: &Lab, client: &Both, fate: Fate, on_a: heartbeat_tests::lab::Mar
         Ok((code == Some(0) || said.contains("already")).then_some(()))
     })
     .unwrap();
-    until("a answers again", || Ok((!client.of(A, ordered, u64::MAX).is_empty()).then_some(()))).unwrap();
-    until("both agree", || Ok((lab.status(A)?.code == 0 && lab.status(B)?.code == 0).then_some(()))).unwrap();
+    wait_answer(client, A, ordered).unwrap();
+    wait_well(lab).unwrap();
 }

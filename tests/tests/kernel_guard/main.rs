@@ -14,19 +14,16 @@ use std::time::Duration;
 
 use heartbeat_tests::client::both::Both;
 use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Lab, LogLine, Node, realtime_ns};
-use heartbeat_tests::pair::{SOON, held, running, until};
-use heartbeat_tests::trials::{CALM, FAST, LAN, Profile, show};
+use heartbeat_tests::scenario::{
+    CALM, FAST, LAN, Profile, SOON, held, look_on, nft, profiles, running, show, until, wait_answer, wait_said_of,
+    wait_well,
+};
 
-const A: Node = Node::A;
-const B: Node = Node::B;
 /// From one question to the next: what a client may miss is measured no finer.
 const EVERY: Duration = Duration::from_micros(500);
-
-fn profiles() -> &'static [Profile] {
-    if heartbeat_tests::host::is_quiet() { &[LAN, FAST] } else { &[CALM] }
-}
 
 /// A healthy pair, of which a holds `storage-a`, and a client that asks both for it.
 fn pair(profile: Profile, extra: &str) -> (Lab, Both) {
@@ -34,17 +31,8 @@ fn pair(profile: Profile, extra: &str) -> (Lab, Both) {
     config.extra.push_str(extra);
     let lab = running(&config).unwrap();
     let client = Both::start(&lab, 1, ipv4(1, 10), EVERY).unwrap();
-    until("a answers", || Ok((!client.of(A, 0, u64::MAX).is_empty()).then_some(()))).unwrap();
+    wait_answer(&client, A, 0).unwrap();
     (lab, client)
-}
-
-fn wait(lab: &Lab, node: Node, since: heartbeat_tests::lab::Mark, event: &str, name: &str) -> LogLine {
-    lab.wait_event_since(node, since, |line| line.is_of(event, name), SOON).unwrap_or_else(|error| panic!("{error:#}"))
-}
-
-/// Looks on for so long: there is no event for what does not happen.
-fn look_on(span: Duration) {
-    std::thread::sleep(span);
 }
 
 /// From `since_ns` on, b has taken over from a, which has been silent from before that: never both, and the time in between.
@@ -62,7 +50,7 @@ fn the_kernel_of_a_killed_agent_serves_until_the_peer_takes_over_and_is_silent_t
             let mark = lab.mark(B);
             let killed = lab.kill(A).unwrap();
             lab.wait_event_since(B, mark, |line| line.is("peer_died"), SOON).unwrap();
-            let acquired = wait(&lab, B, mark, "group_acquired", "storage-a");
+            let acquired = wait_said_of(&lab, B, mark, "group_acquired", "storage-a").unwrap();
             look_on(Duration::from_millis(300));
             expect_handed_over(&client, killed, &format!("{} killed", profile.name));
             let waited = Duration::from_nanos(acquired.time_ns - killed);
@@ -80,7 +68,7 @@ fn without_a_grace_the_peer_takes_over_at_once() {
             let (lab, client) = pair(*profile, "[takeover]\nrestart_grace = \"0s\"\n");
             let mark = lab.mark(B);
             let killed = lab.kill(A).unwrap();
-            let acquired = wait(&lab, B, mark, "group_acquired", "storage-a");
+            let acquired = wait_said_of(&lab, B, mark, "group_acquired", "storage-a").unwrap();
             look_on(Duration::from_millis(300));
             expect_handed_over(&client, killed, &format!("{} killed, no grace", profile.name));
             let took = Duration::from_nanos(acquired.time_ns - killed);
@@ -97,11 +85,11 @@ fn the_kernel_of_an_agent_that_stands_still_obeys_and_what_it_closed_stays_close
             let (lab, client) = pair(*profile, "");
             let (on_a, on_b) = (lab.mark(A), lab.mark(B));
             let paused = lab.pause(A).unwrap();
-            wait(&lab, B, on_b, "group_acquired", "storage-a");
+            wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
             look_on(Duration::from_millis(300));
             expect_handed_over(&client, paused, &format!("{} stood still", profile.name));
             lab.resume(A).unwrap();
-            wait(&lab, A, on_a, "group_released", "storage-a");
+            wait_said_of(&lab, A, on_a, "group_released", "storage-a").unwrap();
             look_on(Duration::from_millis(300));
             expect_handed_over(&client, paused, &format!("{} went on", profile.name));
         }
@@ -127,14 +115,14 @@ fn an_agent_that_is_started_again_in_time_goes_on_and_one_that_gets_its_group_ba
         // Too late, and then handed back.
         let on_b = lab.mark(B);
         let killed = lab.kill(A).unwrap();
-        wait(&lab, B, on_b, "group_acquired", "storage-a");
+        wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
         expect_handed_over(&client, killed, "killed");
         lab.start(A).unwrap();
         lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
         let ordered = realtime_ns();
         assert_eq!(lab.order(A, &["takeover", "storage-a"]).unwrap().0, Some(0));
         lab.wait_event(A, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
-        until("a answers again", || Ok((!client.of(A, ordered, u64::MAX).is_empty()).then_some(()))).unwrap();
+        wait_answer(&client, A, ordered).unwrap();
     });
 }
 
@@ -145,14 +133,11 @@ fn a_dead_agents_kernel_that_hears_nothing_of_the_peer_is_silent_before_that_tak
             let (lab, client) = pair(*profile, "");
             let on_b = lab.mark(B);
             // What b says gets lost from now on; what it serves does not. Then a dies.
-            let namespace = lab.controller(B).unwrap();
             let rules = "add table inet mute; add chain inet mute out { type filter hook output priority 0; }; \
                          add rule inet mute out udp dport 694 drop";
-            let run = move || Command::new("nft").arg(rules).output().expect("nft is needed: apt-get install nftables");
-            let output = namespace.run(run).unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            nft(&lab.controller(B).unwrap(), rules).unwrap();
             let killed = lab.kill(A).unwrap();
-            wait(&lab, B, on_b, "group_acquired", "storage-a");
+            wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
             look_on(Duration::from_millis(300));
             expect_handed_over(&client, killed, &format!("{} dead and deaf", profile.name));
         }

@@ -3,7 +3,7 @@
 use super::*;
 use heartbeat_tests::frame::{PORT, payload};
 use heartbeat_tests::inject::{Injector, Tap};
-use heartbeat_tests::pair::{changes, increase, rejected};
+use heartbeat_tests::scenario::{changes, increase, rejected};
 use std::collections::BTreeMap;
 
 /// `kind` of a notice, and where it stands in a message: see wire.rs of the agent.
@@ -21,7 +21,7 @@ fn recorded_and_forged_death_notices_change_nothing() {
         let recorded: Vec<_> = (0..5).map(|_| tap.next(is_notice, SOON).unwrap()).collect();
         lab.start(A).unwrap();
         lab.wait_event(A, |line| line.is("ready"), SOON).unwrap();
-        until("both are well", || Ok((lab.status(A)?.code == 0 && lab.status(B)?.code == 0).then_some(()))).unwrap();
+        wait_well(&lab).unwrap();
 
         let counts = || rejected(&lab.status(B).unwrap().json, "net1");
         let (before, mark) = (counts(), lab.mark(B));

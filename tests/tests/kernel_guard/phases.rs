@@ -2,9 +2,7 @@
 //! no time did both answer.
 
 use super::*;
-use heartbeat_tests::pair::{bring_up, owners};
-use heartbeat_tests::scripts::Scripts;
-use heartbeat_tests::trials::story;
+use heartbeat_tests::scenario::{Scripts, bring_up, owners, story};
 
 /// Both agree about who has `storage-a`; that one answers, and the other does not.
 fn expect_one(lab: &Lab, client: &Both, what: &str) {

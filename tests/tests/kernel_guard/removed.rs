@@ -3,7 +3,7 @@
 use super::*;
 use heartbeat_tests::inject::Injector;
 use heartbeat_tests::lab::topology::{Host, mac};
-use heartbeat_tests::pair::{channel, is_change};
+use heartbeat_tests::scenario::{channel, is_change};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,7 @@ fn what_somebody_takes_out_of_the_kernel_is_told_put_back_and_does_its_work_when
         // And now it dies.
         let (on_b, killed) = (lab.mark(B), lab.kill(A).unwrap());
         lab.wait_event_since(B, on_b, |line| line.is("peer_died"), SOON).unwrap();
-        wait(&lab, B, on_b, "group_acquired", "storage-a");
+        wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
         look_on(Duration::from_millis(300));
         expect_handed_over(&client, killed, "killed after all of it was taken away and put back");
     });
@@ -100,7 +100,7 @@ fn what_others_have_at_the_same_hook_goes_on_and_stays() {
         let theirs = filters();
         assert!(theirs.contains("flowid 1:1") && theirs.contains("flowid 1:2"), "{theirs}");
         let (on_b, killed) = (lab.mark(B), lab.kill(A).unwrap());
-        wait(&lab, B, on_b, "group_acquired", "storage-a");
+        wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
         look_on(Duration::from_millis(300));
         expect_handed_over(&client, killed, "killed beside filters of others");
         lab.start(A).unwrap();
@@ -116,7 +116,7 @@ fn an_address_that_somebody_adds_again_to_a_host_whose_kernel_keeps_silent_is_no
     undisturbed(|| {
         let (lab, client) = pair(profiles()[0], "[takeover]\nrestart_grace = \"0s\"\n");
         let (on_b, killed) = (lab.mark(B), lab.kill(A).unwrap());
-        wait(&lab, B, on_b, "group_acquired", "storage-a");
+        wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
         look_on(Duration::from_millis(300));
         expect_handed_over(&client, killed, "killed");
         let (service, since) = (ipv4(1, 10), realtime_ns());

@@ -15,8 +15,7 @@ use heartbeat_tests::host::is_quiet;
 use heartbeat_tests::inject::Tap;
 use heartbeat_tests::lab::topology::{Host, mac};
 use heartbeat_tests::lab::{Mark, Options, binary};
-use heartbeat_tests::pair::settled;
-use heartbeat_tests::trials::{Measured, Run, ULTRA, between, group_events, story};
+use heartbeat_tests::scenario::{Measured, Run, ULTRA, between, group_events, settled, story};
 
 use super::*;
 
@@ -112,7 +111,7 @@ impl Served {
         let both = Both::start(&lab, 1, ipv4(1, 10), ASKED_EVERY).unwrap();
         let beats = Beats::start(&lab);
         client.wait_reply_after(0, SOON).unwrap();
-        until("a answers", || Ok((!both.of(A, 0, u64::MAX).is_empty()).then_some(()))).unwrap();
+        wait_answer(&both, A, 0).unwrap();
         until("a is heard", || Ok((!beats.came.lock().unwrap().is_empty()).then_some(()))).unwrap();
         Self { lab, profile, program, client, both, beats }
     }
@@ -210,7 +209,7 @@ fn an_agent_started_again_in_time_reloaded_or_upgraded_is_noticed_by_nobody() {
 fn trial(served: &Served, change: Change, number: u32, measured: &mut Measured) -> u64 {
     let Served { lab, client, both, beats, .. } = served;
     let what = format!("{}, {change:?}", served.profile.name);
-    let (began, marks) = (realtime_ns(), [lab.mark(A), lab.mark(B)]);
+    let (began, marks) = (realtime_ns(), lab.marks());
     served.change(change, number);
     let changed = realtime_ns();
     let ready = lab.wait_event_since(A, marks[0], |line| line.is("ready"), SOON).unwrap();
@@ -244,7 +243,7 @@ fn a_peer_that_is_late_does_not_cost_an_agent_that_is_started_again_in_time_its_
         // Whose kernel waits for a heartbeat for 129 ms, and whose peer for 300 ms.
         let served = Served::new(LAN);
         let Served { lab, both, .. } = &served;
-        let (began, marks) = (realtime_ns(), [lab.mark(A), lab.mark(B)]);
+        let (began, marks) = (realtime_ns(), lab.marks());
         lab.kill(A).unwrap();
         lab.wait_event_since(B, marks[1], |line| line.is("peer_died"), SOON).unwrap();
         lab.pause(B).unwrap();
@@ -253,7 +252,7 @@ fn a_peer_that_is_late_does_not_cost_an_agent_that_is_started_again_in_time_its_
         look_on(Duration::from_millis(20));
         lab.resume(B).unwrap();
         lab.wait_event_since(A, marks[0], |line| line.is("ready"), SOON).unwrap();
-        until("both are well", || Ok((lab.status(A)?.code == 0 && lab.status(B)?.code == 0).then_some(()))).unwrap();
+        wait_well(&lab).unwrap();
         let given_up = lab.events_since(A, marks[0]).into_iter().find(|line| line.is("address_swept"));
         assert_eq!(given_up, None, "{}", story(lab));
         assert_eq!(served.noticed(Change::StartedAgain, marks), [], "{}", story(lab));

@@ -9,8 +9,8 @@ use std::net::TcpStream;
 
 use browser::Page;
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
-use heartbeat_tests::pair::{self, SOON, bring_up, owners, until};
+use heartbeat_tests::lab::{Config, Lab, Node, Options};
+use heartbeat_tests::scenario::{self, SOON, bring_up, owners, wait_owners};
 use serde_json::{Value, json};
 
 const HTTP: &str = "127.0.0.1:9694";
@@ -22,8 +22,8 @@ const HOSTILE: &str = "<img src=x onerror=document.title=1><script>document.titl
 /// A pair that is well, with HTTP, a token, networks that are judged, and a check that fails where the file `ill` is.
 fn serving() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
-    let mut config = Config::pair(2, Family::V4).profile("lan").judged_by_clients();
-    config.extra = pair::serving(&lab, HTTP, TOKEN).unwrap();
+    let mut config = Config::default().judged_by_clients();
+    config.extra = scenario::serving(&lab, HTTP, TOKEN).unwrap();
     config.extra += &format!(
         "[[check]]\nname = \"pool\"\ninterval = \"100ms\"\nfall = 1\n\
          command = [\"/bin/sh\", \"-c\", \"test ! -e {} || {{ echo '{HOSTILE}'; exit 1; }}\"]\n",
@@ -170,7 +170,7 @@ fn an_order_needs_the_token_and_a_confirmation_and_no_mouse() {
         page.tab_to("at.id === 'confirm-yes'");
         page.press(&["Enter"]);
         page.wait("document.getElementById('answer').textContent.includes('takeover of storage-b: accepted')");
-        until("a holds both", || Ok((owners(&lab.status(Node::A)?.json) == ["a", "a"]).then_some(()))).unwrap();
+        wait_owners(&lab, Node::A, &["a", "a"]).unwrap();
         page.wait("document.querySelector('[data-group=\"storage-b\"]').dataset.what === 'release'");
         page.wait(
             "document.getElementById('event-list').textContent.includes('storage-b is to be held here, by order')",

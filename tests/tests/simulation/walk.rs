@@ -10,7 +10,7 @@ use heartbeat::{
     core::{BothFaulted, Exclusivity, Guards, HookedGroups, Judging, Needs, OperatorOrder},
     types::Nanos,
 };
-use heartbeat_tests::trials::show;
+use heartbeat_tests::scenario::show;
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant, UNIX_EPOCH},

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use heartbeat_tests::client::ProbeOptions;
 use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::{Lab, realtime_ns};
-use heartbeat_tests::pair::{SOON, settled, until};
-use heartbeat_tests::scripts::Scripts;
-use heartbeat_tests::trials::{show, story};
+use heartbeat_tests::scenario::{
+    Client, NOTICED, SOON, Scripts, holders, lose_heartbeats, reload_with, service, settled, show, started, story,
+    until, wait_holders, wait_said,
+};
 
-use crate::support::{A, B, holders, lose_heartbeats, marks, reload, service, started, wait, wait_holders, with_hooks};
-
+/// Within so long of its cause, whatever clients have to learn is told them.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// Each controller that uses the storage has a file `in-use-NODE`.
 const ACQUIRE: (&str, &str) = ("on_acquire", "echo acquire $HEARTBEAT_NODE >> log; touch in-use-$HEARTBEAT_NODE");
 const RELEASE: (&str, &str) = ("on_release", "echo release $HEARTBEAT_NODE >> log; rm -f in-use-$HEARTBEAT_NODE");
@@ -24,21 +26,22 @@ fn until_file(lab: &Lab, scripts: &Scripts, name: &str, there: bool) {
 #[test]
 fn an_agent_that_died_holding_a_group_releases_it_before_anything_else_when_it_is_started() {
     undisturbed(|| {
-        let (lab, config) = started(|lab, config| with_hooks(lab, config, &[ACQUIRE, RELEASE]));
+        let (lab, config) =
+            started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[ACQUIRE, RELEASE]).unwrap()).unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
-        let client = crate::support::Client::start(&lab, 1, service(1));
+        let client = Client::start(&lab, 1, service(1)).unwrap();
         let killed = lab.kill(A).unwrap();
         until_file(&lab, &scripts, "in-use-b", true);
-        wait_holders(&lab, service(1), &[A, B]);
+        wait_holders(&lab, service(1), &[A, B]).unwrap();
         assert!(scripts.has("in-use-a"), "nobody was there to let go of it");
         lab.start(A).unwrap();
         until_file(&lab, &scripts, "in-use-a", false);
-        wait_holders(&lab, service(1), &[B]);
+        wait_holders(&lab, service(1), &[B]).unwrap();
         lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
         assert_eq!(scripts.read("log"), "acquire a\nacquire b\nrelease a\n");
-        client.noticed_less_than(&lab, "killed, taken over, started again", killed, crate::support::TOLD_WITHIN);
-        assert_eq!(client.server(&lab), Some(B));
+        client.noticed_less_than(&lab, "killed, taken over, started again", killed, TOLD_WITHIN).unwrap();
+        assert_eq!(client.server(&lab).unwrap(), Some(B));
     });
 }
 
@@ -55,16 +58,17 @@ fn what_could_not_be_undone_after_a_failed_acquisition_is_not_started_elsewhere(
             "echo release $HEARTBEAT_NODE >> log; test $HEARTBEAT_NODE = b || test -e helped || exit 1\n\
              rm -f in-use-$HEARTBEAT_NODE",
         );
-        let (lab, _) = started(|lab, config| with_hooks(lab, config, &[acquire, release]));
+        let (lab, _) =
+            started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[acquire, release]).unwrap()).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
         until("the undo has failed", || Ok(scripts.read("log").contains("release a").then_some(()))).unwrap();
         // Longer than b would wait for a home that does not take its group.
         let end = realtime_ns() + 6_500_000_000;
         while realtime_ns() < end {
             assert!(!scripts.has("in-use-b"), "in use on both\n{}\n{}", scripts.read("log"), story(&lab));
-            thread::sleep(heartbeat_tests::pair::PACE);
+            thread::sleep(heartbeat_tests::scenario::PACE);
         }
-        assert_eq!(holders(&lab, service(1)), []);
+        assert_eq!(holders(&lab, service(1)).unwrap(), []);
         scripts.touch("helped").unwrap();
         let helped = realtime_ns();
         lab.wait_event(B, |line| line.is_of("group_acquired", "storage-a"), Duration::from_secs(60))
@@ -80,17 +84,18 @@ fn a_survivor_that_is_reloaded_does_not_take_what_its_peer_kept_when_it_left() {
     undisturbed(|| {
         let release = ("on_release", "echo release $HEARTBEAT_NODE >> log; exit 1");
         let (lab, config) = started(|lab, config| {
-            with_hooks(lab, config, &[ACQUIRE, release]);
+            Scripts::of(lab).unwrap().hooks(config, &[ACQUIRE, release]).unwrap();
             *config = config.clone().timing("failed_waits", "10");
-        });
+        })
+        .unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
-        let begin = marks(&lab)[1];
+        let begin = lab.marks()[1];
         lab.stop(A).unwrap();
-        let withheld = wait(&lab, B, begin, "takeover_withheld");
+        let withheld = wait_said(&lab, B, begin, "takeover_withheld").unwrap();
         assert_eq!(withheld.raw["reason"], "kept", "{withheld:?}");
         // Told anew, and by a crash as well.
-        reload(&lab, B, &config);
+        reload_with(&lab, B, &config).unwrap();
         thread::sleep(Duration::from_millis(2_000));
         assert!(!scripts.has("in-use-b"), "{}", story(&lab));
         lab.kill(B).unwrap();
@@ -98,7 +103,7 @@ fn a_survivor_that_is_reloaded_does_not_take_what_its_peer_kept_when_it_left() {
         lab.wait_event(B, |line| line.is("ready"), SOON).unwrap();
         thread::sleep(Duration::from_millis(2_000));
         assert!(!scripts.has("in-use-b"), "{}", story(&lab));
-        assert!(!holders(&lab, service(1)).contains(&B), "{}", story(&lab));
+        assert!(!holders(&lab, service(1)).unwrap().contains(&B), "{}", story(&lab));
     });
 }
 
@@ -110,25 +115,31 @@ fn a_peer_that_is_back_before_the_fence_has_struck_is_not_shot() {
                 "touch aimed-$HEARTBEAT_NODE; until test -e back; do sleep 0.1; done; touch shot-$HEARTBEAT_NODE";
             let fence = Scripts::of(lab).unwrap().write("fence", fence).unwrap();
             config.extra = format!("[fence]\ncommand = {fence}\nretries = 2\npause = \"100ms\"\n");
-        });
+        })
+        .unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
-        let client = crate::support::Client::start(&lab, 1, service(1));
-        let (before, began) = (marks(&lab), realtime_ns());
-        lose_heartbeats(&lab, true);
+        let client = Client::start(&lab, 1, service(1)).unwrap();
+        let (before, began) = (lab.marks(), realtime_ns());
+        lose_heartbeats(&lab, true).unwrap();
         for node in ["a", "b"] {
             until_file(&lab, &scripts, &format!("aimed-{node}"), true);
         }
-        lose_heartbeats(&lab, false);
+        lose_heartbeats(&lab, false).unwrap();
         for (node, mark) in [A, B].into_iter().zip(before) {
-            wait(&lab, node, mark, "peer_good");
+            wait_said(&lab, node, mark, "peer_good").unwrap();
         }
         // Whatever still aims strikes now, and so would another attempt.
         scripts.touch("back").unwrap();
         thread::sleep(Duration::from_millis(1_500));
         assert!(!scripts.has("shot-a") && !scripts.has("shot-b"), "{}", story(&lab));
-        assert_eq!([holders(&lab, service(1)), holders(&lab, service(2))], [[A], [B]], "{}", story(&lab));
-        client.noticed_less_than(&lab, "a fence called off", began, crate::support::NOTICED);
+        assert_eq!(
+            [holders(&lab, service(1)).unwrap(), holders(&lab, service(2)).unwrap()],
+            [[A], [B]],
+            "{}",
+            story(&lab)
+        );
+        client.noticed_less_than(&lab, "a fence called off", began, NOTICED).unwrap();
     });
 }
 
@@ -140,17 +151,18 @@ fn a_fence_that_fails_once_is_not_tried_again_on_a_peer_that_is_back() {
                          touch tried-$HEARTBEAT_NODE; exit 1";
             let fence = Scripts::of(lab).unwrap().write("fence", fence).unwrap();
             config.extra = format!("[fence]\ncommand = {fence}\nretries = 20\npause = \"1s\"\n");
-        });
+        })
+        .unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
-        let before = marks(&lab);
-        lose_heartbeats(&lab, true);
+        let before = lab.marks();
+        lose_heartbeats(&lab, true).unwrap();
         for node in ["a", "b"] {
             until_file(&lab, &scripts, &format!("tried-{node}"), true);
         }
-        lose_heartbeats(&lab, false);
+        lose_heartbeats(&lab, false).unwrap();
         for (node, mark) in [A, B].into_iter().zip(before) {
-            wait(&lab, node, mark, "peer_good");
+            wait_said(&lab, node, mark, "peer_good").unwrap();
         }
         // Another attempt would strike.
         scripts.touch("back").unwrap();
@@ -164,16 +176,19 @@ fn the_keeper_of_a_group_that_both_held_is_told_so_by_its_hook() {
     undisturbed(|| {
         // The last one to have it moves something outside, such as a floating address of a provider.
         let acquired = ("on_acquired", "echo $HEARTBEAT_NODE > outside; echo acquired $HEARTBEAT_NODE >> log");
-        let (lab, config) = started(|lab, config| with_hooks(lab, config, &[ACQUIRE, RELEASE, acquired]));
+        let (lab, config) =
+            started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[ACQUIRE, RELEASE, acquired]).unwrap())
+                .unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
         let probe = lab.probe(1, service(1), ProbeOptions::default()).unwrap();
-        let before = marks(&lab);
-        lose_heartbeats(&lab, true);
+        let before = lab.marks();
+        lose_heartbeats(&lab, true).unwrap();
         until("b's hook", || Ok((scripts.read("outside") == "b\n").then_some(())))
             .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
-        lose_heartbeats(&lab, false);
-        let kept_by = wait(&lab, A, before[0], "dual_ownership").raw["kept_by"].as_str().unwrap().to_owned();
+        lose_heartbeats(&lab, false).unwrap();
+        let kept_by =
+            wait_said(&lab, A, before[0], "dual_ownership").unwrap().raw["kept_by"].as_str().unwrap().to_owned();
         until("the keeper's hook", || Ok((scripts.read("outside").trim() == kept_by).then_some(())))
             .unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", scripts.read("log"), story(&lab)));
         let loser = if kept_by == "a" { "b" } else { "a" };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::lab::Lab;
+use crate::lab::{Config, Lab};
 
 /// A folder of a lab with scripts, and with what these write.
 pub struct Scripts(PathBuf);
@@ -32,6 +32,21 @@ impl Scripts {
             .with_context(|| format!("cannot write {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         Ok(format!("[\"{}\"]", path.display()))
+    }
+
+    /// Gives group `storage-a` hooks, each a script of its name. What follows from hooks is a test's subject then, not what makes
+    /// a takeover safe: the group is not exclusive, and nobody waits for an agent that died.
+    ///
+    /// # Errors
+    /// They cannot be written, or there is no group.
+    pub fn hooks(&self, config: &mut Config, hooks: &[(&str, &str)]) -> Result<()> {
+        config.restart_grace = Some("0s".to_owned());
+        let group = config.groups.first_mut().context("no group to have hooks")?;
+        group.exclusive = Some(false);
+        for (hook, text) in hooks {
+            group.extra += &format!("{hook} = {}\n", self.write(hook, text)?);
+        }
+        Ok(())
     }
 
     /// Where a file of the folder is.

@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use heartbeat_tests::client::both::Both;
 use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Config, Lab, LogLine};
-use heartbeat_tests::pair::{SOON, settled};
-use heartbeat_tests::scripts::Scripts;
-use heartbeat_tests::trials::{Measured, between, story};
-
-use crate::support::{A, B, started};
+use heartbeat_tests::scenario::{Measured, SOON, Scripts, between, settled, started, story};
 
 /// A second user of the storage finds it locked, and says so.
 const ACQUIRE: &str = "echo acquire $HEARTBEAT_NODE >> log; mkdir lock || touch doubly";
@@ -61,7 +58,7 @@ impl Cut {
 
 fn config(lab: &Lab, config: &mut Config) {
     let scripts = Scripts::of(lab).unwrap();
-    *config = Config::pair(2, heartbeat_tests::lab::Family::V4).profile("lan").judged_by_clients();
+    *config = Config::default().judged_by_clients();
     // Whichever of them has the storage, it is one.
     for (hook, text) in [("on_acquire", ACQUIRE), ("on_release", RELEASE)] {
         let command = scripts.write(hook, text).unwrap();
@@ -83,7 +80,7 @@ fn whoever_is_cut_off_lets_go_of_its_storage_before_its_peer_takes_it() {
 }
 
 fn one(cut: Cut, measured: &mut Measured) {
-    let (lab, config) = started(config);
+    let (lab, config) = started(config).unwrap();
     settled(&lab, &config).unwrap();
     let scripts = Scripts::of(&lab).unwrap();
     let client = Both::start(&lab, 1, ipv4(1, 10), Duration::from_micros(500)).unwrap();

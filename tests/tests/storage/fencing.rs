@@ -4,16 +4,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
+use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::{Config, Lab, LogLine, Mark, Node, control};
-use heartbeat_tests::pair::{SOON, settled, until};
-use heartbeat_tests::scripts::Scripts;
-use heartbeat_tests::trials::{show, story};
-
-use crate::support::{A, B, holders, lose_heartbeats, marks, service, started, wait};
+use heartbeat_tests::scenario::{
+    SOON, Scripts, holders, look_on, lose_heartbeats, service, settled, show, started, story, until, wait_said,
+};
 
 /// Two attempts of an agent that answers take less.
 const FENCED: Duration = Duration::from_secs(30);
@@ -50,8 +48,10 @@ fn fence_ran(lab: &Lab, node: Node, mark: Mark) -> LogLine {
 }
 
 fn serves_all(lab: &Lab, node: Node) {
-    until("it has both groups", || Ok([1, 2].iter().all(|n| holders(lab, service(*n)) == [node]).then_some(())))
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", story(lab)));
+    until("it has both groups", || {
+        Ok([1, 2].iter().all(|n| holders(lab, service(*n)).unwrap() == [node]).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", story(lab)));
 }
 
 #[test]
@@ -62,15 +62,15 @@ fn of_two_that_would_shoot_each_other_one_survives_and_the_one_that_comes_back_d
             // a waits as well, so that b aims before it is shot.
             config.extra = format!(
                 "[fence]\nagent = \"{agent}\"\noptions = {{ {options}, password = \"{SECRET}\", verbose = true }}\na = {{ plug = \"a\" }}\n\
-                 b = {{ plug = \"b\" }}\ndelay = {{ a = \"1s\", b = \"8s\" }}\n"
+                 b = {{ plug = \"b\" }}\ndelay = {{ a = \"1s\", b = \"4s\" }}\n"
             );
-        });
+        }).unwrap();
         settled(&lab, &config).unwrap();
         let (lab, _server, orders) = powered(lab);
-        let before = marks(&lab);
-        lose_heartbeats(&lab, true);
+        let before = lab.marks();
+        lose_heartbeats(&lab, true).unwrap();
         for (node, mark) in [A, B].into_iter().zip(before) {
-            wait(&lab, node, mark, "fencing");
+            wait_said(&lab, node, mark, "fencing").unwrap();
         }
         let ran = fence_ran(&lab, A, before[0]);
         assert_eq!(
@@ -85,13 +85,13 @@ fn of_two_that_would_shoot_each_other_one_survives_and_the_one_that_comes_back_d
         serves_all(&lab, A);
         assert!(lab.controller(B).is_err(), "{}", story(&lab));
         // It comes back to a network that works.
-        lose_heartbeats(&lab, false);
-        let [mark, _] = marks(&lab);
+        lose_heartbeats(&lab, false).unwrap();
+        let [mark, _] = lab.marks();
         lab.power_on(B).unwrap();
         lab.start(B).unwrap();
-        wait(&lab, A, mark, "peer_good");
+        wait_said(&lab, A, mark, "peer_good").unwrap();
         // Longer than b waits before it shoots.
-        thread::sleep(Duration::from_secs(10));
+        look_on(Duration::from_secs(6));
         serves_all(&lab, A);
         assert_eq!(*orders.lock().unwrap(), ["power-off b"], "{}", story(&lab));
         for node in ["a", "b"] {
@@ -124,7 +124,8 @@ fn an_agent_of_the_package_switches_a_dead_peer_off_where_others_hang_or_are_mis
                  [[fence.level]]\nagent = {hangs}\ntimeout = \"700ms\"\n{two}[[fence.level]]\n"
             );
             dummy(config, &scripts, "timeout = \"20s\"\n");
-        });
+        })
+        .unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
         let unfit =
@@ -136,12 +137,12 @@ fn an_agent_of_the_package_switches_a_dead_peer_off_where_others_hang_or_are_mis
                 .starts_with("asked what it can do, it could not be started: there is no"),
             "{unfit:?}"
         );
-        let [before, _] = marks(&lab);
+        let [before, _] = lab.marks();
         lab.power_off(B).unwrap();
         let ran = lab.wait_event_since(A, before, |line| line.is("fence_ran") && line.raw["succeeded"] == true, FENCED);
         let ran = ran.unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
         assert_eq!((&ran.raw["level"], &ran.raw["by"]), (&"fence.level[3]".into(), &"fence_dummy".into()), "{ran:?}");
-        assert!(!holders(&lab, service(2)).contains(&A) || scripts.read("power-b") == "off");
+        assert!(!holders(&lab, service(2)).unwrap().contains(&A) || scripts.read("power-b") == "off");
         serves_all(&lab, A);
         assert_eq!((scripts.read("power-a").as_str(), scripts.read("power-b").as_str()), ("on", "off"));
         let all = lab.events_since(A, before);
@@ -184,12 +185,12 @@ fn a_host_with_two_power_supplies_is_off_when_both_outlets_are_and_not_before() 
                      b = {{ status_file = \"{b}\" }}\n"
                 );
             }
-        });
+        }).unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
         // The second outlet does not obey.
         fs::write(scripts.path("power-b-2"), "smoke").unwrap();
-        let [before, _] = marks(&lab);
+        let [before, _] = lab.marks();
         lab.power_off(B).unwrap();
         let ran = fence_ran(&lab, A, before);
         assert_eq!(
@@ -198,11 +199,11 @@ fn a_host_with_two_power_supplies_is_off_when_both_outlets_are_and_not_before() 
             "{ran:?}"
         );
         assert!(ran.raw["how"].as_str().unwrap().ends_with("; those before it in its level did succeed"), "{ran:?}");
-        let withheld = wait(&lab, A, before, "takeover_withheld");
+        let withheld = wait_said(&lab, A, before, "takeover_withheld").unwrap();
         assert_eq!(withheld.raw["reason"], "not_fenced", "{withheld:?}");
-        assert_eq!((scripts.read("power-b-1").as_str(), holders(&lab, service(2))), ("off", vec![]));
+        assert_eq!((scripts.read("power-b-1").as_str(), holders(&lab, service(2)).unwrap()), ("off", vec![]));
         // Now it does.
-        let [before, _] = marks(&lab);
+        let [before, _] = lab.marks();
         fs::write(scripts.path("power-b-2"), "on").unwrap();
         let ran = fence_ran(&lab, A, before);
         assert_eq!((&ran.raw["level"], &ran.raw["succeeded"]), (&"fence.level[1]".into(), &true.into()), "{ran:?}");
@@ -223,18 +224,19 @@ fn nothing_is_taken_by_the_word_of_an_agent_that_lies() {
                 "[fence]\nagent = {}\na = {{ plug = 1 }}\nb = {{ plug = 2 }}\nretries = 0\ntimeout = \"1s\"\n",
                 lies.trim_matches(['[', ']'])
             );
-        });
+        })
+        .unwrap();
         settled(&lab, &config).unwrap();
-        let [before, _] = marks(&lab);
+        let [before, _] = lab.marks();
         lab.power_off(B).unwrap();
         let ran = fence_ran(&lab, A, before);
         assert_eq!(
             (&ran.raw["succeeded"], &ran.raw["how"]),
             (&false.into(), &"ended with 0, and says all the same that it is on".into())
         );
-        let withheld = wait(&lab, A, before, "takeover_withheld");
+        let withheld = wait_said(&lab, A, before, "takeover_withheld").unwrap();
         assert_eq!(withheld.raw["reason"], "not_fenced", "{withheld:?}");
-        assert_eq!(holders(&lab, service(2)), [], "{}", story(&lab));
+        assert_eq!(holders(&lab, service(2)).unwrap(), [], "{}", story(&lab));
     });
 }
 
@@ -244,10 +246,11 @@ fn a_device_that_does_not_answer_is_an_event_before_it_is_needed_and_so_is_one_t
         let (lab, config) = started(|lab, config| {
             config.extra = "[fence]\nstatus_every = \"1s\"\npause = \"10ms\"\n".to_owned();
             dummy(config, &Scripts::of(lab).unwrap(), "");
-        });
+        })
+        .unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
-        let [_, begin] = marks(&lab);
+        let [_, begin] = lab.marks();
         let told = |mark: Mark, answers: bool| {
             let of_device = |line: &LogLine| line.is("fence_device") && line.raw["answers"] == answers;
             lab.wait_event_since(A, mark, of_device, SOON).unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)))
@@ -256,11 +259,11 @@ fn a_device_that_does_not_answer_is_an_event_before_it_is_needed_and_so_is_one_t
             ("smoke", "asked whether the peer has power, it ended with 1"),
             ("off", "says that the peer is off, and the peer is heard"),
         ] {
-            let [mark, _] = marks(&lab);
+            let [mark, _] = lab.marks();
             fs::write(scripts.path("power-b"), says).unwrap();
             let event = told(mark, false);
             assert!(event.raw["how"].as_str().unwrap().contains(why), "{event:?}");
-            let [mark, _] = marks(&lab);
+            let [mark, _] = lab.marks();
             fs::write(scripts.path("power-b"), "on").unwrap();
             told(mark, true);
         }
