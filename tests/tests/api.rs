@@ -21,7 +21,7 @@ const TOKEN: &str = "0123456789abcdef";
 /// A pair that is well, with HTTP on both and a token.
 fn serving() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
-    let mut config = Config::default();
+    let mut config = Config::usual();
     config.extra = scenario::serving(&lab, HTTP, TOKEN).unwrap();
     bring_up(&lab, &config).unwrap();
     lab
@@ -306,7 +306,7 @@ fn what_the_configuration_asks_for_in_vain_is_said_and_guarding_goes_on() {
         let open = lab.folder().join("open");
         fs::write(&open, TOKEN).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
-        let mut config = Config::default();
+        let mut config = Config::usual();
         config.extra = format!(
             "[api]\nhttp = \"192.0.2.99:9694\"\ngroup = \"nobody-has-this\"\ntoken_file = \"{}\"\n",
             open.display()

@@ -13,7 +13,7 @@ use heartbeat_tests::scenario::{SOON, channel, held, look_on, owners, rejected, 
 
 /// A pair that waits for its peer's first heartbeat for a second only.
 fn config() -> Config {
-    Config::default().timing("failed_waits", "10")
+    Config::usual().timing("failed_waits", "10")
 }
 
 fn lab() -> Lab {
@@ -199,7 +199,7 @@ fn with_different_groups_nothing_is_claimed_while_both_are_alive() {
 #[test]
 fn with_different_intervals_the_longer_one_counts_and_no_channel_fails() {
     undisturbed(|| {
-        let config = Config::default();
+        let config = Config::usual();
         let slow = config.clone().timing("interval", "\"500ms\"");
         let lab = start([&config, &slow]);
         for (node, group) in [(Node::A, "storage-a"), (Node::B, "storage-b")] {

@@ -17,7 +17,7 @@ const PERIOD: u64 = 50 * MS;
 const SLACK: u64 = INTERVAL / 2 + MS;
 
 fn classic() -> Config {
-    Config::default().profile("classic").timing("interval", "\"10ms\"")
+    Config::usual().profile("classic").timing("interval", "\"10ms\"")
 }
 
 /// What the agent's own late wake-ups may have added between two events.

@@ -39,7 +39,7 @@ fn assert_has(text: &str, words: &[&str]) {
 #[test]
 fn the_status_of_both_is_json_with_the_promised_fields() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         for node in Node::BOTH {
             let status = lab.status(node).unwrap();
             assert_eq!((status.code, status.stderr.as_str()), (0, ""));
@@ -85,7 +85,7 @@ fn the_status_of_both_is_json_with_the_promised_fields() {
 #[test]
 fn the_exit_code_of_status_is_0_where_all_is_good_1_where_something_is_bad_and_2_without_an_agent() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         assert_eq!(lab.status(Node::A).unwrap().code, 0);
         lab.cut("b-net2").unwrap();
         for node in Node::BOTH {
@@ -104,7 +104,7 @@ fn the_exit_code_of_status_is_0_where_all_is_good_1_where_something_is_bad_and_2
 #[test]
 fn an_agent_that_stands_still_answers_no_status() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         lab.pause(Node::B).unwrap();
         let status = lab.status(Node::B).unwrap();
         lab.resume(Node::B).unwrap();
@@ -116,7 +116,7 @@ fn an_agent_that_stands_still_answers_no_status() {
 #[test]
 fn the_status_for_people_says_first_how_it_is_and_who_serves_what() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let runtime_dir = lab.runtime_dir(Node::A).display().to_string();
         let output = on_a(&lab, &["status", "--runtime-dir", &runtime_dir]);
         assert_eq!(output.status.code(), Some(0));
@@ -171,7 +171,7 @@ fn every_help_says_what_matters() {
 fn check_says_what_would_run_and_exits_1_with_every_problem_where_it_would_not() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        lab.configure(&Config::default()).unwrap();
+        lab.configure(&Config::usual()).unwrap();
         let path = lab.config_file(Node::A).display().to_string();
         let fits = on_a(&lab, &["check", "--config", &path, "--node", "a"]);
         assert_eq!(fits.status.code(), Some(0), "{}", text(&fits.stderr));
@@ -210,7 +210,7 @@ fn a_key_file_is_made_for_its_owner_only_and_never_overwritten() {
 #[test]
 fn every_line_on_a_pipe_is_json_with_a_time_and_an_event_or_a_level() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         lab.cut("b-net1").unwrap();
         lab.wait_event(Node::A, |line| line.is("channel_bad"), SOON).unwrap();
         lab.mend("b-net1").unwrap();
@@ -252,7 +252,7 @@ fn every_line_on_a_pipe_is_json_with_a_time_and_an_event_or_a_level() {
 #[test]
 fn a_runtime_directory_is_made_where_there_is_none_and_only_its_owner_and_group_may_ask() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let socket = lab.runtime_dir(Node::A).join("api.sock");
         let metadata = fs::metadata(&socket).unwrap();
         assert!(metadata.file_type().is_socket());
@@ -281,7 +281,7 @@ fn a_runtime_directory_is_made_where_there_is_none_and_only_its_owner_and_group_
 #[test]
 fn readers_who_do_not_read_cost_the_agent_nothing() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let mark = lab.mark(Node::A);
         let socket = lab.runtime_dir(Node::A).join("api.sock");
         let idle: Vec<_> = (0..100).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
@@ -310,7 +310,7 @@ fn pins(lab: &Lab, node: Node) -> Vec<String> {
 #[test]
 fn a_clean_stop_leaves_no_pin_no_socket_no_program_and_no_address() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let service: std::net::IpAddr = "192.0.2.10".parse().unwrap();
         let has_address = || {
             lab.controller(Node::A)

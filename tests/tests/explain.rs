@@ -27,7 +27,7 @@ fn the_cut_behind_each_of_ten_faults_is_named_from_the_events_alone() {
     for (name, fault, words) in FAULTS {
         undisturbed(|| {
             let lab = Lab::new(Options::default()).unwrap();
-            let mut config = Config::default().judged_by_clients();
+            let mut config = Config::usual().judged_by_clients();
             let bad = lab.folder().join("bad");
             config.extra = format!(
                 "[[check]]\nname = \"pool\"\ncommand = [\"/bin/sh\", \"-c\", \"! test -e {}-$HEARTBEAT_NODE\"]\n\

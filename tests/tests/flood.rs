@@ -141,7 +141,7 @@ fn assert_nothing_changes(lab: &Lab, during: impl FnOnce()) {
 #[test]
 fn two_million_hostile_frames_are_counted_by_reason_and_nothing_moves() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let frames = hostile(&lab);
         assert_nothing_changes(&lab, || {
             let rate = pour(&lab, &frames, flood_size());

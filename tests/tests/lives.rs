@@ -37,7 +37,7 @@ fn hooked(lab: &Lab) -> (Config, impl Fn(Node) -> String + use<>) {
         let text = format!("echo {name} >> $HEARTBEAT_NODE.hooks\ngrep SigBlk /proc/self/status >> masks");
         scripts.write(name, &text).unwrap()
     };
-    let mut config = Config::default();
+    let mut config = Config::usual();
     config.groups[0].exclusive = Some(false);
     config.groups[0].extra = format!("on_acquire = {}\non_release = {}\n", script("acquire"), script("release"));
     (config, move |node| scripts.read(&format!("{node}.hooks")))
@@ -60,9 +60,9 @@ fn hooked_pair() -> (Lab, Config, impl Fn(Node) -> String) {
 #[test]
 fn groups_in_another_order_and_new_ones_move_nothing_when_the_file_is_reloaded_node_by_node() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let marks = lab.marks();
-        let mut other = Config::default();
+        let mut other = Config::usual();
         other.groups.reverse();
         let mut new = other.groups[0].clone();
         new.name = "storage-new".to_owned();
@@ -132,7 +132,7 @@ fn what_the_file_has_no_more_is_gone_after_the_reload_with_its_hooks() {
 #[test]
 fn a_file_that_cannot_be_read_is_refused_and_the_agent_goes_on_meanwhile() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let path = lab.config_file(A);
         let good = fs::read(&path).unwrap();
         let pipe = |path: &Path| {
@@ -161,7 +161,7 @@ fn a_file_that_cannot_be_read_is_refused_and_the_agent_goes_on_meanwhile() {
 #[test]
 fn a_file_that_is_edited_while_it_is_read_is_read_again_or_refused() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let path = lab.config_file(A);
         let text = fs::read_to_string(&path).unwrap();
         let mark = lab.mark(A);
@@ -188,8 +188,8 @@ fn a_file_that_is_edited_while_it_is_read_is_read_again_or_refused() {
 #[test]
 fn what_both_must_change_at_once_is_refused_and_works_in_the_order_that_is_named() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
-        let other = Config { port: Some(6_940), ..Config::default() };
+        let lab = running(&Config::usual()).unwrap();
+        let other = Config { port: Some(6_940), ..Config::usual() };
         lab.configure_one(A, &other).unwrap();
         let mark = lab.mark(A);
         lab.reload(A).unwrap();
@@ -231,7 +231,7 @@ fn what_both_must_change_at_once_is_refused_and_works_in_the_order_that_is_named
 #[test]
 fn five_reloads_in_a_row_are_neither_deadly_nor_lost() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let (pid, marks) = (pid(&lab, A), lab.marks());
         let mut last = 0;
         for _ in 0..5 {
@@ -285,7 +285,7 @@ fn a_stop_at_any_moment_of_a_reload_releases_everything_in_order() {
 #[test]
 fn a_stop_at_any_moment_of_a_start_is_neither_lost_nor_deadly() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         lab.stop(A).unwrap();
         for delay in [None, Some(0), Some(1), Some(3), Some(10), Some(30), Some(100)] {
             lab.start(A).unwrap();
@@ -356,7 +356,7 @@ fn a_binary_that_is_gone_refuses_the_reload_and_one_that_cannot_run_lets_go_of_e
 #[test]
 fn an_agent_whose_runtime_directory_is_emptied_is_found_there_again_and_stays_the_only_one() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         assert_eq!(lab.order(A, &["maintenance", "on"]).unwrap().0, Some(0));
         let folder = lab.runtime_dir(A).to_owned();
         let mark = lab.mark(A);
@@ -383,7 +383,7 @@ fn an_agent_whose_runtime_directory_is_emptied_is_found_there_again_and_stays_th
 #[test]
 fn an_agent_starts_with_a_nic_missing_and_uses_it_when_it_is_there() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let marks = lab.marks();
         lab.remove_nic(A, "net2").unwrap();
         lab.wait_event_since(A, marks[0], |line| line.is_of("channel_bad", "net2"), SOON).unwrap();
@@ -406,10 +406,10 @@ fn an_agent_starts_with_a_nic_missing_and_uses_it_when_it_is_there() {
 #[test]
 fn another_way_of_receiving_keeps_everything_there_and_back() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let marks = lab.marks();
         for mode in ["socket", "auto"] {
-            lab.configure_one(A, &Config::default().xdp(mode)).unwrap();
+            lab.configure_one(A, &Config::usual().xdp(mode)).unwrap();
             let mark = lab.mark(A);
             reload(&lab, A).unwrap();
             let ready = wait_said(&lab, A, mark, "ready").unwrap();

@@ -74,7 +74,7 @@ fn names(text: &str) -> BTreeSet<String> {
 #[test]
 fn prometheus_reads_the_metrics_of_a_pair_that_is_well_and_of_one_that_is_not() {
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let well = scrape(&lab);
         assert!(well.contains("heartbeat_channel_up{channel=\"net1\"} 1\n"), "{well}");
         assert!(well.contains("heartbeat_not_ready{reason=\"channel_down\"} 0\n"), "{well}");

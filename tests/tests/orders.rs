@@ -12,7 +12,7 @@ use heartbeat_tests::scenario::{Measured, Run, SOON, Scripts, between, bring_up,
 
 /// With networks that are judged.
 fn judged() -> Config {
-    Config::default().judged_by_clients()
+    Config::usual().judged_by_clients()
 }
 
 fn ordered(lab: &Lab, node: Node, words: &[&str]) {
@@ -31,7 +31,7 @@ fn with_scripts(config: impl FnOnce(&Scripts) -> Config) -> (Lab, Scripts) {
 fn a_group_is_handed_over_on_command_under_a_running_client() {
     let run = Run::or(4);
     undisturbed(|| {
-        let lab = running(&Config::default()).unwrap();
+        let lab = running(&Config::usual()).unwrap();
         let [a, b] = Node::BOTH.map(|node| Server::start(&lab.controller(node).unwrap()).unwrap());
         let target = ipv4(1, 10).into();
         let icmp = lab.probe(1, target, ProbeOptions::default()).unwrap();
@@ -65,7 +65,7 @@ fn a_group_is_handed_over_on_command_under_a_running_client() {
 
 #[test]
 fn orders_that_cannot_be_carried_out_say_why_and_change_nothing() {
-    let lab = running(&Config::default()).unwrap();
+    let lab = running(&Config::usual()).unwrap();
     for (node, words, why) in [
         (Node::A, &["takeover", "storage-a"][..], "holds the group already"),
         (Node::A, &["release", "storage-b"], "does not hold the group"),
@@ -117,7 +117,7 @@ fn hooks_run_in_order_and_are_told_what_for() {
         let line = "$HEARTBEAT_NODE $HEARTBEAT_GROUP $HEARTBEAT_REASON $(ip -4 -o addr | grep -c ' 192.0.2.10/')";
         let acquire = scripts.write("acquire", &format!("echo acquire {line} >> log; echo imported")).unwrap();
         let release = scripts.write("release", &format!("echo release {line} >> log")).unwrap();
-        let mut config = Config::default();
+        let mut config = Config::usual();
         config.groups[0].extra = format!("on_acquire = {acquire}\non_release = {release}\n");
         config
     });
@@ -135,7 +135,7 @@ fn a_failing_acquire_hook_is_undone_and_the_other_controller_serves() {
         let acquire = scripts.write("acquire", "test $HEARTBEAT_NODE = a || ! test -e broken-on-b").unwrap();
         let release = scripts.write("release", "echo $HEARTBEAT_NODE >> released").unwrap();
         scripts.touch("broken-on-b").unwrap();
-        let mut config = Config::default();
+        let mut config = Config::usual();
         config.groups[0].extra = format!("on_acquire = {acquire}\non_release = {release}\n");
         config
     });
@@ -152,7 +152,7 @@ fn a_failing_release_hook_keeps_the_group_or_is_forced() {
     for force in [false, true] {
         let (lab, _scripts) = with_scripts(|scripts| {
             let release = scripts.write("release", "echo busy; exit 1").unwrap();
-            let mut config = Config::default();
+            let mut config = Config::usual();
             let policy = if force { "on_release_failure = \"force\"\n" } else { "" };
             config.groups[0].extra = format!("on_release = {release}\n{policy}");
             config
@@ -176,7 +176,7 @@ fn a_failing_release_hook_keeps_the_group_or_is_forced() {
 fn nothing_is_taken_from_a_silent_peer_before_the_fence_hook_succeeds() {
     let (lab, scripts) = with_scripts(|scripts| {
         let fence = scripts.write("fence", "echo x >> tries; test -e fenced").unwrap();
-        let mut config = Config::default();
+        let mut config = Config::usual();
         config.extra = format!("[fence]\ncommand = {fence}\nretries = 1\npause = \"10ms\"\n");
         config
     });
@@ -191,7 +191,7 @@ fn nothing_is_taken_from_a_silent_peer_before_the_fence_hook_succeeds() {
 #[test]
 fn what_somebody_still_answers_for_is_left_to_him_where_that_is_configured() {
     // Without programs its kernel obeys nobody.
-    let mut config = Config::default().xdp("socket");
+    let mut config = Config::usual().xdp("socket");
     config.extra = "[judging]\nstill_answering = \"wait\"\n".to_owned();
     let lab = running(&config).unwrap();
     // The agent is gone, its addresses are not.

@@ -60,7 +60,7 @@ fn told_again(lab: &Lab, node: Node, mark: Mark) {
 fn pair() -> (Lab, Scripts) {
     let lab = Lab::new(Options::default()).unwrap();
     let scripts = Scripts::of(&lab).unwrap();
-    let mut config = Config::default().judged_by_clients();
+    let mut config = Config::usual().judged_by_clients();
     let hook = scripts.write("hook", "true").unwrap();
     config.groups[0].extra = format!("on_acquire = {hook}\non_release = {hook}\n");
     let page = scripts.write("page", "true").unwrap();
@@ -200,7 +200,7 @@ fn a_fence_that_does_not_answer_is_a_reason_before_it_is_needed_and_by_what_the_
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
-        let mut config = Config::default().judged_by_clients();
+        let mut config = Config::usual().judged_by_clients();
         config.groups[1].exclusive = Some(true);
         config.extra = "[fence]\nagent = \"fence_dummy\"\nstatus_every = \"1s\"\npause = \"10ms\"\n".to_owned();
         for node in ["a", "b"] {
@@ -241,7 +241,7 @@ fn a_fence_that_does_not_answer_is_a_reason_before_it_is_needed_and_by_what_the_
 #[test]
 fn an_agent_that_died_is_told_from_a_host_that_did_and_its_silent_kernel_is_what_made_the_claim_safe() {
     undisturbed(|| {
-        let mut config = Config::default().judged_by_clients();
+        let mut config = Config::usual().judged_by_clients();
         config.restart_grace = Some("0s".to_owned());
         let lab = running(&config).unwrap();
         let mark = lab.mark(A);

@@ -22,7 +22,7 @@ fn running(extra: &str) -> (Lab, PathBuf) {
 
 /// Controller a has `extra`, b has not: both would write to the same files.
 fn start(lab: &Lab, folder: &Path, extra: &str) {
-    let config = Config::default();
+    let config = Config::usual();
     lab.configure(&config).unwrap();
     let extra = extra.replace("{}", &folder.display().to_string());
     let text = fs::read_to_string(lab.config_file(Node::A)).unwrap();
@@ -317,7 +317,7 @@ impl Journaled {
     fn start(lab: &Lab, system_log: &str, stdout: bool) -> Self {
         let folder = lab.folder().join("records");
         fs::create_dir(&folder).unwrap();
-        let config = Config::default();
+        let config = Config::usual();
         lab.configure(&config).unwrap();
         let text = fs::read_to_string(lab.config_file(Node::A)).unwrap();
         let extra = format!("[events]\nsystem_log = \"{system_log}\"\nfile = \"{}/events\"\n", folder.display());

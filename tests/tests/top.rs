@@ -109,7 +109,7 @@ impl Drop for Terminal {
 /// A pair whose networks are judged.
 fn judged() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
-    let config = Config::default().judged_by_clients();
+    let config = Config::usual().judged_by_clients();
     bring_up(&lab, &config).unwrap();
     lab
 }

@@ -198,7 +198,7 @@ fn tune(lab: &Lab, more: &[&str]) -> (Option<i32>, Value) {
 fn tune_finds_the_loss_of_a_lossy_network_and_what_it_recommends_holds() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        let mut config = Config::default().profile("fast");
+        let mut config = Config::usual().profile("fast");
         bring_up(&lab, &config).unwrap();
         lose(&lab, 1, 10);
         lose(&lab, 2, 100);

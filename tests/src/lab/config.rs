@@ -105,14 +105,13 @@ impl ChannelConfig {
     }
 }
 
-/// The pair as `cargo xtask run` has it: two networks, at `lan`.
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// The pair as `cargo xtask run` has it: two networks, at `lan`.
+    #[must_use]
+    pub fn usual() -> Self {
         Self::pair(2, Family::V4)
     }
-}
 
-impl Config {
     /// Whether its networks work is asked of their clients, one of a network.
     #[must_use]
     pub fn judged_by_clients(mut self) -> Self {

@@ -88,7 +88,7 @@ pub fn settled(lab: &Lab, config: &Config) -> Result<()> {
 /// The lab's.
 pub fn started(configure: impl FnOnce(&Lab, &mut Config)) -> Result<(Lab, Config)> {
     let lab = Lab::new(Options::default())?;
-    let mut config = Config::default();
+    let mut config = Config::usual();
     configure(&lab, &mut config);
     lab.configure(&config)?;
     lab.start_both()?;

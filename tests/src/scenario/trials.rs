@@ -55,7 +55,7 @@ impl Profile {
     #[must_use]
     pub fn config(self) -> Config {
         let interval = format!("\"{}ms\"", self.interval.as_millis());
-        Config::default().profile(self.name).timing("interval", &interval)
+        Config::usual().profile(self.name).timing("interval", &interval)
     }
 
     /// The silence after which a channel is BAD.

@@ -42,7 +42,7 @@ fn holder(namespace: &Namespace, pair: u32) -> String {
 
 #[test]
 fn the_survivor_takes_an_exclusive_group_once_it_is_granted_and_gives_the_grant_back_when_both_are_well() {
-    let mut config = Config::default().judged_by_clients();
+    let mut config = Config::usual().judged_by_clients();
     for group in &mut config.groups {
         group.extra = "exclusive = true\n".to_owned();
     }

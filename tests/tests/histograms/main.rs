@@ -69,7 +69,7 @@ fn ours(document: &Value, hgrm: &str) -> Vec<(u64, Ours)> {
 #[test]
 fn another_implementation_reads_the_same_percentiles_to_the_digit() {
     undisturbed(|| {
-        let lab = running(&Config::default().profile("ultra")).unwrap();
+        let lab = running(&Config::usual().profile("ultra")).unwrap();
         let json = recorded(&lab);
         let from = json.to_str().unwrap();
         let log = lab.folder().join("recorded.hlog");

@@ -22,7 +22,7 @@ fn told_in_time(lab: &Lab, client: &Client, what: &str, cause_ns: u64) {
 #[test]
 fn whoever_keeps_a_group_that_both_held_tells_its_clients() {
     undisturbed(|| {
-        let (lab, [client, _]) = pair(&Config::default());
+        let (lab, [client, _]) = pair(&Config::usual());
         let before = lab.marks();
         lose_heartbeats(&lab, true).unwrap();
         wait_holders(&lab, service(1), &[A, B]).unwrap();
@@ -40,7 +40,7 @@ fn whoever_keeps_a_group_that_both_held_tells_its_clients() {
 #[test]
 fn an_address_taken_over_without_a_carrier_is_announced_once_there_is_one() {
     undisturbed(|| {
-        let (lab, [client, _]) = pair(&Config::default());
+        let (lab, [client, _]) = pair(&Config::usual());
         lab.cut("b-net1").unwrap();
         wait_holders(&lab, service(2), &[A]).unwrap();
         lab.power_off(A).unwrap();
@@ -58,7 +58,7 @@ fn an_address_taken_over_without_a_carrier_is_announced_once_there_is_one() {
 fn another_ethernet_address_of_the_interface_is_announced() {
     undisturbed(|| {
         const NEW: [u8; 6] = [0x02, 0x48, 0x42, 0x0a, 0x99, 0x99];
-        let (lab, [client, _]) = pair(&Config::default());
+        let (lab, [client, _]) = pair(&Config::usual());
         let before = lab.marks();
         let changed = realtime_ns();
         lab.controller(A).unwrap().netlink().set_mac("eth0", NEW).unwrap();
@@ -72,7 +72,7 @@ fn another_ethernet_address_of_the_interface_is_announced() {
 #[test]
 fn a_rival_that_is_gone_leaves_clients_with_the_holder() {
     undisturbed(|| {
-        let (lab, [client, _]) = pair(&Config::default());
+        let (lab, [client, _]) = pair(&Config::usual());
         let before = lab.marks();
         // A third host has the address for a while and says so, then it is gone.
         let gratuitous = gratuitous_arp();

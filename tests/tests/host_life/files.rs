@@ -17,8 +17,8 @@ use crate::pair;
 #[test]
 fn groups_swapped_in_the_file_stay_where_they_are() {
     undisturbed(|| {
-        let (lab, clients) = pair(&Config::default());
-        let mut swapped = Config::default();
+        let (lab, clients) = pair(&Config::usual());
+        let mut swapped = Config::usual();
         swapped.groups.swap(0, 1);
         for node in [A, B] {
             let (before, began) = (lab.marks(), realtime_ns());
@@ -34,8 +34,8 @@ fn groups_swapped_in_the_file_stay_where_they_are() {
 #[test]
 fn a_group_inserted_before_the_others_is_served_and_the_others_stay_where_they_are() {
     undisturbed(|| {
-        let (lab, clients) = pair(&Config::default());
-        let mut longer = Config::default();
+        let (lab, clients) = pair(&Config::usual());
+        let mut longer = Config::usual();
         let new: IpAddr = ipv4(1, 30).into();
         let group = GroupConfig {
             name: "archive".to_owned(),
@@ -55,7 +55,7 @@ fn a_group_inserted_before_the_others_is_served_and_the_others_stay_where_they_a
         // And taken out again.
         for node in [A, B] {
             let before = lab.marks();
-            reload_with(&lab, node, &Config::default()).unwrap();
+            reload_with(&lab, node, &Config::usual()).unwrap();
             stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before).unwrap();
         }
         wait_holders(&lab, new, &[]).unwrap();
@@ -68,7 +68,7 @@ fn a_group_inserted_before_the_others_is_served_and_the_others_stay_where_they_a
 #[test]
 fn the_first_channel_taken_out_on_one_node_makes_nobody_find_a_living_peer_dead() {
     undisturbed(|| {
-        let mut both = Config::default();
+        let mut both = Config::usual();
         // Both groups in the network that stays.
         both.groups[0].addresses = vec![("net2".to_owned(), format!("{}/24", ipv4(2, 11)))];
         let lab = heartbeat_tests::scenario::running(&both).unwrap();
@@ -95,7 +95,7 @@ fn an_address_taken_out_of_the_file_goes_and_a_changed_prefix_is_changed() {
     undisturbed(|| {
         let [kept, dropped, changed]: [IpAddr; 3] = [10, 12, 13].map(|last| ipv4(1, last).into());
         let with = |addresses: &[(IpAddr, u8)]| {
-            let mut config = Config::default();
+            let mut config = Config::usual();
             config.groups[0].addresses =
                 addresses.iter().map(|(address, prefix)| ("net1".to_owned(), format!("{address}/{prefix}"))).collect();
             config
@@ -131,8 +131,8 @@ fn an_address_taken_out_of_the_file_goes_and_a_changed_prefix_is_changed() {
 #[test]
 fn a_reload_beside_a_file_that_differs_says_in_what_on_both_sides() {
     undisturbed(|| {
-        let (lab, _clients) = pair(&Config::default());
-        let mut fewer = Config::default();
+        let (lab, _clients) = pair(&Config::usual());
+        let mut fewer = Config::usual();
         fewer.groups.truncate(1);
         let before = lab.marks();
         lab.configure_one(A, &fewer).unwrap();

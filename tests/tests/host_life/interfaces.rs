@@ -16,7 +16,7 @@ use crate::{TOLD_WITHIN, pair};
 fn a_cut_cable_moves_the_service_of_a_pair_that_nobody_told_what_to_probe() {
     for (profile, bound) in [(LAN, Duration::from_secs(1)), (FAST, Duration::from_millis(100))] {
         undisturbed(|| {
-            let (lab, [client, other]) = pair(&Config::default().profile(profile.name));
+            let (lab, [client, other]) = pair(&Config::usual().profile(profile.name));
             let cut = lab.cut("a-net1").unwrap();
             wait_holders(&lab, service(1), &[B]).unwrap();
             let what = format!("cut a-net1 at `{}`", profile.name);
@@ -31,7 +31,7 @@ fn a_cut_cable_moves_the_service_of_a_pair_that_nobody_told_what_to_probe() {
 #[test]
 fn a_renamed_interface_leaves_no_service_address_behind() {
     undisturbed(|| {
-        let (lab, [client, _]) = pair(&Config::default());
+        let (lab, [client, _]) = pair(&Config::usual());
         let a = lab.controller(A).unwrap();
         let renamed = realtime_ns();
         a.netlink().rename("eth0", "lan0").unwrap();
@@ -57,7 +57,7 @@ fn a_renamed_interface_leaves_no_service_address_behind() {
 #[test]
 fn a_service_address_put_on_the_standby_by_hand_is_removed_and_told() {
     undisturbed(|| {
-        let (lab, [client, _]) = pair(&Config::default());
+        let (lab, [client, _]) = pair(&Config::usual());
         let before = lab.marks();
         let added = realtime_ns();
         lab.controller(B).unwrap().netlink().add_address(interface_index(1), service(1), 24).unwrap();
@@ -77,7 +77,7 @@ fn a_service_address_put_on_the_standby_by_hand_is_removed_and_told() {
 fn one_nic_missing_at_the_start_is_one_bad_channel() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        lab.configure(&Config::default()).unwrap();
+        lab.configure(&Config::usual()).unwrap();
         // Not that of its own group's network; but a controller with a fault hands its groups to one without.
         lab.remove_nic(A, "net2").unwrap();
         lab.start(A).unwrap();
@@ -110,7 +110,7 @@ fn one_nic_missing_at_the_start_is_one_bad_channel() {
 fn an_agent_whose_own_group_has_no_nic_at_the_start_leaves_it_to_the_peer() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        lab.configure(&Config::default()).unwrap();
+        lab.configure(&Config::usual()).unwrap();
         lab.remove_nic(A, "net1").unwrap();
         lab.start(A).unwrap();
         lab.start(B).unwrap();
@@ -125,9 +125,9 @@ fn an_agent_whose_own_group_has_no_nic_at_the_start_leaves_it_to_the_peer() {
 #[test]
 fn a_reload_from_xdp_to_sockets_is_heard_by_both() {
     undisturbed(|| {
-        let (lab, clients) = pair(&Config::default());
+        let (lab, clients) = pair(&Config::usual());
         let (before, began) = (lab.marks(), realtime_ns());
-        reload_with(&lab, A, &Config::default().xdp("socket")).unwrap();
+        reload_with(&lab, A, &Config::usual().xdp("socket")).unwrap();
         wait_all_good(&lab, A, before[0]).unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
         stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_secs(2), before).unwrap();
         let received = |name: &str| {
@@ -140,7 +140,7 @@ fn a_reload_from_xdp_to_sockets_is_heard_by_both() {
             until(&format!("more heartbeats on {name}"), || Ok((received(name) > heard + 2).then_some(()))).unwrap();
         }
         // And back.
-        reload_with(&lab, A, &Config::default()).unwrap();
+        reload_with(&lab, A, &Config::usual()).unwrap();
         let again = lab.marks();
         stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_secs(1), again).unwrap();
         nobody_noticed(&lab, &clients, "xdp to socket and back", began);
@@ -159,7 +159,7 @@ fn nobody_noticed(lab: &Lab, clients: &[Client; 2], what: &str, since: u64) {
 fn own_addresses_outlive_service_addresses_on_a_host_that_promotes_nothing() {
     undisturbed(|| {
         let lab = Lab::new(Options { promote_secondaries: false, ..Options::default() }).unwrap();
-        let config = Config::default();
+        let config = Config::usual();
         lab.configure(&config).unwrap();
         let a = lab.controller(A).unwrap();
         // The service address is there first, as after a crash and a network manager that starts late: the own one is

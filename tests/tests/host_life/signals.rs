@@ -20,8 +20,8 @@ const PHASES_MS: [u64; 8] = [0, 2, 5, 10, 20, 40, 80, 160];
 #[test]
 fn five_reloads_within_fifty_milliseconds_end_with_the_newest_file_and_nobody_noticed() {
     undisturbed(|| {
-        let (lab, clients) = pair(&Config::default());
-        let mut newest = Config::default();
+        let (lab, clients) = pair(&Config::usual());
+        let mut newest = Config::usual();
         newest.groups.push(GroupConfig {
             name: "late".to_owned(),
             home: B,
@@ -54,7 +54,7 @@ fn five_reloads_within_fifty_milliseconds_end_with_the_newest_file_and_nobody_no
 #[test]
 fn a_stop_in_any_phase_of_a_reload_ends_the_agent_in_order() {
     undisturbed(|| {
-        let (lab, [client, _]) = pair(&Config::default().profile("fast"));
+        let (lab, [client, _]) = pair(&Config::usual().profile("fast"));
         for phase in PHASES_MS {
             let before = lab.marks();
             let began = lab.reload(A).unwrap();
@@ -78,7 +78,7 @@ fn a_stop_in_any_phase_of_a_reload_ends_the_agent_in_order() {
 #[test]
 fn a_stop_in_any_phase_of_a_start_after_a_crash_leaves_nothing_behind() {
     undisturbed(|| {
-        let (lab, _clients) = pair(&Config::default().profile("fast"));
+        let (lab, _clients) = pair(&Config::usual().profile("fast"));
         for phase in std::iter::once(None).chain(PHASES_MS.map(Some)) {
             // It holds its group while it dies.
             wait_holders(&lab, service(1), &[A]).unwrap();
@@ -115,7 +115,7 @@ fn back(lab: &Lab) {
 #[test]
 fn a_reload_during_a_start_is_not_lost() {
     undisturbed(|| {
-        let (lab, _clients) = pair(&Config::default().profile("fast"));
+        let (lab, _clients) = pair(&Config::usual().profile("fast"));
         for phase in [0, 5, 20, 60] {
             lab.stop(A).unwrap();
             wait_holders(&lab, service(1), &[B]).unwrap();

@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 fn watched(hooks: &[(&str, &str)]) -> (Lab, Config, FuseWatchdog) {
     let lab = Lab::new(Options::default()).unwrap();
     let device = FuseWatchdog::new(&lab.folder().join("dev"));
-    let mut config = Config::default();
+    let mut config = Config::usual();
     Scripts::of(&lab).unwrap().hooks(&mut config, hooks).unwrap();
     config.extra = format!("[watchdog]\ndevice = \"{}\"\ntimeout = \"2s\"\n", device.path().display());
     lab.configure(&config).unwrap();
@@ -112,7 +112,7 @@ fn one_that_ends_with_something_held_leaves_it_running_and_says_so() {
 fn systemd_is_told_when_the_agent_is_ready_reloads_and_stops_and_is_fed_as_often_as_it_wants() {
     undisturbed(|| {
         let lab = Lab::new(Options::default()).unwrap();
-        lab.configure(&Config::default()).unwrap();
+        lab.configure(&Config::usual()).unwrap();
         let socket = lab.folder().join("notify");
         let systemd = UnixDatagram::bind(&socket).unwrap();
         systemd.set_read_timeout(Some(SOON)).unwrap();

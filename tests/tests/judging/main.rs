@@ -85,11 +85,11 @@ const DEFAULT_PAUSE: Duration = Duration::from_millis(200);
 const BRISK: Duration = Duration::from_millis(100);
 
 fn untouched(_: &Lab) -> Config {
-    Config::default()
+    Config::usual()
 }
 
 fn config(lab: &Lab) -> Config {
-    let mut config = Config::default().judged_by_clients();
+    let mut config = Config::usual().judged_by_clients();
     let bad = lab.folder().join("bad");
     config.extra = format!(
         "[[check]]\nname = \"pool\"\ncommand = [\"/bin/sh\", \"-c\", \"! test -e {}-$HEARTBEAT_NODE\"]\ninterval = \"100ms\"\n\

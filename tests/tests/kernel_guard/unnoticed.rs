@@ -252,7 +252,7 @@ fn a_peer_that_is_late_does_not_cost_an_agent_that_is_started_again_in_time_its_
         look_on(Duration::from_millis(20));
         lab.resume(B).unwrap();
         lab.wait_event_since(A, marks[0], |line| line.is("ready"), SOON).unwrap();
-        wait_well(&lab).unwrap();
+        wait_well(lab).unwrap();
         let given_up = lab.events_since(A, marks[0]).into_iter().find(|line| line.is("address_swept"));
         assert_eq!(given_up, None, "{}", story(lab));
         assert_eq!(served.noticed(Change::StartedAgain, marks), [], "{}", story(lab));

@@ -22,7 +22,7 @@ const HOSTILE: &str = "<img src=x onerror=document.title=1><script>document.titl
 /// A pair that is well, with HTTP, a token, networks that are judged, and a check that fails where the file `ill` is.
 fn serving() -> Lab {
     let lab = Lab::new(Options::default()).unwrap();
-    let mut config = Config::default().judged_by_clients();
+    let mut config = Config::usual().judged_by_clients();
     config.extra = scenario::serving(&lab, HTTP, TOKEN).unwrap();
     config.extra += &format!(
         "[[check]]\nname = \"pool\"\ninterval = \"100ms\"\nfall = 1\n\

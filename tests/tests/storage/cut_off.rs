@@ -8,7 +8,7 @@ use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Config, Lab, LogLine};
-use heartbeat_tests::scenario::{Measured, SOON, Scripts, between, settled, started, story};
+use heartbeat_tests::scenario::{SOON, Scripts, between, settled, show, started, story};
 
 /// A second user of the storage finds it locked, and says so.
 const ACQUIRE: &str = "echo acquire $HEARTBEAT_NODE >> log; mkdir lock || touch doubly";
@@ -29,8 +29,6 @@ enum Cut {
 }
 
 impl Cut {
-    const ALL: [Self; 4] = [Self::Carrier, Self::Silence, Self::Ports, Self::OneByOne];
-
     fn strike(self, lab: &Lab) -> u64 {
         let cables = ["a-net1", "a-net2", "xlink"];
         match self {
@@ -58,7 +56,7 @@ impl Cut {
 
 fn config(lab: &Lab, config: &mut Config) {
     let scripts = Scripts::of(lab).unwrap();
-    *config = Config::default().judged_by_clients();
+    *config = Config::usual().judged_by_clients();
     // Whichever of them has the storage, it is one.
     for (hook, text) in [("on_acquire", ACQUIRE), ("on_release", RELEASE)] {
         let command = scripts.write(hook, text).unwrap();
@@ -69,17 +67,26 @@ fn config(lab: &Lab, config: &mut Config) {
 }
 
 #[test]
-fn whoever_is_cut_off_lets_go_of_its_storage_before_its_peer_takes_it() {
-    undisturbed(|| {
-        let mut measured = Measured::default();
-        for cut in Cut::ALL {
-            one(cut, &mut measured);
-        }
-        measured.print("cut off at `lan`, a promise of 4 s");
-    });
+fn whoever_has_no_carrier_lets_go_of_its_storage_before_its_peer_takes_it() {
+    undisturbed(|| one(Cut::Carrier));
 }
 
-fn one(cut: Cut, measured: &mut Measured) {
+#[test]
+fn whoever_hears_nothing_lets_go_of_its_storage_before_its_peer_takes_it() {
+    undisturbed(|| one(Cut::Silence));
+}
+
+#[test]
+fn whoever_hangs_on_dead_ports_lets_go_of_its_storage_before_its_peer_takes_it() {
+    undisturbed(|| one(Cut::Ports));
+}
+
+#[test]
+fn whoever_loses_one_network_after_the_other_lets_go_of_its_storage_before_its_peer_takes_it() {
+    undisturbed(|| one(Cut::OneByOne));
+}
+
+fn one(cut: Cut) {
     let (lab, config) = started(config).unwrap();
     settled(&lab, &config).unwrap();
     let scripts = Scripts::of(&lab).unwrap();
@@ -94,8 +101,11 @@ fn one(cut: Cut, measured: &mut Measured) {
     let released = said(A, on_a, "group_released");
     let acquiring = said(B, on_b, "group_acquiring");
     let acquired = said(B, on_b, "group_acquired");
-    measured.add(&format!("{cut:?}: to a's last release"), between(struck, released.time_ns));
-    measured.add(&format!("{cut:?}: to b's acquisition"), between(struck, acquired.time_ns));
+    show(&format!(
+        "{cut:?}, a promise of 4 s: a's last release after {:?}, b's acquisition after {:?}",
+        between(struck, released.time_ns),
+        between(struck, acquired.time_ns)
+    ));
     assert!(released.time_ns < acquiring.time_ns, "{cut:?}\n{}", story(&lab));
     assert_eq!(scripts.read("log"), "acquire a\nrelease a\nacquire b\n", "{cut:?}");
     assert!(!scripts.has("doubly"), "{cut:?}: in use on both\n{}", story(&lab));
