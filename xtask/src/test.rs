@@ -21,8 +21,21 @@ const EVERYTHING: [&str; 2] = ["--release", "--workspace"];
 const SIDE_BY_SIDE: [&str; 3] = ["command_line", "house", "simulation"];
 /// Test programs in the lab that hold nothing against less than the patience of profile `lan`, and load nothing: while one test
 /// waits, another one may run beside it.
-const TWO_AT_A_TIME: [&str; 12] =
-    ["api", "bad_input", "disk", "judging", "lives", "modes", "orders", "ready", "records", "serial", "storage", "top"];
+const TWO_AT_A_TIME: [&str; 13] = [
+    "api",
+    "bad_input",
+    "disk",
+    "judging",
+    "lives",
+    "modes",
+    "orders",
+    "page",
+    "ready",
+    "records",
+    "serial",
+    "storage",
+    "top",
+];
 /// Where test programs are.
 const FOLDERS: [&str; 2] = ["heartbeat-user/tests", "tests/tests"];
 
