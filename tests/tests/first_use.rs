@@ -11,8 +11,7 @@ use std::time::Instant;
 
 use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options, binary};
-use heartbeat_tests::pair::{SOON, settled, until};
-use heartbeat_tests::scripts::Scripts;
+use heartbeat_tests::scenario::{SOON, Scripts, settled, until};
 use nix::pty::openpty;
 
 /// Two hosts with names of their own, of which b sees its own folder where a sees its, and an ssh that leads from a to b.
