@@ -98,7 +98,7 @@ fn otherwise(history: &History<'_>, channel: &str, facts: &Facts, now: &Now) -> 
 const CARRIER: [&str; 2] = ["no carrier", "carrier"];
 
 fn hearing(hears: Option<bool>) -> &'static str {
-    said(hears, "hears", "deaf")
+    said(hears, "hears", "hears nothing")
 }
 
 const fn said(value: Option<bool>, yes: &'static str, no: &'static str) -> &'static str {

@@ -41,8 +41,8 @@ fn a_placed_fault_is_named_with_its_side_its_evidence_and_what_followed() {
     let text = explained(&events(&[READY, GOOD, BAD, PLACED, JUDGED, ACQUIRED]));
     for words in [
         "net1: the port or cable of controller b\n",
-        "carrier, deaf, network answers",
-        "deaf, network silent",
+        "carrier, hears nothing, network answers",
+        "hears nothing, network silent",
         "storage-b is held here",
         "check the cable, the interface and the switch port of net1 at controller b",
     ] {
@@ -78,25 +78,25 @@ fn what_was_not_yet_so_when_a_fault_was_placed_is_said_beside_what_it_was_placed
     let same = evidence_of(&events(&[READY, GOOD, &early]), &Now::default());
     assert_eq!(same, ["net1 | carrier, hears, network answers | hears, network silent"]);
     let by_now = evidence_of(&events(&[READY, GOOD, &early, &bad]), &now);
-    assert_eq!(by_now, [judged, "net1, now | deaf for 9.1 s | deaf"]);
+    assert_eq!(by_now, [judged, "net1, now | hears nothing for 9.1 s | hears nothing"]);
     // Of an earlier moment, as of a file, what the peer hears is not known.
     let then = evidence_of(&events(&[READY, GOOD, &early, &bad]), &Now { time_ns: 1_000_000_000, ..Now::default() });
-    assert_eq!(then, [judged, "net1, now | deaf for 0.3 s | as judged"]);
+    assert_eq!(then, [judged, "net1, now | hears nothing for 0.3 s | as judged"]);
     let never = BAD.replace("300000000", "null");
     let lost = r#"{"event": "carrier_lost", "channel": "net1"}"#;
     let other = r#"{"event": "channel_bad", "channel": "net2", "silent_ns": 1}"#;
     let more = evidence_of(&events(&[READY, GOOD, &early, &never, lost, other]), &Now::default());
-    assert_eq!(more, [judged, "net1, now | no carrier, deaf | as judged"]);
+    assert_eq!(more, [judged, "net1, now | no carrier, hears nothing | as judged"]);
 }
 
 #[test]
 fn what_is_better_than_when_a_fault_was_placed_is_said_too_and_that_a_channel_comes_and_goes() {
-    let judged = "net1, as judged | carrier, deaf, network answers | deaf, network silent";
+    let judged = "net1, as judged | carrier, hears nothing, network answers | hears nothing, network silent";
     let good = r#"{"event": "channel_good", "channel": "net1"}"#;
     let flapping = r#"{"event": "channel_flapping", "channel": "net1"}"#;
     let now = |hears| Now { time_ns: 9, heard_there: BTreeMap::from([("net1".to_owned(), hears)]) };
     let of = |more: &[&str], hears| evidence_of(&events(&[&[READY, GOOD, BAD, PLACED], more].concat()), &now(hears));
-    assert_eq!(of(&[], false), ["net1 | carrier, deaf, network answers | deaf, network silent"]);
+    assert_eq!(of(&[], false), ["net1 | carrier, hears nothing, network answers | hears nothing, network silent"]);
     assert_eq!(of(&[], true), [judged, "net1, now | as judged | hears"]);
     assert_eq!(of(&[good], false), [judged, "net1, now | hears | as judged"]);
     assert_eq!(of(&[good, flapping], false), [judged, "net1, now | comes and goes | as judged"]);
