@@ -118,7 +118,7 @@ fn whoever_sits_at_a_terminal_is_asked_for_what_nobody_says() {
     let output = child.wait_with_output().unwrap();
     let text = said(&output);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains(&format!("b = {{ interface = \"net1\", address = \"{}\" }}", ipv4(1, 2))), "{text}");
-    assert!(text.contains("net2") && !text.contains("interface = \"net2\""), "{text}");
+    assert!(text.contains(&format!("b = {{ interface = \"eth0\", address = \"{}\" }}", ipv4(1, 2))), "{text}");
+    assert!(text.contains("eth1") && !text.contains("interface = \"eth1\""), "{text}");
     assert!(!hosts.folders[0].join("heartbeat.toml").exists() && !hosts.folders[0].join("pair.key").exists());
 }

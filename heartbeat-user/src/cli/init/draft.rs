@@ -69,7 +69,7 @@ impl Draft {
     pub(super) fn text(&self) -> String {
         let quoted = |text: &str| toml::Value::from(text).to_string();
         let mut text = String::from(
-            "# A Heartbeat pair: the same file on both controllers. Every key: `heartbeat check --help`, example.toml.\n\n",
+            "# A Heartbeat pair: the same file on both controllers. Every key, with its default: example.toml.\n\n",
         );
         let put = |text: &mut String, line: String| {
             text.push_str(&line);
