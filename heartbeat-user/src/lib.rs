@@ -11,6 +11,7 @@ pub mod dataplane;
 pub mod disk;
 pub mod events;
 pub mod fence;
+pub mod import;
 pub mod latency;
 pub mod probe;
 pub mod system;

@@ -18,7 +18,7 @@ const TRIALS: &str = "HEARTBEAT_TRIALS";
 /// The same packages each time, with their tests: cargo would compile shared dependencies anew for another selection.
 const EVERYTHING: [&str; 2] = ["--release", "--workspace"];
 /// Test programs that need no lab: virtual time, texts, the house itself.
-const SIDE_BY_SIDE: [&str; 3] = ["command_line", "house", "simulation"];
+const SIDE_BY_SIDE: [&str; 4] = ["command_line", "house", "import", "simulation"];
 /// Test programs in the lab that hold nothing against less than the patience of profile `lan`, and load nothing: while one test
 /// waits, another one may run beside it.
 const TWO_AT_A_TIME: [&str; 13] = [

@@ -12,6 +12,7 @@ pub mod explain;
 mod format;
 pub mod histogram;
 mod host;
+pub mod import;
 pub mod init;
 pub mod keygen;
 pub mod order;
@@ -70,6 +71,7 @@ pub enum Command {
     Check(check::CheckArgs),
     Arbiter(arbiter::ArbiterArgs),
     Init(init::InitArgs),
+    Import(import::ImportArgs),
     Keygen(keygen::KeygenArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Arbiter(args) => arbiter::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Import(args) => return import::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

@@ -44,6 +44,7 @@ pub use model::{
 pub use node::parse_node;
 pub use profiles::{Overrides, Profile, show};
 pub use records::{Events, Histograms, OnEvent, Rotated, SystemLog};
+pub(crate) use topology::is_interface_name;
 
 pub use values::Use;
 

@@ -330,7 +330,7 @@ fn at_most(report: &mut Report<'_>, first: Option<Range<usize>>, key: &str, what
 }
 
 /// As the kernel's `dev_valid_name`.
-fn is_interface_name(name: &str) -> bool {
+pub(crate) fn is_interface_name(name: &str) -> bool {
     (1..=15).contains(&name.len())
         && ![".", ".."].contains(&name)
         && !name.contains(|c: char| c.is_whitespace() || c.is_control() || "/:".contains(c))
