@@ -2,9 +2,11 @@
 
 mod bench;
 mod compile;
+mod dist;
 mod lab;
 mod lint;
 mod lock;
+mod packagers;
 mod packages;
 mod run;
 mod setup;
@@ -29,6 +31,8 @@ enum Task {
     Setup,
     /// Build the agent with the XDP program in it: target/release/heartbeat
     Build,
+    /// Make packages of it: a .deb, an .rpm and a tarball
+    Dist(dist::Options),
     /// Run the agent, or with no configuration on this machine a lab pair with a live view (as root)
     Run(run::RunArgs),
     /// Break and mend the lab that `run` has brought up
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     let result = match Xtask::parse().task {
         Task::Setup => setup::everything().map(|_| ExitCode::SUCCESS),
         Task::Build => compile::run().map(|()| ExitCode::SUCCESS),
+        Task::Dist(options) => dist::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Run(args) => compile::run().and_then(|()| run::run(args)).map(|()| ExitCode::SUCCESS),
         Task::Lab(args) => lab::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Test(options) => test::run(&options),

@@ -31,8 +31,14 @@ const IPROUTE: Need = Need {
     is_there: || on_path("ip").is_some(),
 };
 
+const DPKG_DEV: Need = Need {
+    package: "dpkg-dev",
+    purpose: "which versions of libraries a .deb needs; a test installs ours into a folder",
+    is_there: || on_path("dpkg-shlibdeps").is_some() && on_path("dpkg").is_some(),
+};
+
 /// What the tests call beside that.
-const FOR_TESTS: [Need; 9] = [
+const FOR_TESTS: [Need; 10] = [
     IPROUTE,
     Need {
         package: "nftables",
@@ -53,9 +59,10 @@ const FOR_TESTS: [Need; 9] = [
     Need { package: "chromium", purpose: "the browser that the status page is tried in", is_there: has_browser },
     Need {
         package: "systemd",
-        purpose: "the journal that takes our events; nothing is started",
+        purpose: "the journal that takes our events, and what looks at our units; nothing is started",
         is_there: || Path::new("/lib/systemd/systemd-journald").exists() && on_path("journalctl").is_some(),
     },
+    DPKG_DEV,
     Need {
         package: "fence-agents",
         purpose: "fence agents of others, which are run as they are",
@@ -82,6 +89,14 @@ pub(crate) fn for_tests() -> Result<()> {
 /// As [`for_tests`].
 pub(crate) fn for_benchmarks() -> Result<()> {
     bring(&[IPROUTE])
+}
+
+/// Sees to what packages are made with.
+///
+/// # Errors
+/// As [`for_tests`].
+pub(crate) fn for_dist() -> Result<()> {
+    bring(&[DPKG_DEV])
 }
 
 fn bring(needs: &[Need]) -> Result<()> {

@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     lock::Lock,
+    packagers::{self, CARGO_DEB, Tool},
     packages::{self, on_path},
     shell::{self, repository, step},
 };
@@ -57,12 +58,19 @@ pub(crate) fn everything() -> Result<PathBuf> {
     let lock = lock()?;
     bring_toolchain(&lock)?;
     packages::for_tests()?;
+    packagers::bring(&[CARGO_DEB], &tools(), &lock)?;
     python(&lock)
 }
 
 /// What a build needs.
 pub(crate) fn toolchain() -> Result<()> {
     bring_toolchain(&lock()?)
+}
+
+/// What packages are made with.
+pub(crate) fn packagers(wanted: &[Tool]) -> Result<()> {
+    packages::for_dist()?;
+    packagers::bring(wanted, &tools(), &lock()?)
 }
 
 /// What a build and the benchmarks need.
@@ -73,7 +81,7 @@ pub(crate) fn benchmarks() -> Result<()> {
 }
 
 /// The folder of all that is built here.
-fn tools() -> PathBuf {
+pub(crate) fn tools() -> PathBuf {
     repository().join("target/tools")
 }
 
@@ -281,6 +289,13 @@ fn build_bpf_linker(toolchain: &Toolchain, tools: &Path, lock: &Lock) -> Result<
 fn remove_build(tools: &Path) -> Result<()> {
     let build = tools.join(BUILD);
     gone(fs::remove_dir_all(&build), &build)
+}
+
+/// What rustc calls this machine's kind.
+pub(crate) fn host() -> Result<String> {
+    let version = shell::read(rustc().arg("--version").arg("--verbose"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("`rustc --version --verbose` has no line `host:`")
 }
 
 /// The rustc beside our cargo.

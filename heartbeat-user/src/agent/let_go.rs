@@ -33,6 +33,19 @@ pub fn let_go(runtime_dir: &Path) {
     }
 }
 
+/// The same by hand; what stays, and why.
+///
+/// # Errors
+/// An agent runs on the directory, or it is not ours to use.
+pub fn let_go_by_hand(runtime_dir: &Path) -> Result<Vec<String>> {
+    if !runtime_dir.exists() {
+        return Ok(Vec::new());
+    }
+    let folder = RuntimeDir::open(runtime_dir)?;
+    let claim = folder.claim()?;
+    Ok(let_go_of_all(&folder, &claim))
+}
+
 fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
     let life = Life::read(folder).unwrap_or_else(|error| {
         eprintln!("{error:#}: what it held is not known");
@@ -49,7 +62,7 @@ fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
     addresses.extend(inheritance.stale);
     addresses.dedup();
     if !groups.is_empty() || !addresses.is_empty() {
-        eprintln!("letting go of what an earlier life held: {}", listed(&groups));
+        eprintln!("letting go of what an earlier life held: {}", listed(&groups, &addresses));
     }
     // Its failing changes nothing.
     run_hooks(life.as_ref(), &groups, |group| group.on_releasing.as_deref(), "on_releasing");
@@ -92,9 +105,9 @@ pub(super) fn as_cell(cell: &PinnedCell, in_time: bool) -> Cell {
     }
 }
 
-fn listed(groups: &[LivedGroup]) -> String {
-    let names: Vec<_> = groups.iter().map(|group| group.name.as_str()).collect();
-    names.join(", ")
+fn listed(groups: &[LivedGroup], addresses: &[LivedAddress]) -> String {
+    let names = groups.iter().map(|group| group.name.clone());
+    names.chain(addresses.iter().map(LivedAddress::to_string)).collect::<Vec<_>>().join(", ")
 }
 
 /// What became of addresses that nothing has any more.

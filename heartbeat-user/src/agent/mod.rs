@@ -46,8 +46,9 @@ mod unfence;
 mod upkeep;
 mod watchdog;
 
-pub use let_go::let_go;
+pub use let_go::{let_go, let_go_by_hand};
 pub use options::{Ended, Options};
+pub use reload::ensure_could_go_on;
 pub use runtime_dir::socket_path;
 pub use unfence::unfence;
 

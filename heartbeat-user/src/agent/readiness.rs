@@ -4,6 +4,7 @@
 use super::{
     desk::Desk,
     messages::{Command, Job},
+    watchdog::tell_systemd,
 };
 use crate::{
     api::{Claim, Known, Problem, Readiness, Status},
@@ -12,6 +13,7 @@ use crate::{
     events::{ControlEvent, Obstacle},
     types::{Nanos, Node},
 };
+use libsystemd::daemon::NotifyState;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -30,19 +32,33 @@ pub(super) struct Told {
     heard: bool,
     /// What the peer was told of this host.
     fit: bool,
+    /// What the service manager was told of the pair.
+    line: String,
     changes: Changes,
 }
 
 impl Told {
     /// Nothing yet.
     pub(super) fn new() -> Self {
-        Self { looked: Instant::now(), looking: false, heard: false, fit: true, changes: Changes::default() }
+        Self {
+            looked: Instant::now(),
+            looking: false,
+            heard: false,
+            fit: true,
+            line: String::new(),
+            changes: Changes::default(),
+        }
     }
 
     /// Each second.
     pub(super) fn look(&mut self, desk: &mut Desk<'_>) {
         let Some(view) = desk.facts.view() else { return };
-        let readiness = Status::known(&desk.facts, &view).readiness;
+        let Status { answer, verdict, readiness, .. } = Status::known(&desk.facts, &view);
+        let line = format!("{}: {verdict}", answer.word());
+        if line != self.line {
+            tell_systemd(&[NotifyState::Status(line.clone())]);
+            self.line = line;
+        }
         let fit = readiness.is_fit(desk.options.node);
         if std::mem::replace(&mut self.fit, fit) != fit {
             desk.command(Command::Fitness(fit));

@@ -3,7 +3,7 @@
 //! A change is brought to the two controllers one after the other, so meanwhile their files differ. Whatever the new file says,
 //! the two must go on hearing each other: what would keep them from that is refused, with the order in which it works.
 
-use super::options::Options;
+use super::{life::Life, options::Options, runtime_dir::RuntimeDir};
 use crate::{
     arbiter,
     config::{Channel, Config, Pair, PairKeys, host::hostname},
@@ -13,7 +13,11 @@ use crate::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use heartbeat_ebpf::siphash::Key;
 use nix::unistd::{AccessFlags, access};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 /// So long may a file take to be read: beyond that, its file system hangs.
@@ -40,22 +44,17 @@ pub(super) async fn read(options: Options, one_at_a_time: Arc<Semaphore>, pins: 
     let reading = spawn_blocking(move || {
         let _permit = permit;
         let Options { config_file, node_said, program, .. } = options;
-        let config = Config::load(&config_file)?;
-        let keys = PairKeys::load(&config.pair.key_file)?;
-        arbiter::ensure_usable(&config)?;
-        let node = match node_said {
-            Some(node) => node,
-            None => config.node_for(None, &hostname()?)?,
-        };
+        let candidate = load(&config_file, node_said)?;
+        let Candidate { config, node, keys } = &candidate;
         access(&program, AccessFlags::X_OK)
             .with_context(|| format!("{}: cannot be started again; put the binary there", program.display()))?;
         if let Some(pins) = pins.filter(|_| config.dataplane.xdp != XdpPreference::Socket) {
             let Pair { port, id, .. } = config.pair;
-            let settings = Settings { port, pair_id: id, node, keys: keys.keys.map(|key| key.map(Key::new)) };
+            let settings = Settings { port, pair_id: id, node: *node, keys: keys.keys.map(|key| key.map(Key::new)) };
             // Where that cannot be, the new life says why.
             let _ = Kernel::open(&settings, &pins);
         }
-        Ok(Candidate { config, node, keys })
+        Ok(candidate)
     });
     match timeout(PATIENCE, reading).await {
         Ok(read) => read.unwrap_or_else(|error| Err(anyhow!("reading {path}: {error}"))),
@@ -64,6 +63,28 @@ pub(super) async fn read(options: Options, one_at_a_time: Arc<Semaphore>, pins: 
              where it does"
         ),
     }
+}
+
+fn load(config_file: &Path, node_said: Option<Node>) -> Result<Candidate> {
+    let config = Config::load(config_file)?;
+    let keys = PairKeys::load(&config.pair.key_file)?;
+    arbiter::ensure_usable(&config)?;
+    let node = match node_said {
+        Some(node) => node,
+        None => config.node_for(None, &hostname()?)?,
+    };
+    Ok(Candidate { config, node, keys })
+}
+
+/// Whether this version could be the next life of an agent that runs with that file in that runtime directory: an agent looks at
+/// the file by itself before it makes room, but with the eyes of its own version.
+///
+/// # Errors
+/// Why not.
+pub fn ensure_could_go_on(config_file: &Path, node_said: Option<Node>, runtime_dir: &Path) -> Result<()> {
+    load(config_file, node_said)?;
+    // What it cannot read, it would let go of.
+    Life::read(&RuntimeDir::open(runtime_dir)?).map(drop)
 }
 
 /// How things stand between the two.

@@ -6,6 +6,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Method, Request, Response, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use nix::{
+    sys::socket::{getsockopt, sockopt::PeerCredentials},
+    unistd::Pid,
+};
 use std::{path::Path, time::Duration};
 use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 
@@ -37,6 +41,16 @@ pub fn post(runtime_dir: &Path, path: &str) -> Result<()> {
 pub fn status(runtime_dir: &Path) -> Result<Status> {
     let text = get(runtime_dir, "/v1/status")?;
     serde_json::from_str(&text).context("the agent's status is not one that this version understands")
+}
+
+/// The agent's process: the one that listens on the socket (unix(7), SO_PEERCRED).
+///
+/// # Errors
+/// No agent answers.
+pub fn process(runtime_dir: &Path) -> Result<Pid> {
+    let socket = socket_path(runtime_dir);
+    let stream = std::os::unix::net::UnixStream::connect(&socket).with_context(|| nobody(&socket))?;
+    Ok(Pid::from_raw(getsockopt(&stream, PeerCredentials)?.pid()))
 }
 
 /// The messages of `GET path`, a stream of server-sent events, as they come: their names and their data. It ends when the agent does.
@@ -86,6 +100,10 @@ fn runtime() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?)
 }
 
+fn nobody(socket: &Path) -> String {
+    format!("no agent answers at {}; is `heartbeat run` running?", socket.display())
+}
+
 fn silent(runtime_dir: &Path, patience: Duration) -> anyhow::Error {
     anyhow::anyhow!("the agent at {} does not answer within {patience:?}", socket_path(runtime_dir).display())
 }
@@ -104,9 +122,7 @@ fn ask(runtime_dir: &Path, method: Method, path: &str) -> Result<String> {
 /// A successful answer.
 async fn request(runtime_dir: &Path, method: Method, path: &str) -> Result<Response<Incoming>> {
     let socket = socket_path(runtime_dir);
-    let stream = UnixStream::connect(&socket)
-        .await
-        .with_context(|| format!("no agent answers at {}; is `heartbeat run` running?", socket.display()))?;
+    let stream = UnixStream::connect(&socket).await.with_context(|| nobody(&socket))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri(path).header("host", "localhost").body(Empty::<Bytes>::new())?;

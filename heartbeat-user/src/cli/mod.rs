@@ -15,9 +15,11 @@ mod host;
 pub mod import;
 pub mod init;
 pub mod keygen;
+pub mod let_go;
 pub mod order;
 pub mod paint;
 pub mod ready;
+pub mod reload;
 pub mod run;
 pub mod status;
 pub mod top;
@@ -57,6 +59,7 @@ pub struct Cli {
 #[expect(missing_docs, reason = "each one's arguments are documented")]
 pub enum Command {
     Run(run::RunArgs),
+    Reload(reload::ReloadArgs),
     Status(status::StatusArgs),
     Ready(ready::ReadyArgs),
     Top(top::TopArgs),
@@ -68,6 +71,7 @@ pub enum Command {
     Release(order::ReleaseArgs),
     Maintenance(order::MaintenanceArgs),
     Unfence(unfence::UnfenceArgs),
+    LetGo(let_go::LetGoArgs),
     Check(check::CheckArgs),
     Arbiter(arbiter::ArbiterArgs),
     Init(init::InitArgs),
@@ -82,6 +86,7 @@ pub enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Status(args) => return status::run(&args),
         Command::Ready(args) => return ready::run(&args),
         Command::Top(args) => top::run(&args),
@@ -93,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Release(args) => order::release(&args),
         Command::Maintenance(args) => order::maintenance(&args),
         Command::Unfence(args) => unfence::run(&args),
+        Command::LetGo(args) => let_go::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Arbiter(args) => arbiter::run(&args),
         Command::Init(args) => init::run(&args),

@@ -134,6 +134,8 @@ fn systemd_is_told_when_the_agent_is_ready_reloads_and_stops_and_is_fed_as_often
         };
         let until_said = |what: &str| while !next().contains(what) {};
         until_said("READY=1");
+        // Nobody runs on b.
+        until_said("STATUS=UNKNOWN: ");
         let fed = |least: u32| {
             let (begun, mut times) = (Instant::now(), 0);
             while begun.elapsed() < Duration::from_secs(2) {
