@@ -7,7 +7,7 @@
 use crate::{frame::Address, histogram, machine::Word, wire};
 
 /// Changes with every change of these records: maps pinned under another version are not adopted.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 4;
 /// The most channels.
 pub const CHANNELS: u32 = 64;
 /// The most service addresses: as many as the groups of two files can have, while one follows the other.
@@ -203,10 +203,9 @@ pub struct Slot {
     pub notice: Record,
     /// When a stranger's heartbeat was last answered with a notice, on our CLOCK_MONOTONIC.
     pub noticed_ns: Word,
-    /// When a heartbeat that did not name us last rang, on our CLOCK_MONOTONIC.
-    pub rang_ns: Word,
-    /// Always 0: keeps slots apart in the cache.
-    pub zero: [u64; 1],
+    /// When a heartbeat that named us as we are now, and was not of this pairing, last rang, on our CLOCK_MONOTONIC; and one that did
+    /// not name us. 0 where a program before them wrote the slot.
+    pub rang_ns: [Word; 2],
 }
 
 /// The echo request that was answered last: what no request may repeat, nor follow too soon.

@@ -98,6 +98,16 @@ fn one_command_makes_a_pair_of_two_hosts() {
         said(&again)
     );
     assert_eq!(hosts.file(0, "heartbeat.toml"), file);
+
+    // What the other one has, whoever begins anew does not overwrite either.
+    let key = hosts.file(1, "pair.key");
+    for name in ["heartbeat.toml", "pair.key"] {
+        fs::remove_file(hosts.folders[0].join(name)).unwrap();
+    }
+    let anew = said(&hosts.init(&["--ssh", "root@filer-b"]).output().unwrap());
+    assert!(anew.contains("exists already at the other controller"), "{anew}");
+    assert_eq!((hosts.file(1, "heartbeat.toml"), hosts.file(1, "pair.key")), (file, key));
+    assert_eq!(fs::read_dir(&hosts.folders[0]).unwrap().count(), 0);
 }
 
 /// What the kernel knows as a neighbour is proposed.

@@ -43,6 +43,8 @@ pub fn let_go_by_hand(runtime_dir: &Path) -> Result<Vec<String>> {
     }
     let folder = RuntimeDir::open(runtime_dir)?;
     let claim = folder.claim()?;
+    // Of what cannot be read nobody knows what it holds, and while its kernel keeps silent, the peer may have it.
+    Life::read(&folder)?;
     Ok(let_go_of_all(&folder, &claim))
 }
 
@@ -71,13 +73,16 @@ fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
     let unreleased = run_hooks(life.as_ref(), &groups, |group| group.on_release.as_deref(), "on_release");
     stays.extend(unreleased.iter().map(|name| format!("group {name}: its on_release failed")));
 
-    for interface in life.iter().flat_map(Life::interfaces) {
-        if let Err(error) = dataplane::release(interface) {
-            eprintln!("{interface}: {error:#}");
+    // What stays must not answer beside the peer: where the kernel keeps silent about it, it goes on.
+    if left.is_empty() {
+        for interface in life.iter().flat_map(Life::interfaces) {
+            if let Err(error) = dataplane::release(interface) {
+                eprintln!("{interface}: {error:#}");
+            }
         }
+        folder.forget_pins();
+        folder.forget_tables();
     }
-    folder.forget_pins();
-    folder.forget_tables();
     let groups: Vec<_> = groups.into_iter().filter(|group| unreleased.contains(&group.name)).collect();
     let left: Vec<_> = left.into_iter().map(|(address, _)| address).collect();
     match life {

@@ -7,7 +7,7 @@ use super::{
     watchdog::tell_systemd,
 };
 use crate::{
-    api::{Claim, Known, Problem, Readiness, Status},
+    api::{Answer, Claim, Known, Problem, Readiness, Status},
     config::check_host,
     core::{Event, Safe},
     events::{ControlEvent, Obstacle},
@@ -33,7 +33,7 @@ pub(super) struct Told {
     /// What the peer was told of this host.
     fit: bool,
     /// What the service manager was told of the pair.
-    line: String,
+    word: Option<Answer>,
     changes: Changes,
 }
 
@@ -45,7 +45,7 @@ impl Told {
             looking: false,
             heard: false,
             fit: true,
-            line: String::new(),
+            word: None,
             changes: Changes::default(),
         }
     }
@@ -54,10 +54,10 @@ impl Told {
     pub(super) fn look(&mut self, desk: &mut Desk<'_>) {
         let Some(view) = desk.facts.view() else { return };
         let Status { answer, verdict, readiness, .. } = Status::known(&desk.facts, &view);
-        let line = format!("{}: {verdict}", answer.word());
-        if line != self.line {
-            tell_systemd(&[NotifyState::Status(line.clone())]);
-            self.line = line;
+        // Where that changes only: the socket may have no room, and with how long something has lasted the line is another each second.
+        if self.word != Some(answer) {
+            self.word = Some(answer);
+            tell_systemd(&[NotifyState::Status(format!("{}: {verdict}", answer.word()))]);
         }
         let fit = readiness.is_fit(desk.options.node);
         if std::mem::replace(&mut self.fit, fit) != fit {

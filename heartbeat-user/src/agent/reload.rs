@@ -11,7 +11,7 @@ use crate::{
     types::{Node, XdpMode, XdpPreference},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use heartbeat_ebpf::siphash::Key;
+use heartbeat_ebpf::{layout, siphash::Key};
 use nix::unistd::{AccessFlags, access};
 use std::{
     path::{Path, PathBuf},
@@ -84,7 +84,14 @@ fn load(config_file: &Path, node_said: Option<Node>) -> Result<Candidate> {
 pub fn ensure_could_go_on(config_file: &Path, node_said: Option<Node>, runtime_dir: &Path) -> Result<()> {
     load(config_file, node_said)?;
     // What it cannot read, it would let go of.
-    Life::read(&RuntimeDir::open(runtime_dir)?).map(drop)
+    let folder = RuntimeDir::open(runtime_dir)?;
+    let Some(life) = Life::read(&folder)? else { return Ok(()) };
+    ensure!(
+        folder.cells().iter().any(|cell| life.is_of(cell.incarnation())),
+        "what the running agent has on record in the kernel is of another version than {}",
+        layout::VERSION
+    );
+    Ok(())
 }
 
 /// How things stand between the two.

@@ -53,6 +53,15 @@ pub fn process(runtime_dir: &Path) -> Result<Pid> {
     Ok(Pid::from_raw(getsockopt(&stream, PeerCredentials)?.pid()))
 }
 
+/// The incarnation of the agent that answers, whatever version it is of.
+///
+/// # Errors
+/// No agent answers, or it names none.
+pub fn incarnation(runtime_dir: &Path) -> Result<String> {
+    let status: serde_json::Value = serde_json::from_str(&get(runtime_dir, "/v1/status")?)?;
+    Ok(status["incarnation"].as_str().context("the agent's status names no incarnation")?.to_owned())
+}
+
 /// The messages of `GET path`, a stream of server-sent events, as they come: their names and their data. It ends when the agent does.
 ///
 /// # Errors

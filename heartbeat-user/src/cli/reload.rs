@@ -13,7 +13,8 @@ use std::{
     fs,
     os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
-    thread::sleep,
+    process::exit,
+    thread::{sleep, spawn},
     time::{Duration, Instant},
 };
 
@@ -42,10 +43,17 @@ pub struct ReloadArgs {
 pub fn run(args: &ReloadArgs) -> Result<()> {
     let ReloadArgs { wait, runtime_dir } = args;
     let end = Instant::now() + *wait;
-    let (pid, before) = (client::process(runtime_dir)?, incarnation(runtime_dir)?);
+    let (pid, before) = (client::process(runtime_dir)?, client::incarnation(runtime_dir)?);
     let RunArgs { config, node, .. } = started_with(pid)?;
     agent::ensure_could_go_on(&config, node, runtime_dir)
         .context("not reloaded, the agent runs on as it is: this version could not go on for it")?;
+    // An agent that stands still says nothing, and does not end.
+    let patience = *wait;
+    spawn(move || {
+        sleep(patience);
+        eprintln!("error: not yet: {}", late(patience));
+        exit(1);
+    });
     // From now on, so that what it says is not missed.
     let said = client::stream(runtime_dir, "/v1/stream")?;
     kill(pid, Signal::SIGHUP)
@@ -64,7 +72,7 @@ pub fn run(args: &ReloadArgs) -> Result<()> {
         }
         ensure!(Instant::now() < end, "not yet: {}", late(*wait));
     }
-    while !incarnation(runtime_dir).is_ok_and(|now| now != before) {
+    while !client::incarnation(runtime_dir).is_ok_and(|now| now != before) {
         ensure!(is_there(pid), "the agent ended: what it printed last says why");
         ensure!(Instant::now() < end, "the new life does not answer: {}", late(*wait));
         sleep(LOOK);
@@ -76,12 +84,6 @@ pub fn run(args: &ReloadArgs) -> Result<()> {
 
 fn late(wait: Duration) -> String {
     format!("{} have passed; `heartbeat events` says how it goes on", humantime::format_duration(wait))
-}
-
-/// Of the agent that answers, whatever version it is of.
-fn incarnation(runtime_dir: &Path) -> Result<String> {
-    let status: serde_json::Value = serde_json::from_str(&client::get(runtime_dir, "/v1/status")?)?;
-    Ok(status["incarnation"].as_str().context("the agent's status names no incarnation")?.to_owned())
 }
 
 fn is_there(pid: Pid) -> bool {

@@ -76,7 +76,7 @@ impl PinnedCell {
     /// None where no agent has run.
     fn of(version: u32, from: &[u64]) -> Option<Self> {
         let known = match version {
-            4 | layout::VERSION => WORDS,
+            layout::VERSION => WORDS,
             3 => THIRD,
             2 => SECOND,
             _ => return None,

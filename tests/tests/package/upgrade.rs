@@ -97,10 +97,11 @@ fn an_upgrade_whose_binary_could_not_go_on_leaves_the_old_one_running_and_says_w
         let Served { lab, root, .. } = &served;
         let marks = [lab.mark(A), lab.mark(B)];
         let life = lab.runtime_dir(A).join("life.json");
-        // A file, and then a record, that the installed version does not understand, as one of another version may not.
+        // A file, a record, and a record of which the kernel has nothing that the installed version understands, as of another version.
         for (path, [from, to], why) in [
             (lab.config_file(A), ["id = ", "id = \"seven\" #"], "seven"),
-            (life, ["\"version\":1", "\"version\":9"], "version 9"),
+            (life.clone(), ["\"version\":1", "\"version\":9"], "version 9"),
+            (life, ["\"incarnation\":\"", "\"incarnation\":\"1"], "of another version than"),
         ] {
             let right = text(&path);
             assert!(right.contains(from), "{right}");

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
 };
 
 /// What a host says of itself.
@@ -17,16 +18,21 @@ pub(super) struct Facts {
     pub(super) hostname: String,
     /// By interface: addresses, and the lengths of their networks' prefixes.
     pub(super) interfaces: BTreeMap<String, Vec<(IpAddr, u8)>>,
+    /// Which of the files that would be written are there already.
+    #[serde(default)]
+    pub(super) taken: Vec<PathBuf>,
 }
 
 impl Facts {
-    pub(super) fn read() -> Result<Self> {
+    /// Of this host, with which of these files are there.
+    pub(super) fn read<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<Self> {
         let mut interfaces = Host::read()?.interfaces;
         for addresses in interfaces.values_mut() {
             addresses.retain(|(address, _)| !address.is_loopback());
         }
         interfaces.retain(|_, addresses| !addresses.is_empty());
-        Ok(Self { hostname: hostname()?, interfaces })
+        let taken = files.into_iter().filter(|file| file.exists()).cloned().collect();
+        Ok(Self { hostname: hostname()?, interfaces, taken })
     }
 }
 

@@ -73,19 +73,29 @@ pub struct InitArgs {
 /// # Errors
 /// What is missing, with the flag that says it; what exists already; what does not fit this host.
 pub fn run(args: &InitArgs) -> Result<()> {
-    let own = Facts::read()?;
+    let file = std::path::absolute(&args.file)?;
+    let files = [file.clone(), file.with_file_name("pair.key")];
+    let own = Facts::read(&files)?;
     if args.facts {
         println!("{}", serde_json::to_string(&own)?);
         return Ok(());
     }
-    let file = std::path::absolute(&args.file)?;
-    ensure!(
-        args.dry_run || !file.exists(),
-        "{0}: exists already and is not overwritten; right would be another FILE, `heartbeat check --config {0}`, or to move it away",
-        file.display()
-    );
     let other = args.ssh.as_deref().map(|host| Other::new(host, &file)).transpose()?;
     let peer = other.as_ref().map(Other::facts).transpose()?;
+    if !args.dry_run {
+        ensure!(
+            !own.taken.contains(&file),
+            "{0}: exists already and is not overwritten; right would be another FILE, `heartbeat check --config {0}`, or to move it away",
+            file.display()
+        );
+        if let Some(there) = peer.as_ref().and_then(|facts| facts.taken.first()) {
+            bail!(
+                "{}: exists already at the other controller and is not overwritten; right would be to move it away there, or to do without \
+                 --ssh",
+                there.display()
+            );
+        }
+    }
     let draft = draft(args, &own, peer.as_ref(), &file)?;
     let text = draft.text();
     Config::parse(&text, &file.display().to_string())?;
@@ -231,11 +241,13 @@ fn write(file: &Path, key_file: &Path, text: &str) -> Result<()> {
         keygen::create(key_file)?;
         println!("{}: made", key_file.display());
     }
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o644).open(file).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.with_context(|| format!("{}: cannot be written", file.display()))?;
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(file);
+    let mut made = made.with_context(|| format!("{}: cannot be made", file.display()))?;
+    if let Err(error) = made.write_all(text.as_bytes()).and_then(|()| made.sync_all()) {
+        // Half of it would be in the way of a second try.
+        fs::remove_file(file).ok();
+        return Err(error).with_context(|| format!("{}: cannot be written", file.display()));
+    }
     println!("{}: made", file.display());
     Ok(())
 }

@@ -34,8 +34,12 @@ impl Other {
 
     /// What it says of itself.
     pub(super) fn facts(&self) -> Result<Facts> {
-        let output =
-            self.ssh(["heartbeat", "init", "--facts"]).stderr(Stdio::inherit()).output().context("cannot run ssh")?;
+        let file = self.file.display().to_string();
+        let output = self
+            .ssh(["heartbeat", "init", "--facts", &file])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run ssh")?;
         ensure!(
             output.status.success(),
             "`heartbeat init --facts` at {}: {}; right would be a host that ssh reaches and that has this program",

@@ -6,7 +6,7 @@ fn facts(hostname: &str, interfaces: &[(&str, &[&str])]) -> Facts {
         (address.parse().unwrap(), prefix.parse().unwrap())
     };
     let entry = |(name, addresses): &(&str, &[&str])| ((*name).to_owned(), addresses.iter().map(address).collect());
-    Facts { hostname: hostname.to_owned(), interfaces: interfaces.iter().map(entry).collect() }
+    Facts { hostname: hostname.to_owned(), interfaces: interfaces.iter().map(entry).collect(), taken: Vec::new() }
 }
 
 fn own() -> Facts {
