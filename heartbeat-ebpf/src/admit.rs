@@ -4,9 +4,9 @@
 use crate::{
     histogram,
     layout::{Agent, Histogram, Outcome, Record, Slot},
-    machine::{Word, opaque},
+    machine::opaque,
     siphash::Key,
-    verify::{Expected, NAMED_EVERY_NS, News, Received, STRANGER_EVERY_NS, authenticate},
+    verify::{Expected, News, Received, STRANGER_EVERY_NS, authenticate},
     wire::{ECHO_SENT_WORD, Message, PEER_INCARNATION_WORD, View},
 };
 
@@ -75,11 +75,7 @@ pub fn receive(
                 // A contended handshake is a lost one: the next comes with the next heartbeat.
                 if !(names_us && is_outdone(record, message)) && record.lock() {
                     let now_ns = now();
-                    let greets = if names_us {
-                        says_more(record, message) && rings_again(&slot.rang_ns[0], NAMED_EVERY_NS, now_ns)
-                    } else {
-                        rings_again(&slot.rang_ns[1], STRANGER_EVERY_NS, now_ns)
-                    };
+                    let greets = if names_us { says_more(record, message) } else { rings_again(slot, now_ns) };
                     record.store(message, now_ns);
                     record.unlock();
                     slot.count(outcome);
@@ -103,21 +99,21 @@ fn is_outdone(record: &Record, message: View<'_>) -> bool {
         && answered_ns <= record.stamp_ns()
 }
 
-/// Whether what takes this record's place is the first that names us as we are now, or answers to something later. It is on record
-/// then, so that no recording is that twice; but of a long life there may be many recordings.
+/// Whether somebody should look at once at what takes this record's place: it is the first that names us as we are now, or answers to
+/// something later. It is on record then, so that no recording does it twice.
 #[inline(always)]
 fn says_more(record: &Record, message: View<'_>) -> bool {
     record.word(PEER_INCARNATION_WORD) != message.word(PEER_INCARNATION_WORD)
         || message.echo_sent_ns() > u64::from_be(record.word(ECHO_SENT_WORD))
 }
 
-/// Whether somebody should look at once, which is no more often than this. The caller has the writer's place of the record, and with
-/// it that of the time of the last one.
+/// Whether somebody should look at once at what does not name us: perhaps a newcomer, perhaps one of any number of recordings. The
+/// caller has the writer's place of `slot.handshake`, and with it that of the time of the last one.
 #[inline(always)]
-fn rings_again(last_ns: &Word, every_ns: u64, now_ns: u64) -> bool {
-    let again = now_ns.saturating_sub(last_ns.get()) >= every_ns;
+fn rings_again(slot: &Slot, now_ns: u64) -> bool {
+    let again = now_ns.saturating_sub(slot.rang_ns.get()) >= STRANGER_EVERY_NS;
     if again {
-        last_ns.set(now_ns);
+        slot.rang_ns.set(now_ns);
     }
     again
 }

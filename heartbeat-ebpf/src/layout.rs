@@ -203,9 +203,10 @@ pub struct Slot {
     pub notice: Record,
     /// When a stranger's heartbeat was last answered with a notice, on our CLOCK_MONOTONIC.
     pub noticed_ns: Word,
-    /// When a heartbeat that named us as we are now, and was not of this pairing, last rang, on our CLOCK_MONOTONIC; and one that did
-    /// not name us. 0 where a program before them wrote the slot.
-    pub rang_ns: [Word; 2],
+    /// When a heartbeat that did not name us last rang, on our CLOCK_MONOTONIC; 0 where only a program before this wrote the slot.
+    pub rang_ns: Word,
+    /// Always 0: keeps slots apart in the cache.
+    pub zero: [u64; 1],
 }
 
 /// The echo request that was answered last: what no request may repeat, nor follow too soon.

@@ -10,8 +10,6 @@ use crate::{
 /// Whoever is not the peer that we are paired with is answered at most this often on a channel, in ns: what was recorded in earlier
 /// lives of the peer's agent can be played back in turns, and must neither be worth it nor use up what the genuine one needs.
 pub const STRANGER_EVERY_NS: u64 = 10_000_000;
-/// Who names us as we are now, and says more than was known, is looked at this often at most, in ns.
-pub const NAMED_EVERY_NS: u64 = 1_000_000;
 
 /// What a message is held against.
 #[derive(Clone, Copy)]
