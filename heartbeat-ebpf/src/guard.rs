@@ -28,6 +28,15 @@ pub struct Guard<'a> {
     pub kernel: &'a Kernel,
 }
 
+impl Kernel {
+    /// Whether there is anything to keep silent about, perhaps.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.orders.active.get() | self.closed.get() != 0
+    }
+}
+
 impl Guard<'_> {
     /// A heartbeat of the peer came, and met `outcome`. Whether it is to be answered with [`crate::notice::answer`].
     #[inline(always)]
@@ -75,13 +84,6 @@ impl Guard<'_> {
             // Whoever believes this believes the time.
             self.kernel.dead_of.set(self.agent.incarnation.get());
         }
-    }
-
-    /// Whether there is anything to keep silent about, perhaps.
-    #[inline(always)]
-    #[must_use]
-    pub fn is_armed(&self) -> bool {
-        self.kernel.orders.active.get() | self.kernel.closed.get() != 0
     }
 
     /// Whether one of these groups is kept silent about. The time is asked for where it matters only: it takes longer than all else.

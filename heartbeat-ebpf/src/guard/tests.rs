@@ -266,11 +266,11 @@ fn the_time_is_asked_for_only_where_it_ends_something() {
 #[test]
 fn where_nothing_is_in_place_nothing_is_looked_at() {
     let host = Host::holding(0);
-    assert!(host.guard().is_armed());
+    assert!(host.guard().kernel.is_armed());
     host.kernel.orders.active.set(0);
-    assert!(!host.guard().is_armed());
+    assert!(!host.guard().kernel.is_armed());
     host.kernel.closed.set_bits(1);
-    assert!(host.guard().is_armed());
+    assert!(host.guard().kernel.is_armed());
 }
 
 #[test]

@@ -187,6 +187,17 @@ impl Pulse {
     fn drain(&mut self, now: Nanos) {
         self.take_lines(now);
         self.take_disks(now);
+        let paired = self.core.peer_incarnation();
+        self.drain_channels(now);
+        if self.core.peer_incarnation() != paired {
+            // What the new life said on a channel between the look at it and the pairing, the kernel has as a stranger's word,
+            // and rings for none of it.
+            self.drain_channels(now);
+        }
+        self.drained(now);
+    }
+
+    fn drain_channels(&mut self, now: Nanos) {
         for i in 0..self.channels.len() {
             let channel = ChannelIndex(i as u8);
             self.receive(channel, now);
@@ -196,7 +207,6 @@ impl Pulse {
                 measure(latencies, delay, now, message, arrived);
             });
         }
-        self.drained(now);
     }
 
     fn take_commands(&mut self) {
