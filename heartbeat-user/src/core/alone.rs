@@ -45,6 +45,7 @@ pub(super) struct Limit {
 }
 
 /// What being alone is told by, as of now.
+#[derive(Clone, Copy, Debug)]
 struct Signs {
     /// Some channel hears the peer.
     good: bool,

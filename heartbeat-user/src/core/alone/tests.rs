@@ -69,3 +69,30 @@ fn it_is_told_when_the_peer_finds_us_dead_and_when_we_must_have_been_granted_wha
     let deaf = Alone { deaf: true, ..deaf };
     assert_eq!([next(&deaf, Some(SECOND)), next(&deaf, None)], [SECOND.times(2), Nanos::NEVER]);
 }
+
+#[test]
+fn cut_off_for_certain_everything_goes_and_where_that_is_not_known_only_what_is_exclusive() {
+    let mut bench = Bench::of(0b11, |setup| {
+        setup.exclusivity = Exclusivity { groups: 0b01, release_isolated: true, ..Exclusivity::default() };
+    });
+    let alone = Signs {
+        good: false,
+        silent: true,
+        unheard: false,
+        up_to_date: false,
+        counts: true,
+        isolated: true,
+        perhaps_isolated: true,
+        releases: true,
+        detection: SECOND,
+        unnoticed: SECOND,
+    };
+    let unknown = Signs { isolated: false, ..alone };
+    let left = Signs { counts: false, ..alone };
+    let works = Signs { perhaps_isolated: false, ..unknown };
+    let told_not_to = Signs { releases: false, ..alone };
+    for (signs, goes) in [(alone, 0b11), (unknown, 0b01), (left, 0b01), (works, 0), (told_not_to, 0)] {
+        bench.core.alone.step(bench.now, &signs);
+        assert_eq!(bench.core.let_go(bench.now).cut_off, goes, "{signs:?}");
+    }
+}
