@@ -261,10 +261,10 @@ impl Pulse {
                     self.echo(channel, &request);
                 }
                 Action::Acquire(group, reason) => self.acquire(group, reason, now),
-                Action::Release(group, _) => self.release(group, now),
-                Action::Announce(group) => {
-                    let _ = self.orders.try_send(Order::Announce { group });
+                Action::Release(group, _) => {
+                    turn::order(&mut self.core, &self.orders, Order::Release { group, ordered: now }, now);
                 }
+                Action::Announce(group) => turn::order(&mut self.core, &self.orders, Order::Announce { group }, now),
                 Action::Tell(at, event) => {
                     told = true;
                     self.tell(realtime_now.wrapping_sub(now.0.wrapping_sub(at.0)), at, event, now);
@@ -287,24 +287,11 @@ impl Pulse {
         exit
     }
 
-    // What finds no room has failed, and is answered at once: nobody waits for what is never done.
     fn acquire(&mut self, group: GroupIndex, reason: Reason, now: Nanos) {
-        let order = Order::Acquire {
-            group,
-            ordered: now,
-            unless_isolated: reason == Reason::PeerDead,
-            answering: answering(reason, self.waits),
-        };
-        if self.orders.try_send(order).is_err() {
-            self.core.handle_acquired(now, group, false);
-        }
-    }
-
-    // As above.
-    fn release(&mut self, group: GroupIndex, now: Nanos) {
-        if self.orders.try_send(Order::Release { group, ordered: now }).is_err() {
-            self.core.handle_release_failed(now, group);
-        }
+        let unless_isolated = reason == Reason::PeerDead;
+        let answering = answering(reason, self.waits);
+        let order = Order::Acquire { group, ordered: now, unless_isolated, answering };
+        turn::order(&mut self.core, &self.orders, order, now);
     }
 
     fn tell(&self, time_ns: u64, at: Nanos, event: Event, now: Nanos) {
@@ -320,7 +307,7 @@ impl Pulse {
     fn ask(&mut self, question: Report, now: Nanos) -> bool {
         let Err(refused) = self.reports.try_send(question) else { return true };
         match refused.into_inner() {
-            // As above.
+            // As of an order: what finds no room has failed, and nobody waits for it.
             Report::Hook(group, hook, _) => self.core.handle_hook_ended(now, group, hook, false),
             Report::Fence(number) => self.core.handle_fenced(now, number, false),
             Report::Arbitrate(number, _) => self.core.handle_arbitrated(now, number, Arbitrated::Unreachable),

@@ -7,8 +7,10 @@ use crate::{
         Tables,
         drain::{Drain, Handler, KernelOrders, Mark},
     },
+    takeover::Order,
     types::{ChannelIndex, Nanos},
 };
+use crossbeam_channel::Sender;
 use heartbeat_ebpf::{notice::Notice, wire::Message};
 
 /// What the kernel keeps silent about before a turn's first drain, for [`leave_mark`]: what it closes later, it does for
@@ -76,6 +78,17 @@ pub fn leave_mark(core: &Core, tables: &Tables, closed: u64, now: Nanos) {
     mark.leave(tables.agent(), tables.kernel());
 }
 
+/// Hands something to the takeover thread. What finds no room there has failed, and is answered at once: nobody waits for what is
+/// never done. (An announcement is only one of many.)
+pub fn order(core: &mut Core, orders: &Sender<Order>, order: Order, now: Nanos) {
+    let Err(refused) = orders.try_send(order) else { return };
+    match refused.into_inner() {
+        Order::Acquire { group, .. } => core.handle_acquired(now, group, false),
+        Order::Release { group, .. } => core.handle_release_failed(now, group),
+        Order::Announce { .. } | Order::Resume { .. } | Order::Stop => {}
+    }
+}
+
 /// One channel's drain goes to the core.
 struct Told<'a, F> {
     core: &'a mut Core,
@@ -117,5 +130,70 @@ impl<F: FnMut(&Message, Nanos)> Handler for Told<'_, F> {
 
     fn stranger(&mut self) {
         self.core.handle_stranger(self.now, self.channel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::{
+            Action, Event, Reason,
+            testing::{Bench, SECOND},
+        },
+        takeover::Answering,
+        types::GroupIndex,
+    };
+
+    /// Its actions go to a takeover thread that has no room; what was told meanwhile.
+    fn without_room(bench: &mut Bench) -> Vec<Event> {
+        let (orders, _nobody) = crossbeam_channel::bounded(0);
+        let mut told = Vec::new();
+        for _ in 0..8 {
+            for action in std::mem::take(&mut bench.actions) {
+                let now = bench.now;
+                let of = match action {
+                    Action::Acquire(group, _) => {
+                        Order::Acquire { group, ordered: now, unless_isolated: false, answering: Answering::Skip }
+                    }
+                    Action::Release(group, _) => Order::Release { group, ordered: now },
+                    Action::Tell(_, event) => {
+                        told.push(event);
+                        continue;
+                    }
+                    _ => continue,
+                };
+                order(&mut bench.core, &orders, of, now);
+            }
+            bench.turn();
+        }
+        told
+    }
+
+    const OTHER: GroupIndex = GroupIndex(1);
+
+    #[test]
+    fn a_takeover_for_which_there_is_no_room_has_failed_and_is_tried_again() {
+        let mut bench = Bench::of(0b01, |_| {});
+        bench.silence(SECOND);
+        let told = without_room(&mut bench);
+        assert!(told.iter().any(|event| matches!(event, Event::GroupAcquiring { group: OTHER, .. })), "{told:?}");
+        assert!(!told.iter().any(|event| matches!(event, Event::GroupAcquired { .. })), "{told:?}");
+        assert_eq!(bench.core.owned(), 0b01);
+        bench.silence(SECOND.times(60));
+        let again = bench.done().into_iter().find(|action| matches!(action, Action::Acquire(OTHER, _)));
+        assert_eq!(again, Some(Action::Acquire(OTHER, Reason::PeerDead)));
+    }
+
+    #[test]
+    fn a_release_for_which_there_is_no_room_has_not_been_done_and_is_said_to_be_kept() {
+        let mut bench = Bench::of(0b01, |_| {});
+        bench.core.handle_stop(bench.now);
+        bench.turn();
+        let told = without_room(&mut bench);
+        let of = |which: fn(&Event) -> bool| told.iter().any(which);
+        assert!(of(|event| matches!(event, Event::GroupReleasing { .. })), "{told:?}");
+        assert!(of(|event| matches!(event, Event::GroupStuck { .. } | Event::GroupKept { .. })), "{told:?}");
+        assert!(!of(|event| matches!(event, Event::GroupReleased { .. })), "{told:?}");
     }
 }

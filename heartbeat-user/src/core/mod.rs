@@ -38,7 +38,7 @@ mod sending;
 mod service;
 mod setup;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod timers;
 mod transit;
 mod view;

@@ -9,7 +9,7 @@ use crate::{
 };
 use heartbeat_ebpf::wire::Message;
 
-pub(super) const SECOND: Nanos = Nanos::from_millis(1_000);
+pub(crate) const SECOND: Nanos = Nanos::from_millis(1_000);
 const OWN: u64 = 11;
 const PEER: u64 = 12;
 /// Not just after a boot.
@@ -17,10 +17,10 @@ const BEGIN: Nanos = Nanos::from_millis(500_000);
 
 /// Controller a of a pair with two channels, both judged, and two groups, the second at home on b. It is paired already, and holds
 /// what it says it resumes.
-pub(super) struct Bench {
-    pub(super) core: Core,
-    pub(super) now: Nanos,
-    pub(super) actions: Vec<Action>,
+pub(crate) struct Bench {
+    pub(crate) core: Core,
+    pub(crate) now: Nanos,
+    pub(crate) actions: Vec<Action>,
     sequence: u64,
     names: Names,
     groups: u64,
@@ -40,7 +40,7 @@ impl Bench {
     }
 
     /// The same, set up otherwise.
-    pub(super) fn of(owned: u64, change: impl FnOnce(&mut Setup)) -> Self {
+    pub(crate) fn of(owned: u64, change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup {
             departed: 0,
             node: Node::A,
@@ -117,7 +117,7 @@ impl Bench {
     }
 
     /// Time goes by, and the peer says nothing.
-    pub(super) fn silence(&mut self, span: Nanos) {
+    pub(crate) fn silence(&mut self, span: Nanos) {
         let until = self.now.after(span);
         while self.core.deadline() <= until {
             self.assert_nothing_follows_sooner();
@@ -151,7 +151,7 @@ impl Bench {
         }
     }
 
-    pub(super) fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         self.core.handle_time(self.now);
         while let Some(action) = self.core.poll_action() {
             match action {
@@ -171,7 +171,7 @@ impl Bench {
     }
 
     /// What it was to do since the last time, events aside.
-    pub(super) fn done(&mut self) -> Vec<Action> {
+    pub(crate) fn done(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions).into_iter().filter(|action| !matches!(action, Action::Tell(..))).collect()
     }
 
