@@ -175,7 +175,7 @@ impl Control<'_> {
                 Report::Answer(id, result) => self.orders.answered(&self.tenancy, id, result.into()),
                 Report::Probe(analysis) => self.probing.analyse(desk, analysis),
                 Report::Look(number) => self.probing.look(desk, number),
-                Report::Hook(group, hook, reason) => self.hooks.run(desk, group, hook, reason),
+                Report::Hook(group, hook, reason) => self.hooks.run(desk, &mut self.tenancy, group, hook, reason),
                 Report::Fence(number) => self.fencing.strike(desk, number),
                 Report::FenceAbort(number) => self.fencing.call_off(number),
                 Report::Arbitrate(number, question) => self.arbitrating.ask(desk, number, question),
@@ -214,7 +214,10 @@ impl Control<'_> {
                 self.readiness.host_looked(desk, problems, more);
             }
             Job::Fenced(number, succeeded) => fencing::ended(desk, number, succeeded),
-            Job::Hook(group, hook, outcome) => hooks::ended(desk, group, hook, &outcome),
+            Job::Hook(group, hook, outcome, marks) => {
+                self.tenancy.runs.end(&marks);
+                hooks::ended(desk, group, hook, outcome.as_ref());
+            }
         }
     }
 

@@ -4,10 +4,12 @@ use super::{
     desk::Desk,
     messages::{Command, Job},
     options::Options,
+    runs,
+    tenancy::Tenancy,
 };
 use crate::{
     command::{self, Outcome},
-    config::Config,
+    config::{Config, Group},
     core::{Event, Hook, Reason},
     events::ControlEvent,
     types::{GroupIndex, Nanos, Node},
@@ -38,21 +40,53 @@ impl Hooks {
         Ok(())
     }
 
-    /// Runs a hook of a group: its end is a job's.
-    pub(super) fn run(&self, desk: &mut Desk<'_>, group: GroupIndex, hook: Hook, reason: Reason) {
+    /// Runs a hook of a group, once nothing is left of what an earlier life had begun: its end is a job's.
+    pub(super) fn run(
+        &self,
+        desk: &mut Desk<'_>,
+        tenancy: &mut Tenancy<'_>,
+        group: GroupIndex,
+        hook: Hook,
+        reason: Reason,
+    ) {
         let Options { config, node, .. } = desk.options;
-        let hooks = &config.groups[group.usize()].hooks;
-        let words = hooks.words(hook).unwrap_or_default().to_vec();
-        let environment = environment(config, *node, group, reason, &self.verdict);
+        let Group { name, hooks, .. } = &config.groups[group.usize()];
+        let words = hooks.words(hook).map(<[String]>::to_vec);
+        let mut environment = environment(config, *node, group, reason, &self.verdict);
         let patience = Duration::from_nanos(hooks.timeout.0);
-        desk.jobs.spawn(async move { Job::Hook(group, hook, command::run(&words, &environment, patience).await) });
+        let left = tenancy.runs.left(name);
+        let mark = tenancy.runs.begin(name);
+        let refused = mark.as_ref().err().map(|error| format!("{error:#}"));
+        if let Some(why) = &refused {
+            log::warn!("group {name}: {}: if this agent dies meanwhile, nobody will end it: {why}", hook.name());
+        }
+        let mark = mark.ok();
+        let marks: Vec<_> = mark.iter().map(|(_, mark)| mark.clone()).collect();
+        environment.extend(mark);
+        // What comes into use must be known to whoever comes next.
+        let refused = refused.filter(|_| hook == Hook::OnAcquire);
+        let name = name.clone();
+        desk.jobs.spawn(async move {
+            runs::end_all(&name, &left).await;
+            let outcome = match (words, refused) {
+                (None, _) => None,
+                (Some(_), Some(why)) => Some(Outcome::not_started(why)),
+                (Some(words), None) => Some(command::run(&words, &environment, patience).await),
+            };
+            if outcome.as_ref().is_some_and(Outcome::is_half_way) {
+                runs::end_all(&name, &marks).await;
+            }
+            Job::Hook(group, hook, outcome, [left, marks].concat())
+        });
     }
 }
 
-/// It ended.
-pub(super) fn ended(desk: &Desk<'_>, group: GroupIndex, hook: Hook, outcome: &Outcome) {
-    desk.journal.control(&told(hook, group, outcome));
-    desk.command(Command::HookEnded { group, hook, succeeded: outcome.succeeded() });
+/// It ended; without an outcome there was none to run.
+pub(super) fn ended(desk: &Desk<'_>, group: GroupIndex, hook: Hook, outcome: Option<&Outcome>) {
+    if let Some(outcome) = outcome {
+        desk.journal.control(&told(hook, group, outcome));
+    }
+    desk.command(Command::HookEnded { group, hook, succeeded: outcome.is_none_or(Outcome::succeeded) });
 }
 
 /// What a hook of a group is told.

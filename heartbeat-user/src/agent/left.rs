@@ -5,6 +5,7 @@ use super::{
     let_go::{self, as_cell, interface_now},
     life::{self, Life, LivedAddress},
     options::Options,
+    runs::Runs,
     runtime_dir::RuntimeDir,
 };
 use crate::{
@@ -105,7 +106,7 @@ pub(super) fn take_over(
     left: &Left,
     tables: &Tables,
     plans: &[GroupPlan],
-    incarnation: u64,
+    (incarnation, runs): (u64, &mut Runs),
     journal: &Journal,
 ) -> Result<(Life, Option<Resumed>)> {
     let Options { config, node, .. } = options;
@@ -124,9 +125,8 @@ pub(super) fn take_over(
     sweep(plans, held | in_place, journal);
     life.left = let_go::remove_and_tell(&stale, journal);
     for group in surplus {
-        let Some(words) = &group.on_release else { continue };
-        if let Err(error) = let_go::run_hook(left.life.as_ref(), group, words) {
-            log::error!("group {}: on_release: {error:#}", group.name);
+        if let Err(error) = let_go::release(runs, left.life.as_ref(), group) {
+            log::error!("group {}: {error:#}", group.name);
         }
     }
 

@@ -4,17 +4,18 @@
 use super::{
     inherit::{Cell, inherit},
     life::{Life, LivedAddress, LivedGroup},
+    runs::{self, Runs},
     runtime_dir::{Claim, RuntimeDir},
 };
 use crate::{
-    command::{self, signals::Signals},
+    command::{self, Outcome, signals::Signals},
     dataplane::{self, PinnedCell},
     events::{ControlEvent, Journal},
     system::netlink::{Netlink, name_of},
     takeover::{self, Failure, LetGo, Recorded},
 };
-use anyhow::{Result, ensure};
-use std::{path::Path, time::Duration};
+use anyhow::{Context as _, Result, bail};
+use std::{path::Path, thread::sleep, time::Duration};
 
 /// So often is a hook run that fails.
 const TRIES: u32 = 3;
@@ -66,11 +67,15 @@ fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
     if !groups.is_empty() || !addresses.is_empty() {
         eprintln!("letting go of what an earlier life held: {}", listed(&groups, &addresses));
     }
+    let mut runs = Runs::read(folder, u64::from(std::process::id()));
     // Its failing changes nothing.
-    run_hooks(life.as_ref(), &groups, |group| group.on_releasing.as_deref(), "on_releasing");
+    let releasing = |group: &LivedGroup| run_hook(&mut runs, life.as_ref(), group, group.on_releasing.as_deref());
+    each(&groups, |group| group.on_releasing.is_some(), "on_releasing", releasing);
     let left = remove(&addresses).stays;
     stays.extend(left.iter().map(|(address, why)| format!("{address}: {why}")));
-    let unreleased = run_hooks(life.as_ref(), &groups, |group| group.on_release.as_deref(), "on_release");
+    let half_way: Vec<_> = runs.groups().map(str::to_owned).collect();
+    let has_release = |group: &LivedGroup| group.on_release.is_some() || half_way.contains(&group.name);
+    let unreleased = each(&groups, has_release, "on_release", |group| release(&mut runs, life.as_ref(), group));
     stays.extend(unreleased.iter().map(|name| format!("group {name}: its on_release failed")));
 
     // What stays must not answer beside the peer: where the kernel keeps silent about it, it goes on.
@@ -92,7 +97,10 @@ fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
                 eprintln!("{error:#}");
             }
         }
-        _ => Life::forget(folder),
+        _ => {
+            Life::forget(folder);
+            runs::forget(folder);
+        }
     }
     stays
 }
@@ -159,18 +167,17 @@ pub(super) fn remove_and_tell(addresses: &[LivedAddress], journal: &Journal) -> 
     stays.into_iter().map(|(address, _)| address).collect()
 }
 
-/// Runs a hook of each group, one after the other; the groups whose hook failed, unless that counts as released.
-fn run_hooks(
-    life: Option<&Life>,
+/// Does it for each group that has it, one after the other, and says so; the groups where that failed, unless they count as released.
+fn each(
     groups: &[LivedGroup],
-    hook: impl Fn(&LivedGroup) -> Option<&[String]>,
+    has: impl Fn(&LivedGroup) -> bool,
     what: &str,
+    mut run: impl FnMut(&LivedGroup) -> Result<()>,
 ) -> Vec<String> {
     let mut failed = Vec::new();
-    for group in groups {
-        let Some(words) = hook(group) else { continue };
-        match run_hook(life, group, words) {
-            Ok(()) => eprintln!("group {}: {what} ended with 0", group.name),
+    for group in groups.iter().filter(|group| has(group)) {
+        match run(group) {
+            Ok(()) => eprintln!("group {}: {what}: done", group.name),
             Err(error) if group.force => {
                 eprintln!("group {}: {what} failed, and that counts as released: {error:#}", group.name);
             }
@@ -183,22 +190,51 @@ fn run_hooks(
     failed
 }
 
+/// Runs the `on_release` of a group, if it has one, to its end, here and now, once nothing is left of what was half-way.
+pub(super) fn release(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup) -> Result<()> {
+    run_hook(runs, life, group, group.on_release.as_deref()).context("on_release")
+}
+
 /// Runs a hook of a group to its end, here and now; more than once where it fails.
-pub(super) fn run_hook(life: Option<&Life>, group: &LivedGroup, words: &[String]) -> Result<()> {
-    let environment = [
+fn run_hook(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup, words: Option<&[String]>) -> Result<()> {
+    let patience = Duration::from_nanos(group.timeout_ns);
+    runs.end_left(&group.name, patience)?;
+    let Some(words) = words else { return Ok(()) };
+    let mut tries = 0;
+    loop {
+        let outcome = run_once(runs, life, group, words)?;
+        tries += 1;
+        match outcome.succeeded() {
+            true => return Ok(()),
+            false if tries == TRIES => bail!("{}: {}", outcome.ended, outcome.output),
+            false => sleep(PAUSE),
+        }
+    }
+}
+
+fn run_once(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup, words: &[String]) -> Result<Outcome> {
+    let patience = Duration::from_nanos(group.timeout_ns);
+    let mut environment = vec![
         ("HEARTBEAT_NODE", life.and_then(|life| life.node).map_or_else(String::new, |node| node.to_string())),
         ("HEARTBEAT_PEER", life.map_or_else(String::new, |life| life.peer.clone())),
         ("HEARTBEAT_GROUP", group.name.clone()),
         ("HEARTBEAT_REASON", "leftover".to_owned()),
         ("HEARTBEAT_VERDICT", "null".to_owned()),
     ];
-    let patience = Duration::from_nanos(group.timeout_ns);
+    match runs.begin(&group.name) {
+        Ok(mark) => environment.push(mark),
+        Err(error) => eprintln!("group {}: {error:#}", group.name),
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let outcome = runtime.block_on(async {
         // So that it begins with no signal blocked; those that come change nothing any more.
         let _signals = Signals::catch()?;
-        anyhow::Ok(command::insist(words, &environment, patience, TRIES - 1, PAUSE).await)
+        anyhow::Ok(command::run(words, &environment, patience).await)
     })?;
-    ensure!(outcome.succeeded(), "{}: {}", outcome.ended, outcome.output);
-    Ok(())
+    if outcome.is_half_way() {
+        runs.end_left(&group.name, patience)?;
+    }
+    let ended = runs.left(&group.name);
+    runs.end(&ended);
+    Ok(outcome)
 }

@@ -198,8 +198,8 @@ pub(super) enum Job {
     Read(Box<Result<Candidate>>),
     /// The index of a channel's interface, if that is there.
     Sought(ChannelIndex, Option<u32>),
-    /// A hook of a group ended.
-    Hook(GroupIndex, Hook, Outcome),
+    /// A hook of a group ended, or what was left of one where there is none to run; those with these marks.
+    Hook(GroupIndex, Hook, Option<Outcome>, Vec<String>),
     /// What the arbiter answered to the question of this number.
     Arbitrated(u32, Arbitrate, Answered),
     /// What a look at the arbiter found: it is well, or not.

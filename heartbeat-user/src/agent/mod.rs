@@ -34,6 +34,7 @@ mod pulse;
 mod readiness;
 mod reload;
 mod restart;
+mod runs;
 mod runtime_dir;
 mod serving;
 mod silence;

@@ -6,6 +6,7 @@
 //! | `api.sock` | the API | nothing |
 //! | `maintenance` | there while an operator wants nothing to move | the agent |
 //! | `life.json` | what this life holds by which name ([`Life`](super::life::Life)) | the agent, until it is released |
+//! | `runs.json` | which hooks run, by the marks in their environment ([`Runs`](super::runs::Runs)) | the agent, until they are gone |
 //! | `tables` | what was counted, where there is no XDP | the agent, likewise |
 //! | `records.left` | events that a life left for the next one | a restart |
 //!
@@ -35,11 +36,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The names in it. `life.new` is `life.json` while that is written.
+/// The names in it. `life.new` is `life.json` while that is written, and so on.
 const LOCK: &str = "lock";
 const SOCKET: &str = "api.sock";
 const MAINTENANCE: &str = "maintenance";
 const LIFE: &str = "life.json";
+const RUNS: &str = "runs.json";
 const TABLES: &str = "tables";
 const RECORDS: &str = "records.left";
 
@@ -110,6 +112,11 @@ impl RuntimeDir {
     /// The record of this life.
     pub(super) fn life(&self) -> PathBuf {
         self.path.join(LIFE)
+    }
+
+    /// Which hooks run.
+    pub(super) fn runs(&self) -> PathBuf {
+        self.path.join(RUNS)
     }
 
     /// The records of what was counted, where there is no XDP.

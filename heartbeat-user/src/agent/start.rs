@@ -15,6 +15,7 @@ use super::{
     opening::{self, Opened},
     options::Options,
     pulse::{Pulse, Transport},
+    runs::Runs,
     runtime_dir::{Claim, RuntimeDir},
     tenancy::Tenancy,
     threads::{self, TakeoverWays, Threads},
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     api::{Facts, Known, Problem, Shared, View},
     config::{Config, PairKeys, check_host, host::Host},
-    core::{Core, Guards, Resumed, Setup},
+    core::{Core, Guards, Hook, Resumed, Setup},
     dataplane::{
         DiskThreads, Disks, Kernel, Opener, Settings,
         drain::Mark,
@@ -62,9 +63,9 @@ pub(super) fn prepare<'a>(
 ) -> Result<Parts<'a>> {
     let start = Start::examine(options, journal, &folder, left)?;
     let mut opened = start.open()?;
-    let Inherited { life, plans, resumed } = start.inherit(&opened)?;
+    let Inherited { life, runs, plans, resumed } = start.inherit(&opened)?;
     let mut attached = start.attach(&mut opened, &plans)?;
-    let assembled = start.assemble(&opened, &mut attached.all, resumed)?;
+    let assembled = start.assemble(&opened, &mut attached.all, &runs, resumed)?;
     let Opened { kernel, .. } = opened;
     let AttachedAll { unattached, attach_pending, .. } = attached.all;
     let (silent_on, facts) = (std::mem::take(&mut attached.silent_on), Arc::clone(&assembled.facts));
@@ -75,7 +76,7 @@ pub(super) fn prepare<'a>(
         pulse_bell,
         threads,
         attaching: Attaching::new(kernel, unattached, attach_pending),
-        tenancy: Tenancy::new(folder, claim, life),
+        tenancy: Tenancy::new(folder, claim, life, runs),
         silent_on,
     })
 }
@@ -97,6 +98,7 @@ struct Start<'a> {
 /// What was taken over from earlier lives.
 struct Inherited {
     life: Life,
+    runs: Runs,
     plans: Vec<GroupPlan>,
     resumed: Option<Resumed>,
 }
@@ -152,7 +154,9 @@ impl<'a> Start<'a> {
         let Options { config, node, .. } = options;
         let tables = &opened.tables;
         let plans = left::plans(config, *node, left);
-        let (life, resumed) = left::take_over(options, self.folder, left, tables, &plans, incarnation, self.journal)?;
+        let mut runs = Runs::read(self.folder, incarnation);
+        let lives = (incarnation, &mut runs);
+        let (life, resumed) = left::take_over(options, self.folder, left, tables, &plans, lives, self.journal)?;
         self.folder.forget_pins_before();
         let names = config.names();
         let instructions = Instructions {
@@ -168,7 +172,7 @@ impl<'a> Start<'a> {
         for (channel, id) in tables.channels().zip(names.channels()) {
             tables.slot(channel).channel_id.set((*id).into());
         }
-        Ok(Inherited { life, plans, resumed })
+        Ok(Inherited { life, runs, plans, resumed })
     }
 
     fn attach(&self, opened: &mut Opened, plans: &[GroupPlan]) -> Result<Attached> {
@@ -189,12 +193,21 @@ impl<'a> Start<'a> {
         Ok(Attached { all, interfaces, lines, disks, disk_threads, doorbell, silent_on })
     }
 
-    fn assemble(&self, opened: &Opened, all: &mut AttachedAll, resumed: Option<Resumed>) -> Result<Assembled> {
+    fn assemble(
+        &self,
+        opened: &Opened,
+        all: &mut AttachedAll,
+        runs: &Runs,
+        resumed: Option<Resumed>,
+    ) -> Result<Assembled> {
         let Options { config, node, .. } = self.options;
         let since = resumed.and_then(|resumed| resumed.letting_go_since);
         let overdue = since.is_some_and(|since| clock::monotonic() >= since.after(config.release_within()));
         let watchdogs = Watchdogs::open(self.options, overdue, self.journal);
         let mut setup = self.setup(std::mem::take(&mut all.links), resumed);
+        // Of those without on_release, what was left half-way must be gone before they count as released, too.
+        let half_way = config.groups.iter().filter(|group| runs.groups().any(|name| name == group.name));
+        setup.hooks.has[Hook::OnRelease as usize] |= half_way.fold(0, |bits, group| bits | group.index.bit());
         setup.exclusivity.watchdog = watchdogs.within().unwrap_or(Nanos(0));
         let (key_prints, now) = (setup.key_prints, clock::monotonic());
         let core = Core::new(setup, now);

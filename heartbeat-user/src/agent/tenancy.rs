@@ -3,6 +3,7 @@
 use super::{
     let_go,
     life::Life,
+    runs::{self, Runs},
     runtime_dir::{Claim, RuntimeDir},
 };
 use crate::events::{ControlEvent, Journal};
@@ -14,12 +15,14 @@ pub(super) struct Tenancy<'a> {
     /// Held for as long as the agent runs.
     claim: &'a mut Claim,
     life: Life,
+    /// Its hooks that run, and what was left of those of lives before.
+    pub(super) runs: Runs,
 }
 
 impl<'a> Tenancy<'a> {
     /// Of this life, whose record is in the folder.
-    pub(super) const fn new(folder: RuntimeDir, claim: &'a mut Claim, life: Life) -> Self {
-        Self { folder, claim, life }
+    pub(super) const fn new(folder: RuntimeDir, claim: &'a mut Claim, life: Life, runs: Runs) -> Self {
+        Self { folder, claim, life, runs }
     }
 
     /// Whether what belongs in the folder is there.
@@ -36,6 +39,7 @@ impl<'a> Tenancy<'a> {
         if maintenance {
             self.folder.note_maintenance(true)?;
         }
+        self.runs.write()?;
         self.life.write(&self.folder)
     }
 
@@ -88,6 +92,7 @@ impl<'a> Tenancy<'a> {
     pub(super) fn leave(&self, nothing: bool) -> Result<()> {
         if nothing {
             Life::forget(&self.folder);
+            runs::forget(&self.folder);
             return Ok(());
         }
         self.life.write(&self.folder)

@@ -1,7 +1,7 @@
 //! Health checks: a command that is run again and again, and when its result counts.
 
-use super::{Outcome, run};
-use std::time::Duration;
+use super::{Outcome, Task, attempt};
+use std::{pin::pin, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// A health check.
@@ -50,16 +50,25 @@ impl Health {
     }
 }
 
-/// Runs a check for ever; `report` is told of each change with the run that caused it.
+/// Runs a check for ever; `report` is told of each change with the run that caused it. One that was ended and is not gone, as where it
+/// waits for a disk, has failed again each time that its turn comes, and is not run beside itself.
 pub async fn watch(plan: CheckPlan, environment: Vec<(&'static str, String)>, report: impl Fn(bool, &Outcome)) {
     let mut health = Health::new(plan.rise, plan.fall);
     let mut times = interval(plan.interval);
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         times.tick().await;
-        let outcome = run(&plan.command, &environment, plan.timeout).await;
-        if health.take(outcome.succeeded()) {
-            report(outcome.succeeded(), &outcome);
+        let (outcome, mut remains) = attempt(Task::new(&plan.command, &environment), plan.timeout).await;
+        let mut gone = pin!(remains.gone());
+        loop {
+            if health.take(outcome.succeeded()) {
+                report(outcome.succeeded(), &outcome);
+            }
+            tokio::select! {
+                biased;
+                () = &mut gone => break,
+                _ = times.tick() => {}
+            }
         }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Each runs in a process group of its own, without a shell, with nothing on its standard input but what it is told there, and
 //! nothing of ours in its environment. It is ended, with all that it started, when its time is over or nobody waits for it any
-//! more.
+//! more; and what was killed has not ended before it is gone ([`Remains`]).
 #![forbid(unsafe_code)]
 
 mod health;
 mod path;
+mod remains;
 pub mod signals;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod tree;
 
 pub use health::{CheckPlan, watch};
 pub use path::{PATH, find};
+pub use remains::Remains;
 
 use crate::system::child;
 use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
@@ -27,7 +29,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::unix::pipe,
     process::{Child, ChildStdin, Command},
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 use tree::Tree;
 
@@ -35,6 +37,8 @@ use tree::Tree;
 pub const KEPT: usize = 4 * 1024;
 /// The most that a command may write whose answer is waited for, as that of a fence agent: one that never stops is not waited for.
 pub const MOST: u64 = 16 * 1024 * 1024;
+/// Has the mark of a run in its environment, by which [`Remains::end_marked`] finds whatever is left of it.
+pub const MARK: &str = "HEARTBEAT_RUN";
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -51,6 +55,8 @@ pub enum Ended {
     TooMuch(u64),
     /// It did not begin.
     NotStarted(String),
+    /// It began, and how it ended could not be seen.
+    Unseen(String),
 }
 
 impl fmt::Display for Ended {
@@ -67,6 +73,7 @@ impl fmt::Display for Ended {
             }
             Self::TooMuch(most) => write!(f, "wrote more than {} KiB", most / 1024),
             Self::NotStarted(why) => write!(f, "could not be started: {why}"),
+            Self::Unseen(why) => write!(f, "was ended, since its end could not be waited for: {why}"),
         }
     }
 }
@@ -87,6 +94,18 @@ impl Outcome {
     #[must_use]
     pub fn succeeded(&self) -> bool {
         self.ended == Ended::Exit(0)
+    }
+
+    /// Whether it was ended, and so may have left something half-way.
+    #[must_use]
+    pub const fn is_half_way(&self) -> bool {
+        !matches!(self.ended, Ended::Exit(_) | Ended::NotStarted(_))
+    }
+
+    /// Of one that was not to begin, and why.
+    #[must_use]
+    pub const fn not_started(why: String) -> Self {
+        Self { ended: Ended::NotStarted(why), output: String::new(), took: Duration::ZERO }
     }
 }
 
@@ -129,13 +148,21 @@ impl Drop for Running {
 }
 
 /// Runs a command, whose first word is its path, for at most `patience`; with `environment` as its whole environment, but
-/// for PATH and LANG. Dropping the future ends the command.
+/// for PATH and LANG. Where it was ended, it has ended once all of it is gone, however long that takes. Dropping the future ends the
+/// command.
 pub async fn run(words: &[String], environment: &[(&str, String)], patience: Duration) -> Outcome {
-    perform(Task::new(words, environment), patience).await
+    let (outcome, mut remains) = attempt(Task::new(words, environment), patience).await;
+    remains.gone().await;
+    outcome
 }
 
-/// Runs it for at most `patience`. Dropping the future ends it.
+/// Runs it for at most `patience`; where it was ended then, nobody waits until it is gone. Dropping the future ends it.
 pub async fn perform(task: Task<'_>, patience: Duration) -> Outcome {
+    attempt(task, patience).await.0
+}
+
+/// Runs it for at most `patience`; where it was ended then, with what is left of it. Dropping the future ends it.
+pub async fn attempt(task: Task<'_>, patience: Duration) -> (Outcome, Remains) {
     let began = Instant::now();
     let outcome = |ended, output: &[u8]| Outcome {
         ended,
@@ -144,56 +171,38 @@ pub async fn perform(task: Task<'_>, patience: Duration) -> Outcome {
     };
     let (mut child, pipe) = match start(task) {
         Ok(started) => started,
-        Err(error) => return outcome(Ended::NotStarted(reason(&error)), &[]),
+        Err(error) => return (outcome(Ended::NotStarted(reason(&error)), &[]), Remains::none()),
     };
     let mut running = Running(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).map(Tree::new));
     let input = child.stdin.take().map(|stdin| (stdin, task.input));
     let mut ways = Ways { input, pipe, output: Tail::new(task.kept), most: task.most };
-    let ended = timeout(patience, ways.until_ended(&mut child)).await;
-    let ended = match ended {
+    let ended = match timeout(patience, ways.until_ended(&mut child)).await {
         Ok(Ok(Some(status))) => {
             // What it leaves running, it leaves on purpose.
             running.0 = None;
             ways.drain();
-            match status.code() {
+            let ended = match status.code() {
                 _ if ways.output.written > task.most => Ended::TooMuch(task.most),
                 Some(code) => Ended::Exit(code),
                 None => Ended::Signal(status.signal().unwrap_or(0)),
-            }
+            };
+            return (outcome(ended, &ways.output.bytes), Remains::none());
         }
-        Ok(Err(error)) => Ended::NotStarted(reason(&error)),
-        Ok(Ok(None)) | Err(_) => {
-            if let Some(tree) = &mut running.0 {
-                tree.terminate();
-            }
-            ways.most = u64::MAX;
-            let _ = timeout(GRACE, ways.until_ended(&mut child)).await;
-            drop(running);
-            let _ = child.wait().await;
-            ways.drain();
-            if ended.is_ok() { Ended::TooMuch(task.most) } else { Ended::TimedOut(patience) }
-        }
+        Ok(Err(error)) => Ended::Unseen(reason(&error)),
+        Ok(Ok(None)) => Ended::TooMuch(task.most),
+        Err(_) => Ended::TimedOut(patience),
     };
-    outcome(ended, &ways.output.bytes)
-}
-
-/// Runs a command up to `retries` times more until it succeeds.
-pub async fn insist(
-    words: &[String],
-    environment: &[(&str, String)],
-    patience: Duration,
-    retries: u32,
-    pause: Duration,
-) -> Outcome {
-    let mut outcome = run(words, environment, patience).await;
-    for _ in 0..retries {
-        if outcome.succeeded() {
-            break;
-        }
-        sleep(pause).await;
-        outcome = run(words, environment, patience).await;
+    if let Some(tree) = &mut running.0 {
+        tree.terminate();
     }
-    outcome
+    ways.most = u64::MAX;
+    let _ = timeout(GRACE, ways.until_ended(&mut child)).await;
+    let program = task.words.first().map_or("", String::as_str);
+    let mut tree = running.0.take();
+    tree.iter_mut().for_each(Tree::kill);
+    ways.drain();
+    let outcome = outcome(ended, &ways.output.bytes);
+    (outcome, Remains::of(program.to_owned(), child, tree))
 }
 
 fn start(task: Task<'_>) -> io::Result<(Child, pipe::Receiver)> {

@@ -1,71 +1,149 @@
-//! Ends a process with all that descends from it: also what has a session of its own, as whatever an agent talks to over a
-//! terminal has, and so is in another process group. Only what was left to itself (its parent ended before) is not found.
+//! Ends processes with all that descends from them, and knows when the last of them is gone: one that was killed while it waits for
+//! a disk goes on until the disk answers, and so does what it is doing there.
+//!
+//! What belongs to a command: what descends from it, whatever session it is in, as whatever an agent talks to over a terminal has one
+//! of its own; and its process group. What was left to itself in a session of its own (its parent ended before) is not found by that,
+//! but by a mark in its environment, where it was given one.
 
+use super::MARK;
+use crate::system::bell;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
-use std::{collections::BTreeMap, fs, os::fd::OwnedFd};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{PidfdFlags, pidfd_open, pidfd_send_signal},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
+use tokio::time::sleep;
 
 /// Rounds of looking for what was started while we looked.
 const ROUNDS: usize = 8;
+/// From one look to the next, where the kernel cannot tell us.
+const AGAIN: Duration = Duration::from_millis(20);
 
-/// A process that we started and have not waited for, and leads a process group.
+/// By what processes are known to belong together.
+#[derive(Debug)]
+enum Of {
+    /// A child of ours that leads a process group. It is not looked for once it was waited for: its number may be another's then.
+    Child(Pid),
+    /// They have this mark in their environment.
+    Mark(String),
+}
+
+/// Processes that are to end together.
 #[derive(Debug)]
 pub(super) struct Tree {
-    root: Pid,
-    /// Its descendants, as far as they were looked for. Descriptors, not numbers: a number may be another's meanwhile.
+    of: Of,
+    /// Those that were found. Descriptors, not numbers: a number may be another's meanwhile.
     found: BTreeMap<i32, OwnedFd>,
 }
 
+/// Whose child a process is, and in which process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kin {
+    parent: i32,
+    group: i32,
+}
+
 impl Tree {
+    /// Of a process that we started and have not waited for, and that leads a process group.
     pub(super) const fn new(root: Pid) -> Self {
-        Self { root, found: BTreeMap::new() }
+        Self { of: Of::Child(root), found: BTreeMap::new() }
+    }
+
+    /// Of all that have this mark.
+    pub(super) const fn marked(mark: String) -> Self {
+        Self { of: Of::Mark(mark), found: BTreeMap::new() }
     }
 
     /// Asks the process group to end, and notes who would be left alone by that.
     pub(super) fn terminate(&mut self) {
         self.look();
-        let _ = killpg(self.root, Signal::SIGTERM);
+        self.signal_group(Signal::SIGTERM);
     }
 
     /// Ends all of it at once. Each is stopped first: whoever is stopped starts nothing more, and its children stay its own.
     pub(super) fn kill(&mut self) {
-        let _ = killpg(self.root, Signal::SIGSTOP);
+        self.signal_group(Signal::SIGSTOP);
         for _ in 0..ROUNDS {
             if !self.look() {
                 break;
             }
             self.signal(rustix::process::Signal::STOP);
         }
-        let _ = killpg(self.root, Signal::SIGKILL);
+        self.signal_group(Signal::SIGKILL);
         self.signal(rustix::process::Signal::KILL);
     }
 
-    /// Whether there are descendants that were not known yet.
+    /// Those that are not gone yet.
+    pub(super) fn there(&self) -> Vec<i32> {
+        self.found.iter().filter(|(_, fd)| !is_gone(fd, Duration::ZERO)).map(|(pid, _)| *pid).collect()
+    }
+
+    /// Waits until all of them are gone.
+    pub(super) async fn gone(&self) {
+        for fd in self.found.values() {
+            // pidfd_open(2): it can be read once the process has ended.
+            if let Ok(end) = bell::watch(fd.as_fd()) {
+                let _ = end.readable().await;
+            }
+            while !is_gone(fd, Duration::ZERO) {
+                sleep(AGAIN).await;
+            }
+        }
+    }
+
+    /// The same here and now, for each of them at most so long; whether they are.
+    pub(super) fn wait(&self, patience: Duration) -> bool {
+        self.found.values().all(|fd| is_gone(fd, patience))
+    }
+
+    /// Whether there are some that were not known yet.
     fn look(&mut self) -> bool {
         let before = self.found.len();
-        let parents = parents();
-        let mut within: Vec<i32> = vec![self.root.as_raw()];
-        within.extend(self.found.keys());
-        let mut at = 0;
-        while let Some(&parent) = within.get(at) {
-            at += 1;
-            for (&child, _) in parents.iter().filter(|(_, of)| **of == parent) {
-                if within.contains(&child) {
-                    continue;
-                }
-                within.push(child);
-                let opened =
-                    rustix::process::Pid::from_raw(child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-                // Still the one that was seen.
-                if let Some(fd) = opened.filter(|_| parent_of(child) == Some(parent)) {
-                    self.found.insert(child, fd);
-                }
+        let all = processes();
+        let root = match self.of {
+            Of::Child(root) => Some(root.as_raw()),
+            Of::Mark(_) => None,
+        };
+        let mut within: BTreeSet<i32> = self.found.keys().copied().chain(root).collect();
+        within.extend(all.keys().filter(|pid| self.has_mark(**pid)));
+        let belongs = |kin: &Kin, within: &BTreeSet<i32>| within.contains(&kin.parent) || Some(kin.group) == root;
+        loop {
+            let more = all.iter().filter(|(pid, kin)| !within.contains(pid) && belongs(kin, &within));
+            let more: Vec<_> = more.map(|(pid, _)| *pid).collect();
+            if more.is_empty() {
+                break;
+            }
+            within.extend(more);
+        }
+        for pid in within.into_iter().filter(|pid| Some(*pid) != root) {
+            if self.found.contains_key(&pid) {
+                continue;
+            }
+            let opened = rustix::process::Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            // Still the one that was seen.
+            if let Some(fd) = opened.filter(|_| kin_of(pid).is_some() && kin_of(pid) == all.get(&pid).copied()) {
+                self.found.insert(pid, fd);
             }
         }
         self.found.len() > before
+    }
+
+    fn has_mark(&self, pid: i32) -> bool {
+        let Of::Mark(mark) = &self.of else { return false };
+        // Whoever ends them may have been started by one of them.
+        let others = std::process::id().cast_signed() != pid;
+        let wanted = format!("{MARK}={mark}");
+        let environment = if others { fs::read(format!("/proc/{pid}/environ")) } else { return false };
+        environment.is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -73,17 +151,29 @@ impl Tree {
             let _ = pidfd_send_signal(fd, signal);
         }
     }
+
+    fn signal_group(&self, signal: Signal) {
+        if let Of::Child(root) = self.of {
+            let _ = killpg(root, signal);
+        }
+    }
 }
 
-/// The parent of each process of this host.
-fn parents() -> BTreeMap<i32, i32> {
+fn is_gone(fd: &OwnedFd, patience: Duration) -> bool {
+    let patience = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: patience.subsec_nanos().into() };
+    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
+}
+
+/// All of this host.
+fn processes() -> BTreeMap<i32, Kin> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect()
+    pids.filter_map(|pid| Some((pid, kin_of(pid)?))).collect()
 }
 
-/// proc_pid_stat(5): `PID (NAME) STATE PPID ...`; a name may have anything in it.
-fn parent_of(pid: i32) -> Option<i32> {
+/// proc_pid_stat(5): `PID (NAME) STATE PPID PGRP ...`; a name may have anything in it.
+fn kin_of(pid: i32) -> Option<Kin> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(1);
+    Some(Kin { parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
 }

@@ -3,4 +3,6 @@
 
 mod cut_off;
 mod fencing;
+mod half_way;
 mod hooks;
+mod stuck_file;

@@ -9,7 +9,7 @@ use super::{
     sink::{MonitoredSink, Sink},
 };
 use crate::{
-    command,
+    command::{self, Task},
     config::OnEvent,
     events::{
         Record,
@@ -379,7 +379,7 @@ impl EventHook {
             ("HEARTBEAT_SUPPRESSED", suppressed.to_string()),
         ];
         let patience = Duration::from_nanos(self.hook.timeout.0);
-        let outcome = command::run(&self.hook.command, &environment, patience).await;
+        let outcome = command::perform(Task::new(&self.hook.command, &environment), patience).await;
         if outcome.succeeded() {
             self.health.succeeded();
             return;
