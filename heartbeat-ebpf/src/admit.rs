@@ -3,7 +3,7 @@
 
 use crate::{
     histogram,
-    layout::{Agent, Histogram, Outcome, Record, Slot},
+    layout::{AgentCell, Histogram, MessageCell, Outcome, Slot},
     machine::opaque,
     siphash::Key,
     verify::{Expected, News, Received, STRANGER_EVERY_NS, authenticate},
@@ -14,7 +14,12 @@ use crate::{
 ///
 /// Gives `Accepted` for what may be life: the replay window has the last word on it.
 #[inline(always)]
-pub fn examine(message: View<'_>, expected: Expected, agent: &Agent, key: impl FnOnce(u8) -> Option<Key>) -> Outcome {
+pub fn examine(
+    message: View<'_>,
+    expected: Expected,
+    agent: &AgentCell,
+    key: impl FnOnce(u8) -> Option<Key>,
+) -> Outcome {
     if message.opening() != Message::OPENING {
         return Outcome::Malformed;
     }
@@ -40,7 +45,7 @@ pub fn examine(message: View<'_>, expected: Expected, agent: &Agent, key: impl F
 pub fn receive(
     message: Option<View<'_>>,
     expected: Expected,
-    agent: &Agent,
+    agent: &AgentCell,
     key: impl FnOnce(u8) -> Option<Key>,
     slot: &Slot,
     histogram: &Histogram,
@@ -92,7 +97,7 @@ pub fn receive(
 /// that whatever was recorded before, in whatever numbers it is played back, stands behind what the peer says now. What
 /// claims to answer to something that we had not said yet when it came, outdoes nothing: our clock begins anew with a boot.
 #[inline(always)]
-fn is_outdone(record: &Record, message: View<'_>) -> bool {
+fn is_outdone(record: &MessageCell, message: View<'_>) -> bool {
     let answered_ns = u64::from_be(record.word(ECHO_SENT_WORD));
     record.word(PEER_INCARNATION_WORD) == message.word(PEER_INCARNATION_WORD)
         && answered_ns > message.echo_sent_ns()
@@ -102,7 +107,7 @@ fn is_outdone(record: &Record, message: View<'_>) -> bool {
 /// Whether somebody should look at once at what takes this record's place: it is the first that names us as we are now, or answers to
 /// something later. It is on record then, so that no recording does it twice.
 #[inline(always)]
-fn says_more(record: &Record, message: View<'_>) -> bool {
+fn says_more(record: &MessageCell, message: View<'_>) -> bool {
     record.word(PEER_INCARNATION_WORD) != message.word(PEER_INCARNATION_WORD)
         || message.echo_sent_ns() > u64::from_be(record.word(ECHO_SENT_WORD))
 }

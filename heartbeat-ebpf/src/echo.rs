@@ -17,7 +17,7 @@
 //! not too often ([`EVERY_NS`], [`STRANGER_EVERY_NS`]); a reply never causes a message.
 
 use crate::{
-    layout::{Agent, Answered, Outcome, Slot},
+    layout::{AgentCell, Answered, Outcome, Slot},
     siphash::Key,
     verify::{Expected, STRANGER_EVERY_NS, authenticate, is_known},
     wire::{self, CHANNEL_WORD, ECHO_REPLY, ECHO_REQUEST, LEN, TAGGED_WORDS, View, WORDS, opening, pair},
@@ -28,7 +28,7 @@ pub const EVERY_NS: u64 = 100_000;
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum EchoKind {
     /// Asks.
     Request = ECHO_REQUEST,
     /// Answers.
@@ -39,7 +39,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table above documents them")]
 pub struct Echo {
-    pub kind: Kind,
+    pub kind: EchoKind,
     pub pair_id: u32,
     pub node: u8,
     pub channel_id: u32,
@@ -65,7 +65,7 @@ impl Echo {
         sent_ns: u64,
     ) -> Self {
         Self {
-            kind: Kind::Request,
+            kind: EchoKind::Request,
             pair_id,
             node,
             channel_id,
@@ -79,13 +79,13 @@ impl Echo {
     }
 
     /// The echo of a message whose tag was checked before; none where it is of another kind. `words` are in memory order,
-    /// as [`crate::layout::Record::read`] gives them.
+    /// as [`crate::layout::MessageCell::read`] gives them.
     #[must_use]
     pub fn parse(words: &[u64; WORDS]) -> Option<Self> {
         let w = words.map(u64::from_be);
         let kind = match (w[0] >> 32) as u32 {
-            o if o == opening(ECHO_REQUEST) => Kind::Request,
-            o if o == opening(ECHO_REPLY) => Kind::Reply,
+            o if o == opening(ECHO_REQUEST) => EchoKind::Request,
+            o if o == opening(ECHO_REPLY) => EchoKind::Reply,
             _ => return None,
         };
         let [node, _, _, key_id] = ((w[1] >> 32) as u32).to_be_bytes();
@@ -153,7 +153,7 @@ pub enum Answerable {
 pub fn receive(
     message: View<'_>,
     expected: Expected,
-    agent: &Agent,
+    agent: &AgentCell,
     key: impl FnOnce(u8) -> Option<Key>,
     slot: &Slot,
     answerable: Answerable,
@@ -222,10 +222,10 @@ fn keep(slot: &Slot, own: u64, reply: View<'_>, now_ns: u64) -> bool {
 /// CLOCK_MONOTONIC, as the agent's signs of life are.
 #[inline(always)]
 #[must_use]
-pub fn answer(request: View<'_>, expected: Expected, agent: &Agent, now_ns: u64) -> Echo {
+pub fn answer(request: View<'_>, expected: Expected, agent: &AgentCell, now_ns: u64) -> Echo {
     let alive_ns = agent.alive_ns.get();
     Echo {
-        kind: Kind::Reply,
+        kind: EchoKind::Reply,
         pair_id: expected.pair_id,
         node: expected.node,
         channel_id: expected.channel_id,

@@ -11,7 +11,7 @@
 //! the old kernel serves until the moment at which the new one begins, and never do both answer.
 
 use crate::{
-    layout::{Agent, Kernel, Orders, Outcome, Slot},
+    layout::{AgentCell, KernelCell, Orders, Outcome, Slot},
     verify::STRANGER_EVERY_NS,
     wire::{HELD_LONG, View},
 };
@@ -23,12 +23,12 @@ pub const LATE: u64 = 2;
 #[derive(Clone, Copy)]
 pub struct Guard<'a> {
     /// What the agent left.
-    pub agent: &'a Agent,
+    pub agent: &'a AgentCell,
     /// What the kernel found, and what it was told.
-    pub kernel: &'a Kernel,
+    pub kernel: &'a KernelCell,
 }
 
-impl Kernel {
+impl KernelCell {
     /// Whether there is anything to keep silent about, perhaps.
     #[inline(always)]
     #[must_use]

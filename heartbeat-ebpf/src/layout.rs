@@ -2,7 +2,7 @@
 //! with `BPF_F_MMAPABLE`), so a drain costs no system call.
 //!
 //! Who writes what: [`Slot`] and [`Histogram`], the XDP program (or, for a channel without XDP, the pulse thread);
-//! [`Agent`] and [`Orders`], the pulse thread alone; the rest of [`Kernel`], the programs, but that the agent opens what it owns.
+//! [`AgentCell`] and [`Orders`], the pulse thread alone; the rest of [`KernelCell`], the programs, but that the agent opens what it owns.
 
 use crate::{frame::Address, histogram, machine::Word, wire};
 
@@ -20,7 +20,7 @@ pub const INTERFACES: u32 = 1024;
 
 /// Names of the maps in the object, and of their pins.
 pub mod map {
-    /// Array of one [`super::Agent`].
+    /// Array of one [`super::AgentCell`].
     pub const AGENT: &str = "AGENT";
     /// Hash map from [`super::End`] to `u32`, the channel.
     pub const CHANNEL_OF: &str = "CHANNEL_OF";
@@ -32,7 +32,7 @@ pub mod map {
     pub const HEARD: &str = "HEARD";
     /// Array of [`super::Histogram`], one a channel.
     pub const INTER_ARRIVAL: &str = "INTER_ARRIVAL";
-    /// Array of one [`super::Kernel`].
+    /// Array of one [`super::KernelCell`].
     pub const KERNEL: &str = "KERNEL";
     /// Array of two [`crate::siphash::Key`]s, by `key_id`.
     pub const KEYS: &str = "KEYS";
@@ -165,7 +165,7 @@ impl Outcome {
 /// The last message of one sort, guarded by a sequence lock: odd while it is being written.
 #[derive(Default)]
 #[repr(C)]
-pub struct Record {
+pub struct MessageCell {
     guard: Word,
     stamp_ns: Word,
     words: [Word; wire::WORDS],
@@ -178,11 +178,11 @@ pub struct Slot {
     /// The id of the name of the channel that it is of: messages of others are not for it. Written by the agent.
     pub channel_id: Word,
     /// The last accepted message.
-    pub live: Record,
+    pub live: MessageCell,
     /// The last authentic message that was not of this pairing and did not name us either: perhaps a recording.
-    pub handshake: Record,
+    pub handshake: MessageCell,
     /// Of those that name us as we are now, the one that answers to the latest that we said: no recording outdoes the peer.
-    pub answering: Record,
+    pub answering: MessageCell,
     /// Always 0: what follows begins a line of the cache.
     pub gap: [u64; 5],
     /// Messages that the peer sent and we never accepted, by their sequence numbers (P2).
@@ -198,9 +198,9 @@ pub struct Slot {
     /// The last echo request answered: of the peer that we are paired with, and of any other.
     pub answered: [Answered; 2],
     /// The last echo reply accepted.
-    pub echo: Record,
+    pub echo: MessageCell,
     /// The last notice accepted.
-    pub notice: Record,
+    pub notice: MessageCell,
     /// When a stranger's heartbeat was last answered with a notice, on our CLOCK_MONOTONIC.
     pub noticed_ns: Word,
     /// When a heartbeat that did not name us last rang, on our CLOCK_MONOTONIC; 0 where only a program before this wrote the slot.
@@ -224,7 +224,7 @@ pub struct Answered {
 /// The agent's cell: who we are, whom we are paired with, and its last sign of life.
 #[derive(Default)]
 #[repr(C)]
-pub struct Agent {
+pub struct AgentCell {
     /// Our incarnation; 0 while no agent has run.
     pub incarnation: Word,
     /// The peer's that we are paired with; 0 before.
@@ -252,7 +252,7 @@ pub struct Agent {
 /// What the kernel does about the groups when the agent cannot ([`crate::guard`]).
 #[derive(Default)]
 #[repr(C)]
-pub struct Kernel {
+pub struct KernelCell {
     /// The groups for which it keeps silent, a bit each, in the order of the file that the agent runs with. The XDP program sets
     /// bits; the agent alone clears them.
     pub closed: Word,
@@ -328,7 +328,7 @@ impl Default for Filter {
 #[derive(Default)]
 #[repr(C)]
 pub struct Orders {
-    /// The groups of which something is in place here, or is about to be; [`Agent::owned`] are those that a next life may resume.
+    /// The groups of which something is in place here, or is about to be; [`AgentCell::owned`] are those that a next life may resume.
     pub active: Word,
     /// Not 0: the peer works, and would take over if it heard nothing. Else nobody does, and there is no lease.
     pub peer_good: Word,
@@ -380,18 +380,18 @@ pub struct Histogram {
 
 const _: () = {
     assert!(size_of::<End>() == 24);
-    assert!(size_of::<Record>() == 176);
+    assert!(size_of::<MessageCell>() == 176);
     assert!(size_of::<Answered>() == 24);
     assert!(size_of::<Slot>() == 1152 && size_of::<Slot>().is_multiple_of(64));
-    assert!(size_of::<Agent>() == 88);
-    assert!(size_of::<Kernel>() == 256 + 8 * FILTER && core::mem::offset_of!(Kernel, orders) == 64);
-    assert!(core::mem::offset_of!(Kernel, filter) == 256);
+    assert!(size_of::<AgentCell>() == 88);
+    assert!(size_of::<KernelCell>() == 256 + 8 * FILTER && core::mem::offset_of!(KernelCell, orders) == 64);
+    assert!(core::mem::offset_of!(KernelCell, filter) == 256);
     assert!(size_of::<Histogram>() == 8 * histogram::BUCKETS);
     assert!(core::mem::offset_of!(Slot, outcomes) == 608 && core::mem::offset_of!(Slot, missing) == 576);
     assert!(core::mem::offset_of!(Slot, echo) == 776);
 };
 
-impl Record {
+impl MessageCell {
     /// Takes the writer's place; false where another processor has it.
     #[inline(always)]
     pub fn lock(&self) -> bool {
@@ -481,7 +481,7 @@ impl Default for Histogram {
 impl Slot {
     /// All records of it.
     #[must_use]
-    pub const fn records(&self) -> [&Record; 5] {
+    pub const fn records(&self) -> [&MessageCell; 5] {
         [&self.live, &self.handshake, &self.answering, &self.echo, &self.notice]
     }
 

@@ -26,7 +26,7 @@ use heartbeat_ebpf::{
     echo::{self, Answerable},
     frame::{Address, Frame, Way},
     guard::Guard,
-    layout::{ADDRESSES, Agent, CHANNELS, ENDS, End, Heard, Histogram, INTERFACES, Kernel, Outcome, Slot},
+    layout::{ADDRESSES, AgentCell, CHANNELS, ENDS, End, Heard, Histogram, INTERFACES, KernelCell, Outcome, Slot},
     machine::opaque,
     notice,
     reply::ReplyFrame,
@@ -41,7 +41,7 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 
 #[map]
-static AGENT: Array<Agent> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static AGENT: Array<AgentCell> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static CHANNEL_OF: HashMap<End, u32> = HashMap::with_max_entries(ENDS, 0);
 #[map]
@@ -53,7 +53,7 @@ static HEARD: Array<Heard> = Array::with_max_entries(INTERFACES, BPF_F_MMAPABLE)
 #[map]
 static INTER_ARRIVAL: Array<Histogram> = Array::with_max_entries(CHANNELS, BPF_F_MMAPABLE);
 #[map]
-static KERNEL: Array<Kernel> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static KERNEL: Array<KernelCell> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static KEYS: Array<Key> = Array::with_max_entries(2, BPF_F_RDONLY_PROG);
 #[map]

@@ -23,7 +23,7 @@
 
 use crate::{
     guard::Guard,
-    layout::{Agent, Outcome, Slot},
+    layout::{AgentCell, Outcome, Slot},
     siphash::Key,
     verify::{Expected, News, Received, authenticate, is_known},
     wire::{self, CHANNEL_WORD, LEN, NOTICE, TAGGED_WORDS, View, WORDS, flags, opening, pair},
@@ -68,7 +68,7 @@ pub struct Notice {
 
 impl Notice {
     /// The notice of a message whose tag was checked before; none where it is of another kind. `words` are in memory order,
-    /// as [`crate::layout::Record::read`] gives them.
+    /// as [`crate::layout::MessageCell::read`] gives them.
     #[must_use]
     pub fn parse(words: &[u64; WORDS]) -> Option<Self> {
         let w = words.map(u64::from_be);
@@ -158,7 +158,7 @@ pub fn answer(heartbeat: View<'_>, expected: Expected, guard: Guard<'_>, now_ns:
 pub fn receive(
     message: View<'_>,
     expected: Expected,
-    agent: &Agent,
+    agent: &AgentCell,
     key: impl FnOnce(u8) -> Option<Key>,
     slot: &Slot,
     now_ns: u64,

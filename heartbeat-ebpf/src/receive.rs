@@ -3,7 +3,7 @@
 
 use crate::{
     admit, echo,
-    layout::{Agent, Histogram, Slot},
+    layout::{AgentCell, Histogram, Slot},
     notice,
     siphash::Key,
     verify::{Expected, Received},
@@ -17,7 +17,7 @@ use crate::{
 pub fn receive(
     message: Option<View<'_>>,
     expected: Expected,
-    agent: &Agent,
+    agent: &AgentCell,
     key: impl FnOnce(u8) -> Option<Key>,
     slot: &Slot,
     histogram: &Histogram,

@@ -2,7 +2,7 @@
 //! signed; and what may come of it. Nothing is remembered here: see [`crate::admit`], [`crate::echo`], [`crate::notice`].
 
 use crate::{
-    layout::{Outcome, Record},
+    layout::{MessageCell, Outcome},
     siphash::Key,
     wire::{ECHO_SENT_WORD, PEER_INCARNATION_WORD, View},
 };
@@ -81,7 +81,7 @@ impl Received {
 
 /// Whether what is on record answers the same life of ours, and the same or a later message.
 #[inline(always)]
-pub(crate) fn is_known(record: &Record, answer: View<'_>) -> bool {
+pub(crate) fn is_known(record: &MessageCell, answer: View<'_>) -> bool {
     record.word(PEER_INCARNATION_WORD) == answer.word(PEER_INCARNATION_WORD)
         && answer.echo_sent_ns() <= u64::from_be(record.word(ECHO_SENT_WORD))
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use heartbeat::latency::Durations;
-use heartbeat::tune::{Channel, Counted, Recording, recommend};
+use heartbeat::tune::{ChannelModel, Counted, Recording, recommend};
 use heartbeat::{
     core::{ChannelChange, Counter},
     types::{Nanos, Timing},
@@ -112,7 +112,7 @@ fn arrivals(condition: Condition, interval_s: f64, lasting_s: f64, seed: u64, mu
 }
 
 /// What the kernel and the counters would have of it.
-fn recorded(condition: Condition, interval_s: f64, lasting_s: f64, seed: u64) -> Channel {
+fn recorded(condition: Condition, interval_s: f64, lasting_s: f64, seed: u64) -> ChannelModel {
     let gaps = Durations::default();
     let (mut before, mut received) = (None, 0);
     let sent = arrivals(condition, interval_s, lasting_s, seed, |_, at| {
@@ -123,7 +123,7 @@ fn recorded(condition: Condition, interval_s: f64, lasting_s: f64, seed: u64) ->
     });
     let mut recording = Recording::new(condition.name, &gaps.to_hdr());
     recording.counted = Some(Counted { received, missing: sent - received });
-    Channel::new(&recording).unwrap()
+    ChannelModel::new(&recording).unwrap()
 }
 
 /// How often the core's own counter fails the channel meanwhile.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     histogram::BUCKETS,
-    layout::{Histogram, Record},
+    layout::{Histogram, MessageCell},
     receive,
     verify::News,
 };
@@ -18,8 +18,8 @@ fn key() -> Key {
     Key::new([1; 16])
 }
 
-fn agent() -> Agent {
-    let agent = Agent::default();
+fn agent() -> AgentCell {
+    let agent = AgentCell::default();
     agent.incarnation.set(OWN);
     agent.peer_incarnation.set(PEER);
     agent.alive_ns.set(NOW - 500);
@@ -31,11 +31,11 @@ fn request(sent_ns: u64) -> Echo {
 }
 
 fn reply(asked_ns: u64) -> Echo {
-    Echo { kind: Kind::Reply, echo_sent_ns: asked_ns, echo_held_ns: 9, ..request(5) }
+    Echo { kind: EchoKind::Reply, echo_sent_ns: asked_ns, echo_held_ns: 9, ..request(5) }
 }
 
 /// By the way that userspace takes, where nothing but echoes may be touched.
-fn receive_at(slot: &Slot, agent: &Agent, echo: Echo, now_ns: u64) -> Outcome {
+fn receive_at(slot: &Slot, agent: &AgentCell, echo: Echo, now_ns: u64) -> Outcome {
     let mut bytes = [0; LEN];
     echo.emit(key(), &mut bytes);
     let histogram = Histogram::new();
@@ -54,14 +54,14 @@ fn receive_at(slot: &Slot, agent: &Agent, echo: Echo, now_ns: u64) -> Outcome {
     received.outcome
 }
 
-fn recorded(record: &Record) -> (Option<Echo>, u64) {
+fn recorded(record: &MessageCell) -> (Option<Echo>, u64) {
     let (words, stamp_ns) = record.read().expect("no writer");
     (Echo::parse(&words), stamp_ns)
 }
 
 fn any_echo() -> impl Strategy<Value = Echo> {
     (any::<bool>(), any::<u32>(), any::<[u8; 3]>(), any::<[u64; 5]>()).prop_map(|(reply, pair_id, b, w)| Echo {
-        kind: if reply { Kind::Reply } else { Kind::Request },
+        kind: if reply { EchoKind::Reply } else { EchoKind::Request },
         pair_id,
         node: b[0],
         channel_id: b[1].into(),
@@ -115,7 +115,7 @@ fn a_request_is_answered_with_the_age_of_the_agents_last_sign_of_life() {
     request(40).emit(key(), &mut bytes);
     let reply = answer(View::new(&bytes), EXPECTED, &agent, NOW);
     let expected = Echo {
-        kind: Kind::Reply,
+        kind: EchoKind::Reply,
         pair_id: 7,
         node: 0,
         channel_id: CHANNEL,

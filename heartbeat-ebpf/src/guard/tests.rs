@@ -27,8 +27,8 @@ fn key() -> Key {
 /// A host's records.
 #[derive(Default)]
 struct Host {
-    agent: Agent,
-    kernel: Kernel,
+    agent: AgentCell,
+    kernel: KernelCell,
     slot: Slot,
 }
 

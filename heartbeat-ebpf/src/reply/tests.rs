@@ -1,5 +1,5 @@
 use super::*;
-use crate::{echo::Kind, frame::Frame, wire::ECHO_REPLY};
+use crate::{echo::EchoKind, frame::Frame, wire::ECHO_REPLY};
 use proptest::prelude::*;
 extern crate std;
 use std::{vec, vec::Vec};
@@ -8,7 +8,7 @@ const PORT: u16 = 694;
 
 fn reply() -> Echo {
     Echo {
-        kind: Kind::Reply,
+        kind: EchoKind::Reply,
         pair_id: 7,
         node: 0,
         channel_id: 3,

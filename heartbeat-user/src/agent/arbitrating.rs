@@ -5,7 +5,7 @@ use super::{
     messages::{Command, Job},
 };
 use crate::{
-    arbiter::{Answered, Arbiter},
+    arbiter::{Arbiter, ArbiterAnswer},
     config::Config,
     core::{Arbitrate, Arbitrated},
     disk::Busy,
@@ -54,8 +54,8 @@ impl Arbitrating {
     }
 
     /// What it answered.
-    pub(super) fn answered(&mut self, desk: &Desk<'_>, number: u32, question: Arbitrate, answered: Answered) {
-        let Answered { outcome, why } = answered;
+    pub(super) fn answered(&mut self, desk: &Desk<'_>, number: u32, question: Arbitrate, answered: ArbiterAnswer) {
+        let ArbiterAnswer { outcome, why } = answered;
         let said = match (outcome, question) {
             (Arbitrated::Granted { .. }, Arbitrate::Release(_)) => ArbiterSaid::Released,
             (Arbitrated::Granted { .. }, _) => ArbiterSaid::Granted,

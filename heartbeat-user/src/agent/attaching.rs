@@ -8,7 +8,7 @@ use super::{
     tenancy::Tenancy,
 };
 use crate::{
-    config::End,
+    config::ChannelEnd,
     dataplane::Kernel,
     events::{ControlEvent, Journal},
     system::netlink::index_of,
@@ -136,7 +136,7 @@ impl Attaching {
     }
 }
 
-fn end_of<'a>(desk: &Desk<'a>, channel: ChannelIndex) -> Option<&'a End> {
+fn end_of<'a>(desk: &Desk<'a>, channel: ChannelIndex) -> Option<&'a ChannelEnd> {
     desk.options.config.channels.get(channel.usize())?.end(desk.options.node)
 }
 

@@ -1,9 +1,9 @@
 //! The channels at the start: whether their ports are ours, and how each is read. What is missing is said, and comes later.
 
-use super::{options::Options, pulse::PulseChannel};
+use super::{options::RunOptions, pulse::PulseChannel};
 use crate::{
-    command::signals::{self, Signals, Told},
-    config::{Channel, Config, End},
+    command::signals::{self, Signalled, Signals},
+    config::{ChannelConfig, ChannelEnd, Config},
     dataplane::{
         Kernel, Tables, release,
         socket::{Ends, HeartbeatSocket},
@@ -22,10 +22,10 @@ const PORTS_AGAIN: Duration = Duration::from_secs(1);
 /// on every channel that we could open, it is another agent, perhaps with another runtime directory: it hears all heartbeats and
 /// holds what is to be held, so we do not even look at what is there.
 pub(super) async fn until_ports_are_free(
-    options: &Options,
+    options: &RunOptions,
     journal: &Journal,
     signals: &mut Signals,
-) -> Result<Option<Told>> {
+) -> Result<Option<Signalled>> {
     let mut said = false;
     loop {
         let (free, taken) = ports(&options.config, options.node);
@@ -63,7 +63,7 @@ fn ports(config: &Config, node: Node) -> (u64, u64) {
     (free, taken)
 }
 
-fn tell_taken(config: &Config, node: Node, channel: &Channel, journal: &Journal) {
+fn tell_taken(config: &Config, node: Node, channel: &ChannelConfig, journal: &Journal) {
     let (port, name) = (config.pair.port, &channel.name);
     let own = channel.end(node).map_or_else(String::new, |end| end.address.to_string());
     let what = format!(
@@ -73,7 +73,7 @@ fn tell_taken(config: &Config, node: Node, channel: &Channel, journal: &Journal)
     journal.control(&ControlEvent::HostProblem { what });
 }
 
-fn ends(config: &Config, own: &End, peer: &End) -> Ends {
+fn ends(config: &Config, own: &ChannelEnd, peer: &ChannelEnd) -> Ends {
     let (port, pair_id) = (config.pair.port, config.pair.id);
     Ends { interface: own.interface.clone(), own: own.address, peer: peer.address, port, pair_id }
 }
@@ -154,7 +154,7 @@ pub(super) fn attach(
     kernel: Option<&mut Kernel>,
     preference: XdpPreference,
     channel: ChannelIndex,
-    end: &End,
+    end: &ChannelEnd,
     journal: &Journal,
 ) -> Result<XdpMode> {
     let (xdp_mode, why) = match kernel {

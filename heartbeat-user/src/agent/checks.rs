@@ -4,10 +4,10 @@ use super::{
     desk::Desk,
     hooks,
     messages::{CheckNews, Command},
-    options::Options,
+    options::RunOptions,
 };
 use crate::{
-    command::{self, CheckPlan, Outcome},
+    command::{self, CheckPlan, CommandOutcome},
     events::ControlEvent,
     types::Nanos,
 };
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 /// Begins them: each tells `changes` of its first result, and when it has another one.
 pub(super) fn watch(desk: &mut Desk<'_>, changes: &mpsc::UnboundedSender<CheckNews>) {
-    let Options { config, node, .. } = desk.options;
+    let RunOptions { config, node, .. } = desk.options;
     for (i, check) in config.checks.iter().enumerate() {
         let span = |span: Nanos| Duration::from_nanos(span.0);
         let plan = CheckPlan {
@@ -27,7 +27,7 @@ pub(super) fn watch(desk: &mut Desk<'_>, changes: &mpsc::UnboundedSender<CheckNe
             fall: check.fall,
         };
         let changes = changes.clone();
-        let report = move |healthy, outcome: &Outcome| {
+        let report = move |healthy, outcome: &CommandOutcome| {
             let _ = changes.send(CheckNews { check: i, healthy, outcome: outcome.clone() });
         };
         desk.watchers.spawn(command::watch(plan, hooks::peer(config, *node), report));

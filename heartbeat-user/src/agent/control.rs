@@ -10,7 +10,7 @@ use super::{
     fencing::{self, Fencing},
     hooks::{self, Hooks},
     messages::{CheckNews, Command, FenceNews, Job, Report},
-    options::{Ended, Options},
+    options::{RunEnded, RunOptions},
     orders::Orders,
     probing::Probing,
     readiness,
@@ -24,8 +24,8 @@ use super::{
     watchdog,
 };
 use crate::{
-    api::{Facts, server::Ordered},
-    command::signals::{self, Signals, Told},
+    api::{Shown, server::Ordered},
+    command::signals::{self, Signalled, Signals},
     core::Event,
     events::{ControlEvent, Journal},
     system::bell::{self, Bell},
@@ -46,7 +46,7 @@ const LOOK_ENDING: Duration = Duration::from_millis(1);
 
 /// What the control side is given at its start.
 pub(super) struct Parts<'a> {
-    pub(super) facts: Arc<Facts>,
+    pub(super) facts: Arc<Shown>,
     /// To the pulse thread, which takes commands when its bell rings.
     pub(super) commands: Sender<Command>,
     pub(super) pulse_bell: Bell,
@@ -65,7 +65,12 @@ struct Incoming {
 }
 
 /// Runs until the pulse thread has ended.
-pub(super) async fn run(options: &Options, journal: Journal, parts: Parts<'_>, signals: &mut Signals) -> Result<Ended> {
+pub(super) async fn run(
+    options: &RunOptions,
+    journal: Journal,
+    parts: Parts<'_>,
+    signals: &mut Signals,
+) -> Result<RunEnded> {
     let Parts { facts, commands, pulse_bell, threads, tenancy, attaching, silent_on } = parts;
     let (orders_in, ordered) = mpsc::channel(1);
     let (fence_news, of_fence) = mpsc::unbounded_channel();
@@ -235,16 +240,16 @@ impl Control<'_> {
 
     /// Ends the threads, and takes everything away unless a new life follows. Where something failed, whoever started us lets
     /// go of what is held.
-    fn end(self, served: Result<()>) -> Result<Ended> {
+    fn end(self, served: Result<()>) -> Result<RunEnded> {
         let Self { desk, threads, mut tenancy, attaching, serving, restart, .. } = self;
         let remains = threads.end(served);
         serving.end(&tenancy.folder);
         let mut remains = remains?;
         let (ended, again) = restart.outcome();
-        if ended == Ended::Restart {
+        if ended == RunEnded::Restart {
             remains.end_watchdogs(ended, false, &desk.journal);
             if again {
-                signals::raise(Told::Reload);
+                signals::raise(Signalled::Reload);
             }
             return Ok(ended);
         }

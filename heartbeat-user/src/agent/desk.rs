@@ -2,19 +2,19 @@
 
 use super::{
     messages::{Command, Job},
-    options::Options,
+    options::RunOptions,
 };
-use crate::{api::Facts, events::Journal, system::bell::Bell};
+use crate::{api::Shown, events::Journal, system::bell::Bell};
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// See above.
 pub(super) struct Desk<'a> {
-    pub(super) options: &'a Options,
+    pub(super) options: &'a RunOptions,
     pub(super) journal: Journal,
     /// What is shown.
-    pub(super) facts: Arc<Facts>,
+    pub(super) facts: Arc<Shown>,
     /// To the pulse thread.
     commands: Sender<Command>,
     pulse_bell: Bell,
@@ -27,9 +27,9 @@ pub(super) struct Desk<'a> {
 impl<'a> Desk<'a> {
     /// Nothing runs yet. The pulse thread takes commands from `commands` when `pulse_bell` rings.
     pub(super) fn new(
-        options: &'a Options,
+        options: &'a RunOptions,
         journal: Journal,
-        facts: Arc<Facts>,
+        facts: Arc<Shown>,
         commands: Sender<Command>,
         pulse_bell: Bell,
     ) -> Self {

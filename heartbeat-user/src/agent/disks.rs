@@ -1,6 +1,6 @@
 //! Channels over disks, as the control side knows them: their threads, and what is told of them.
 
-use super::{arbitrating::Arbitrating, desk::Desk, options::Options};
+use super::{arbitrating::Arbitrating, desk::Desk, options::RunOptions};
 use crate::{
     dataplane::{DiskEnd, DiskThreads, Disks},
     events::ControlEvent,
@@ -14,8 +14,8 @@ use std::time::Duration;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The threads of the channels that are disks, and the pulse thread's end of them; none where no channel is one.
-pub(super) fn start(options: &Options) -> Result<(Option<Disks>, Option<DiskThreads>)> {
-    let Options { config, node, .. } = options;
+pub(super) fn start(options: &RunOptions) -> Result<(Option<Disks>, Option<DiskThreads>)> {
+    let RunOptions { config, node, .. } = options;
     let ends = config.channels.iter().filter_map(|channel| {
         let (path, _) = channel.disk(*node)?;
         // As it is sent.
@@ -46,8 +46,12 @@ pub(super) fn failed(desk: &Desk<'_>, channel: ChannelIndex, why: Option<String>
 }
 
 /// A disk that keeps this process from becoming another one, in words: the kernel ends no thread that waits for a disk.
-pub(super) fn hanging(options: &Options, channels: Option<&DiskThreads>, arbitrating: &Arbitrating) -> Option<String> {
-    let Options { config, node, .. } = options;
+pub(super) fn hanging(
+    options: &RunOptions,
+    channels: Option<&DiskThreads>,
+    arbitrating: &Arbitrating,
+) -> Option<String> {
+    let RunOptions { config, node, .. } = options;
     let channel = channels.and_then(DiskThreads::hanging);
     let name = channel.and_then(|number| config.channels.get(usize::from(number))).map(|c| c.port(*node));
     let name = name.or_else(|| {

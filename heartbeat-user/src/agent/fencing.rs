@@ -5,7 +5,7 @@ use super::{
     desk::Desk,
     hooks,
     messages::{Command, FenceNews, Job},
-    options::Options,
+    options::RunOptions,
 };
 use crate::{
     api::FenceDevice,
@@ -32,7 +32,7 @@ impl Fencing {
 
     /// Has the peer switched off.
     pub(super) fn strike(&mut self, desk: &mut Desk<'_>, number: u32) {
-        let Options { config, node, .. } = desk.options;
+        let RunOptions { config, node, .. } = desk.options;
         let (node, news) = (*node, self.news.clone());
         let Some(fence) = config.fence.clone() else { return };
         let environment = hooks::peer(config, node);
@@ -55,7 +55,7 @@ impl Fencing {
 
     /// Each agent is asked for ever.
     pub(super) fn watch(&self, desk: &mut Desk<'_>) {
-        let Options { config, node, .. } = desk.options;
+        let RunOptions { config, node, .. } = desk.options;
         let Some(fence) = &config.fence else { return };
         for (i, device) in fence.devices().enumerate() {
             let news = self.news.clone();

@@ -3,13 +3,13 @@
 use super::{
     desk::Desk,
     messages::{Command, Job},
-    options::Options,
+    options::RunOptions,
     runs,
     tenancy::Tenancy,
 };
 use crate::{
-    command::{self, Outcome},
-    config::{Config, Group},
+    command::{self, CommandOutcome},
+    config::{Config, GroupConfig},
     core::{Event, Hook, Reason},
     events::ControlEvent,
     types::{GroupIndex, Nanos, Node},
@@ -49,8 +49,8 @@ impl Hooks {
         hook: Hook,
         reason: Reason,
     ) {
-        let Options { config, node, .. } = desk.options;
-        let Group { name, hooks, .. } = &config.groups[group.usize()];
+        let RunOptions { config, node, .. } = desk.options;
+        let GroupConfig { name, hooks, .. } = &config.groups[group.usize()];
         let words = hooks.words(hook).map(<[String]>::to_vec);
         let mut environment = environment(config, *node, group, reason, &self.verdict);
         let patience = Duration::from_nanos(hooks.timeout.0);
@@ -70,10 +70,10 @@ impl Hooks {
             runs::end_all(&name, &left).await;
             let outcome = match (words, refused) {
                 (None, _) => None,
-                (Some(_), Some(why)) => Some(Outcome::not_started(why)),
+                (Some(_), Some(why)) => Some(CommandOutcome::not_started(why)),
                 (Some(words), None) => Some(command::run(&words, &environment, patience).await),
             };
-            if outcome.as_ref().is_some_and(Outcome::is_half_way) {
+            if outcome.as_ref().is_some_and(CommandOutcome::is_half_way) {
                 runs::end_all(&name, &marks).await;
             }
             Job::Hook(group, hook, outcome, [left, marks].concat())
@@ -82,11 +82,11 @@ impl Hooks {
 }
 
 /// It ended; without an outcome there was none to run.
-pub(super) fn ended(desk: &Desk<'_>, group: GroupIndex, hook: Hook, outcome: Option<&Outcome>) {
+pub(super) fn ended(desk: &Desk<'_>, group: GroupIndex, hook: Hook, outcome: Option<&CommandOutcome>) {
     if let Some(outcome) = outcome {
         desk.journal.control(&told(hook, group, outcome));
     }
-    desk.command(Command::HookEnded { group, hook, succeeded: outcome.is_none_or(Outcome::succeeded) });
+    desk.command(Command::HookEnded { group, hook, succeeded: outcome.is_none_or(CommandOutcome::succeeded) });
 }
 
 /// What a hook of a group is told.
@@ -114,7 +114,7 @@ pub(super) fn peer(config: &Config, node: Node) -> Vec<(&'static str, String)> {
 }
 
 /// How a hook ended, for the journal.
-fn told(what: Hook, group: GroupIndex, outcome: &Outcome) -> ControlEvent {
+fn told(what: Hook, group: GroupIndex, outcome: &CommandOutcome) -> ControlEvent {
     ControlEvent::CommandRan {
         what,
         group,

@@ -4,7 +4,7 @@
 use super::life::{Life, LivedAddress, LivedChannel, LivedGroup};
 use crate::{
     core::promise,
-    dataplane::{Order, Tables},
+    dataplane::{SlotOrder, Tables},
     types::{MAX_CHANNELS, MAX_GROUPS, Nanos, Timing},
 };
 use std::collections::HashSet;
@@ -177,7 +177,7 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
 
 /// Where the channels of `names` are counted: where a life before counted them, else where nobody was, else in the place of one
 /// that is gone. The bits say which of them have a place that is new to them.
-pub fn slots(before: &[LivedChannel], names: &[&str]) -> (Order, u64) {
+pub fn slots(before: &[LivedChannel], names: &[&str]) -> (SlotOrder, u64) {
     let all = 0..MAX_CHANNELS as u8;
     let mut given = HashSet::new();
     // Two of one place can only come from a record that somebody wrote by hand.

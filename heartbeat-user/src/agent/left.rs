@@ -4,12 +4,12 @@ use super::{
     inherit::{Inheritance, LastSign, inherit},
     let_go::{self, as_cell, interface_now},
     life::{self, Life, LivedAddress},
-    options::Options,
+    options::RunOptions,
     runs::Runs,
     runtime_dir::RuntimeDir,
 };
 use crate::{
-    config::{Config, Group, Hooks},
+    config::{Config, GroupConfig, Hooks},
     core::Resumed,
     dataplane::{PinnedCell, Tables},
     events::{ControlEvent, Journal},
@@ -77,7 +77,7 @@ impl Left {
     pub(super) fn with_departed(&self, config: &Config, node: Node) -> Config {
         let mut config = config.clone();
         for group in &self.inheritance.departed {
-            config.groups.push(Group {
+            config.groups.push(GroupConfig {
                 index: GroupIndex(config.groups.len() as u8),
                 name: group.name.clone(),
                 home: node.other(),
@@ -101,7 +101,7 @@ impl Left {
 
 /// Takes over what earlier lives left, and takes away what nothing has any more. From here on, the record is this life's.
 pub(super) fn take_over(
-    options: &Options,
+    options: &RunOptions,
     folder: &RuntimeDir,
     left: &Left,
     tables: &Tables,
@@ -109,7 +109,7 @@ pub(super) fn take_over(
     (incarnation, runs): (u64, &mut Runs),
     journal: &Journal,
 ) -> Result<(Life, Option<Resumed>)> {
-    let Options { config, node, .. } = options;
+    let RunOptions { config, node, .. } = options;
     if let Some(trouble) = &left.trouble {
         log::warn!("{trouble}");
     }

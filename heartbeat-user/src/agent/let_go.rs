@@ -8,7 +8,7 @@ use super::{
     runtime_dir::{Claim, RuntimeDir},
 };
 use crate::{
-    command::{self, Outcome, signals::Signals},
+    command::{self, CommandOutcome, signals::Signals},
     dataplane::{self, PinnedCell},
     events::{ControlEvent, Journal},
     system::netlink::{Netlink, name_of},
@@ -212,7 +212,7 @@ fn run_hook(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup, words: Opt
     }
 }
 
-fn run_once(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup, words: &[String]) -> Result<Outcome> {
+fn run_once(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup, words: &[String]) -> Result<CommandOutcome> {
     let patience = Duration::from_nanos(group.timeout_ns);
     let mut environment = vec![
         ("HEARTBEAT_NODE", life.and_then(|life| life.node).map_or_else(String::new, |node| node.to_string())),

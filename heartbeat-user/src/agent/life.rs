@@ -6,7 +6,7 @@
 
 use super::runtime_dir::{RuntimeDir, remove, replace};
 use crate::{
-    config::{Config, Group, ServiceAddress},
+    config::{Config, GroupConfig, ServiceAddress},
     dataplane::PinnedCell,
     system::netlink::name_of,
     takeover::PlannedAddress,
@@ -223,7 +223,7 @@ impl Life {
 pub(super) fn addresses(
     config: &Config,
     node: Node,
-    group: &Group,
+    group: &GroupConfig,
     index_of: impl Fn(&str) -> u32,
 ) -> Vec<LivedAddress> {
     let address = |a: &ServiceAddress| {

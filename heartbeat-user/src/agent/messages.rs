@@ -11,8 +11,8 @@
 use super::reload::Candidate;
 use crate::{
     api::Problem,
-    arbiter::Answered,
-    command::Outcome,
+    arbiter::ArbiterAnswer,
+    command::CommandOutcome,
     core::{Arbitrate, Arbitrated, Event, Hook, OperatorOrder, Probed, Reason, Refusal},
     fence,
     system::clock,
@@ -199,9 +199,9 @@ pub(super) enum Job {
     /// The index of a channel's interface, if that is there.
     Sought(ChannelIndex, Option<u32>),
     /// A hook of a group ended, or what was left of one where there is none to run; those with these marks.
-    Hook(GroupIndex, Hook, Option<Outcome>, Vec<String>),
+    Hook(GroupIndex, Hook, Option<CommandOutcome>, Vec<String>),
     /// What the arbiter answered to the question of this number.
-    Arbitrated(u32, Arbitrate, Answered),
+    Arbitrated(u32, Arbitrate, ArbiterAnswer),
     /// What a look at the arbiter found: it is well, or not.
     ArbiterLooked(Result<String, String>),
     /// What of this host is not as the configuration has it.
@@ -223,7 +223,7 @@ pub(super) enum FenceNews {
 pub(super) struct CheckNews {
     pub(super) check: usize,
     pub(super) healthy: bool,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CommandOutcome,
 }
 
 /// The group that something was done with.

@@ -48,14 +48,14 @@ mod upkeep;
 mod watchdog;
 
 pub use let_go::{let_go, let_go_by_hand};
-pub use options::{Ended, Options};
+pub use options::{RunEnded, RunOptions};
 pub use reload::ensure_could_go_on;
 pub use runtime_dir::socket_path;
 pub use unfence::unfence;
 
 use crate::{
-    command::signals::{self, Signals, Told},
-    events::{Journal, Names, Output, feed::Feed, sinks::Sinks, take_log_records},
+    command::signals::{self, Signalled, Signals},
+    events::{EventNames, Journal, Output, feed::Feed, sinks::Sinks, take_log_records},
     system::{handed_on::close_replaced_binary, realtime},
 };
 use anyhow::Result;
@@ -70,7 +70,7 @@ use tokio::runtime::{Builder, Runtime};
 /// # Errors
 /// What keeps it from starting, with what would be right; or that a thread of it died. What this life or one before holds is
 /// still to be let go of then ([`let_go`]).
-pub fn run(options: &Options) -> Result<Ended> {
+pub fn run(options: &RunOptions) -> Result<RunEnded> {
     let folder = RuntimeDir::open(&options.runtime_dir)?;
     let mut claim = folder.claim()?;
     let runtime = Builder::new_current_thread().enable_io().enable_time().on_thread_start(signals::hold).build()?;
@@ -84,25 +84,25 @@ pub fn run(options: &Options) -> Result<Ended> {
 
 fn live(
     runtime: &Runtime,
-    options: &Options,
+    options: &RunOptions,
     folder: RuntimeDir,
     claim: &mut Claim,
     signals: &mut Signals,
-) -> Result<Ended> {
-    let Options { config, node, .. } = options;
+) -> Result<RunEnded> {
+    let RunOptions { config, node, .. } = options;
     let (output, feed) = (Output::new(), Arc::<Feed>::default());
     let sinks = Sinks::start(config, *node, &folder.records(), output, &feed)?;
     take_log_records(output, sinks.clone());
-    let mut journal = Journal { names: Names::new(config, *node), output, sinks: sinks.clone(), feed };
+    let mut journal = Journal { names: EventNames::new(config, *node), output, sinks: sinks.clone(), feed };
     let begun = runtime.block_on(channels::until_ports_are_free(options, &journal, signals));
     let ended = match begun {
         Err(error) => Err(error),
-        Ok(Some(Told::Stop)) => Ok(Ended::Stopped),
-        Ok(Some(Told::Reload)) => Ok(Ended::Restart),
+        Ok(Some(Signalled::Stop)) => Ok(RunEnded::Stopped),
+        Ok(Some(Signalled::Reload)) => Ok(RunEnded::Restart),
         Ok(None) => {
             let left = Left::find(&folder, config, *node);
-            let options = Options { config: left.with_departed(config, *node), ..options.clone() };
-            journal.names = Names::new(&options.config, *node);
+            let options = RunOptions { config: left.with_departed(config, *node), ..options.clone() };
+            journal.names = EventNames::new(&options.config, *node);
             let parts = start::prepare(&options, &journal, folder, claim, &left);
             // What the life before left for the time in which nobody sent heartbeats.
             realtime::be_ordinary_again();
@@ -110,6 +110,6 @@ fn live(
             parts.and_then(|parts| runtime.block_on(control::run(&options, journal, parts, signals)))
         }
     };
-    sinks.end(matches!(ended, Ok(Ended::Restart)));
+    sinks.end(matches!(ended, Ok(RunEnded::Restart)));
     ended
 }

@@ -4,7 +4,7 @@
 use super::{inherit::slots, left::Left, runtime_dir::RuntimeDir};
 use crate::{
     config::Config,
-    dataplane::{Adopted, Kernel, Order, Settings, Tables},
+    dataplane::{Adopted, Kernel, ProgramSettings, SlotOrder, Tables},
     events::{ControlEvent, Journal},
     types::XdpPreference,
 };
@@ -26,7 +26,7 @@ pub(super) struct Opened {
 /// Neither is to be had.
 pub(super) fn open(
     config: &Config,
-    settings: &Settings,
+    settings: &ProgramSettings,
     folder: &RuntimeDir,
     left: &Left,
     journal: &Journal,
@@ -42,7 +42,7 @@ pub(super) fn open(
 
 fn kernel(
     preference: XdpPreference,
-    settings: &Settings,
+    settings: &ProgramSettings,
     folder: &RuntimeDir,
     journal: &Journal,
 ) -> Option<(Kernel, Adopted)> {
@@ -68,7 +68,7 @@ fn kernel(
 /// `fresh`: the channels whose place is new to them, a bit each.
 fn with_kernel(
     (mut kernel, adopted): (Kernel, Adopted),
-    order: Order,
+    order: SlotOrder,
     fresh: u64,
     folder: &RuntimeDir,
     left: &Left,
@@ -85,7 +85,7 @@ fn with_kernel(
     Ok(Opened { kernel: Some(kernel), tables, adopted: adopted.maps })
 }
 
-fn without_kernel(order: Order, fresh: u64, folder: &RuntimeDir, left: &Left) -> Result<Opened> {
+fn without_kernel(order: SlotOrder, fresh: u64, folder: &RuntimeDir, left: &Left) -> Result<Opened> {
     let (tables, adopted) = match Tables::in_file(&folder.tables()) {
         Ok(opened) => opened,
         Err(error) => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// What the agent is started with.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RunOptions {
     /// The configuration, checked.
     pub config: Config,
     /// Where it came from, to read it again.
@@ -22,7 +22,7 @@ pub struct Options {
 
 /// How a life of the agent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum RunEnded {
     /// Everything is released; the peer knows.
     Stopped,
     /// Everything is kept for a new life, to be started at once.

@@ -2,7 +2,7 @@
 
 use super::{desk::Desk, messages::Command, tenancy::Tenancy};
 use crate::{
-    api::server::{Answer, Ordered, Request},
+    api::server::{OrderReply, Ordered, Request},
     config::Config,
     core::OperatorOrder,
 };
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 /// Who waits for an answer to which order.
 #[derive(Default)]
 pub(super) struct Orders {
-    asking: HashMap<u64, (OperatorOrder, oneshot::Sender<Answer>)>,
+    asking: HashMap<u64, (OperatorOrder, oneshot::Sender<OrderReply>)>,
     asked: u64,
 }
 
@@ -35,25 +35,26 @@ impl Orders {
     }
 
     /// What became of it.
-    pub(super) fn answered(&mut self, tenancy: &Tenancy<'_>, id: u64, answer: Answer) {
+    pub(super) fn answered(&mut self, tenancy: &Tenancy<'_>, id: u64, answer: OrderReply) {
         let Some((order, sender)) = self.asking.remove(&id) else { return };
-        if let (OperatorOrder::Maintenance(on), Answer::Accepted) = (order, &answer) {
+        if let (OperatorOrder::Maintenance(on), OrderReply::Accepted) = (order, &answer) {
             tenancy.note_maintenance(on);
         }
         let _ = sender.send(answer);
     }
 }
 
-fn read(config: &Config, ending: bool, request: Request) -> Result<OperatorOrder, Answer> {
+fn read(config: &Config, ending: bool, request: Request) -> Result<OperatorOrder, OrderReply> {
     let groups = &config.groups;
     let group = |name: String| {
         let known = || groups.iter().map(|g| g.name.as_str()).collect::<Vec<_>>().join(", ");
         let found = groups.iter().find(|g| g.name == name && !g.departed).map(|g| g.index);
-        found
-            .ok_or_else(|| Answer::Unknown(format!("there is no group \"{name}\"; right would be one of: {}", known())))
+        found.ok_or_else(|| {
+            OrderReply::Unknown(format!("there is no group \"{name}\"; right would be one of: {}", known()))
+        })
     };
     match request {
-        _ if ending => Err(Answer::Refused("the agent is ending".to_owned())),
+        _ if ending => Err(OrderReply::Refused("the agent is ending".to_owned())),
         Request::Takeover(name) => group(name).map(OperatorOrder::Takeover),
         Request::TakeoverForced(name) => group(name).map(OperatorOrder::TakeoverForced),
         Request::Release(name) => group(name).map(OperatorOrder::Release),
@@ -72,16 +73,16 @@ mod tests {
         let asked = |config: &Config, name: &str| read(config, false, Request::Takeover(name.to_owned()));
         assert_eq!(asked(&config, "storage-b"), Ok(OperatorOrder::Takeover(GroupIndex(1))));
         let unknown = "there is no group \"nas\"; right would be one of: storage-a, storage-b";
-        assert_eq!(asked(&config, "nas"), Err(Answer::Unknown(unknown.to_owned())));
+        assert_eq!(asked(&config, "nas"), Err(OrderReply::Unknown(unknown.to_owned())));
         // One that the file has no more is only there to be let go of.
         config.groups[1].departed = true;
-        assert!(matches!(asked(&config, "storage-b"), Err(Answer::Unknown(_))));
+        assert!(matches!(asked(&config, "storage-b"), Err(OrderReply::Unknown(_))));
     }
 
     #[test]
     fn an_agent_that_is_ending_takes_no_order() {
         let config = Config::parse(EXAMPLE, "example.toml").unwrap();
-        let refused = Err(Answer::Refused("the agent is ending".to_owned()));
+        let refused = Err(OrderReply::Refused("the agent is ending".to_owned()));
         assert_eq!(read(&config, true, Request::Maintenance(true)), refused);
         assert_eq!(read(&config, false, Request::Maintenance(true)), Ok(OperatorOrder::Maintenance(true)));
     }

@@ -7,7 +7,7 @@ use super::{
     watchdog::tell_systemd,
 };
 use crate::{
-    api::{Answer, Claim, Known, Problem, Readiness, Status},
+    api::{Answer, GroupClaim, Known, Problem, Readiness, Status},
     config::check_host,
     core::{Event, Safe},
     events::{ControlEvent, Obstacle},
@@ -129,7 +129,7 @@ fn note_claim(known: &mut Known, time_ns: u64, event: &Event) {
         Event::GroupAcquiring { group, reason, safe, .. } => {
             let fenced = known.fence.fenced.as_ref().filter(|_| safe == Some(Safe::Fenced));
             let fenced_by = fenced.map(|(by, _)| by.clone());
-            (group, Some(Claim { reason, safe, fenced_by, time_ns }))
+            (group, Some(GroupClaim { reason, safe, fenced_by, time_ns }))
         }
         Event::GroupReleasing { group, .. } | Event::GroupReleased { group } => (group, None),
         _ => return,

@@ -3,11 +3,11 @@
 //! A change is brought to the two controllers one after the other, so meanwhile their files differ. Whatever the new file says,
 //! the two must go on hearing each other: what would keep them from that is refused, with the order in which it works.
 
-use super::{life::Life, options::Options, runtime_dir::RuntimeDir};
+use super::{life::Life, options::RunOptions, runtime_dir::RuntimeDir};
 use crate::{
     arbiter,
-    config::{Channel, Config, Pair, PairKeys, host::hostname},
-    dataplane::{Kernel, Settings},
+    config::{ChannelConfig, Config, Pair, PairKeys, host::hostname},
+    dataplane::{Kernel, ProgramSettings},
     types::{Node, XdpMode, XdpPreference},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -36,21 +36,26 @@ pub(super) struct Candidate {
 ///
 /// # Errors
 /// What keeps a new life from beginning, or that reading takes too long.
-pub(super) async fn read(options: Options, one_at_a_time: Arc<Semaphore>, pins: Option<PathBuf>) -> Result<Candidate> {
+pub(super) async fn read(
+    options: RunOptions,
+    one_at_a_time: Arc<Semaphore>,
+    pins: Option<PathBuf>,
+) -> Result<Candidate> {
     let path = options.config_file.display().to_string();
     let Ok(permit) = one_at_a_time.try_acquire_owned() else {
         bail!("{path} is still being read for the reload before: its file system does not answer");
     };
     let reading = spawn_blocking(move || {
         let _permit = permit;
-        let Options { config_file, node_said, program, .. } = options;
+        let RunOptions { config_file, node_said, program, .. } = options;
         let candidate = load(&config_file, node_said)?;
         let Candidate { config, node, keys } = &candidate;
         access(&program, AccessFlags::X_OK)
             .with_context(|| format!("{}: cannot be started again; put the binary there", program.display()))?;
         if let Some(pins) = pins.filter(|_| config.dataplane.xdp != XdpPreference::Socket) {
             let Pair { port, id, .. } = config.pair;
-            let settings = Settings { port, pair_id: id, node: *node, keys: keys.keys.map(|key| key.map(Key::new)) };
+            let settings =
+                ProgramSettings { port, pair_id: id, node: *node, keys: keys.keys.map(|key| key.map(Key::new)) };
             // Where that cannot be, the new life says why.
             let _ = Kernel::open(&settings, &pins);
         }
@@ -165,9 +170,10 @@ pub(super) fn judge(now: &Config, node: Node, candidate: &Candidate, standing: S
 
 /// Whether what one sends by it, the other goes on hearing: the same name, and the same addresses, the same disk, or a serial line
 /// both times.
-fn is_same_path(one: &Channel, other: &Channel) -> bool {
-    let ends = |channel: &Channel| [Node::A, Node::B].map(|node| channel.end(node).map(|end| end.address));
-    let disks = |channel: &Channel| [Node::A, Node::B].map(|node| channel.disk(node).map(|(path, _)| path.to_owned()));
+fn is_same_path(one: &ChannelConfig, other: &ChannelConfig) -> bool {
+    let ends = |channel: &ChannelConfig| [Node::A, Node::B].map(|node| channel.end(node).map(|end| end.address));
+    let disks =
+        |channel: &ChannelConfig| [Node::A, Node::B].map(|node| channel.disk(node).map(|(path, _)| path.to_owned()));
     one.name == other.name && ends(one) == ends(other) && disks(one) == disks(other)
 }
 

@@ -14,14 +14,14 @@ use super::{
     desk::Desk,
     disks,
     messages::{Command, Job},
-    options::Ended,
+    options::RunEnded,
     reload::{self, Candidate, Standing},
     runtime_dir::RuntimeDir,
     threads::Threads,
     watchdog,
 };
 use crate::{
-    command::signals::Told, core::ChannelState, events::ControlEvent, system::realtime, takeover::Order,
+    command::signals::Signalled, core::ChannelState, events::ControlEvent, system::realtime, takeover::Order,
     types::GroupIndex,
 };
 use anyhow::{Context, Result};
@@ -55,7 +55,7 @@ pub(super) struct Restart {
     /// Another reload was asked for meanwhile.
     again: bool,
     /// What it comes to, as it stands.
-    ended: Ended,
+    ended: RunEnded,
     /// Threads are about to end.
     ending: bool,
     /// Files are read by one at a time.
@@ -89,7 +89,7 @@ impl Restart {
     /// It is not to end yet. `without_xdp`: the runtime directory of a life without XDP.
     pub(super) fn new(without_xdp: Option<RuntimeDir>) -> Self {
         let one_reader = Arc::new(Semaphore::new(1));
-        Self { stage: None, again: false, ended: Ended::Stopped, ending: false, one_reader, without_xdp }
+        Self { stage: None, again: false, ended: RunEnded::Stopped, ending: false, one_reader, without_xdp }
     }
 
     /// Whether threads are about to end.
@@ -103,7 +103,7 @@ impl Restart {
     }
 
     /// What this life comes to; and whether a reload was asked for that is the next life's.
-    pub(super) const fn outcome(&self) -> (Ended, bool) {
+    pub(super) const fn outcome(&self) -> (RunEnded, bool) {
         (self.ended, self.again)
     }
 
@@ -113,13 +113,13 @@ impl Restart {
     }
 
     /// A signal.
-    pub(super) fn told(&mut self, desk: &mut Desk<'_>, told: Told) {
+    pub(super) fn told(&mut self, desk: &mut Desk<'_>, told: Signalled) {
         match told {
-            Told::Stop => self.stop(desk),
+            Signalled::Stop => self.stop(desk),
             // One that is being stopped is not started again.
-            Told::Reload if self.ending && self.stage.is_none() => {}
-            Told::Reload if self.stage.is_some() => self.again = true,
-            Told::Reload => self.read_file(desk),
+            Signalled::Reload if self.ending && self.stage.is_none() => {}
+            Signalled::Reload if self.stage.is_some() => self.again = true,
+            Signalled::Reload => self.read_file(desk),
         }
     }
 
@@ -127,7 +127,7 @@ impl Restart {
         if matches!(self.stage.take(), Some(Stage::RecordsHold(_))) {
             desk.journal.sinks.go_on();
         }
-        (self.ending, self.ended, self.again) = (true, Ended::Stopped, false);
+        (self.ending, self.ended, self.again) = (true, RunEnded::Stopped, false);
         watchdog::tell_systemd(&[NotifyState::Stopping]);
         desk.command(Command::Stop);
     }
@@ -163,7 +163,7 @@ impl Restart {
         if matches!(self.stage.take(), Some(Stage::RecordsHold(_))) {
             desk.journal.sinks.go_on();
         }
-        (self.ending, self.ended) = (false, Ended::Stopped);
+        (self.ending, self.ended) = (false, RunEnded::Stopped);
         desk.journal.control(&ControlEvent::ReloadRefused { why });
         if std::mem::take(&mut self.again) {
             self.read_file(desk);
@@ -182,7 +182,7 @@ impl Restart {
                 self.refuse(desk, format!("{why}, for longer than that should take; try again when it has ended"));
             }
             Some(Stage::Waiting(_)) if busy.what(desk).is_none() => {
-                self.ended = Ended::Restart;
+                self.ended = RunEnded::Restart;
                 desk.journal.control(&ControlEvent::Restarting);
                 watchdog::tell_systemd_of_reload();
                 desk.journal.sinks.hold();

@@ -1,6 +1,6 @@
 //! The API, as this agent serves it: where the configuration asks for that, as far as it is to be had.
 
-use super::{desk::Desk, options::Options, runtime_dir::RuntimeDir};
+use super::{desk::Desk, options::RunOptions, runtime_dir::RuntimeDir};
 use crate::{
     api::server::{Listeners, Ordered, Server},
     command::signals,
@@ -74,7 +74,7 @@ impl Serving {
 }
 
 /// The sockets. Guarding goes on without what concerns only who may ask: that is logged.
-fn listeners(options: &Options, folder: &RuntimeDir) -> Result<Listeners> {
+fn listeners(options: &RunOptions, folder: &RuntimeDir) -> Result<Listeners> {
     let Api { group, http, token_file } = &options.config.api;
     let path = folder.socket();
     // Ours by the lock: an earlier life's.

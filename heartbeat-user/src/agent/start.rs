@@ -13,7 +13,7 @@ use super::{
     life::Life,
     messages::{Command, Report},
     opening::{self, Opened},
-    options::Options,
+    options::RunOptions,
     pulse::{Pulse, Transport},
     runs::Runs,
     runtime_dir::{Claim, RuntimeDir},
@@ -22,11 +22,11 @@ use super::{
     watchdog::{Feeder, Watchdogs},
 };
 use crate::{
-    api::{Facts, Known, Problem, Shared, View},
+    api::{CoreView, Known, Problem, Shared, Shown},
     config::{Config, PairKeys, check_host, host::Host},
     core::{Core, Guards, Hook, Resumed, Setup},
     dataplane::{
-        DiskThreads, Disks, Kernel, Opener, Settings,
+        DiskThreads, Disks, Kernel, Opener, ProgramSettings,
         drain::Mark,
         guard::{self, Instructions},
     },
@@ -55,7 +55,7 @@ const COMMANDS: usize = 256;
 /// # Errors
 /// What keeps the agent from starting, with what would be right.
 pub(super) fn prepare<'a>(
-    options: &Options,
+    options: &RunOptions,
     journal: &Journal,
     folder: RuntimeDir,
     claim: &'a mut Claim,
@@ -83,7 +83,7 @@ pub(super) fn prepare<'a>(
 
 /// What every step goes by.
 struct Start<'a> {
-    options: &'a Options,
+    options: &'a RunOptions,
     journal: &'a Journal,
     folder: &'a RuntimeDir,
     left: &'a Left,
@@ -117,7 +117,7 @@ struct Attached {
 /// What judges, and what is shown.
 struct Assembled {
     core: Core,
-    facts: Arc<Facts>,
+    facts: Arc<Shown>,
     watchdogs: Watchdogs,
     /// The groups that are held on, a bit each.
     owned: u64,
@@ -131,8 +131,8 @@ struct Launched {
 }
 
 impl<'a> Start<'a> {
-    fn examine(options: &'a Options, journal: &'a Journal, folder: &'a RuntimeDir, left: &'a Left) -> Result<Self> {
-        let Options { config, node, .. } = options;
+    fn examine(options: &'a RunOptions, journal: &'a Journal, folder: &'a RuntimeDir, left: &'a Left) -> Result<Self> {
+        let RunOptions { config, node, .. } = options;
         let keys = PairKeys::load(&config.pair.key_file)?;
         let problems = tell_host(config, *node, journal)?;
         if let Err(error) = realtime::lock_memory() {
@@ -143,15 +143,16 @@ impl<'a> Start<'a> {
     }
 
     fn open(&self) -> Result<Opened> {
-        let Options { config, node, .. } = self.options;
-        let settings = Settings { port: config.pair.port, pair_id: config.pair.id, node: *node, keys: self.by_id };
+        let RunOptions { config, node, .. } = self.options;
+        let settings =
+            ProgramSettings { port: config.pair.port, pair_id: config.pair.id, node: *node, keys: self.by_id };
         opening::open(config, &settings, self.folder, self.left, self.journal)
     }
 
     /// From here on, what is on record is this life's, and the kernel goes by what it is told by this life.
     fn inherit(&self, opened: &Opened) -> Result<Inherited> {
         let Self { options, left, incarnation, .. } = *self;
-        let Options { config, node, .. } = options;
+        let RunOptions { config, node, .. } = options;
         let tables = &opened.tables;
         let plans = left::plans(config, *node, left);
         let mut runs = Runs::read(self.folder, incarnation);
@@ -176,7 +177,7 @@ impl<'a> Start<'a> {
     }
 
     fn attach(&self, opened: &mut Opened, plans: &[GroupPlan]) -> Result<Attached> {
-        let Options { config, node, .. } = self.options;
+        let RunOptions { config, node, .. } = self.options;
         let (guarded, silent_on) = left::guarded(config, *node, plans);
         if let Some(kernel) = &mut opened.kernel {
             kernel.guard(&guarded)?;
@@ -200,7 +201,7 @@ impl<'a> Start<'a> {
         runs: &Runs,
         resumed: Option<Resumed>,
     ) -> Result<Assembled> {
-        let Options { config, node, .. } = self.options;
+        let RunOptions { config, node, .. } = self.options;
         let since = resumed.and_then(|resumed| resumed.letting_go_since);
         let overdue = since.is_some_and(|since| clock::monotonic() >= since.after(config.release_within()));
         let watchdogs = Watchdogs::open(self.options, overdue, self.journal);
@@ -211,7 +212,7 @@ impl<'a> Start<'a> {
         setup.exclusivity.watchdog = watchdogs.within().unwrap_or(Nanos(0));
         let (key_prints, now) = (setup.key_prints, clock::monotonic());
         let core = Core::new(setup, now);
-        let facts = Arc::new(Facts {
+        let facts = Arc::new(Shown {
             judged_by: Mutex::default(),
             config: config.clone(),
             node: *node,
@@ -232,7 +233,7 @@ impl<'a> Start<'a> {
     }
 
     fn setup(&self, links: Vec<Link>, resumed: Option<Resumed>) -> Setup {
-        let Options { config, node, .. } = self.options;
+        let RunOptions { config, node, .. } = self.options;
         let (node, keys) = (*node, &self.keys);
         Setup {
             node,
@@ -296,9 +297,9 @@ impl<'a> Start<'a> {
     }
 
     fn worker(&self, plans: Vec<GroupPlan>) -> Result<takeover::Worker> {
-        let Options { config, node, .. } = self.options;
+        let RunOptions { config, node, .. } = self.options;
         let own = config.channels.iter().filter_map(|c| Some(c.end(*node)?.interface.clone()));
-        let settings = takeover::Settings {
+        let settings = takeover::TakeoverSettings {
             plans,
             channels: own.collect(),
             announce_every: config.takeover.announce_every,
@@ -311,12 +312,12 @@ impl<'a> Start<'a> {
         &self,
         core: Core,
         attached: Attached,
-        facts: &Facts,
+        facts: &Shown,
         watchdog: Option<Feeder>,
         ways: &Ways,
         commands: Receiver<Command>,
     ) -> Result<(Pulse, Option<DiskThreads>)> {
-        let Options { config, node, .. } = self.options;
+        let RunOptions { config, node, .. } = self.options;
         let Attached { all, interfaces, lines, disks, disk_threads, doorbell, .. } = attached;
         let pulse = Pulse {
             core,
@@ -394,7 +395,7 @@ fn tell_host(config: &Config, node: Node, journal: &Journal) -> Result<Vec<Probl
 
 fn shared(core: &Core, config: &Config, now: Nanos) -> Shared {
     Shared {
-        view: Mutex::new(View::new(core, now, config.channels.len())),
+        view: Mutex::new(CoreView::new(core, now, config.channels.len())),
         latencies: Latencies::new(config.channels.len()),
         events_lost: AtomicU64::new(0),
     }

@@ -3,7 +3,7 @@
 use super::{
     disks,
     messages::{Command, Report},
-    options::Ended,
+    options::RunEnded,
     pulse::Pulse,
     watchdog::Watchdogs,
 };
@@ -81,11 +81,11 @@ impl Remains {
     }
 
     /// The watchdogs, after a life that ended so.
-    pub(super) fn end_watchdogs(self, ended: Ended, holds_nothing: bool, journal: &Journal) {
+    pub(super) fn end_watchdogs(self, ended: RunEnded, holds_nothing: bool, journal: &Journal) {
         match (self.watchdogs, ended) {
-            (Some(watchdogs), Ended::Restart) => watchdogs.hand_on(),
-            (Some(watchdogs), Ended::Stopped) if holds_nothing => watchdogs.disarm(),
-            (Some(watchdogs), Ended::Stopped) => watchdogs.leave(journal),
+            (Some(watchdogs), RunEnded::Restart) => watchdogs.hand_on(),
+            (Some(watchdogs), RunEnded::Stopped) if holds_nothing => watchdogs.disarm(),
+            (Some(watchdogs), RunEnded::Stopped) => watchdogs.leave(journal),
             (None, _) => {}
         }
     }

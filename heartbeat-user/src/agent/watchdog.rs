@@ -3,11 +3,11 @@
 //! The pulse thread says that all is well; a thread of its own writes that to the device and to systemd, for some drivers
 //! take milliseconds. It writes nothing that was not just said: a pulse thread that stands still feeds nobody.
 
-use super::options::Options;
+use super::options::RunOptions;
 use crate::{
     api::WatchdogFacts,
     events::{ControlEvent, Journal},
-    system::{clock, realtime, watchdog::Watchdog},
+    system::{clock, realtime, watchdog::WatchdogDevice},
     types::Nanos,
 };
 use anyhow::{Context as _, Result};
@@ -27,7 +27,7 @@ const OFTEN: u64 = 4;
 
 /// What is fed.
 pub(super) struct Watchdogs {
-    device: Option<Watchdog>,
+    device: Option<WatchdogDevice>,
     /// What is shown of it, where it is configured.
     facts: Option<WatchdogFacts>,
     /// What systemd waits for (sd_watchdog_enabled(3)), where it does.
@@ -69,11 +69,11 @@ impl Feeder {
 impl Watchdogs {
     /// What is configured and to be had: from now on it is to be fed. What is not is told. `overdue`: what the life before had to let go
     /// of should be gone by now.
-    pub(super) fn open(options: &Options, overdue: bool, journal: &Journal) -> Self {
+    pub(super) fn open(options: &RunOptions, overdue: bool, journal: &Journal) -> Self {
         let (mut device, mut facts) = (None, None);
         if let Some(wanted) = &options.config.watchdog {
             let path = wanted.device.display().to_string();
-            let timeout = match Watchdog::open(&wanted.device, wanted.timeout, !overdue) {
+            let timeout = match WatchdogDevice::open(&wanted.device, wanted.timeout, !overdue) {
                 Ok((watchdog, adopted)) => {
                     let timeout_ns = watchdog.timeout();
                     journal.control(&ControlEvent::WatchdogRuns { device: path.clone(), timeout_ns, adopted });
@@ -107,7 +107,7 @@ impl Watchdogs {
 
     /// The thread that feeds them; it ends with the [`Feeder`]. None where there is nothing to feed.
     pub(super) fn start(self, priority: u8) -> Result<(Option<Feeder>, Option<JoinHandle<Self>>)> {
-        let timeouts = [self.device.as_ref().map(Watchdog::timeout), self.service];
+        let timeouts = [self.device.as_ref().map(WatchdogDevice::timeout), self.service];
         let Some(every) = timeouts.into_iter().flatten().min().map(every) else { return Ok((None, None)) };
         let (said, heard) = bounded(1);
         let thread = realtime::spawn("watchdog", priority, move || {
@@ -124,7 +124,7 @@ impl Watchdogs {
             if clock::monotonic().since(at) >= every {
                 continue;
             }
-            match self.device.as_ref().map(Watchdog::feed) {
+            match self.device.as_ref().map(WatchdogDevice::feed) {
                 Some(Ok(())) => self.facts.iter().for_each(|facts| facts.fed_ns.store(clock::monotonic().0, Relaxed)),
                 Some(Err(error)) if !std::mem::replace(&mut failed, true) => {
                     log::error!("the watchdog cannot be fed, and will reset this host: {error}");
@@ -139,7 +139,7 @@ impl Watchdogs {
 
     /// The agent ended in order, holding nothing: the host is not reset.
     pub(super) fn disarm(self) {
-        if let Some(Err(error)) = self.device.map(Watchdog::disarm) {
+        if let Some(Err(error)) = self.device.map(WatchdogDevice::disarm) {
             log::error!("the watchdog cannot be stopped, and will reset this host: {error}");
         }
     }

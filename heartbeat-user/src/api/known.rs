@@ -28,7 +28,7 @@ pub struct Known {
     /// The arbiter, where there is one.
     pub arbiter: Option<ArbiterFacts>,
     /// By group: how it came to be ours, while it is.
-    pub claims: Vec<Option<Claim>>,
+    pub claims: Vec<Option<GroupClaim>>,
     /// What of this host is not as the configuration has it, as of the last look.
     pub problems: Vec<Problem>,
     /// When this agent, or its host, stood still.
@@ -111,7 +111,7 @@ impl ArbiterFacts {
 
 /// How a group came to be ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct GroupClaim {
     /// Why it was claimed.
     pub reason: Reason,
     /// What made sure that a silent peer did not serve it, too.

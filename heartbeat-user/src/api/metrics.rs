@@ -5,7 +5,7 @@
 
 mod failover;
 
-use super::{Facts, Health, Status};
+use super::{Health, Shown, Status};
 use crate::{core::Difference, events::text::difference, latency::Snapshot};
 use anyhow::Result;
 use prometheus::{
@@ -49,7 +49,7 @@ type Labels<'a> = &'a [(&'a str, &'a str)];
 ///
 /// # Errors
 /// None that this could do anything about: the encoder's.
-pub fn metrics(facts: &Facts, status: &Status, histograms: &[Snapshot], requests: u64) -> Result<String> {
+pub fn metrics(facts: &Shown, status: &Status, histograms: &[Snapshot], requests: u64) -> Result<String> {
     let mut all = Vec::new();
     about_the_agent(&mut all, facts, status, requests);
     about_channels(&mut all, status);
@@ -61,7 +61,7 @@ pub fn metrics(facts: &Facts, status: &Status, histograms: &[Snapshot], requests
     Ok(String::from_utf8(text)?)
 }
 
-fn about_the_agent(all: &mut Vec<MetricFamily>, facts: &Facts, status: &Status, requests: u64) {
+fn about_the_agent(all: &mut Vec<MetricFamily>, facts: &Shown, status: &Status, requests: u64) {
     let pair = status.pair_id.to_string();
     let node = status.node.to_string();
     let info: Labels<'_> =

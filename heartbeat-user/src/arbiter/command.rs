@@ -3,7 +3,7 @@
 //! All of the groups that are asked for, or none. Where its output has a line `ttl SECONDS`, the grant is for so long, and never
 //! for longer than the configuration says.
 
-use super::{Answered, Pair, until};
+use super::{ArbiterAnswer, Pair, until};
 use crate::{
     command::{Ended, MOST, Task, perform},
     core::{Arbitrate, Arbitrated},
@@ -33,7 +33,7 @@ impl Script {
         }
     }
 
-    pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
+    pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> ArbiterAnswer {
         let groups = ask.groups();
         let verb = match ask {
             Arbitrate::Acquire(_) => "acquire",
@@ -54,11 +54,11 @@ impl Script {
         let said = ran.output.lines().last().map_or(String::new(), |line| format!(": {line}"));
         let why = format!("{} {verb} {}{said}", self.words[0], ran.ended);
         let outcome = match (&ran.ended, ask) {
-            (Ended::Exit(0), Arbitrate::Release(_)) => return Answered::released(why),
+            (Ended::Exit(0), Arbitrate::Release(_)) => return ArbiterAnswer::released(why),
             (Ended::Exit(0), _) => match ttl(&ran.output, pair.ttl) {
                 Ok(ttl) => Arbitrated::Granted { groups, until: until(asked, ttl) },
                 Err(line) => {
-                    return Answered::unreachable(format!(
+                    return ArbiterAnswer::unreachable(format!(
                         "{}: its line {line:?} is no time; right would be `ttl` and whole seconds, at least 1",
                         self.words[0]
                     ));
@@ -67,7 +67,7 @@ impl Script {
             (Ended::Exit(1), Arbitrate::Acquire(_) | Arbitrate::Renew(_)) => Arbitrated::Denied,
             _ => Arbitrated::Unreachable,
         };
-        Answered { outcome, why }
+        ArbiterAnswer { outcome, why }
     }
 }
 
@@ -90,11 +90,11 @@ mod tests {
 
     const MS: fn(u64) -> Nanos = Nanos::from_millis;
 
-    fn asked(folder: &Path, script: &str, ask: Arbitrate) -> Answered {
+    fn asked(folder: &Path, script: &str, ask: Arbitrate) -> ArbiterAnswer {
         asked_within(folder, script, ask, MS(400))
     }
 
-    fn asked_within(folder: &Path, script: &str, ask: Arbitrate, timeout: Nanos) -> Answered {
+    fn asked_within(folder: &Path, script: &str, ask: Arbitrate, timeout: Nanos) -> ArbiterAnswer {
         let file = folder.join("arbiter");
         fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();

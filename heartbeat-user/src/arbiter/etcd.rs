@@ -10,7 +10,7 @@
 //! The lease before is left to run out: nothing is under it.
 
 use super::{
-    Answered, Pair,
+    ArbiterAnswer, Pair,
     http::{self, Failure, shown},
     listed, tls, until,
 };
@@ -37,8 +37,8 @@ use tokio_rustls::TlsConnector;
 const ATTEMPTS: u32 = 3;
 
 /// etcd, as an arbiter.
-pub(super) struct Etcd {
-    config: config::Etcd,
+pub(super) struct EtcdArbiter {
+    config: config::EtcdConfig,
     /// Or why no endpoint can be asked in this life.
     tls: Result<Option<TlsConnector>, String>,
     patience: Nanos,
@@ -74,8 +74,8 @@ enum Holder {
     Other(String),
 }
 
-impl Etcd {
-    pub(super) fn new(config: &config::Etcd, patience: Nanos) -> Self {
+impl EtcdArbiter {
+    pub(super) fn new(config: &config::EtcdConfig, patience: Nanos) -> Self {
         Self {
             config: config.clone(),
             tls: tls::connector(config).map_err(|problems| listed(&problems)),
@@ -85,9 +85,9 @@ impl Etcd {
         }
     }
 
-    pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
+    pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> ArbiterAnswer {
         if let Some(never) = self.tls.as_ref().err().or(self.seen().split.as_ref()) {
-            return Answered::unreachable(never);
+            return ArbiterAnswer::unreachable(never);
         }
         let count = self.config.endpoints.len();
         let first = self.first.load(Relaxed);
@@ -101,7 +101,7 @@ impl Etcd {
                 Err(failure) => failures.push(failure),
             }
         }
-        Answered::unreachable(failures.join("; "))
+        ArbiterAnswer::unreachable(failures.join("; "))
     }
 
     /// Asks every endpoint for the groups' keys.
@@ -151,7 +151,7 @@ impl Etcd {
 
 /// Questions to one endpoint.
 struct Session<'e> {
-    etcd: &'e Etcd,
+    etcd: &'e EtcdArbiter,
     endpoint: &'e Endpoint,
     tls: Option<&'e TlsConnector>,
     token: Option<String>,
@@ -174,7 +174,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn settle(&mut self, pair: &Pair, ask: Arbitrate) -> Result<Answered, Failure> {
+    async fn settle(&mut self, pair: &Pair, ask: Arbitrate) -> Result<ArbiterAnswer, Failure> {
         for _ in 0..ATTEMPTS {
             let (_, keys) = self.keys(pair, ask.groups()).await?;
             let answered = match ask {
@@ -189,7 +189,7 @@ impl Session<'_> {
     }
 
     /// `None` where a key changed meanwhile.
-    async fn grant(&mut self, pair: &Pair, keys: &[Key]) -> Result<Option<Answered>, Failure> {
+    async fn grant(&mut self, pair: &Pair, keys: &[Key]) -> Result<Option<ArbiterAnswer>, Failure> {
         let others = keys.iter().filter_map(|key| match &key.holder {
             Holder::Other(holder) => Some(format!("{} is {holder}'s", pair.groups[key.group as usize])),
             Holder::Nobody | Holder::Us => None,
@@ -198,7 +198,7 @@ impl Session<'_> {
         let wanted: Vec<_> = keys.iter().filter(|key| !matches!(key.holder, Holder::Other(_))).collect();
         if wanted.is_empty() {
             let why = format!("{}: {others}", self.endpoint);
-            return Ok(Some(Answered { outcome: Arbitrated::Denied, why }));
+            return Ok(Some(ArbiterAnswer { outcome: Arbitrated::Denied, why }));
         }
         let asked = clock::monotonic();
         let lease = getrandom::u64().map_err(|error| Failure::of(format!("no random number: {error}")))? >> 1 | 1;
@@ -214,18 +214,18 @@ impl Session<'_> {
         let groups = wanted.iter().fold(0, |bits, key| bits | 1 << key.group);
         let refused = if others.is_empty() { others } else { format!("; {others}") };
         let why = format!("{}: granted {} for {}{refused}", self.endpoint, pair.names(groups), show(ttl));
-        Ok(Some(Answered { outcome: Arbitrated::Granted { groups, until: until(asked, ttl) }, why }))
+        Ok(Some(ArbiterAnswer { outcome: Arbitrated::Granted { groups, until: until(asked, ttl) }, why }))
     }
 
     /// `None` where a key changed meanwhile.
-    async fn release(&mut self, pair: &Pair, keys: &[Key]) -> Result<Option<Answered>, Failure> {
+    async fn release(&mut self, pair: &Pair, keys: &[Key]) -> Result<Option<ArbiterAnswer>, Failure> {
         let ours: Vec<_> = keys.iter().filter(|key| matches!(key.holder, Holder::Us)).collect();
         let delete = |key: &&Key| json!({ "request_delete_range": { "key": STANDARD.encode(name(pair, key.group)) } });
         if !ours.is_empty() && !self.change(pair, &ours, delete).await? {
             return Ok(None);
         }
         let names = pair.names(keys.iter().fold(0, |bits, key| bits | 1 << key.group));
-        Ok(Some(Answered::released(format!("{}: {names} given back", self.endpoint))))
+        Ok(Some(ArbiterAnswer::released(format!("{}: {names} given back", self.endpoint))))
     }
 
     /// Makes a lease of this id, and says how long it lasts: no longer than asked for, whatever is answered.

@@ -30,14 +30,14 @@ use tokio::sync::Mutex;
 
 /// What it answered, and what that rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct ArbiterAnswer {
     /// What.
     pub outcome: Arbitrated,
     /// Which part of it answered what, for operators.
     pub why: String,
 }
 
-impl Answered {
+impl ArbiterAnswer {
     fn unreachable(why: impl Into<String>) -> Self {
         Self { outcome: Arbitrated::Unreachable, why: why.into() }
     }
@@ -105,8 +105,8 @@ pub struct Arbiter {
 }
 
 enum Engine {
-    Etcd(etcd::Etcd),
-    Disk(disk::Disk),
+    Etcd(etcd::EtcdArbiter),
+    Disk(disk::DiskArbiter),
     Command(command::Script),
 }
 
@@ -114,7 +114,7 @@ impl Arbiter {
     /// The arbiter of `config` as controller `node` asks it; `None` where it has none. Asks nothing yet.
     #[must_use]
     pub fn new(config: &Config, node: Node) -> Option<Self> {
-        let config::Arbiter { engine, ttl, timeout } = config.arbiter.as_ref()?;
+        let config::ArbiterConfig { engine, ttl, timeout } = config.arbiter.as_ref()?;
         let hostname = |node: Node| config.hostnames[usize::from(node.wire())].clone().unwrap_or_default();
         let pair = Pair {
             id: config.pair.id,
@@ -124,8 +124,8 @@ impl Arbiter {
             ttl: *ttl,
         };
         let engine = match engine {
-            ArbiterEngine::Etcd(etcd) => Engine::Etcd(etcd::Etcd::new(etcd, *timeout)),
-            ArbiterEngine::Disk(path) => Engine::Disk(disk::Disk::new(path, &pair, *timeout)),
+            ArbiterEngine::Etcd(etcd) => Engine::Etcd(etcd::EtcdArbiter::new(etcd, *timeout)),
+            ArbiterEngine::Disk(path) => Engine::Disk(disk::DiskArbiter::new(path, &pair, *timeout)),
             ArbiterEngine::Command(words) => Engine::Command(command::Script {
                 words: words.clone(),
                 peer: hostname(node.other()),
@@ -135,9 +135,9 @@ impl Arbiter {
         Some(Self { engine, pair, turn: Mutex::new(()) })
     }
 
-    /// Asks, and waits for a time that [`config::Arbiter::within`] bounds, once the question before is answered. Where the
+    /// Asks, and waits for a time that [`config::ArbiterConfig::within`] bounds, once the question before is answered. Where the
     /// future is dropped, what it asked for may still be done.
-    pub async fn ask(&self, ask: Arbitrate) -> Answered {
+    pub async fn ask(&self, ask: Arbitrate) -> ArbiterAnswer {
         let _turn = self.turn.lock().await;
         let answered = match &self.engine {
             Engine::Etcd(etcd) => etcd.ask(&self.pair, ask).await,
@@ -146,7 +146,7 @@ impl Arbiter {
         };
         match answered.outcome {
             Arbitrated::Granted { groups, until } if groups != 0 && until <= clock::monotonic() => {
-                Answered::unreachable(format!("{}, but the answer came too late", answered.why))
+                ArbiterAnswer::unreachable(format!("{}, but the answer came too late", answered.why))
             }
             _ => answered,
         }

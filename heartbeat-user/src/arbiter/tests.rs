@@ -1,8 +1,8 @@
 //! etcd as it should not be, and seeded runs of two controllers behind networks that lose, delay and double what they say.
 
 use super::{
-    Answered, Arbiter, Pair, check, ensure_usable,
-    etcd::Etcd,
+    Arbiter, ArbiterAnswer, Pair, check, ensure_usable,
+    etcd::EtcdArbiter,
     gateway::{Course, Store, parrot, response, serve},
 };
 use crate::{
@@ -31,8 +31,8 @@ fn a() -> Pair {
     pair(Node::A, Nanos::from_millis(30_000))
 }
 
-fn etcd(endpoints: Vec<Endpoint>) -> Etcd {
-    Etcd::new(&config::Etcd { endpoints, user: None, ca_file: None, identity: None }, PATIENCE)
+fn etcd(endpoints: Vec<Endpoint>) -> EtcdArbiter {
+    EtcdArbiter::new(&config::EtcdConfig { endpoints, user: None, ca_file: None, identity: None }, PATIENCE)
 }
 
 fn store() -> Arc<Mutex<Store>> {
@@ -48,11 +48,11 @@ fn done<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// What that etcd is asked for g1 by a.
-async fn asked(etcd: &Etcd) -> Answered {
+async fn asked(etcd: &EtcdArbiter) -> ArbiterAnswer {
     etcd.ask(&a(), Arbitrate::Acquire(1)).await
 }
 
-fn unreachable(answered: &Answered, words: &str) {
+fn unreachable(answered: &ArbiterAnswer, words: &str) {
     assert!(answered.outcome == Arbitrated::Unreachable && answered.why.contains(words), "{words:?}: {answered:?}");
 }
 
@@ -284,7 +284,7 @@ fn a_key_whose_lease_is_lost_is_its_holders_until_that_one_gives_it_back() {
         let b = pair(Node::B, Nanos::from_millis(1_000));
         // As after a restore: the key is there, and no lease that would end it.
         store.lock().unwrap().put(KEY, "b filer-b");
-        let granted = |answered: &Answered| matches!(answered.outcome, Arbitrated::Granted { groups: 1, .. });
+        let granted = |answered: &ArbiterAnswer| matches!(answered.outcome, Arbitrated::Granted { groups: 1, .. });
         for _ in 0..3 {
             assert!(!granted(&asked(&etcd).await));
             sleep(Duration::from_millis(500)).await;

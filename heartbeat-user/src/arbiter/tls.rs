@@ -22,7 +22,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// The files that are not usable, and why: also those that no endpoint needs.
-pub(super) fn connector(etcd: &config::Etcd) -> Result<Option<TlsConnector>, Vec<HostProblem>> {
+pub(super) fn connector(etcd: &config::EtcdConfig) -> Result<Option<TlsConnector>, Vec<HostProblem>> {
     let authorities = etcd.ca_file.as_deref().map(authorities).transpose();
     let identity = etcd.identity.as_ref();
     let chain = identity.map(|(file, _)| certificates("arbiter.cert_file", file)).transpose();

@@ -1,7 +1,7 @@
 //! What `heartbeat check` says of a configuration that is valid: what each exclusive group relies on, and what does not go together.
 
 use crate::{
-    config::{AgentOptions, Config, Device, Fence, Group, Means, show},
+    config::{AgentOptions, Config, Device, Fence, GroupConfig, Means, show},
     core::Hook,
     types::{Nanos, Node},
 };
@@ -37,7 +37,7 @@ fn means(config: &Config) -> Vec<String> {
 /// What a valid configuration does not do although it may seem to.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    let exclusive: Vec<&Group> = config.groups.iter().filter(|group| group.exclusive).collect();
+    let exclusive: Vec<&GroupConfig> = config.groups.iter().filter(|group| group.exclusive).collect();
     let decided = config.fence.is_some() || config.arbiter.is_some();
     if !exclusive.is_empty() && !decided {
         let names = exclusive.iter().map(|group| group.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -68,18 +68,18 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-fn hooks(group: &Group) -> u64 {
+fn hooks(group: &GroupConfig) -> u64 {
     Hook::ALL.into_iter().filter(|hook| group.hooks.words(*hook).is_some()).count() as u64
 }
 
-fn has_hooks(group: &Group) -> bool {
+fn has_hooks(group: &GroupConfig) -> bool {
     hooks(group) != 0
 }
 
 /// A promise that hooks may break.
 fn too_short(config: &Config) -> Option<String> {
     let promised = config.judging.release_within?;
-    let longest = |group: &Group| group.hooks.timeout.times(hooks(group));
+    let longest = |group: &GroupConfig| group.hooks.timeout.times(hooks(group));
     let group = config.groups.iter().filter(|group| longest(group) > promised).max_by_key(|group| longest(group))?;
     Some(format!(
         "judging.release_within = {}: the hooks of group \"{}\" may take {}; what takes longer than promised ends in the watchdog, or, \

@@ -160,7 +160,7 @@ fn detection(config: &Config) -> String {
     let timing = &config.timing;
     let most = config.detection();
     if timing.from_arrival {
-        let pace = |channel: &crate::config::Channel| channel.pace(timing.interval);
+        let pace = |channel: &crate::config::ChannelConfig| channel.pace(timing.interval);
         let slowest = config.channels.iter().max_by_key(|channel| pace(channel)).filter(|channel| pace(channel) > 1);
         return match slowest {
             Some(channel) => format!(

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::import::{Kind, Options, keepalived};
+use crate::import::{FindingKind, ImportOptions, keepalived};
 use anyhow::{Context as _, Result, bail};
 use std::{
     fs::OpenOptions,
@@ -106,7 +106,7 @@ fn import(args: &KeepalivedArgs) -> Result<bool> {
     if args.ids.len() > 2 {
         bail!("-i {}: a third id; right would be one for controller a and one for controller b", args.ids[2]);
     }
-    let options = Options {
+    let options = ImportOptions {
         ids: [args.ids.first().cloned(), args.ids.get(1).cloned()],
         hostnames: [args.hostname_a.clone(), args.hostname_b.clone()],
         pair_id: args.pair_id,
@@ -123,7 +123,12 @@ fn import(args: &KeepalivedArgs) -> Result<bool> {
         eprintln!("{finding}");
     }
     let count = |kind| imported.findings.iter().filter(|finding| finding.kind == kind).count();
-    eprintln!("{} lost, {} to fill in, {} notes", count(Kind::Lost), count(Kind::ToFillIn), count(Kind::Note));
+    eprintln!(
+        "{} lost, {} to fill in, {} notes",
+        count(FindingKind::Lost),
+        count(FindingKind::ToFillIn),
+        count(FindingKind::Note)
+    );
     Ok(imported.is_whole())
 }
 

@@ -1,7 +1,7 @@
 //! `heartbeat run`: the agent.
 
 use crate::{
-    agent::{self, Ended, Options},
+    agent::{self, RunEnded, RunOptions},
     command::signals,
     config::{Config, host::hostname, parse_node},
     system::handed_on::keep_replaced_binary,
@@ -53,7 +53,7 @@ fn live(args: &RunArgs) -> Result<()> {
         Some(node) => node,
         None => config.node_for(None, &hostname()?)?,
     };
-    let options = Options {
+    let options = RunOptions {
         config,
         config_file: args.config.clone(),
         node,
@@ -62,8 +62,8 @@ fn live(args: &RunArgs) -> Result<()> {
         program,
     };
     match agent::run(&options)? {
-        Ended::Stopped => Ok(()),
-        Ended::Restart => {
+        RunEnded::Stopped => Ok(()),
+        RunEnded::Restart => {
             // Not by a search path, nor by a shell: a binary that was copied half-way is no script.
             let words = std::env::args_os().map(|word| CString::new(word.into_vec())).collect::<Result<Vec<_>, _>>()?;
             let program = CString::new(options.program.as_os_str().as_bytes())?;

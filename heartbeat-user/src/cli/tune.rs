@@ -5,7 +5,7 @@ use crate::{
     api::Status,
     config::{ChannelKind, Profile},
     latency::{Histograms, Snapshot},
-    tune::{self, Channel, Counted, Promise, Read, Recommendation, YEAR_S},
+    tune::{self, ChannelModel, Counted, Promise, Read, Recommendation, YEAR_S},
     types::{Nanos, Timing},
 };
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -71,7 +71,7 @@ fn rate(text: &str) -> Result<f64, String> {
 
 /// All that there is to say.
 struct Report {
-    channels: Vec<Channel>,
+    channels: Vec<ChannelModel>,
     /// Channels that say nothing, and why; and what else is to be borne in mind.
     warnings: Vec<String>,
     /// What is set now, where an agent was asked.
@@ -113,7 +113,7 @@ fn tuned(args: &TuneArgs) -> Result<Report> {
 fn report(read: &Read, present: Option<Timing>, most: f64) -> Result<Report> {
     let (mut channels, mut warnings) = (Vec::new(), Vec::new());
     for recording in &read.recordings {
-        match Channel::new(recording) {
+        match ChannelModel::new(recording) {
             Ok(channel) => channels.push(channel),
             Err(why) => warnings.push(format!("{why}; nothing here is said or promised of this channel")),
         }

@@ -1,6 +1,6 @@
 //! Health checks: a command that is run again and again, and when its result counts.
 
-use super::{Outcome, Task, attempt};
+use super::{CommandOutcome, Task, attempt};
 use std::{pin::pin, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -52,7 +52,7 @@ impl Health {
 
 /// Runs a check for ever; `report` is told of each change with the run that caused it. One that was ended and is not gone, as where it
 /// waits for a disk, has failed again each time that its turn comes, and is not run beside itself.
-pub async fn watch(plan: CheckPlan, environment: Vec<(&'static str, String)>, report: impl Fn(bool, &Outcome)) {
+pub async fn watch(plan: CheckPlan, environment: Vec<(&'static str, String)>, report: impl Fn(bool, &CommandOutcome)) {
     let mut health = Health::new(plan.rise, plan.fall);
     let mut times = interval(plan.interval);
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -80,7 +80,7 @@ impl fmt::Display for Ended {
 
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct CommandOutcome {
     /// How it ended.
     pub ended: Ended,
     /// The last [`KEPT`] bytes of what it wrote to standard output and standard error.
@@ -89,7 +89,7 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-impl Outcome {
+impl CommandOutcome {
     /// Whether it ended with 0.
     #[must_use]
     pub fn succeeded(&self) -> bool {
@@ -150,21 +150,21 @@ impl Drop for Running {
 /// Runs a command, whose first word is its path, for at most `patience`; with `environment` as its whole environment, but
 /// for PATH and LANG. Where it was ended, it has ended once all of it is gone, however long that takes. Dropping the future ends the
 /// command.
-pub async fn run(words: &[String], environment: &[(&str, String)], patience: Duration) -> Outcome {
+pub async fn run(words: &[String], environment: &[(&str, String)], patience: Duration) -> CommandOutcome {
     let (outcome, mut remains) = attempt(Task::new(words, environment), patience).await;
     remains.gone().await;
     outcome
 }
 
 /// Runs it for at most `patience`; where it was ended then, nobody waits until it is gone. Dropping the future ends it.
-pub async fn perform(task: Task<'_>, patience: Duration) -> Outcome {
+pub async fn perform(task: Task<'_>, patience: Duration) -> CommandOutcome {
     attempt(task, patience).await.0
 }
 
 /// Runs it for at most `patience`; where it was ended then, with what is left of it. Dropping the future ends it.
-pub async fn attempt(task: Task<'_>, patience: Duration) -> (Outcome, Remains) {
+pub async fn attempt(task: Task<'_>, patience: Duration) -> (CommandOutcome, Remains) {
     let began = Instant::now();
-    let outcome = |ended, output: &[u8]| Outcome {
+    let outcome = |ended, output: &[u8]| CommandOutcome {
         ended,
         output: String::from_utf8_lossy(output).trim_end().to_owned(),
         took: began.elapsed(),

@@ -24,7 +24,7 @@ const SETTLED: Duration = Duration::from_millis(1);
 
 /// What we are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Signalled {
     /// SIGTERM, SIGINT: release everything and end.
     Stop,
     /// SIGHUP: go on as a new life, with the configuration as it is then.
@@ -71,12 +71,12 @@ impl Signals {
     }
 
     /// The next one. Nothing is lost where the future is dropped.
-    pub async fn next(&mut self) -> Told {
+    pub async fn next(&mut self) -> Signalled {
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => Signalled::Stop,
+            _ = self.interrupt.recv() => Signalled::Stop,
+            _ = self.hangup.recv() => Signalled::Reload,
         }
     }
 
@@ -98,10 +98,10 @@ impl Signals {
 }
 
 /// Says it again, to whoever takes it next.
-pub fn raise(told: Told) {
+pub fn raise(told: Signalled) {
     let again = match told {
-        Told::Stop => Signal::SIGTERM,
-        Told::Reload => Signal::SIGHUP,
+        Signalled::Stop => Signal::SIGTERM,
+        Signalled::Reload => Signal::SIGHUP,
     };
     let _ = kill(getpid(), again);
 }

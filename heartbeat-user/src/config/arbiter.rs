@@ -35,7 +35,7 @@ const fn ms(n: u64) -> Nanos {
 
 /// `[arbiter]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Arbiter {
+pub struct ArbiterConfig {
     /// Who it is.
     pub engine: ArbiterEngine,
     /// For so long it grants, from before it was asked. Default 30 s; a disk's is eight times its `io_timeout`.
@@ -50,7 +50,7 @@ pub struct Arbiter {
 #[serde(rename_all = "lowercase")]
 pub enum ArbiterEngine {
     /// An etcd cluster.
-    Etcd(Etcd),
+    Etcd(EtcdConfig),
     /// A lease on a disk that both controllers have.
     Disk(PathBuf),
     /// A command, in words: ends with 0 where it grants, with 1 where it denies.
@@ -59,7 +59,7 @@ pub enum ArbiterEngine {
 
 /// How etcd is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Etcd {
+pub struct EtcdConfig {
     /// Members of one cluster, tried in this order.
     pub endpoints: Vec<Endpoint>,
     /// Whose name the agent goes by, and the file that holds that user's password.
@@ -109,7 +109,7 @@ impl Endpoint {
     }
 }
 
-impl Arbiter {
+impl ArbiterConfig {
     /// The longest that it may take from a question to its answer.
     #[must_use]
     pub fn within(&self) -> Nanos {
@@ -154,7 +154,7 @@ impl Arbiter {
 
     /// Takes relative paths from `folder`.
     pub(super) fn in_folder(mut self, folder: &Path) -> Self {
-        if let ArbiterEngine::Etcd(Etcd { user, ca_file, identity, .. }) = &mut self.engine {
+        if let ArbiterEngine::Etcd(EtcdConfig { user, ca_file, identity, .. }) = &mut self.engine {
             let user = user.iter_mut().map(|(_, file)| file);
             let identity = identity.iter_mut().flat_map(|(cert, key)| [cert, key]);
             for file in user.chain(ca_file).chain(identity) {
@@ -175,7 +175,7 @@ impl Arbiter {
 }
 
 /// `[arbiter]`
-pub(super) fn arbiter(root: &Table<'_>, report: &mut Report<'_>) -> Option<Arbiter> {
+pub(super) fn arbiter(root: &Table<'_>, report: &mut Report<'_>) -> Option<ArbiterConfig> {
     const KNOWN: [&str; 11] = [
         "etcd",
         "user",
@@ -211,17 +211,17 @@ pub(super) fn arbiter(root: &Table<'_>, report: &mut Report<'_>) -> Option<Arbit
     let arbiter = match named {
         "etcd" => {
             let engine = ArbiterEngine::Etcd(etcd(&table, report)?);
-            Arbiter { engine, ttl: ttl.unwrap_or(ms(30_000)), timeout: timeout.unwrap_or(ms(1_000)) }
+            ArbiterConfig { engine, ttl: ttl.unwrap_or(ms(30_000)), timeout: timeout.unwrap_or(ms(1_000)) }
         }
         "disk" => {
             let accept = |path: &str| path.starts_with('/') && !path.contains('\0');
             let path = PathBuf::from(table.text(report, "disk", DEVICE, accept)?.value);
             let timeout = io.unwrap_or(ms(2_000));
-            Arbiter { engine: ArbiterEngine::Disk(path), ttl: timeout.times(8), timeout }
+            ArbiterConfig { engine: ArbiterEngine::Disk(path), ttl: timeout.times(8), timeout }
         }
         _ => {
             let engine = ArbiterEngine::Command(command(&table, report, "command")?);
-            Arbiter { engine, ttl: ttl.unwrap_or(ms(30_000)), timeout: timeout.unwrap_or(ms(5_000)) }
+            ArbiterConfig { engine, ttl: ttl.unwrap_or(ms(30_000)), timeout: timeout.unwrap_or(ms(5_000)) }
         }
     };
     // A disk's times follow from one another.
@@ -240,7 +240,7 @@ fn excluded(table: &Table<'_>, report: &mut Report<'_>, key: &str, by: &str, rig
     }
 }
 
-fn etcd(table: &Table<'_>, report: &mut Report<'_>) -> Option<Etcd> {
+fn etcd(table: &Table<'_>, report: &mut Report<'_>) -> Option<EtcdConfig> {
     let endpoints = endpoints(table, report);
     let path = |report: &mut Report<'_>, key: &str| {
         let file = table.text(report, key, FILE, |path| !path.is_empty() && !path.contains('\0'));
@@ -260,7 +260,7 @@ fn etcd(table: &Table<'_>, report: &mut Report<'_>) -> Option<Etcd> {
         table.require(report, "ca_file", "the path of a file with the certificates that signed the endpoints', in PEM");
     }
     let user = user.and_then(|user| Some((user.value.to_owned(), password?)));
-    Some(Etcd { endpoints, user, ca_file, identity: cert.zip(key) })
+    Some(EtcdConfig { endpoints, user, ca_file, identity: cert.zip(key) })
 }
 
 fn endpoints(table: &Table<'_>, report: &mut Report<'_>) -> Option<Vec<Endpoint>> {

@@ -1,7 +1,8 @@
 //! What follows from a configuration: what the judgement, the hand-over and the hooks are set up with; what is run, and what is secret.
 
 use super::{
-    AgentOptions, Arbiter, ArbiterEngine, Config, Fence, Group, Hooks, Judging, Means, Targets, fence::is_secret,
+    AgentOptions, ArbiterConfig, ArbiterEngine, Config, Fence, GroupConfig, Hooks, JudgingConfig, Means, Targets,
+    fence::is_secret,
 };
 use crate::{
     core::{self, Hook, HookedGroups, Names, Needs},
@@ -23,7 +24,7 @@ impl Config {
 
     /// What each group needs of whoever is to hold it.
     fn needs(&self) -> Vec<Needs> {
-        let networks = |g: &Group| g.addresses.iter().fold(0, |bits, address| bits | address.channel.bit());
+        let networks = |g: &GroupConfig| g.addresses.iter().fold(0, |bits, address| bits | address.channel.bit());
         self.groups.iter().map(|g| Needs { networks: networks(g), qos: g.needs }).collect()
     }
 
@@ -37,7 +38,7 @@ impl Config {
     /// What the judgement is set up with.
     #[must_use]
     pub fn core_judging(&self) -> core::Judging {
-        let Judging { both_faulted, probe_rounds, probe_pause, again, hold, rise, .. } = self.judging;
+        let JudgingConfig { both_faulted, probe_rounds, probe_pause, again, hold, rise, .. } = self.judging;
         core::Judging {
             networks: self.judged(),
             found: self
@@ -59,7 +60,7 @@ impl Config {
     /// An order to hand a group over is given up after this: both sides' hooks, and ten seconds.
     #[must_use]
     pub fn patience(&self) -> Nanos {
-        let hooks = |g: &Group| Hook::ALL.into_iter().filter(|hook| g.hooks.words(*hook).is_some()).count();
+        let hooks = |g: &GroupConfig| Hook::ALL.into_iter().filter(|hook| g.hooks.words(*hook).is_some()).count();
         let longest = self.groups.iter().map(|g| g.hooks.timeout.times(hooks(g) as u64)).max().unwrap_or_default();
         longest.after(Nanos::from_millis(10_000))
     }
@@ -75,7 +76,7 @@ impl Config {
     /// those of several run at once, twice what the arbiter may take, and five seconds to find out and for the addresses.
     #[must_use]
     pub fn release_within(&self) -> Nanos {
-        let hooks = |g: &Group| Hook::ALL.into_iter().filter(|hook| g.hooks.words(*hook).is_some()).count();
+        let hooks = |g: &GroupConfig| Hook::ALL.into_iter().filter(|hook| g.hooks.words(*hook).is_some()).count();
         let longest = self.groups.iter().map(|g| g.hooks.timeout.times(hooks(g) as u64)).max().unwrap_or_default();
         let arbitration = self.arbiter.as_ref().map_or(Nanos(0), |arbiter| arbiter.within().times(2));
         self.judging.release_within.unwrap_or(longest.after(arbitration).after(Nanos::from_millis(5_000)))
@@ -86,7 +87,7 @@ impl Config {
     pub fn exclusivity(&self) -> core::Exclusivity {
         core::Exclusivity {
             groups: self.groups.iter().filter(|g| g.exclusive).fold(0, |bits, g| bits | g.index.bit()),
-            arbiter: self.arbiter.as_ref().map(Arbiter::within),
+            arbiter: self.arbiter.as_ref().map(ArbiterConfig::within),
             grant: self.arbiter.as_ref().map_or(Nanos(0), |arbiter| arbiter.ttl),
             release_isolated: self.judging.release_isolated,
             release_within: self.release_within(),
@@ -112,7 +113,7 @@ impl Config {
 
     /// Every command: the key that has it, as messages name it; its words, at least one; the longest that it may take.
     pub fn commands(&self) -> impl Iterator<Item = (String, &[String], Nanos)> {
-        let hooks = self.groups.iter().flat_map(|Group { name, hooks, .. }| {
+        let hooks = self.groups.iter().flat_map(|GroupConfig { name, hooks, .. }| {
             Hook::ALL.into_iter().filter_map(move |hook| {
                 Some((format!("group \"{name}\": {}", hook.name()), hooks.words(hook)?, hooks.timeout))
             })

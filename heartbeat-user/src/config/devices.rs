@@ -1,7 +1,7 @@
 //! A `[[channel]]` that is no network: a serial line, or a disk that both controllers have.
 
 use super::{
-    Channel, ChannelKind, Targets, Wiring,
+    ChannelConfig, ChannelKind, Targets, Wiring,
     claims::{Claim, Taken},
     error::{Fault, Report},
     table::{At, Table},
@@ -43,7 +43,7 @@ pub(super) fn channel<'t>(
     table: &Table<'t>,
     report: &mut Report<'_>,
     taken: &mut Taken<'t>,
-) -> Option<Channel> {
+) -> Option<ChannelConfig> {
     refuse_others(table, report, Some(kind));
     let label = name.map_or(format!("channel {}", i + 1), |name| format!("channel \"{}\"", name.value));
     let devices = [Node::A, Node::B].map(|node| device(node, kind, &label, table, report, taken));
@@ -58,7 +58,7 @@ pub(super) fn channel<'t>(
     }
     let [a, b] = devices;
     let devices = [a?, b?];
-    Some(Channel {
+    Some(ChannelConfig {
         index: ChannelIndex(u8::try_from(i).ok()?),
         name: name?.value.to_owned(),
         kind,

@@ -121,7 +121,7 @@ fn named(name: &Option<String>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     /// The problems: at least one, at most 100.
-    pub list: Vec<Problem>,
+    pub list: Vec<ConfigProblem>,
     /// How many more there were.
     pub omitted: usize,
 }
@@ -140,7 +140,7 @@ impl fmt::Display for Problems {
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The file's name as given.
     pub file: String,
     /// Its line, from 1.
@@ -155,7 +155,7 @@ pub struct Problem {
     pub fault: Fault,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
         match (self.key.as_str(), &self.value) {
@@ -370,7 +370,7 @@ fn is_of_fence(text: &str) -> bool {
 pub(super) struct Report<'t> {
     file: &'t str,
     text: &'t str,
-    found: Vec<(usize, Problem)>,
+    found: Vec<(usize, ConfigProblem)>,
     omitted: usize,
 }
 
@@ -420,7 +420,7 @@ impl<'t> Report<'t> {
             return;
         }
         let (line, column) = self.position(offset);
-        self.found.push((offset, Problem { file: self.file.to_owned(), line, column, key, value, fault }));
+        self.found.push((offset, ConfigProblem { file: self.file.to_owned(), line, column, key, value, fault }));
     }
 
     fn is_full(&self) -> bool {

@@ -7,7 +7,7 @@ mod files;
 pub use devices::{Owner, check_disk_names, check_watchdog};
 pub use files::{FileFault, check_commands, check_files, check_owners, read_file, read_secret, read_token};
 
-use super::{Channel, Config, Use, error::nearest};
+use super::{ChannelConfig, Config, Use, error::nearest};
 use crate::types::Node;
 use anyhow::{Context, anyhow};
 use devices::check_devices;
@@ -286,7 +286,13 @@ impl Host {
         here(node.other()) && !here(node)
     }
 
-    fn own_end(&self, config: &Config, channel: &Channel, interface: &str, address: IpAddr) -> Option<HostProblem> {
+    fn own_end(
+        &self,
+        config: &Config,
+        channel: &ChannelConfig,
+        interface: &str,
+        address: IpAddr,
+    ) -> Option<HostProblem> {
         let (name, interface) = (channel.name.clone(), interface.to_owned());
         let Some(present) = self.interfaces.get(&interface) else {
             let present = self.interfaces.keys().cloned().collect();
@@ -304,7 +310,7 @@ impl Host {
         Some(HostProblem::AddressMissing { channel: name, interface, address, prefix, present })
     }
 
-    fn peer_end(&self, channel: &Channel, node: Node) -> Option<HostProblem> {
+    fn peer_end(&self, channel: &ChannelConfig, node: Node) -> Option<HostProblem> {
         let (own, address) = (channel.end(node)?, channel.end(node.other())?.address);
         let on_interface = self.interfaces.get(&own.interface).is_some_and(|present| has(present, address));
         let found = match on_interface {
@@ -343,7 +349,7 @@ fn has(present: &[(IpAddr, u8)], address: IpAddr) -> bool {
 }
 
 /// The prefix of a service address on the same channel, else what is usual.
-fn usual_prefix(config: &Config, channel: &Channel, address: IpAddr) -> u8 {
+fn usual_prefix(config: &Config, channel: &ChannelConfig, address: IpAddr) -> u8 {
     let services = config.groups.iter().flat_map(|group| &group.addresses);
     let mut here = services.filter(|service| service.channel == channel.index);
     here.find(|service| service.address.is_ipv4() == address.is_ipv4())

@@ -28,9 +28,9 @@ mod tests;
 mod topology;
 mod values;
 
-pub use arbiter::{Arbiter, ArbiterEngine, Endpoint, Etcd};
+pub use arbiter::{ArbiterConfig, ArbiterEngine, Endpoint, EtcdConfig};
 pub(crate) use error::nearest;
-pub use error::{ConfigError, Fault, Problem, Problems};
+pub use error::{ConfigError, ConfigProblem, Fault, Problems};
 pub use fence::{AgentOptions, Device, Fence, Level, Means};
 pub use host::{
     FileFault, Host, HostProblem, check_commands, check_disk_names, check_files, check_host, check_owners,
@@ -38,12 +38,12 @@ pub use host::{
 };
 pub use key::{KeyError, PairKeys};
 pub use model::{
-    Api, Channel, ChannelKind, Check, Config, Dataplane, End, Group, Hooks, Judging, Pair, ServiceAddress, Takeover,
-    Targets, Watchdog, Wiring,
+    Api, ChannelConfig, ChannelEnd, ChannelKind, Check, Config, Dataplane, GroupConfig, Hooks, JudgingConfig, Pair,
+    ServiceAddress, Takeover, Targets, WatchdogConfig, Wiring,
 };
 pub use node::parse_node;
 pub use profiles::{Overrides, Profile, show};
-pub use records::{Events, Histograms, OnEvent, Rotated, SystemLog};
+pub use records::{Events, HistogramsConfig, OnEvent, Rotated, SystemLog};
 pub(crate) use topology::is_interface_name;
 
 pub use values::Use;

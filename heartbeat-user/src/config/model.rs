@@ -1,10 +1,10 @@
 //! What a configuration says, key by key.
 
 use super::{
-    arbiter::Arbiter,
+    arbiter::ArbiterConfig,
     fence::Fence,
     profiles::Profile,
-    records::{Events, Histograms},
+    records::{Events, HistogramsConfig},
 };
 use crate::{
     core::{BothFaulted, Hook},
@@ -31,13 +31,13 @@ pub struct Config {
     /// How clients are told where the addresses are.
     pub takeover: Takeover,
     /// How faults are judged.
-    pub judging: Judging,
+    pub judging: JudgingConfig,
     /// What must succeed before anything is taken from a silent peer.
     pub fence: Option<Fence>,
     /// Who decides between two controllers that do not hear each other.
-    pub arbiter: Option<Arbiter>,
+    pub arbiter: Option<ArbiterConfig>,
     /// The host's watchdog.
-    pub watchdog: Option<Watchdog>,
+    pub watchdog: Option<WatchdogConfig>,
     /// Health checks, at most 32.
     pub checks: Vec<Check>,
     /// Who may ask, and where.
@@ -45,11 +45,11 @@ pub struct Config {
     /// Where events go.
     pub events: Events,
     /// Where latencies go.
-    pub histograms: Histograms,
+    pub histograms: HistogramsConfig,
     /// The channels: 1 to 64, each at the place that its index says.
-    pub channels: Vec<Channel>,
+    pub channels: Vec<ChannelConfig>,
     /// The groups: at most 64, each at the place that its index says.
-    pub groups: Vec<Group>,
+    pub groups: Vec<GroupConfig>,
     /// When the file was changed last, in seconds since 1970; 0 where it is not known.
     pub file_time: u32,
 }
@@ -92,7 +92,7 @@ pub struct Takeover {
 
 /// `[judging]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Judging {
+pub struct JudgingConfig {
     /// What to do where both controllers have faults (D5, D6). Default: each group by itself.
     pub both_faulted: BothFaulted,
     /// Groups of requests in one analysis (FIG. 8, steps 814 to 818). Default 3.
@@ -122,7 +122,7 @@ pub struct Judging {
 
 /// `[[channel]]`: one network path between the two controllers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Channel {
+pub struct ChannelConfig {
     /// Its place in the file.
     pub index: ChannelIndex,
     /// Its name: 1 to 32 of A-Z a-z 0-9 . _ -, no other channel's.
@@ -139,7 +139,7 @@ pub struct Channel {
     pub weight: u32,
 }
 
-impl Channel {
+impl ChannelConfig {
     /// Whether its network is judged: clients use it.
     #[must_use]
     pub const fn is_judged(&self) -> bool {
@@ -148,7 +148,7 @@ impl Channel {
 
     /// `node`'s end, unless it is no network.
     #[must_use]
-    pub fn end(&self, node: Node) -> Option<&End> {
+    pub fn end(&self, node: Node) -> Option<&ChannelEnd> {
         match &self.wiring {
             Wiring::Interfaces(ends) => Some(&ends[usize::from(node.wire())]),
             Wiring::Line { .. } | Wiring::Disk { .. } => None,
@@ -244,7 +244,7 @@ impl ChannelKind {
 #[serde(rename_all = "lowercase")]
 pub enum Wiring {
     /// Controller a's and controller b's end; their addresses are of one family.
-    Interfaces([End; 2]),
+    Interfaces([ChannelEnd; 2]),
     /// A serial line.
     Line {
         /// Controller a's and controller b's device.
@@ -263,7 +263,7 @@ pub enum Wiring {
 
 /// One controller's end of a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct End {
+pub struct ChannelEnd {
     /// The interface: 1 to 15 characters. No other channel's on this controller.
     pub interface: String,
     /// The controller's own address on it. The scope of a link-local one is the interface.
@@ -272,7 +272,7 @@ pub struct End {
 
 /// `[[group]]`: service addresses that move together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Group {
+pub struct GroupConfig {
     /// Its place in the file.
     pub index: GroupIndex,
     /// Its name: 1 to 32 of A-Z a-z 0-9 . _ -, no other group's.
@@ -327,7 +327,7 @@ impl Hooks {
 
 /// `[watchdog]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Watchdog {
+pub struct WatchdogConfig {
     /// The host's watchdog device.
     pub device: PathBuf,
     /// It resets the host when it was not fed for so long, in whole seconds. Default 10 s.

@@ -62,14 +62,14 @@ pub struct Events {
 
 /// `[histograms]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Histograms {
+pub struct HistogramsConfig {
     /// HdrHistogram's interval log. Default: none.
     pub log: Option<Rotated>,
     /// How long one interval is. Default 10 s.
     pub every: Nanos,
 }
 
-impl Default for Histograms {
+impl Default for HistogramsConfig {
     fn default() -> Self {
         Self { log: None, every: MS(10_000) }
     }
@@ -116,14 +116,14 @@ pub(super) fn events(root: &Table<'_>, report: &mut Report<'_>) -> Events {
 }
 
 /// `[histograms]`: the continuous log of latencies.
-pub(super) fn histograms(root: &Table<'_>, report: &mut Report<'_>) -> Histograms {
+pub(super) fn histograms(root: &Table<'_>, report: &mut Report<'_>) -> HistogramsConfig {
     let Some(table) = root.table(report, "histograms", &["log", "every", "log_mib", "logs"], "a table [histograms]")
     else {
-        return Histograms::default();
+        return HistogramsConfig::default();
     };
     let log = rotated(&table, report, ["log", "log_mib", "logs"]);
     let every = table.duration(report, "every", MS(1_000)..=MS(3_600_000));
-    Histograms { log, every: every.map_or(Histograms::default().every, |every| every.value) }
+    HistogramsConfig { log, every: every.map_or(HistogramsConfig::default().every, |every| every.value) }
 }
 
 fn rotated(table: &Table<'_>, report: &mut Report<'_>, [path, mib, kept]: [&str; 3]) -> Option<Rotated> {

@@ -1,7 +1,7 @@
 //! The tables that stand for themselves: `[pair]`, `[controller.a]` and `[controller.b]`, `[timing]`, `[dataplane]`.
 
 use super::{
-    Api, Dataplane, Judging, Pair, Takeover, Watchdog,
+    Api, Dataplane, JudgingConfig, Pair, Takeover, WatchdogConfig,
     error::{Fault, Report},
     profiles::{Overrides, Profile},
     table::{At, Table},
@@ -147,7 +147,7 @@ pub(super) fn takeover(root: &Table<'_>, report: &mut Report<'_>) -> Takeover {
 }
 
 /// `[judging]`: how faults are judged.
-pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing) -> Judging {
+pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing) -> JudgingConfig {
     const MS: fn(u64) -> Nanos = Nanos::from_millis;
     const KNOWN: [&str; 12] = [
         "both_faulted",
@@ -163,7 +163,7 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
         "still_answering",
         "still_answering_for",
     ];
-    let default = Judging {
+    let default = JudgingConfig {
         both_faulted: BothFaulted::Groups,
         probe_rounds: 3,
         probe_pause: timing.interval.times(2).clamp(MS(20), MS(1_000)),
@@ -193,7 +193,7 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
     let releases = table.choice(report, "isolated", "\"release\" or \"keep\"", &[("release", true), ("keep", false)]);
     let waits = table.choice(report, "still_answering", "\"wait\" or \"take\"", &[("wait", true), ("take", false)]);
     let answering_for = value(&table.duration(report, "still_answering_for", MS(1_000)..=MS(86_400_000)));
-    Judging {
+    JudgingConfig {
         still_answering_for: answering_for.unwrap_or(default.still_answering_for),
         isolation_by_probe: by_probe.unwrap_or(default.isolation_by_probe),
         rise: rise.unwrap_or(default.rise),
@@ -210,7 +210,7 @@ pub(super) fn judging(root: &Table<'_>, report: &mut Report<'_>, timing: &Timing
 }
 
 /// `[watchdog]`: what resets the host when the agent does not feed it any more.
-pub(super) fn watchdog(root: &Table<'_>, report: &mut Report<'_>) -> Option<Watchdog> {
+pub(super) fn watchdog(root: &Table<'_>, report: &mut Report<'_>) -> Option<WatchdogConfig> {
     const DEVICE: &str = "the absolute path of the host's watchdog device, such as \"/dev/watchdog\"";
     let table = root.table(report, "watchdog", &["device", "timeout"], "a table [watchdog]")?;
     table.require(report, "device", DEVICE);
@@ -225,7 +225,7 @@ pub(super) fn watchdog(root: &Table<'_>, report: &mut Report<'_>) -> Option<Watc
             Fault::BadText { right: "whole seconds: watchdogs know no others" },
         );
     }
-    Some(Watchdog { device: PathBuf::from(device?.value), timeout: Nanos::from_millis(seconds * 1_000) })
+    Some(WatchdogConfig { device: PathBuf::from(device?.value), timeout: Nanos::from_millis(seconds * 1_000) })
 }
 
 /// `[api]`: who may ask, and where.

@@ -1,7 +1,7 @@
 //! What the pair consists of: `[[channel]]` and `[[group]]`, and that no two of their parts get in each other's way.
 
 use super::{
-    Channel, ChannelKind, End, Group, MAX_ADDRESSES, ServiceAddress, Targets, Wiring,
+    ChannelConfig, ChannelEnd, ChannelKind, GroupConfig, MAX_ADDRESSES, ServiceAddress, Targets, Wiring,
     claims::{Claim, Taken},
     commands::{self, HOOK_KEYS},
     devices,
@@ -20,7 +20,7 @@ const ADDRESS: &str = "an IPv4 or IPv6 address without prefix or scope, such as 
 const CIDR: &str = "an address with the length of its network's prefix, such as \"192.0.2.10/24\"";
 
 /// The channels and groups; `None` where the report says why.
-pub(super) fn read(root: &Table<'_>, report: &mut Report<'_>) -> Option<(Vec<Channel>, Vec<Group>)> {
+pub(super) fn read(root: &Table<'_>, report: &mut Report<'_>) -> Option<(Vec<ChannelConfig>, Vec<GroupConfig>)> {
     let mut taken = Taken::default();
     let channels = channels(root, report, &mut taken);
     let groups = groups(root, report, &mut taken, &channels);
@@ -32,7 +32,7 @@ pub(super) fn read(root: &Table<'_>, report: &mut Report<'_>) -> Option<(Vec<Cha
 struct ReadChannel<'t> {
     name: Option<&'t str>,
     kind: Option<ChannelKind>,
-    whole: Option<Channel>,
+    whole: Option<ChannelConfig>,
 }
 
 fn channels<'t>(root: &Table<'t>, report: &mut Report<'_>, taken: &mut Taken<'t>) -> Vec<ReadChannel<'t>> {
@@ -87,9 +87,9 @@ fn channel<'t>(i: usize, table: &Table<'t>, report: &mut Report<'_>, taken: &mut
     let weight = table.integer(report, "weight", 1..=1_000).map_or(100, |weight| weight.value as u32);
     let whole = || {
         let whole = |(interface, address): (Option<At<&str>>, Option<At<IpAddr>>)| {
-            Some(End { interface: interface?.value.to_owned(), address: address?.value })
+            Some(ChannelEnd { interface: interface?.value.to_owned(), address: address?.value })
         };
-        Some(Channel {
+        Some(ChannelConfig {
             index: ChannelIndex(u8::try_from(i).ok()?),
             name: name.as_ref()?.value.to_owned(),
             kind: kind?,
@@ -213,7 +213,7 @@ fn groups<'t>(
     report: &mut Report<'_>,
     taken: &mut Taken<'t>,
     channels: &[ReadChannel<'t>],
-) -> Option<Vec<Group>> {
+) -> Option<Vec<GroupConfig>> {
     let tables = root.array(report, "group", "[[group]] tables");
     at_most(report, tables.get(MAX_GROUPS).map(|table| table.span()), "group", "groups", MAX_GROUPS);
 
@@ -239,7 +239,7 @@ fn group<'t>(
     taken: &mut Taken<'t>,
     channels: &[ReadChannel<'t>],
     addresses_before: &mut usize,
-) -> Option<Group> {
+) -> Option<GroupConfig> {
     let name = name(table, report);
     if let Some(name) = &name {
         let holder = format!("the name of group {}", i + 1);
@@ -267,7 +267,7 @@ fn group<'t>(
     let hooks = commands::hooks(table, report);
     let failback = commands::failback(table, report);
     let exclusive = table.flag(report, "exclusive");
-    Some(Group {
+    Some(GroupConfig {
         needs,
         exclusive: exclusive.unwrap_or_else(|| hooks.on_acquire.is_some() || hooks.on_release.is_some()),
         hooks,

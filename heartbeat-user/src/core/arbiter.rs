@@ -21,7 +21,7 @@ pub(super) const AGAIN: Nanos = Nanos::from_millis(1_000);
 
 /// What the arbiter was asked and said.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Arbiter {
+pub(super) struct ArbiterInquiry {
     inquiry: Inquiry<()>,
     /// What it was asked last.
     question: Option<Arbitrate>,
@@ -37,7 +37,7 @@ pub(super) struct Arbiter {
     owes: u64,
 }
 
-impl Arbiter {
+impl ArbiterInquiry {
     /// What is granted now.
     pub(super) const fn granted(&self, now: Nanos) -> u64 {
         if now.0 < self.until.0 { self.granted } else { 0 }

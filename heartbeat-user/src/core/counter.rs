@@ -15,7 +15,7 @@ use crate::types::{Nanos, Timing};
 
 /// Where a channel stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ChannelState {
     /// No heartbeat yet (410, 412).
     Waiting,
     /// Heartbeats come (416): GOOD.
@@ -26,7 +26,7 @@ pub enum State {
 
 /// What a heartbeat or the time changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ChannelChange {
     /// The channel opened (416).
     Opened,
     /// The channel failed (414 or 426).
@@ -36,7 +36,7 @@ pub enum Change {
 /// The counter of one channel.
 #[derive(Clone, Debug)]
 pub struct Counter {
-    state: State,
+    state: ChannelState,
     count: u32,
     /// Sequence number of the last heartbeat counted; 0 where the next one is the first of its incarnation.
     last_sequence: u64,
@@ -52,7 +52,7 @@ impl Counter {
     #[must_use]
     pub fn new(timing: &Timing, now: Nanos) -> Self {
         Self {
-            state: State::Waiting,
+            state: ChannelState::Waiting,
             count: 0,
             last_sequence: 0,
             last_arrival: None,
@@ -64,7 +64,7 @@ impl Counter {
 
     /// Where the channel stands.
     #[must_use]
-    pub const fn state(&self) -> State {
+    pub const fn state(&self) -> ChannelState {
         self.state
     }
 
@@ -91,14 +91,14 @@ impl Counter {
     }
 
     /// A heartbeat was received: steps 416 to 424. One that was counted before says nothing, however often it is shown.
-    pub fn heard(&mut self, timing: &Timing, sequence: u64, arrived: Nanos) -> Option<Change> {
+    pub fn heard(&mut self, timing: &Timing, sequence: u64, arrived: Nanos) -> Option<ChannelChange> {
         if sequence <= self.last_sequence {
             return None;
         }
-        let opened = self.state != State::Open;
+        let opened = self.state != ChannelState::Open;
         if opened {
             // WO 01/82077, FIG. 4, step 416
-            self.state = State::Open;
+            self.state = ChannelState::Open;
             self.count = timing.initial;
             self.next_check = arrived.after(self.period);
         } else {
@@ -116,21 +116,21 @@ impl Counter {
         if timing.from_arrival {
             self.next_check = arrived.after(self.period);
         }
-        opened.then_some(Change::Opened)
+        opened.then_some(ChannelChange::Opened)
     }
 
     /// Makes the checks that are due (step 425). `stalled`: we come late ourselves, so however much time went by, it counts
     /// as one period: a stall of ours can never read as silence of the peer's.
-    pub fn check(&mut self, timing: &Timing, now: Nanos, stalled: bool) -> Option<Change> {
-        while self.next_check <= now && self.state != State::Failed {
+    pub fn check(&mut self, timing: &Timing, now: Nanos, stalled: bool) -> Option<ChannelChange> {
+        while self.next_check <= now && self.state != ChannelState::Failed {
             let failed = match self.state {
                 // WO 01/82077, FIG. 4, step 414: the last of the failed waits
-                State::Waiting => true,
+                ChannelState::Waiting => true,
                 // WO 01/82077, FIG. 4, step 426
                 _ => self.count == 0,
             };
             if failed {
-                let spares = if self.state == State::Waiting { timing.failed_waits } else { 1 };
+                let spares = if self.state == ChannelState::Waiting { timing.failed_waits } else { 1 };
                 if stalled && self.spared < spares {
                     // We were not there to hear anything: one more period. On an open channel only one, and before it opened
                     // as many as there were waits, for a host that is late all the time must find a dead peer too.
@@ -138,8 +138,8 @@ impl Counter {
                     self.next_check = now.after(self.period);
                     return None;
                 }
-                self.state = State::Failed;
-                return Some(Change::Failed);
+                self.state = ChannelState::Failed;
+                return Some(ChannelChange::Failed);
             }
             // WO 01/82077, FIG. 4, steps 428 to 436: clamp, then decrement, then floor
             self.count = self.count.min(timing.max).saturating_sub(timing.decrement);
@@ -152,12 +152,12 @@ impl Counter {
     #[must_use]
     pub fn deadline(&self, timing: &Timing) -> Nanos {
         match self.state {
-            State::Waiting => self.next_check,
-            State::Open => {
+            ChannelState::Waiting => self.next_check,
+            ChannelState::Open => {
                 let checks = self.count.min(timing.max).div_ceil(timing.decrement);
                 self.next_check.after(self.period.times(checks.into()))
             }
-            State::Failed => Nanos::NEVER,
+            ChannelState::Failed => Nanos::NEVER,
         }
     }
 }
@@ -256,8 +256,8 @@ mod tests {
         }
         assert_eq!(zero_at, Some(60));
         assert_eq!(c.deadline(&timing), SECOND.times(65));
-        assert_eq!(c.check(&timing, SECOND.times(65), false), Some(Change::Failed));
-        assert_eq!(c.state(), State::Failed);
+        assert_eq!(c.check(&timing, SECOND.times(65), false), Some(ChannelChange::Failed));
+        assert_eq!(c.state(), ChannelState::Failed);
     }
 
     #[test]
@@ -272,9 +272,9 @@ mod tests {
     fn a_heartbeat_opens_a_failed_channel_with_the_initial_count() {
         let mut c = Counter::new(&classic(), Nanos(0));
         assert_eq!(c.check(&classic(), SECOND.times(19), false), None);
-        assert_eq!(c.check(&classic(), SECOND.times(20), false), Some(Change::Failed));
-        assert_eq!(c.heard(&classic(), 77, SECOND.times(30)), Some(Change::Opened));
-        assert_eq!((c.count(), c.state()), (20, State::Open));
+        assert_eq!(c.check(&classic(), SECOND.times(20), false), Some(ChannelChange::Failed));
+        assert_eq!(c.heard(&classic(), 77, SECOND.times(30)), Some(ChannelChange::Opened));
+        assert_eq!((c.count(), c.state()), (20, ChannelState::Open));
     }
 
     #[test]
@@ -293,7 +293,7 @@ mod tests {
             assert_eq!(c.deadline(&timing), deadline);
         }
         assert_eq!(c.check(&timing, Nanos(deadline.0 - 1), false), None);
-        assert_eq!(c.check(&timing, deadline, false), Some(Change::Failed));
+        assert_eq!(c.check(&timing, deadline, false), Some(ChannelChange::Failed));
         assert_eq!(timing.detection(), timing.interval.times(3));
     }
 
@@ -327,7 +327,7 @@ mod tests {
         let timing = lan();
         let mut c = Counter::new(&timing, Nanos(0));
         assert_eq!(c.check(&timing, Nanos::from_millis(60_000), true), None);
-        assert_eq!(c.state(), State::Waiting);
+        assert_eq!(c.state(), ChannelState::Waiting);
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
         let late = timing.interval.after(Nanos::from_millis(60));
         let turns = (1..1_000).find(|_| {
             now = now.after(late);
-            c.check(&timing, now, true) == Some(Change::Failed)
+            c.check(&timing, now, true) == Some(ChannelChange::Failed)
         });
         assert!(turns.is_some_and(|turns| turns <= 2 * timing.failed_waits), "{turns:?}");
     }
@@ -364,9 +364,9 @@ mod tests {
             assert_eq!(c.heard(&timing, 7, ms(0)), None);
             assert_eq!(c.check(&timing, ms(now), false), None, "at {now} ms");
         }
-        assert_eq!(c.check(&timing, ms(300), false), Some(Change::Failed));
+        assert_eq!(c.check(&timing, ms(300), false), Some(ChannelChange::Failed));
         assert_eq!(c.heard(&timing, 7, ms(0)), None);
-        assert_eq!(c.state(), State::Failed);
-        assert_eq!(c.heard(&timing, 8, ms(301)), Some(Change::Opened));
+        assert_eq!(c.state(), ChannelState::Failed);
+        assert_eq!(c.heard(&timing, 8, ms(301)), Some(ChannelChange::Opened));
     }
 }

@@ -1,16 +1,16 @@
 //! What is known of the silent peer that makes it [safe](super::safety) to take an exclusive group from it.
 
-use super::{Core, PeerState, Reason, Withheld, event::Safe, ownership::Guard, promise, safety::Known};
+use super::{Core, PeerState, Reason, Withheld, event::Safe, ownership::Guard, promise, safety::SilentPeer};
 use crate::types::{GroupIndex, Nanos};
 use heartbeat_ebpf::wire::flags;
 
 impl Core {
     /// All of that.
-    pub(super) fn known(&self, now: Nanos) -> Known {
+    pub(super) fn known(&self, now: Nanos) -> SilentPeer {
         let setup = &self.setup.exclusivity;
         let left = if self.has_surely_left() { !self.said.owned } else { 0 };
         let confirms = self.host_confirms(now);
-        Known {
+        SilentPeer {
             groups: setup.groups,
             hooked: self.setup.hooks.any(),
             left,

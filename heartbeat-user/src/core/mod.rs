@@ -48,7 +48,7 @@ mod wish;
 pub use action::{Action, Arbitrate, Arbitrated, Hook, SocketResult};
 pub use analysis::is_quick;
 pub use cell::CellState;
-pub use counter::{Change as ChannelChange, Counter, State as ChannelState};
+pub use counter::{ChannelChange, ChannelState, Counter};
 pub use differences::Differences;
 pub use event::{Difference, Event, Reason, Safe, Withheld};
 pub use evidence::Probed;
@@ -67,8 +67,7 @@ use crate::types::{ChannelIndex, GroupIndex, Link, Nanos, Timing};
 use action::Actions;
 use alone::Alone;
 use analysis::{Analysis, AnalysisSaid};
-use arbiter::Arbiter;
-use counter::Change;
+use arbiter::ArbiterInquiry;
 use evidence::Memory;
 use flaps::Flaps;
 use generator::Generator;
@@ -76,7 +75,7 @@ use guard::Objections;
 use heartbeat_ebpf::wire::{Message, flags};
 use hooks::{Courses, Input};
 use names::PeerNames;
-use ownership::{Facts, LetGo, Ownership, Step};
+use ownership::{LetGo, Ownership, OwnershipFacts, Step};
 use pairing::Pairing;
 use peer_host::PeerHost;
 use safety::Safety;
@@ -171,7 +170,7 @@ pub struct Core {
     analysis: Analysis,
     wish: Wish,
     watch: Watch,
-    arbiter: Arbiter,
+    arbiter: ArbiterInquiry,
     alone: Alone,
     /// What makes it safe to take exclusive groups, as of the last decision.
     safety: Safety,
@@ -253,7 +252,7 @@ impl Core {
             analysis: Analysis::new(&setup.judging, Memory::new(now, &setup.links)),
             wish: Wish::default(),
             watch: Watch::of(resumed.fenced_at),
-            arbiter: Arbiter::default(),
+            arbiter: ArbiterInquiry::default(),
             alone: Alone::of(resumed.letting_go_since),
             safety: Safety::default(),
             shut: 0,
@@ -343,7 +342,7 @@ impl Core {
         for i in 0..self.channels.len() {
             let channel = ChannelIndex(i as u8);
             let c = &mut self.channels[i];
-            if c.counter.check(&c.timing, now, stalled) == Some(Change::Failed) {
+            if c.counter.check(&c.timing, now, stalled) == Some(ChannelChange::Failed) {
                 self.tell_change(now, channel);
             } else if c.flaps.calms(now) {
                 self.tell_state(now, channel);
@@ -399,11 +398,11 @@ impl Core {
     }
 
     /// What the ownership of groups is decided by.
-    fn facts(&self, now: Nanos, objections: Objections, let_go: LetGo) -> Facts {
+    fn facts(&self, now: Nanos, objections: Objections, let_go: LetGo) -> OwnershipFacts {
         let said = &self.said;
         let wish = said.wish();
         let goes = self.verdict().map_or(0, Verdict::goes);
-        Facts {
+        OwnershipFacts {
             peer_good: self.peer == PeerState::Good,
             peer_dead: self.peer == PeerState::Bad,
             peer_leaving: said.is_leaving(),

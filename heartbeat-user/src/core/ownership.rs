@@ -279,7 +279,7 @@ impl Ownership {
     }
 
     /// What follows from the facts, given to `step` in order.
-    pub fn decide(&mut self, now: Nanos, facts: &Facts, mut step: impl FnMut(Step)) {
+    pub fn decide(&mut self, now: Nanos, facts: &OwnershipFacts, mut step: impl FnMut(Step)) {
         for (i, g) in self.groups.iter_mut().enumerate() {
             match g.holding {
                 Holding::Resting { until } if until <= now => g.holding = Holding::Standby,
@@ -330,7 +330,7 @@ impl Ownership {
     }
 
     /// Of what is of no use here, or may be somebody else's by now.
-    fn let_go(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
+    fn let_go(&mut self, now: Nanos, facts: &OwnershipFacts, step: &mut impl FnMut(Step)) {
         let LetGo { cut_off, not_granted } = facts.let_go;
         for (i, g) in self.groups.iter_mut().enumerate() {
             let group = GroupIndex(i as u8);
@@ -349,7 +349,7 @@ impl Ownership {
     }
 
     /// Since when a group lies there, and whether one that is kept may be let go of again.
-    fn note(&mut self, now: Nanos, facts: &Facts) {
+    fn note(&mut self, now: Nanos, facts: &OwnershipFacts) {
         for (i, g) in self.groups.iter_mut().enumerate() {
             let bit = GroupIndex(i as u8).bit();
             let ours = !matches!(g.holding, Holding::Standby | Holding::Resting { .. });
@@ -381,7 +381,7 @@ impl Ownership {
 
     /// WO 01/82077, FIG. 6, steps 642, 644: both judged that the remote takes over from the local, and it wishes to; or it
     /// asks on behalf of somebody.
-    fn hand_over(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
+    fn hand_over(&mut self, now: Nanos, facts: &OwnershipFacts, step: &mut impl FnMut(Step)) {
         for (i, g) in self.groups.iter_mut().enumerate() {
             let group = GroupIndex(i as u8);
             if facts.granted & group.bit() != 0 && g.holding == Holding::Held && g.kept_until.is_none() {
@@ -404,7 +404,7 @@ impl Ownership {
     }
 }
 
-pub use facts::{Facts, Guard, LetGo, Step};
+pub use facts::{Guard, LetGo, OwnershipFacts, Step};
 use group::{Group, Holding, TRIES, TRY, UNHELD};
 
 mod answers;

@@ -1,7 +1,7 @@
 //! What is learnt of the peer, and whether it is alive: heartbeats and handshakes in, FIG. 6's first question out.
 
 use super::{
-    Change, Channel, ChannelState, Core, Event, Heard, PeerState, differences,
+    Channel, ChannelChange, ChannelState, Core, Event, Heard, PeerState, differences,
     peer_host::PeerHost,
     said::{LONGEST_INTERVAL, PeerSaid},
 };
@@ -32,7 +32,7 @@ impl Core {
         c.echo = Some(Heard::of(message, arrived));
         self.analysis.memory.came_back(Nanos(message.echo_sent_ns).min(now), channel);
         self.host.hear(message);
-        if c.counter.heard(&c.timing, message.sequence, arrived) == Some(Change::Opened) {
+        if c.counter.heard(&c.timing, message.sequence, arrived) == Some(ChannelChange::Opened) {
             self.tell_change(now, channel);
         }
     }

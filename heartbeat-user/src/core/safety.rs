@@ -20,7 +20,7 @@ use crate::types::Nanos;
 
 /// What is known of a silent peer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Known {
+pub(super) struct SilentPeer {
     pub groups: u64,
     pub hooked: u64,
     /// Those that it let go of before it left.
@@ -110,7 +110,7 @@ impl Safety {
     }
 }
 
-impl Known {
+impl SilentPeer {
     /// What may be taken now, and why the rest may not.
     pub(super) fn weigh(&self, now: Nanos) -> Safety {
         let plain = !self.hooked;

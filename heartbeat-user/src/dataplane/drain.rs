@@ -3,7 +3,7 @@
 
 use heartbeat_ebpf::{
     echo::Echo,
-    layout::{Agent, Kernel, Orders, Outcome, Record, Slot},
+    layout::{AgentCell, KernelCell, MessageCell, Orders, Outcome, Slot},
     notice::Notice,
     wire::{Message, WORDS},
 };
@@ -56,7 +56,7 @@ impl Drain {
     /// Everything that is new in the slot. `agent` is the cell that the kernel holds messages against: a new pairing is in it
     /// before anything else is told.
     #[inline]
-    pub fn drain(&mut self, slot: &Slot, agent: &Agent, handler: &mut impl Handler) {
+    pub fn drain(&mut self, slot: &Slot, agent: &AgentCell, handler: &mut impl Handler) {
         // A new pairing first: it makes sense of what follows.
         if let Some((words, arrived_ns)) = changed(&slot.handshake, &mut self.handshake) {
             handshake(&Message::parse(&words), arrived_ns, agent, handler);
@@ -94,13 +94,13 @@ impl Drain {
 }
 
 #[inline]
-fn handshake(message: &Message, arrived_ns: u64, agent: &Agent, handler: &mut impl Handler) {
+fn handshake(message: &Message, arrived_ns: u64, agent: &AgentCell, handler: &mut impl Handler) {
     agent.peer_incarnation.set(handler.handshake(message, arrived_ns));
 }
 
 /// The words of a record and when they came, where they are others than last time.
 #[inline]
-fn changed(record: &Record, version: &mut u64) -> Option<([u64; WORDS], u64)> {
+fn changed(record: &MessageCell, version: &mut u64) -> Option<([u64; WORDS], u64)> {
     let current = record.version();
     if current == *version {
         return None;
@@ -175,7 +175,7 @@ pub struct KernelOrders {
 }
 
 impl KernelOrders {
-    fn leave(&self, kernel: &Kernel) {
+    fn leave(&self, kernel: &KernelCell) {
         let orders = &kernel.orders;
         kernel.closed.clear_bits(self.open & self.closed & !self.shut);
         if self.shut != 0 {
@@ -202,7 +202,7 @@ impl KernelOrders {
 impl Mark {
     /// Writes it. The sign of life comes last: whoever believes that believes the rest.
     #[inline]
-    pub fn leave(&self, agent: &Agent, kernel: &Kernel) {
+    pub fn leave(&self, agent: &AgentCell, kernel: &KernelCell) {
         self.orders.leave(kernel);
         agent.peer_incarnation.set(self.peer_incarnation);
         agent.owned.set(self.owned);
@@ -218,7 +218,7 @@ impl Mark {
 
     /// A life of its own number begins: from here on the kernel counts for it, and what names an earlier one serves the
     /// handshake. `peer_incarnation` is what that life was paired with, if this one resumes it, else 0.
-    pub fn begin(agent: &Agent, incarnation: u64, peer_incarnation: u64) {
+    pub fn begin(agent: &AgentCell, incarnation: u64, peer_incarnation: u64) {
         agent.incarnation.set(incarnation);
         agent.peer_incarnation.set(peer_incarnation);
     }

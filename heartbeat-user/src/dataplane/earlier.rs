@@ -13,7 +13,7 @@ use super::{
 use crate::system::netlink;
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, MapInfo};
-use heartbeat_ebpf::layout::{self, Agent, map};
+use heartbeat_ebpf::layout::{self, AgentCell, map};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use std::{
     fs::OpenOptions,
@@ -30,7 +30,7 @@ use std::{
 const SECOND: usize = 5;
 /// In the third: hooks, the peer's flags, what it kept.
 const THIRD: usize = 8;
-const WORDS: usize = size_of::<Agent>() / 8;
+const WORDS: usize = size_of::<AgentCell>() / 8;
 /// Closed groups, when the peer was heard, who died, and when.
 const KERNEL_WORDS: usize = 4;
 
@@ -180,7 +180,7 @@ impl PinnedCell {
 
     /// Puts it into another cell, as where the life that follows reads its channels another way: what its version did not
     /// have is 0.
-    pub fn restore(&self, cell: &Agent) {
+    pub fn restore(&self, cell: &AgentCell) {
         // SAFETY: the cell is made of `Word`s only, which are atomic words.
         let to = unsafe { &*std::ptr::from_ref(cell).cast::<[std::sync::atomic::AtomicU64; WORDS]>() };
         for (to, word) in to.iter().zip(self.words) {

@@ -21,14 +21,14 @@ pub use attaching::Attached;
 pub use test_run::Yardstick;
 
 use super::{
-    Order, Tables,
+    SlotOrder, Tables,
     bpf_link::{self, Object},
     interface,
     pins::{
         BPFFS, LINK, all_adoptable, empty, entries, interface_of, link_path, mount_bpffs, remove_other_versions, unpin,
     },
-    program::{Loaded, Logger, Settings},
-    silence::Silence,
+    program::{Loaded, Logger, ProgramSettings},
+    silence::SilentPrograms,
 };
 use crate::{
     system::netlink,
@@ -77,7 +77,7 @@ pub struct Kernel {
     pinned: Vec<(PathBuf, Object)>,
     tables: Arc<Tables>,
     channel_of: HashMap<MapData, EndKey, u32>,
-    silence: Silence,
+    silence: SilentPrograms,
     keys: Array<MapData, KeyValue>,
     doorbell: Option<RingBuf<MapData>>,
     logger: Option<Logger>,
@@ -115,7 +115,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Where this host cannot run it: no BPF, no bpffs, no rights, or a kernel that refuses the program.
-    pub fn open(settings: &Settings, pin_folder: &Path) -> Result<(Self, Adopted)> {
+    pub fn open(settings: &ProgramSettings, pin_folder: &Path) -> Result<(Self, Adopted)> {
         mount_bpffs()?;
         fs::create_dir_all(pin_folder).with_context(|| format!("making {}", pin_folder.display()))?;
         ensure!(
@@ -143,7 +143,7 @@ impl Kernel {
             folder,
             tables: Arc::new(tables),
             channel_of: HashMap::try_from(loaded.channel_of)?,
-            silence: Silence::new(loaded.guarded, loaded.beside)?,
+            silence: SilentPrograms::new(loaded.guarded, loaded.beside)?,
             keys: Array::try_from(loaded.keys)?,
             doorbell: Some(RingBuf::try_from(loaded.doorbell)?),
             logger: Some(loaded.logger),
@@ -161,7 +161,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub fn arrange(&mut self, order: Order, fresh: u64) -> Result<()> {
+    pub fn arrange(&mut self, order: SlotOrder, fresh: u64) -> Result<()> {
         self.tables = Arc::new(self.tables.arranged(order));
         for channel in self.tables.channels().filter(|channel| fresh & channel.bit() != 0) {
             self.set_ends(channel, &[])?;

@@ -24,6 +24,6 @@ pub use kernel::{Adopted, Attached, Kernel, Yardstick};
 pub use mended::Mended;
 pub use opener::Opener;
 pub use pins::{pin_folder, remove_pins};
-pub use program::Settings;
+pub use program::ProgramSettings;
 pub use serial::Serial;
-pub use tables::{IN_FILE_ORDER, Order, Tables};
+pub use tables::{IN_FILE_ORDER, SlotOrder, Tables};

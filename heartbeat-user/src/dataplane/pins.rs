@@ -136,11 +136,11 @@ pub(super) fn remove_other_versions(pin_folder: &Path, ours: &Path) -> Result<()
 /// Whether all maps are pinned there, with the shapes that ours have.
 pub(super) fn all_adoptable(folder: &Path) -> bool {
     let sizes = |name: &str| match name {
-        map::AGENT => (4, size_of::<layout::Agent>(), 1),
+        map::AGENT => (4, size_of::<layout::AgentCell>(), 1),
         map::CHANNEL_OF => (size_of::<End>(), 4, layout::ENDS),
         map::GUARDED => (size_of::<Address>(), 8, layout::ADDRESSES),
         map::INTER_ARRIVAL => (4, size_of::<layout::Histogram>(), layout::CHANNELS),
-        map::KERNEL => (4, size_of::<layout::Kernel>(), 1),
+        map::KERNEL => (4, size_of::<layout::KernelCell>(), 1),
         _ => (4, size_of::<layout::Slot>(), layout::CHANNELS),
     };
     PINNED.iter().all(|name| {

@@ -29,7 +29,7 @@ use std::{
 
 /// What the program is loaded with.
 #[derive(Clone, Copy)]
-pub struct Settings {
+pub struct ProgramSettings {
     /// The UDP port of heartbeats.
     pub port: u16,
     /// The pair.
@@ -118,7 +118,7 @@ impl Beside {
 
 impl Loaded {
     /// The one that is pinned in `folder`, or else a new one, which then is.
-    pub(super) fn open(settings: &Settings, folder: &Path) -> Result<Self> {
+    pub(super) fn open(settings: &ProgramSettings, folder: &Path) -> Result<Self> {
         let pin = pin(settings, folder);
         if pin.exists() {
             match Self::adopt(settings, &pin, folder) {
@@ -135,7 +135,7 @@ impl Loaded {
         Self::load(settings, folder, &pin)
     }
 
-    fn adopt(settings: &Settings, pin: &Path, folder: &Path) -> Result<Self> {
+    fn adopt(settings: &ProgramSettings, pin: &Path, folder: &Path) -> Result<Self> {
         let program = from_pin(pin)?;
         let info = program.info()?;
         let mut ids = BTreeMap::new();
@@ -151,7 +151,7 @@ impl Loaded {
         Self::new(program, logger, beside, |name| Ok(Map::from_map_data(MapData::from_id(id(name)?)?)?))
     }
 
-    fn load(settings: &Settings, folder: &Path, pin: &Path) -> Result<Self> {
+    fn load(settings: &ProgramSettings, folder: &Path, pin: &Path) -> Result<Self> {
         let mut ebpf = object(Some(settings), folder)?;
         let program = xdp(&mut ebpf, program::NAME)?;
         insist(|| program.load()).map_err(explain).context("loading the XDP program")?;
@@ -222,7 +222,7 @@ fn insist(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), Prog
 }
 
 /// The object with its maps, pinned ones adopted, and no program loaded.
-fn object(settings: Option<&Settings>, folder: &Path) -> Result<Ebpf> {
+fn object(settings: Option<&ProgramSettings>, folder: &Path) -> Result<Ebpf> {
     let values = settings.map(|settings| (settings.port, settings.pair_id, settings.node.wire()));
     let mut loader = loader(folder);
     if let Some((port, pair_id, node)) = &values {
@@ -250,7 +250,7 @@ fn loader<'a>(elsewhere: &Path) -> EbpfLoader<'a> {
 }
 
 /// The pins of the XDP program and of those beside it.
-pub(super) fn pins(settings: &Settings, folder: &Path) -> [PathBuf; 4] {
+pub(super) fn pins(settings: &ProgramSettings, folder: &Path) -> [PathBuf; 4] {
     let pin = pin(settings, folder);
     let [out, into, death] = BESIDE.map(|what| beside(&pin, what));
     [pin, out, into, death]
@@ -264,8 +264,8 @@ fn beside(pin: &Path, what: &str) -> PathBuf {
 }
 
 /// `program-<object>-<port>-<pair>-<node>`.
-fn pin(settings: &Settings, folder: &Path) -> PathBuf {
-    let Settings { port, pair_id, node, .. } = settings;
+fn pin(settings: &ProgramSettings, folder: &Path) -> PathBuf {
+    let ProgramSettings { port, pair_id, node, .. } = settings;
     folder.join(format!("{PROGRAM}{OBJECT_ID}-{port}-{pair_id}-{node}"))
 }
 

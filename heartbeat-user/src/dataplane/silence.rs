@@ -43,7 +43,7 @@ const FREED_WITHIN: usize = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The programs that keep silent, and where.
-pub(super) struct Silence {
+pub(super) struct SilentPrograms {
     guarded: Guarded,
     beside: Beside,
     /// What this life has seen in its place, by its pin's sort and its interface.
@@ -62,7 +62,7 @@ struct Held {
     priority: Option<u16>,
 }
 
-impl Silence {
+impl SilentPrograms {
     pub(super) fn new(guarded: Map, beside: Beside) -> Result<Self> {
         let guarded = Guarded::new(guarded)?;
         Ok(Self { guarded, beside, held: BTreeMap::new(), watches: false, tcx: true })

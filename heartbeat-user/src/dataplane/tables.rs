@@ -4,7 +4,9 @@ use super::pins;
 use crate::types::ChannelIndex;
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
-use heartbeat_ebpf::layout::{self, Agent, CHANNELS, Heard, Histogram, INTERFACES, Kernel, Record, Slot, map};
+use heartbeat_ebpf::layout::{
+    self, AgentCell, CHANNELS, Heard, Histogram, INTERFACES, KernelCell, MessageCell, Slot, map,
+};
 use nix::{
     fcntl::{FallocateFlags, fallocate},
     sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
@@ -31,9 +33,9 @@ use std::{
 /// As many as there can be channels.
 const SLOTS: usize = CHANNELS as usize;
 /// Which slot each channel has, by the channel's index: a permutation.
-pub type Order = [u8; SLOTS];
+pub type SlotOrder = [u8; SLOTS];
 /// The order of the configuration file.
-pub const IN_FILE_ORDER: Order = {
+pub const IN_FILE_ORDER: SlotOrder = {
     let mut order = [0; SLOTS];
     let mut i = 0;
     while i < SLOTS {
@@ -51,12 +53,12 @@ pub const IN_FILE_ORDER: Order = {
 #[derive(Clone)]
 pub struct Tables {
     memory: Arc<Memory>,
-    order: Order,
+    order: SlotOrder,
 }
 
 struct Memory {
-    agent: Region<Agent>,
-    kernel: Region<Kernel>,
+    agent: Region<AgentCell>,
+    kernel: Region<KernelCell>,
     slots: Region<Slot>,
     inter_arrival: Region<Histogram>,
     /// Where there is XDP.
@@ -159,8 +161,8 @@ impl Tables {
     }
 
     fn of(
-        agent: Region<Agent>,
-        kernel: Region<Kernel>,
+        agent: Region<AgentCell>,
+        kernel: Region<KernelCell>,
         slots: Region<Slot>,
         inter_arrival: Region<Histogram>,
         heard: Option<Region<Heard>>,
@@ -206,7 +208,7 @@ impl Tables {
     /// # Panics
     /// Where `order` is no permutation of 0..64: a programming error.
     #[must_use]
-    pub fn arranged(&self, order: Order) -> Self {
+    pub fn arranged(&self, order: SlotOrder) -> Self {
         let all = order.iter().fold(0_u64, |bits, &slot| bits | 1_u64.checked_shl(slot.into()).unwrap_or(0));
         assert!(all == u64::MAX, "an order of slots names each once");
         Self { memory: Arc::clone(&self.memory), order }
@@ -220,13 +222,13 @@ impl Tables {
 
     /// The agent's cell.
     #[must_use]
-    pub fn agent(&self) -> &Agent {
+    pub fn agent(&self) -> &AgentCell {
         &self.memory.agent.records()[0]
     }
 
     /// The kernel's.
     #[must_use]
-    pub fn kernel(&self) -> &Kernel {
+    pub fn kernel(&self) -> &KernelCell {
         &self.memory.kernel.records()[0]
     }
 
@@ -268,9 +270,10 @@ impl Tables {
             return Vec::new();
         }
         thread::sleep(PAUSE);
-        let left_odd =
-            |((_, record), before): &((ChannelIndex, &Record), u64)| *before & 1 == 1 && record.version() == *before;
-        let repair = |((channel, record), _): ((ChannelIndex, &Record), u64)| {
+        let left_odd = |((_, record), before): &((ChannelIndex, &MessageCell), u64)| {
+            *before & 1 == 1 && record.version() == *before
+        };
+        let repair = |((channel, record), _): ((ChannelIndex, &MessageCell), u64)| {
             record.repair();
             channel
         };
@@ -281,7 +284,7 @@ impl Tables {
 /// Regions of the file begin at multiples of the largest page that Linux has.
 const PAGE: usize = 65_536;
 pub(super) const AGENT_AT: usize = PAGE;
-const SLOTS_AT: usize = AGENT_AT + size_of::<Agent>().next_multiple_of(PAGE);
+const SLOTS_AT: usize = AGENT_AT + size_of::<AgentCell>().next_multiple_of(PAGE);
 const INTER_ARRIVAL_AT: usize = SLOTS_AT + (SLOTS * size_of::<Slot>()).next_multiple_of(PAGE);
 const FILE_LEN: u64 = (INTER_ARRIVAL_AT + (SLOTS * size_of::<Histogram>()).next_multiple_of(PAGE)) as u64;
 
@@ -325,9 +328,9 @@ impl Header {
 /// Both must be true, and the size a multiple of eight bytes (the stride of array maps).
 unsafe trait Shared {}
 // SAFETY: `Word`s only, which are atomics.
-unsafe impl Shared for Agent {}
+unsafe impl Shared for AgentCell {}
 // SAFETY: `Word`s, and padding that nobody writes.
-unsafe impl Shared for Kernel {}
+unsafe impl Shared for KernelCell {}
 // SAFETY: `Word`s, and padding that nobody writes.
 unsafe impl Shared for Slot {}
 // SAFETY: `Word`s only.

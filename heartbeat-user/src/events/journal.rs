@@ -1,6 +1,6 @@
 //! Tells events: of the core and of the control side, with their names, to whoever asks or listens, and to the sinks.
 
-use super::{ControlEvent, Names, Output, Record, Tell, feed::Feed, item::Item, sinks::Sinks};
+use super::{ControlEvent, EventNames, Output, Record, Tell, feed::Feed, item::Item, sinks::Sinks};
 use crate::{core::Event, system::clock, types::Nanos};
 use serde_json::Value;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Journal {
     /// The names behind indices.
-    pub names: Names,
+    pub names: EventNames,
     /// How lines are written.
     pub output: Output,
     /// Where they go.

@@ -22,4 +22,4 @@ pub use logger::take_log_records;
 pub use obstacle::{Code, Obstacle};
 pub use output::Output;
 pub use record::Record;
-pub use text::{Names, Tell};
+pub use text::{EventNames, Tell};

@@ -360,7 +360,7 @@ impl Tell for ControlEvent {
 
 /// The names behind the indices of events.
 #[derive(Clone, Debug)]
-pub struct Names {
+pub struct EventNames {
     /// Who tells.
     pub node: Node,
     /// Of channels.
@@ -369,7 +369,7 @@ pub struct Names {
     pub groups: Vec<String>,
 }
 
-impl Names {
+impl EventNames {
     /// Those of a configuration.
     #[must_use]
     pub fn new(config: &crate::config::Config, node: Node) -> Self {
@@ -424,8 +424,8 @@ mod tests {
     use crate::types::ChannelIndex;
     use serde_json::json;
 
-    fn names() -> Names {
-        Names { node: Node::A, channels: vec!["net1".into(), "net2".into()], groups: vec![] }
+    fn names() -> EventNames {
+        EventNames { node: Node::A, channels: vec!["net1".into(), "net2".into()], groups: vec![] }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::metadata::Metadata;
 use crate::{
-    command::{Ended, KEPT, MOST, Outcome, Task, find, perform},
+    command::{CommandOutcome, Ended, KEPT, MOST, Task, find, perform},
     config::AgentOptions,
 };
 use std::{fmt::Write as _, time::Duration};
@@ -30,7 +30,7 @@ pub enum Power {
 
 /// An agent, and what it is told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Agent<'a> {
+pub(super) struct FenceAgent<'a> {
     pub(super) name: &'a str,
     pub(super) options: &'a AgentOptions,
     pub(super) environment: &'a [(&'a str, String)],
@@ -43,12 +43,14 @@ pub(super) struct Attempt {
     pub(super) output: String,
 }
 
-impl Agent<'_> {
+impl FenceAgent<'_> {
     /// Has it do that, for at most `patience`; what it writes comes without its secrets.
-    async fn ask(&self, action: &str, patience: Duration, task: Task<'_>) -> Outcome {
+    async fn ask(&self, action: &str, patience: Duration, task: Task<'_>) -> CommandOutcome {
         let path = match find(self.name) {
             Ok(path) => path,
-            Err(why) => return Outcome { ended: Ended::NotStarted(why), output: String::new(), took: Duration::ZERO },
+            Err(why) => {
+                return CommandOutcome { ended: Ended::NotStarted(why), output: String::new(), took: Duration::ZERO };
+            }
         };
         let words = [path.display().to_string()];
         let input = told(action, self.options);
@@ -103,7 +105,7 @@ impl Agent<'_> {
 
     /// Asks whether the device answers, by an action of that name.
     pub(super) async fn answers(&self, action: &str, patience: Duration) -> (Power, String) {
-        let Outcome { ended, output, .. } = self.ask(action, patience, Task::new(&[], &[])).await;
+        let CommandOutcome { ended, output, .. } = self.ask(action, patience, Task::new(&[], &[])).await;
         (power(ended), output)
     }
 
@@ -128,7 +130,7 @@ fn power(ended: Ended) -> Power {
 /// Why that is not to be had.
 pub async fn metadata(name: &str, environment: &[(&str, String)]) -> Result<Metadata, String> {
     let nothing = AgentOptions::default();
-    let agent = Agent { name, options: &nothing, environment };
+    let agent = FenceAgent { name, options: &nothing, environment };
     // Libraries warn on standard error.
     let task = Task { kept: MAX_METADATA, most: MAX_METADATA as u64, with_errors: false, ..Task::new(&[], &[]) };
     let outcome = agent.ask("metadata", PATIENCE, task).await;

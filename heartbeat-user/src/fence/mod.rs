@@ -18,7 +18,7 @@ use crate::{
     config::{Config, Device, Fence, Level, Means},
     types::{Nanos, Node},
 };
-use agent::{Agent, Attempt};
+use agent::{Attempt, FenceAgent};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -105,7 +105,7 @@ async fn once(device: &Device, node: Node, environment: &[(&str, String)]) -> At
     match &device.by {
         Means::Agent { name, options } => {
             let options = &options[usize::from(node.other().wire())];
-            Agent { name, options, environment }.off(patience).await
+            FenceAgent { name, options, environment }.off(patience).await
         }
         Means::Command(words) => {
             let task = Task { most: MOST, dies_with_us: true, ..Task::new(words, environment) };
@@ -125,7 +125,7 @@ pub async fn watch(
     told: impl Fn(Asked),
 ) {
     let Means::Agent { name, options } = &device.by else { return };
-    let agent = Agent { name, options: &options[usize::from(node.other().wire())], environment: &environment };
+    let agent = FenceAgent { name, options: &options[usize::from(node.other().wire())], environment: &environment };
     let mut known: Option<Metadata> = None;
     loop {
         if known.is_none() {
@@ -150,7 +150,7 @@ pub async fn watch(
 }
 
 /// One that does not answer is asked once more: such devices are slow, and have room for few at a time.
-async fn ask_twice(agent: &Agent<'_>, action: &str, device: &Device) -> (Power, String) {
+async fn ask_twice(agent: &FenceAgent<'_>, action: &str, device: &Device) -> (Power, String) {
     let (first, output) = agent.answers(action, span(device.timeout)).await;
     if !matches!(first, Power::Unknown(_)) {
         return (first, output);

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum FindingKind {
     /// It has no counterpart.
     Lost,
     /// The files do not say what is needed: a text that begins with TODO stands in its place.
@@ -14,7 +14,7 @@ pub enum Kind {
     Note,
 }
 
-impl Kind {
+impl FindingKind {
     /// As the report has it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -33,7 +33,7 @@ const MOST: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Finding {
     /// What became of it.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// Where it stands: at least one place.
     pub places: Vec<Place>,
     /// What stands there, shortened, without secrets.
@@ -44,7 +44,7 @@ pub struct Finding {
 
 impl Finding {
     /// `what` at `place`.
-    pub(super) fn new(kind: Kind, place: &Place, what: &str, instead: impl Into<String>) -> Self {
+    pub(super) fn new(kind: FindingKind, place: &Place, what: &str, instead: impl Into<String>) -> Self {
         Self { kind, places: vec![place.clone()], what: shown(what), instead: harmless(&instead.into()) }
     }
 }

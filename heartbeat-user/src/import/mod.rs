@@ -30,7 +30,7 @@ mod tree;
 mod words;
 
 pub use error::{Fault, ImportError, Problem};
-pub use finding::{Finding, Kind};
+pub use finding::{Finding, FindingKind};
 pub use place::Place;
 
 use reading::Reading;
@@ -41,7 +41,7 @@ use translate::File;
 
 /// What the files do not say, or say for several nodes.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct ImportOptions {
     /// The ids that keepalived is started with on controller a and b, for lines such as `@high priority 150`.
     pub ids: [Option<String>; 2],
     /// The controllers' host names.
@@ -69,7 +69,7 @@ impl Imported {
     /// Whether nothing was lost, and nothing is to be filled in.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.findings.iter().all(|finding| finding.kind == Kind::Note)
+        self.findings.iter().all(|finding| finding.kind == FindingKind::Note)
     }
 }
 
@@ -77,7 +77,7 @@ impl Imported {
 ///
 /// # Errors
 /// All that is wrong with the files; or what they come to would be refused.
-pub fn keepalived(file: &Path, other: Option<&Path>, options: &Options) -> Result<Imported, ImportError> {
+pub fn keepalived(file: &Path, other: Option<&Path>, options: &ImportOptions) -> Result<Imported, ImportError> {
     let mut paths: Vec<PathBuf> = vec![file.to_owned()];
     paths.extend(other.map(Path::to_owned));
     if other.is_none() && options.ids[1].is_some() {
@@ -101,7 +101,12 @@ pub fn keepalived(file: &Path, other: Option<&Path>, options: &Options) -> Resul
         };
         let mut reading = Reading::default();
         for (place, text) in &source.unmatched {
-            reading.findings.push(Finding::new(Kind::Note, place, text, "no such file: there is nothing to include"));
+            reading.findings.push(Finding::new(
+                FindingKind::Note,
+                place,
+                text,
+                "no such file: there is nothing to include",
+            ));
         }
         let node = node::node(&items, &mut reading);
         problems.extend(reading.problems);
@@ -125,7 +130,7 @@ fn in_order(mut findings: Vec<Finding>, paths: &[PathBuf]) -> Vec<Finding> {
         let place = &finding.places[0];
         (of(place), place.file.clone(), place.line, finding.kind)
     });
-    let mut known: HashMap<(Kind, String, String), usize> = HashMap::new();
+    let mut known: HashMap<(FindingKind, String, String), usize> = HashMap::new();
     let mut once: Vec<Finding> = Vec::new();
     for finding in findings {
         let at = *known.entry((finding.kind, finding.what.clone(), finding.instead.clone())).or_insert(once.len());

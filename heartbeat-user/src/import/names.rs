@@ -6,9 +6,9 @@ const MOST: usize = 32;
 
 /// Those that are taken.
 #[derive(Debug, Default)]
-pub(super) struct Names(BTreeSet<String>);
+pub(super) struct TakenNames(BTreeSet<String>);
 
-impl Names {
+impl TakenNames {
     /// A name like `text` that nothing else has.
     pub(super) fn of(&mut self, text: &str) -> String {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn a_name_is_like_the_one_given_and_nobody_elses() {
-        let mut names = Names::default();
+        let mut names = TakenNames::default();
         let long = "x".repeat(40);
         let given = ["VI_1", "VI_1", "a b/\u{e4}", "", &long, &long];
         let expected = ["VI_1", "VI_1-2", "a-b--", "-", &long[..32], &format!("{}-2", &long[..30])];

@@ -1,7 +1,7 @@
 //! What reads a file's items has: where problems and findings are kept, and how values are read.
 
 use super::error::{Fault, Problem};
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
 use super::keywords::{self, Fate, Table};
 use super::model::At;
 use super::place::Place;
@@ -26,12 +26,12 @@ impl Reading {
 
     /// `item` has no counterpart.
     pub(super) fn lost(&mut self, item: &Item, instead: impl Into<String>) {
-        self.findings.push(Finding::new(Kind::Lost, &item.place, &item.text(), instead));
+        self.findings.push(Finding::new(FindingKind::Lost, &item.place, &item.text(), instead));
     }
 
     /// Something is to be known of `item`.
     pub(super) fn note(&mut self, item: &Item, what: impl Into<String>) {
-        self.findings.push(Finding::new(Kind::Note, &item.place, &item.text(), what));
+        self.findings.push(Finding::new(FindingKind::Note, &item.place, &item.text(), what));
     }
 
     /// Whether `item`, which stands where `table`'s keywords do, is to be read; else it is said what became of it.

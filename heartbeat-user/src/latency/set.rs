@@ -1,7 +1,7 @@
 //! All histograms of an agent, as they are now: since its start, or since the last reset.
 
 use super::{Durations, Snapshot, durations::to_hdr};
-use crate::{config::Channel, dataplane::Tables, latency::Latencies, system::clock};
+use crate::{config::ChannelConfig, dataplane::Tables, latency::Latencies, system::clock};
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 use std::{collections::HashMap, sync::Mutex};
@@ -25,7 +25,7 @@ pub struct Counts<'a> {
     /// The kernel's.
     pub tables: &'a Tables,
     /// The channels of both.
-    pub channels: &'a [Channel],
+    pub channels: &'a [ChannelConfig],
 }
 
 /// Takes them; a reset moves no count, it only remembers what was there.

@@ -38,12 +38,12 @@ pub enum How {
 
 /// Who answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ProbeAnswer {
     pub ip: IpAddr,
     pub how: How,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ProbeAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.how, self.ip) {
             (How::Echo, ip) => write!(f, "{ip}"),
@@ -56,7 +56,7 @@ impl fmt::Display for Answer {
 /// What has come in so far.
 #[derive(Default)]
 struct Heard {
-    answers: Mutex<Vec<Answer>>,
+    answers: Mutex<Vec<ProbeAnswer>>,
     /// Whoever answered a question to all hosts, and may be the peer under another address.
     unknown: Mutex<Vec<IpAddr>>,
     /// There is one more of them.
@@ -71,7 +71,7 @@ impl Heard {
         match answers.iter_mut().find(|answer| answer.ip == ip) {
             Some(answer) if how == How::Echo => answer.how = How::Echo,
             Some(_) => {}
-            None => answers.push(Answer { ip, how }),
+            None => answers.push(ProbeAnswer { ip, how }),
         }
         self.changed.notify_one();
     }
@@ -107,7 +107,7 @@ pub struct Asking {
 ///
 /// # Errors
 /// Nobody answered, and a socket's reason why nobody could be asked.
-pub async fn ask(network: &Network, around: Around, quorum: usize, asking: Asking) -> io::Result<Vec<Answer>> {
+pub async fn ask(network: &Network, around: Around, quorum: usize, asking: Asking) -> io::Result<Vec<ProbeAnswer>> {
     let plan = asking.plan;
     let deadline = Instant::now() + plan.pause * u32::from(plan.rounds);
     let question = Question { network: network.clone(), around, asking, deadline };

@@ -21,7 +21,7 @@ use crate::{
 };
 use around::{Around, OwnFault, Target};
 pub use around::{same_network, who_is_on};
-use ask::{Answer, Asking};
+use ask::{Asking, ProbeAnswer};
 use request::Secret;
 use std::{
     io,
@@ -88,7 +88,7 @@ impl Witnesses {
         self.around().into_iter().flat_map(|around| around.targets).map(|target| target.ip).collect()
     }
 
-    fn remember(&self, around: Around, answered: &[Answer]) {
+    fn remember(&self, around: Around, answered: &[ProbeAnswer]) {
         let on_link = |ip| around.targets.iter().find(|target| target.ip == ip).is_none_or(|target| target.on_link);
         let targets = answered.iter().map(|answer| Target { ip: answer.ip, on_link: on_link(answer.ip) }).collect();
         let around = Around { targets, all_hosts: false, ..around };
@@ -133,7 +133,7 @@ impl Plan {
 
 /// What was found of one network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ProbeState {
     /// A fault of our own port.
     Port,
     /// A fault of our own cable.
@@ -148,11 +148,11 @@ pub enum State {
 
 /// What was found of one network, and why that is so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct ProbeFinding {
     /// Its channel.
     pub channel: ChannelIndex,
     /// What was found.
-    pub state: State,
+    pub state: ProbeState,
     /// Why, in words.
     pub why: String,
 }
@@ -162,7 +162,7 @@ pub struct Finding {
 pub fn networks(config: &Config, node: Node) -> Vec<Network> {
     let avoid: Vec<_> = config.groups.iter().flat_map(|g| &g.addresses).map(|address| address.address).collect();
     let judged = config.channels.iter().filter(|channel| channel.is_judged());
-    let network = |channel: &crate::config::Channel| {
+    let network = |channel: &crate::config::ChannelConfig| {
         let (end, peer) = (channel.end(node)?, channel.end(node.other())?);
         Some(Network {
             channel: channel.index,
@@ -223,17 +223,22 @@ pub fn prospects(config: &Config, node: Node) -> Vec<Prospect> {
 
 /// As the core takes it.
 #[must_use]
-pub fn seen(findings: &[Finding]) -> Probed {
+pub fn seen(findings: &[ProbeFinding]) -> Probed {
     let of = |state| findings.iter().filter(|f| f.state == state).fold(0, |bits, f| bits | f.channel.bit());
-    Probed { port: of(State::Port), cable: of(State::Cable), answered: of(State::Answers), nobody: of(State::Nobody) }
+    Probed {
+        port: of(ProbeState::Port),
+        cable: of(ProbeState::Cable),
+        answered: of(ProbeState::Answers),
+        nobody: of(ProbeState::Nobody),
+    }
 }
 
 /// Probes all networks at once; a finding each, in their order. Takes at most `rounds` times `pause`, the same once more where
 /// the kernel's tables are slow, and some scheduling.
-pub async fn analyse(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Finding> {
+pub async fn analyse(networks: &[Network], plan: Plan, analysis: u32) -> Vec<ProbeFinding> {
     let mut found: Vec<_> = networks
         .iter()
-        .map(|n| Finding { channel: n.channel, state: State::Silent, why: "the probe ended early".into() })
+        .map(|n| ProbeFinding { channel: n.channel, state: ProbeState::Silent, why: "the probe ended early".into() })
         .collect();
     let mut tasks = all(networks, plan, analysis).await;
     while let Some(joined) = tasks.join_next().await {
@@ -245,13 +250,13 @@ pub async fn analyse(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Fin
 }
 
 /// The same, but the first network that answers ends it: whether it is us who are cut off.
-pub async fn any_answers(networks: &[Network], plan: Plan, analysis: u32) -> Vec<Finding> {
+pub async fn any_answers(networks: &[Network], plan: Plan, analysis: u32) -> Vec<ProbeFinding> {
     let look = async {
         let mut found = Vec::new();
         let mut tasks = all(networks, plan, analysis).await;
         while let Some(joined) = tasks.join_next().await {
             if let Ok((_, finding)) = joined {
-                let answers = finding.state == State::Answers;
+                let answers = finding.state == ProbeState::Answers;
                 found.push(finding);
                 if answers {
                     break;
@@ -267,7 +272,7 @@ pub async fn any_answers(networks: &[Network], plan: Plan, analysis: u32) -> Vec
 }
 
 /// The first network one of whose witnesses answers an echo request, however much changed since; none where none does.
-async fn any_witness(networks: &[Network], plan: Plan, analysis: u32) -> Option<Finding> {
+async fn any_witness(networks: &[Network], plan: Plan, analysis: u32) -> Option<ProbeFinding> {
     let asking = Asking { plan, analysis, secret: Secret::new(), tables: false };
     let mut tasks = JoinSet::new();
     for network in networks {
@@ -279,9 +284,9 @@ async fn any_witness(networks: &[Network], plan: Plan, analysis: u32) -> Option<
         tasks.spawn(async move {
             let quorum = network.quorum.max(1);
             let answered = ask::ask(&network, around, quorum, asking).await.ok()?;
-            let answers = || Finding {
+            let answers = || ProbeFinding {
                 channel: network.channel,
-                state: State::Answers,
+                state: ProbeState::Answers,
                 why: format!("{} answered", listed(&answered)),
             };
             (answered.len() >= quorum).then(answers)
@@ -296,28 +301,30 @@ async fn any_witness(networks: &[Network], plan: Plan, analysis: u32) -> Option<
 }
 
 /// Our own facts alone, as of now.
-pub async fn look(networks: &[Network], plan: Plan) -> Vec<Finding> {
+pub async fn look(networks: &[Network], plan: Plan) -> Vec<ProbeFinding> {
     let around = looked(networks, plan, around::look).await;
     let finding = |(network, around): (&Network, io::Result<Around>)| {
         let (state, why) = match around {
             Ok(Around { own: Some(fault), .. }) => own_fault(fault),
-            Ok(_) => (State::Nobody, "its own facts are well".into()),
+            Ok(_) => (ProbeState::Nobody, "its own facts are well".into()),
             // What cannot be seen is no fault.
-            Err(error) => (State::Nobody, error.to_string()),
+            Err(error) => (ProbeState::Nobody, error.to_string()),
         };
-        Finding { channel: network.channel, state, why }
+        ProbeFinding { channel: network.channel, state, why }
     };
     networks.iter().zip(around).map(finding).collect()
 }
 
 /// Own facts, and beside them who answered.
 #[must_use]
-pub fn beside(own: Vec<Finding>, asked: Vec<Finding>) -> Vec<Finding> {
-    let answers = |own: &Finding, asked: &Finding| own.state == State::Nobody && asked.state == State::Answers;
+pub fn beside(own: Vec<ProbeFinding>, asked: Vec<ProbeFinding>) -> Vec<ProbeFinding> {
+    let answers = |own: &ProbeFinding, asked: &ProbeFinding| {
+        own.state == ProbeState::Nobody && asked.state == ProbeState::Answers
+    };
     own.into_iter().zip(asked).map(|(own, asked)| if answers(&own, &asked) { asked } else { own }).collect()
 }
 
-async fn all(networks: &[Network], plan: Plan, analysis: u32) -> JoinSet<(usize, Finding)> {
+async fn all(networks: &[Network], plan: Plan, analysis: u32) -> JoinSet<(usize, ProbeFinding)> {
     let asking = Asking { plan, analysis, secret: Secret::new(), tables: true };
     let around = looked(networks, plan, around::look_around).await;
     let mut tasks = JoinSet::new();
@@ -345,45 +352,45 @@ async fn looked(
     }
 }
 
-fn own_fault(fault: OwnFault) -> (State, String) {
+fn own_fault(fault: OwnFault) -> (ProbeState, String) {
     match fault {
-        OwnFault::Port(why) => (State::Port, why),
-        OwnFault::Cable(why) => (State::Cable, why),
+        OwnFault::Port(why) => (ProbeState::Port, why),
+        OwnFault::Cable(why) => (ProbeState::Cable, why),
     }
 }
 
-fn listed(answers: &[Answer]) -> String {
+fn listed(answers: &[ProbeAnswer]) -> String {
     answers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-async fn probe(network: &Network, around: io::Result<Around>, asking: Asking) -> Finding {
-    let finding = |state, why: String| Finding { channel: network.channel, state, why };
+async fn probe(network: &Network, around: io::Result<Around>, asking: Asking) -> ProbeFinding {
+    let finding = |state, why: String| ProbeFinding { channel: network.channel, state, why };
     let around = match around {
         Ok(Around { own: Some(fault), .. }) => {
             let (state, why) = own_fault(fault);
             return finding(state, why);
         }
         Ok(around) => around,
-        Err(error) => return finding(State::Silent, format!("{}: {error}", network.interface)),
+        Err(error) => return finding(ProbeState::Silent, format!("{}: {error}", network.interface)),
     };
     let targets: Vec<_> = around.targets.iter().map(|target| target.ip).collect();
     if targets.is_empty() && !around.all_hosts {
         return match network.asks {
-            Asks::Gateway => finding(State::Nobody, "it has no default route with a gateway".into()),
-            _ => finding(State::Nobody, "nobody is to be asked".into()),
+            Asks::Gateway => finding(ProbeState::Nobody, "it has no default route with a gateway".into()),
+            _ => finding(ProbeState::Nobody, "nobody is to be asked".into()),
         };
     }
     let quorum = network.quorum.clamp(1, targets.len().max(1));
     match ask::ask(network, around.clone(), quorum, asking).await {
         Ok(answered) if answered.len() >= quorum => {
             network.witnesses.remember(around, &answered);
-            finding(State::Answers, format!("{} answered", listed(&answered)))
+            finding(ProbeState::Answers, format!("{} answered", listed(&answered)))
         }
-        Ok(_) if targets.is_empty() => finding(State::Nobody, "nobody was found".into()),
-        Ok(answered) if answered.is_empty() => finding(State::Silent, format!("none of {targets:?} answered")),
+        Ok(_) if targets.is_empty() => finding(ProbeState::Nobody, "nobody was found".into()),
+        Ok(answered) if answered.is_empty() => finding(ProbeState::Silent, format!("none of {targets:?} answered")),
         Ok(answered) => {
-            finding(State::Silent, format!("of {targets:?} only {} answered; {quorum} must", listed(&answered)))
+            finding(ProbeState::Silent, format!("of {targets:?} only {} answered; {quorum} must", listed(&answered)))
         }
-        Err(error) => finding(State::Silent, format!("{}: {error}", network.interface)),
+        Err(error) => finding(ProbeState::Silent, format!("{}: {error}", network.interface)),
     }
 }

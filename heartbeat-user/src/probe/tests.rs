@@ -1,7 +1,7 @@
 //! Requests by hand; and, in namespaces of their own, networks that answer and networks that do not (root).
 
 use super::{
-    Asks, Network, PeerMac, Plan, State, Witnesses, analyse, any_witness,
+    Asks, Network, PeerMac, Plan, ProbeState, Witnesses, analyse, any_witness,
     around::{self, Target},
     look,
     request::{Kind, LONGEST, Secret, build, is_reply},
@@ -123,14 +123,14 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn probe(networks: &[Network]) -> (Vec<(State, String)>, Duration) {
+fn probe(networks: &[Network]) -> (Vec<(ProbeState, String)>, Duration) {
     let began = Instant::now();
     let found = run(analyse(networks, PLAN, 5));
     (found.into_iter().map(|f| (f.state, f.why)).collect(), began.elapsed())
 }
 
 /// The same, where there is nothing to be waited for: it is over before a pause that no busy machine comes near.
-fn probe_at_once(networks: &[Network]) -> Vec<(State, String)> {
+fn probe_at_once(networks: &[Network]) -> Vec<(ProbeState, String)> {
     let plan = Plan { pause: Duration::from_secs(5), ..PLAN };
     let began = Instant::now();
     let found = run(analyse(networks, plan, 5));
@@ -149,10 +149,10 @@ fn a_network_that_answers_is_operational_and_one_that_does_not_is_not() {
         ip("link set p3 down");
         let networks = [network(0, 2), network(1, 99), network(2, 2), network(3, 2)];
         let (found, took) = probe(&networks);
-        assert_eq!(found[0], (State::Answers, "10.1.0.2 answered".into()));
-        assert!(found[1].0 == State::Silent && found[1].1.contains("none of"), "{found:?}");
-        assert_eq!(found[2], (State::Cable, "p2 has no carrier".into()));
-        assert_eq!(found[3], (State::Port, "p3 is down".into()));
+        assert_eq!(found[0], (ProbeState::Answers, "10.1.0.2 answered".into()));
+        assert!(found[1].0 == ProbeState::Silent && found[1].1.contains("none of"), "{found:?}");
+        assert_eq!(found[2], (ProbeState::Cable, "p2 has no carrier".into()));
+        assert_eq!(found[3], (ProbeState::Port, "p3 is down".into()));
         assert!(took >= PLAN.pause * 3 && took < PLAN.pause * 6, "{took:?}");
         // Nobody to be asked: own facts decide. No such interface, or our address is not on it: no network.
         let alone = Network { asks: Asks::Nobody, ..network(0, 2) };
@@ -161,7 +161,7 @@ fn a_network_that_answers_is_operational_and_one_that_does_not_is_not() {
         let networks = [alone, gone, bare];
         let found = probe_at_once(&networks);
         let states: Vec<_> = found.iter().map(|(state, _)| *state).collect();
-        assert_eq!(states, [State::Nobody, State::Port, State::Port], "{found:?}");
+        assert_eq!(states, [ProbeState::Nobody, ProbeState::Port, ProbeState::Port], "{found:?}");
         assert_eq!(run(look(&networks, PLAN)).iter().map(|f| f.state).collect::<Vec<_>>(), states);
     });
 }
@@ -182,10 +182,10 @@ fn with_a_quorum_so_many_must_answer_and_the_gateway_is_whoever_it_is_now() {
         let asked = |hosts: &[u8], quorum| Network { asks: Asks::Addresses(addresses(hosts)), quorum, ..network(0, 2) };
         let gateway = |i| Network { asks: Asks::Gateway, ..network(i, 2) };
         let (found, _) = probe(&[asked(&[2, 99], 1), asked(&[2, 99], 2), gateway(0)]);
-        assert_eq!(found[0], (State::Answers, "10.1.0.2 answered".into()));
+        assert_eq!(found[0], (ProbeState::Answers, "10.1.0.2 answered".into()));
         let of_two = "of [10.1.0.2, 10.1.0.99] only 10.1.0.2 answered; 2 must";
-        assert_eq!(found[1], (State::Silent, of_two.into()));
-        assert_eq!(found[2], (State::Nobody, "it has no default route with a gateway".into()));
+        assert_eq!(found[1], (ProbeState::Silent, of_two.into()));
+        assert_eq!(found[2], (ProbeState::Nobody, "it has no default route with a gateway".into()));
         ip("route add default via 10.1.0.99 dev p0 metric 200");
         ip("route add default via 10.1.0.2 dev p0 metric 100");
         ip("route add default via 10.1.1.2 dev p1 metric 50");
@@ -215,9 +215,9 @@ fn one_that_answers_arp_or_neighbour_discovery_but_no_echo_proves_the_network() 
         for _ in 0..2 {
             // Once with an entry of the kernel's, once without.
             let (found, took) = probe(&[network(0, 2), six.clone(), network(2, 99)]);
-            assert_eq!(found[0], (State::Answers, "10.1.0.2 (ARP, no echo) answered".into()));
-            assert_eq!(found[1], (State::Answers, "fd00::2 (neighbour discovery, no echo) answered".into()));
-            assert_eq!(found[2].0, State::Silent);
+            assert_eq!(found[0], (ProbeState::Answers, "10.1.0.2 (ARP, no echo) answered".into()));
+            assert_eq!(found[1], (ProbeState::Answers, "fd00::2 (neighbour discovery, no echo) answered".into()));
+            assert_eq!(found[2].0, ProbeState::Silent);
             assert!(took < PLAN.pause * 6, "{took:?}");
         }
         // An entry that says "reachable" is not believed: it answered then.
@@ -225,7 +225,7 @@ fn one_that_answers_arp_or_neighbour_discovery_but_no_echo_proves_the_network() 
         far("3 link set q0 up");
         far("3 addr flush dev q0");
         let (found, _) = probe(&[network(0, 2)]);
-        assert_eq!(found[0].0, State::Silent, "{found:?}");
+        assert_eq!(found[0].0, ProbeState::Silent, "{found:?}");
     });
 }
 
@@ -303,8 +303,8 @@ fn all_hosts_are_asked_where_nobody_is_known_and_the_peer_is_told_from_them() {
         let found = |i| Network { asks: Asks::Found, ..network(i, 2) };
         let networks = [found(0), found(1)];
         let (found, _) = probe(&networks);
-        assert_eq!(found[0], (State::Nobody, "nobody was found".into()));
-        assert_eq!(found[1].0, State::Answers, "{found:?}");
+        assert_eq!(found[0], (ProbeState::Nobody, "nobody was found".into()));
+        assert_eq!(found[1].0, ProbeState::Answers, "{found:?}");
         // From then on he is asked by name, also once the kernel has forgotten him.
         ip("neigh flush dev p1");
         let mut netlink = Netlink::open().unwrap();
@@ -341,6 +341,6 @@ fn a_neighbour_table_of_10_000_entries_and_routes_that_change_hold_nothing_up() 
         changing.wait().unwrap();
         println!("{found:?} after {took:?} ({:?})", began.elapsed());
         assert!(took < PLAN.pause * 6, "{took:?}");
-        assert_eq!(found[0].0, State::Answers, "its router: {found:?}");
+        assert_eq!(found[0].0, ProbeState::Answers, "its router: {found:?}");
     });
 }

@@ -21,7 +21,7 @@ use nix::{
 use std::{cell::RefCell, fmt::Display, io, net::IpAddr};
 
 /// What became of one request.
-pub type Outcome = Result<(), Errno>;
+pub type NetlinkResult = Result<(), Errno>;
 
 /// Requests in one send: their refusals, about 1 KiB each in the kernel's accounting, fit any receive buffer.
 const BATCH: usize = 128;
@@ -57,7 +57,7 @@ pub struct Netlink {
 
 /// A network interface as it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct NetworkInterface {
     /// Its index.
     pub index: u32,
     /// Its Ethernet address; `None` where it has none, as the loopback interface: there nothing can be announced.
@@ -79,7 +79,7 @@ pub struct Port {
     pub index: u32,
     /// Whether it is up and has a carrier.
     pub carrier: bool,
-    /// As [`Link::carriers`].
+    /// As [`NetworkInterface::carriers`].
     pub carriers: u32,
     /// What its bridge (forwarding, blocking) or bond (active, backup) says of it, in the kernel's numbers.
     pub state: u8,
@@ -124,7 +124,7 @@ impl Netlink {
     ///
     /// # Errors
     /// `ENODEV` where there is none of that name; else as [`Netlink::add`].
-    pub fn link(&mut self, name: &str) -> io::Result<Link> {
+    pub fn link(&mut self, name: &str) -> io::Result<NetworkInterface> {
         let mut request = LinkMessage::default();
         request.attributes.push(LinkAttribute::IfName(name.to_owned()));
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
@@ -212,7 +212,7 @@ impl Netlink {
     ///
     /// # Errors
     /// As [`Netlink::add`].
-    pub fn links(&mut self) -> io::Result<Vec<Link>> {
+    pub fn links(&mut self) -> io::Result<Vec<NetworkInterface>> {
         let mut request = LinkMessage::default();
         request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         let found = RefCell::new(Vec::new());
@@ -258,7 +258,7 @@ impl Netlink {
     }
 
     /// Sends `requests`, at most [`BATCH`] at a time, and returns what became of each, in their order.
-    pub(crate) fn apply(&mut self, requests: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<Vec<Outcome>> {
+    pub(crate) fn apply(&mut self, requests: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<Vec<NetlinkResult>> {
         let mut outcomes = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
@@ -267,7 +267,7 @@ impl Netlink {
         Ok(outcomes)
     }
 
-    fn apply_batch(&mut self, batch: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<Vec<Outcome>> {
+    fn apply_batch(&mut self, batch: Vec<RouteNetlinkMessage>, flags: u16) -> io::Result<Vec<NetlinkResult>> {
         let mut outcomes = vec![Ok(()); batch.len()];
         let last = self.write(batch, flags, NLM_F_ACK)?;
         let first = last.wrapping_sub(outcomes.len() as u32 - 1);
@@ -405,14 +405,14 @@ fn of_index(index: u32) -> LinkMessage {
 }
 
 /// Reads only what is needed: a takeover must not fail because a newer kernel says something more about an interface.
-fn link_from(payload: &[u8]) -> io::Result<Link> {
+fn link_from(payload: &[u8]) -> io::Result<NetworkInterface> {
     let header = LinkHeader::parse(payload).map_err(malformed)?;
     let attributes = payload.get(LINK_HEADER..).unwrap_or_default();
     let mac = attribute(attributes, IFLA_ADDRESS).and_then(|value| value.try_into().ok());
     let inet = attribute(attributes, IFLA_AF_SPEC).and_then(|spec| attribute(spec, libc::AF_INET as u16));
     let settings = inet.and_then(|inet| attribute(inet, IFLA_INET_CONF)).unwrap_or_default();
     let promotes = settings.chunks_exact(4).nth(usize::from(PROMOTE_SECONDARIES) - 1);
-    Ok(Link {
+    Ok(NetworkInterface {
         index: header.index,
         mac: mac.filter(|_| header.link_layer_type == LinkLayerType::Ether),
         carrier: header.flags.contains(LinkFlags::LowerUp | LinkFlags::Up),
@@ -423,7 +423,7 @@ fn link_from(payload: &[u8]) -> io::Result<Link> {
 }
 
 fn port_from(payload: &[u8]) -> io::Result<Port> {
-    let Link { index, carrier, carriers, .. } = link_from(payload)?;
+    let NetworkInterface { index, carrier, carriers, .. } = link_from(payload)?;
     let attributes = payload.get(LINK_HEADER..).unwrap_or_default();
     let info = attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_SLAVE_DATA));
     let state = info.and_then(|data| attribute(data, PORT_STATE)).and_then(|value| value.first().copied());

@@ -24,13 +24,13 @@ const MAGIC: &[u8] = b"V";
 
 /// A watchdog that runs. Dropped, it runs on.
 #[derive(Debug)]
-pub struct Watchdog {
+pub struct WatchdogDevice {
     file: File,
     path: PathBuf,
     timeout: Nanos,
 }
 
-impl Watchdog {
+impl WatchdogDevice {
     /// The one that the life before left open, or else opens it, unless that is not `wanted`; from then on it is to be fed, and opening
     /// it is as good as that. Whether it was left. Called once in a process.
     ///
@@ -129,9 +129,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "data").unwrap();
-        let refused = |path: &Path| Watchdog::open(path, TEN, true).unwrap_err().raw_os_error().unwrap();
+        let refused = |path: &Path| WatchdogDevice::open(path, TEN, true).unwrap_err().raw_os_error().unwrap();
         assert_eq!(refused(&file), libc::ENOTTY);
-        assert_eq!(Watchdog::open(&file, TEN, false).unwrap_err().raw_os_error(), None, "it is not even opened");
+        assert_eq!(WatchdogDevice::open(&file, TEN, false).unwrap_err().raw_os_error(), None, "it is not even opened");
         assert_eq!(std::fs::read(&file).unwrap(), b"data");
         assert_eq!(refused(Path::new("/dev/null")), libc::ENOTTY);
         assert_eq!(refused(&folder.path().join("absent")), libc::ENOENT);

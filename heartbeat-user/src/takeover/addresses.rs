@@ -3,7 +3,7 @@
 use crate::{
     system::{
         clock,
-        netlink::{Netlink, Outcome, malformed},
+        netlink::{Netlink, NetlinkResult, malformed},
     },
     types::Nanos,
 };
@@ -48,7 +48,7 @@ impl Netlink {
     ///
     /// # Errors
     /// The routing socket failed, or did not answer within 2 s: what became of the addresses is not known.
-    pub fn add(&mut self, addresses: &[Address]) -> io::Result<Vec<Outcome>> {
+    pub fn add(&mut self, addresses: &[Address]) -> io::Result<Vec<NetlinkResult>> {
         let requests = addresses.iter().map(|a| RouteNetlinkMessage::NewAddress(new_address(a))).collect();
         self.apply(requests, NLM_F_CREATE | NLM_F_REPLACE).or_else(|error| self.look_after(error, addresses, true))
     }
@@ -62,7 +62,7 @@ impl Netlink {
     ///
     /// # Errors
     /// As [`Netlink::add`].
-    pub fn remove(&mut self, addresses: &[Address]) -> io::Result<Vec<Outcome>> {
+    pub fn remove(&mut self, addresses: &[Address]) -> io::Result<Vec<NetlinkResult>> {
         let interfaces: BTreeSet<u32> = addresses.iter().filter(|a| a.ip.is_ipv4()).map(|a| a.interface).collect();
         let promoting = self.promote(interfaces);
         let outcomes = self.delete(addresses);
@@ -72,7 +72,7 @@ impl Netlink {
         outcomes
     }
 
-    fn delete(&mut self, addresses: &[Address]) -> io::Result<Vec<Outcome>> {
+    fn delete(&mut self, addresses: &[Address]) -> io::Result<Vec<NetlinkResult>> {
         let requests = addresses.iter().rev().map(|a| RouteNetlinkMessage::DelAddress(message(a))).collect();
         let mut outcomes = self.apply(requests, 0).or_else(|error| {
             let mut outcomes = self.look_after(error, addresses, false)?;
@@ -111,7 +111,7 @@ impl Netlink {
     ///
     /// # Errors
     /// As [`Netlink::add`].
-    pub fn reconcile(&mut self, held: &[Address]) -> io::Result<Vec<(Address, Outcome)>> {
+    pub fn reconcile(&mut self, held: &[Address]) -> io::Result<Vec<(Address, NetlinkResult)>> {
         if held.is_empty() {
             return Ok(Vec::new());
         }
@@ -157,7 +157,7 @@ impl Netlink {
     }
 
     /// Answers were lost (ENOBUFS): what is there says what became of the requests.
-    fn look_after(&mut self, error: io::Error, addresses: &[Address], wanted: bool) -> io::Result<Vec<Outcome>> {
+    fn look_after(&mut self, error: io::Error, addresses: &[Address], wanted: bool) -> io::Result<Vec<NetlinkResult>> {
         if error.raw_os_error() != Some(libc::ENOBUFS) {
             return Err(error);
         }

@@ -7,7 +7,7 @@
 //! - **IPv6**: an unsolicited Neighbor Advertisement to all nodes, override set (RFC 4861 §7.2.6).
 
 use super::frames::{arp_announcement, arp_announcing_reply, probe, unsolicited_advertisement};
-use crate::system::netlink::{Link, Outcome};
+use crate::system::netlink::{NetlinkResult, NetworkInterface};
 use nix::{
     errno::Errno,
     ifaddrs::getifaddrs,
@@ -36,7 +36,7 @@ const PATIENCE_MS: i64 = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// The interface, with its Ethernet address of this moment: that of a bond may change.
-    pub link: Link,
+    pub link: NetworkInterface,
     /// The address.
     pub ip: IpAddr,
     /// Whether this host forwards IPv6 from the interface ([`forwards_ipv6`]): an advertisement that does not say so
@@ -68,7 +68,7 @@ impl Announcer {
 
     /// Announces each of `announcements` once, in each form, all in as few system calls as the kernel allows, and returns what
     /// became of each, in their order. Where the interface has no Ethernet address, `EOPNOTSUPP`.
-    pub fn announce(&mut self, announcements: &[Announcement]) -> Vec<Outcome> {
+    pub fn announce(&mut self, announcements: &[Announcement]) -> Vec<NetlinkResult> {
         self.send_each(announcements, |announcement, mac| match announcement.ip {
             IpAddr::V4(ip) => vec![arp_announcement(mac, ip).to_vec(), arp_announcing_reply(mac, ip).to_vec()],
             IpAddr::V6(ip) => vec![unsolicited_advertisement(mac, ip, announcement.router).to_vec()],
@@ -77,7 +77,7 @@ impl Announcer {
 
     /// Asks, for the address of each of `questions`, whether a neighbour has it ([`probe`]), and returns what became of each
     /// question, in their order. Where the interface has no Ethernet address, `EOPNOTSUPP`.
-    pub fn ask(&mut self, questions: &[Announcement]) -> Vec<Outcome> {
+    pub fn ask(&mut self, questions: &[Announcement]) -> Vec<NetlinkResult> {
         self.send_each(questions, |question, mac| vec![probe(mac, question.ip)])
     }
 
@@ -85,7 +85,7 @@ impl Announcer {
         &mut self,
         announcements: &[Announcement],
         frames_of: impl Fn(&Announcement, [u8; 6]) -> Vec<Vec<u8>>,
-    ) -> Vec<Outcome> {
+    ) -> Vec<NetlinkResult> {
         let mut outcomes = vec![Ok(()); announcements.len()];
         let mut places = Vec::with_capacity(announcements.len());
         let mut frames = Vec::with_capacity(announcements.len());

@@ -1,6 +1,6 @@
 //! Listens to who else has an address: the claims of neighbours, in answer or unasked.
 
-use super::frames::{Claim, ETHERNET, IPV6, claim_in};
+use super::frames::{AddressClaim, ETHERNET, IPV6, claim_in};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
@@ -107,7 +107,7 @@ impl ClaimListener {
 
     /// The next claim that waits to be heard, with the index of its interface; skips at most `patience` frames that make none,
     /// which it counts down, as it does the one that it returns. Does not wait.
-    pub(super) fn next(&mut self, patience: &mut usize) -> Option<(u32, Claim)> {
+    pub(super) fn next(&mut self, patience: &mut usize) -> Option<(u32, AddressClaim)> {
         while *patience > 0 {
             self.ipv6_first ^= true; // in turn: a flood in the one must not hide the other
             let (one, other) = if self.ipv6_first { (&self.ipv6, &self.ipv4) } else { (&self.ipv4, &self.ipv6) };

@@ -43,7 +43,7 @@ const BROADCAST_MAC: [u8; 6] = [0xff; 6];
 
 /// A neighbour's word that it has an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct AddressClaim {
     /// The address.
     pub ip: IpAddr,
     /// The neighbour's Ethernet address.
@@ -151,7 +151,7 @@ pub fn neighbor_solicitation(mac: [u8; 6], ip: Ipv6Addr) -> [u8; SOLICITATION_FR
 
 /// The claim that an Ethernet frame makes. None where it makes none, or is malformed.
 #[must_use]
-pub fn claim_in(frame: &[u8]) -> Option<Claim> {
+pub fn claim_in(frame: &[u8]) -> Option<AddressClaim> {
     let ethernet = EthernetPacket::new(frame)?;
     match ethernet.get_ethertype() {
         EtherTypes::Arp => arp_claim(ethernet.payload()),
@@ -160,17 +160,17 @@ pub fn claim_in(frame: &[u8]) -> Option<Claim> {
     }
 }
 
-fn arp_claim(packet: &[u8]) -> Option<Claim> {
+fn arp_claim(packet: &[u8]) -> Option<AddressClaim> {
     let arp = ArpPacket::new(packet)?;
     let form = (arp.get_hardware_type(), arp.get_protocol_type(), arp.get_hw_addr_len(), arp.get_proto_addr_len());
     let known = matches!(arp.get_operation(), ArpOperations::Request | ArpOperations::Reply);
     let ip = arp.get_sender_proto_addr();
     let claims = form == (ArpHardwareTypes::Ethernet, EtherTypes::Ipv4, 6, 4) && known && !ip.is_unspecified();
-    claims.then(|| Claim { ip: ip.into(), mac: arp.get_sender_hw_addr().octets() })
+    claims.then(|| AddressClaim { ip: ip.into(), mac: arp.get_sender_hw_addr().octets() })
 }
 
 /// Obeys RFC 4861 §7.1.2, the checks of a received advertisement.
-fn advertised(packet: &[u8], source: [u8; 6]) -> Option<Claim> {
+fn advertised(packet: &[u8], source: [u8; 6]) -> Option<AddressClaim> {
     let ipv6 = Ipv6Packet::new(packet)?;
     let length = usize::from(ipv6.get_payload_length());
     let message = packet.get(IPV6..)?.get(..length)?;
@@ -188,7 +188,7 @@ fn advertised(packet: &[u8], source: [u8; 6]) -> Option<Claim> {
         && !ip.is_multicast()
         && !(solicited && to.is_multicast());
     let target = valid.then(|| target_mac(options)).flatten()?;
-    Some(Claim { ip: ip.into(), mac: target.unwrap_or(source) })
+    Some(AddressClaim { ip: ip.into(), mac: target.unwrap_or(source) })
 }
 
 /// The Ethernet address in the option that names the target's (RFC 4861 §4.6.1), if there is one. None where the options are

@@ -25,16 +25,16 @@ mod worker;
 pub use addresses::{Address, Watch};
 pub use announce::{Announcement, Announcer, forwards_ipv6};
 pub use frames::{
-    ADVERTISEMENT_FRAME, ARP_FRAME, Claim, SOLICITATION_FRAME, arp_announcement, arp_announcing_reply, arp_probe,
-    claim_in, neighbor_solicitation, probe, unsolicited_advertisement,
+    ADVERTISEMENT_FRAME, ARP_FRAME, AddressClaim, SOLICITATION_FRAME, arp_announcement, arp_announcing_reply,
+    arp_probe, claim_in, neighbor_solicitation, probe, unsolicited_advertisement,
 };
 pub use rivals::{NAMED, RIVAL_GONE};
 pub use source::{SourceReason, becomes_source};
 pub use sweep::{LetGo, Recorded, Swept, held_on_host, let_go, remove_unowned};
 pub use worker::{ANNOUNCE_AGAIN, CHECK, Worker, run};
 
-use crate::system::netlink::Link;
-use crate::system::netlink::Outcome;
+use crate::system::netlink::NetlinkResult;
+use crate::system::netlink::NetworkInterface;
 use crate::types::{GroupIndex, Nanos};
 use nix::errno::Errno;
 use std::{fmt, io, net::IpAddr};
@@ -61,7 +61,7 @@ pub struct PlannedAddress {
 
 impl PlannedAddress {
     /// It, on the interface that has the name now.
-    fn on(&self, link: Link) -> Address {
+    fn on(&self, link: NetworkInterface) -> Address {
         Address { interface: link.index, ip: self.ip, prefix: self.prefix }
     }
 }
@@ -74,7 +74,7 @@ impl fmt::Display for PlannedAddress {
 
 /// What the takeover thread goes by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct TakeoverSettings {
     /// The groups, by index.
     pub plans: Vec<GroupPlan>,
     /// The interfaces of our own channels.
@@ -174,7 +174,7 @@ pub enum Done {
         /// Which addresses, each with the Ethernet address that answered first; [`NAMED`] of them at most.
         by: Vec<(PlannedAddress, [u8; 6])>,
         /// Whether the group is taken over all the same ([`Answering::Take`]: [`Done::Acquired`] came before; or
-        /// [`Settings::still_answering_for`] is over: it follows); else nothing was added.
+        /// [`TakeoverSettings::still_answering_for`] is over: it follows); else nothing was added.
         taken: bool,
         /// Whether it is to be told: the same again and again is not.
         told: bool,
@@ -308,7 +308,7 @@ impl fmt::Display for Step {
 }
 
 /// One outcome an address, where a batch as a whole may have failed.
-fn each(result: io::Result<Vec<Outcome>>, count: usize) -> Vec<Result<(), String>> {
+fn each(result: io::Result<Vec<NetlinkResult>>, count: usize) -> Vec<Result<(), String>> {
     match result {
         Ok(outcomes) => outcomes.into_iter().map(|outcome| outcome.map_err(describe)).collect(),
         Err(error) => vec![Err(error.to_string()); count],

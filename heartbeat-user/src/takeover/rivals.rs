@@ -1,7 +1,7 @@
 //! What the claims of neighbours mean: answers to our questions, or rivals for what is held. A table without clock, socket or
 //! names; at most one rival, and one answer, for each planned address.
 
-use super::{claims::On, frames::Claim};
+use super::{claims::On, frames::AddressClaim};
 use crate::types::{GroupIndex, Nanos};
 use std::collections::{BTreeMap, HashMap};
 
@@ -164,7 +164,7 @@ impl Rivals {
     }
 
     /// A neighbour, not this host itself, has made a claim on the interface. Returns for which address it is a new rival.
-    pub(super) fn heard(&mut self, interface: u32, claim: Claim, now: Nanos) -> Option<Place> {
+    pub(super) fn heard(&mut self, interface: u32, claim: AddressClaim, now: Nanos) -> Option<Place> {
         let on = (interface, claim.ip);
         if self.questions.iter_mut().any(|question| question.hear(on, claim.mac)) {
             return None;

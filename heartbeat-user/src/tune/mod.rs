@@ -22,7 +22,7 @@ mod setting;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Alarms, Basis, Channel, Loss, Unusable};
+pub use model::{Alarms, Basis, ChannelModel, Loss, Unusable};
 pub use read::{Read, read};
 pub use recommend::{Promise, Recommendation, pair, promise, recommend};
 pub use sample::{Bin, Counted, Recording};

@@ -67,7 +67,7 @@ pub struct Loss {
 
 /// What is known of a channel.
 #[derive(Clone, Debug)]
-pub struct Channel {
+pub struct ChannelModel {
     /// Its name.
     pub name: String,
     /// Whether it is a serial line.
@@ -123,7 +123,7 @@ pub struct Alarms {
     pub basis: Basis,
 }
 
-impl Channel {
+impl ChannelModel {
     /// What a recording says.
     ///
     /// # Errors
@@ -327,7 +327,7 @@ fn index(recording: &Recording, interval_s: f64) -> f64 {
 impl Setting {
     /// As it is on this channel: a serial line sends every n-th heartbeat, no more than were recorded.
     #[must_use]
-    pub fn on(&self, channel: &Channel) -> Self {
+    pub fn on(&self, channel: &ChannelModel) -> Self {
         let pace = if channel.serial { (channel.interval_s / self.interval_s - 0.05).ceil().max(1.0) } else { 1.0 };
         Self {
             interval_s: self.interval_s * pace,

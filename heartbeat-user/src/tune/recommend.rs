@@ -1,6 +1,6 @@
 //! Settings, what they promise for all channels, and the quickest one that promises enough.
 
-use super::{Alarms, Basis, Channel, setting::Setting};
+use super::{Alarms, Basis, ChannelModel, setting::Setting};
 use crate::{
     config::{Profile, show},
     types::{Nanos, Timing},
@@ -40,7 +40,7 @@ impl Promise {
 
 /// What `timing` promises on these channels.
 #[must_use]
-pub fn promise(channels: &[Channel], timing: Timing) -> Promise {
+pub fn promise(channels: &[ChannelModel], timing: Timing) -> Promise {
     let setting = Setting::from(&timing);
     let slowest = channels.iter().map(|channel| setting.on(channel).detection_s).fold(setting.detection_s, f64::max);
     let alarms = channels.iter().map(|channel| channel.alarms(&setting)).collect();
@@ -76,7 +76,7 @@ pub struct Recommendation {
 ///
 /// `None` without channels.
 #[must_use]
-pub fn recommend(channels: &[Channel], most: f64, least_interval_s: f64) -> Option<Recommendation> {
+pub fn recommend(channels: &[ChannelModel], most: f64, least_interval_s: f64) -> Option<Recommendation> {
     let candidates = INTERVALS_MS
         .into_iter()
         .filter(|ms| *ms as f64 / 1e3 >= least_interval_s.min(1.0))

@@ -46,7 +46,7 @@ fn a_known_loss_is_found_and_seen_to_be_independent() {
         let counted = lossy(share, 200_000, seed);
         let guessed = Recording { counted: None, ..counted.clone() };
         for recording in [counted, guessed] {
-            let channel = Channel::new(&recording).unwrap();
+            let channel = ChannelModel::new(&recording).unwrap();
             let Loss { share: found, share_bound, repeated, bursty, .. } = channel.loss;
             let error = 4.0 * (share / 200_000.0).sqrt();
             assert!((found - share).abs() < error && share_bound > found, "{share}: {:?}", channel.loss);
@@ -60,9 +60,9 @@ fn a_known_loss_is_found_and_seen_to_be_independent() {
 fn bursts_are_seen_and_promise_less_than_as_much_independent_loss() {
     // 1 % in runs of five.
     let gaps = (0..40_000).map(|i| if i % 400 == 0 { 60 * MS } else { 10 * MS });
-    let bursts = Channel::new(&recording(gaps)).unwrap();
+    let bursts = ChannelModel::new(&recording(gaps)).unwrap();
     assert!(bursts.loss.bursty && bursts.loss.repeated > 0.7, "{:?}", bursts.loss);
-    let alone = Channel::new(&lossy(0.0125, 40_000, 5)).unwrap();
+    let alone = ChannelModel::new(&lossy(0.0125, 40_000, 5)).unwrap();
     let setting = Setting { interval_s: 0.010, tolerated_s: 0.100, detection_s: 0.100 };
     assert!(bursts.alarms(&setting).bound > 10.0 * alone.alarms(&setting).bound);
 }
@@ -71,7 +71,7 @@ fn bursts_are_seen_and_promise_less_than_as_much_independent_loss() {
 fn a_sender_that_stood_still_is_no_loss_and_counts_in_time() {
     let gaps = (0..10_000).map(|i| if i % 1_000 == 999 { 305 * MS } else { 10 * MS });
     let stalls = Recording { counted: Some(Counted { received: 10_000, missing: 0 }), ..recording(gaps) };
-    let channel = Channel::new(&stalls).unwrap();
+    let channel = ChannelModel::new(&stalls).unwrap();
     assert_eq!((channel.loss.share, channel.loss.repeated), (0.0, 0.0));
     // At any interval, ten of 300 ms in 103 s end a channel that bears 250 ms.
     for interval_s in [0.001, 0.010, 0.050] {
@@ -83,17 +83,17 @@ fn a_sender_that_stood_still_is_no_loss_and_counts_in_time() {
 #[test]
 fn a_sample_that_says_nothing_is_refused_with_what_would_be_right() {
     for gaps in [vec![], vec![10 * MS], vec![10 * MS; 19]] {
-        let error = Channel::new(&recording(gaps)).unwrap_err().to_string();
+        let error = ChannelModel::new(&recording(gaps)).unwrap_err().to_string();
         assert!(error.contains("net1") && error.contains("at least 20"), "{error}");
     }
     let irregular = Recording { configured: Some(Nanos::from_millis(10)), ..recording(vec![5_000 * MS; 50]) };
-    assert!(matches!(Channel::new(&irregular), Err(Unusable::Irregular { n: 0, .. })));
+    assert!(matches!(ChannelModel::new(&irregular), Err(Unusable::Irregular { n: 0, .. })));
     assert!(recommend(&[], 1.0, 0.0).is_none());
 }
 
 #[test]
 fn a_sample_without_any_difference_promises_what_its_length_supports_and_no_more() {
-    let channel = Channel::new(&recording(vec![10 * MS; 100])).unwrap();
+    let channel = ChannelModel::new(&recording(vec![10 * MS; 100])).unwrap();
     let alarms = channel.alarms(&Setting::from(&Profile::Fast.timing()));
     // None in a second: 3.0 a second at the most, and by the model a quarter of that, for it is twice as long as a stall is.
     assert_eq!((alarms.seen, alarms.basis), (0, Basis::Model));
@@ -109,7 +109,7 @@ fn a_sample_without_any_difference_promises_what_its_length_supports_and_no_more
 #[test]
 fn the_recorded_interval_is_the_shortest_a_serial_line_gets() {
     let line = Recording { serial: true, ..recording(vec![30 * MS; 1_000]) };
-    let line = Channel::new(&line).unwrap();
+    let line = ChannelModel::new(&line).unwrap();
     let setting = Setting::from(&Profile::Fast.timing()).on(&line);
     assert!((setting.interval_s - 0.030).abs() < 1e-9 && (setting.detection_s - 0.090).abs() < 1e-9, "{setting:?}");
 }
@@ -117,7 +117,7 @@ fn the_recorded_interval_is_the_shortest_a_serial_line_gets() {
 #[test]
 fn what_is_recommended_is_a_configuration_that_means_the_same() {
     for share in [0.0, 0.01, 0.1] {
-        let channels = [Channel::new(&lossy(share, 100_000, 9)).unwrap()];
+        let channels = [ChannelModel::new(&lossy(share, 100_000, 9)).unwrap()];
         for (most, least) in [(1.0 / 60.0, 0.0), (1.0 / 3_600.0, 0.015), (1.0 / YEAR_S, 0.3), (1.0, 0.0)] {
             let recommended = recommend(&channels, most, least).unwrap();
             let text = EXAMPLE.replace("[timing]\n", &recommended.toml()).replace("\nprofile = \"lan\"\n#", "\n#");
@@ -130,7 +130,7 @@ fn what_is_recommended_is_a_configuration_that_means_the_same() {
 
 #[test]
 fn where_nothing_can_be_promised_the_best_is_given() {
-    let channels = [Channel::new(&recording(vec![10 * MS; 100])).unwrap()];
+    let channels = [ChannelModel::new(&recording(vec![10 * MS; 100])).unwrap()];
     let recommended = recommend(&channels, 1e-15, 0.0).unwrap();
     assert!(!recommended.suffices && recommended.promise.detection_s > 10.0);
 }
@@ -143,7 +143,7 @@ fn classic_is_judged_by_the_least_silence_that_fails_it() {
 
 #[test]
 fn a_pair_is_dead_less_often_than_its_best_channel() {
-    let channels = [0.01, 0.1].map(|share| Channel::new(&lossy(share, 100_000, 7)).unwrap());
+    let channels = [0.01, 0.1].map(|share| ChannelModel::new(&lossy(share, 100_000, 7)).unwrap());
     let promise = promise(&channels, Profile::Fast.timing());
     let [independent, worst] = pair(&promise);
     assert!(independent < worst && worst == promise.channels[0].bound, "{promise:?}");
@@ -190,7 +190,7 @@ proptest! {
         let gaps = (0..regular).map(|i| 10 * MS + i % 50 * 1_000).chain(extra.iter().map(|ms| ms * MS));
         // An interval is known; what is longer is whatever it is.
         let recording = Recording { configured: Some(Nanos::from_millis(10)), ..recording(gaps) };
-        let channel = Channel::new(&recording).unwrap();
+        let channel = ChannelModel::new(&recording).unwrap();
         let mut before = f64::INFINITY;
         for missed in 2..=48 {
             let tolerated_s = (interval * missed) as f64 / 1e3;

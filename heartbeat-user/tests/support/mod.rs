@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use heartbeat::{
-    dataplane::{Settings, Tables},
+    dataplane::{ProgramSettings, Tables},
     types::Node,
 };
 use heartbeat_ebpf::{
@@ -50,8 +50,8 @@ pub(crate) fn second_key() -> Key {
     Key::new([2; 16])
 }
 
-pub(crate) fn settings() -> Settings {
-    Settings { port: wire::PORT, pair_id: PAIR, node: Node::A, keys: [Some(key()), Some(second_key())] }
+pub(crate) fn settings() -> ProgramSettings {
+    ProgramSettings { port: wire::PORT, pair_id: PAIR, node: Node::A, keys: [Some(key()), Some(second_key())] }
 }
 
 /// A heartbeat of the peer's on a channel, as it is when all is well.

@@ -2,7 +2,7 @@
 
 use super::{AGE, V6, request, sealed, support::*};
 use heartbeat::{
-    dataplane::{Kernel, Settings},
+    dataplane::{Kernel, ProgramSettings},
     system::clock,
     types::{ChannelIndex, Node, XdpMode, XdpPreference},
 };
@@ -22,7 +22,7 @@ fn over_a_cable_a_request_is_answered_by_the_program_and_its_reply_by_nothing() 
         run("ip link set left up");
         run("ip link set right up");
         let pins = [PinFolder::new(), PinFolder::new()];
-        let of_b = Settings { node: Node::B, ..settings() };
+        let of_b = ProgramSettings { node: Node::B, ..settings() };
         let (mut a, _) = Kernel::open(&settings(), pins[0].path()).unwrap();
         let (mut b, _) = Kernel::open(&of_b, pins[1].path()).unwrap();
         for (kernel, interface, address) in [(&mut a, "left", ADDRESS_V6), (&mut b, "right", PEER_V6)] {

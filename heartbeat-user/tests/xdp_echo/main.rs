@@ -12,7 +12,7 @@ use heartbeat::{
     types::{ChannelIndex, Node, XdpMode, XdpPreference},
 };
 use heartbeat_ebpf::{
-    echo::{Echo, Kind},
+    echo::{Echo, EchoKind},
     layout::{Outcome, Slot},
     siphash::Key,
     wire::{self, Message, View},
@@ -44,7 +44,7 @@ fn request(channel: u8, sent_ns: u64) -> Echo {
 
 /// A reply of the peer's to what we asked at `asked_ns`.
 fn reply(channel: u8, asked_ns: u64) -> Echo {
-    Echo { kind: Kind::Reply, echo_sent_ns: asked_ns, echo_held_ns: 5_000_000, ..request(channel, 77) }
+    Echo { kind: EchoKind::Reply, echo_sent_ns: asked_ns, echo_held_ns: 5_000_000, ..request(channel, 77) }
 }
 
 fn sealed(echo: Echo) -> Vec<u8> {
@@ -133,7 +133,7 @@ fn check_message(message: &[u8], asked: Echo, alive_age: std::ops::Range<u64>) {
     assert!(alive_age.contains(&age), "{age}");
     assert!(clock::monotonic().0 - answer.sent_ns < 1_000_000_000, "{answer:?}");
     let expected = Echo {
-        kind: Kind::Reply,
+        kind: EchoKind::Reply,
         node: Node::A.wire(),
         incarnation: OWN,
         peer_incarnation: asked.incarnation,

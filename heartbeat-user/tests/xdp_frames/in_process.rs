@@ -4,7 +4,7 @@ use super::{DROP, PASS, V4, V6, support::*};
 use heartbeat::{dataplane::Tables, types::ChannelIndex};
 use heartbeat_ebpf::{
     frame::{Address, Frame},
-    layout::{Outcome, Record},
+    layout::{MessageCell, Outcome},
     receive,
     verify::{Expected, News},
     wire::{self, View},
@@ -23,7 +23,8 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn of(tables: &Tables) -> Self {
-        let read = |record: &Record| record.read().map(|(words, stamp_ns)| (words, stamp_ns != 0)).expect("no writer");
+        let read =
+            |record: &MessageCell| record.read().map(|(words, stamp_ns)| (words, stamp_ns != 0)).expect("no writer");
         Self {
             outcomes: tables
                 .channels()
@@ -46,7 +47,7 @@ impl State {
 
 /// When the newest of all records came, in ns of CLOCK_MONOTONIC; never 0.
 pub(crate) fn newest(tables: &Tables) -> u64 {
-    let stamps = |record: &Record| record.read().map(|(_, stamp_ns)| stamp_ns);
+    let stamps = |record: &MessageCell| record.read().map(|(_, stamp_ns)| stamp_ns);
     tables.channels().flat_map(|c| tables.slot(c).records().map(stamps)).flatten().max().unwrap_or(0).max(1)
 }
 

@@ -1,7 +1,7 @@
 //! A lease on a disk: a loop device, where this kernel has them, else the file behind it, read and written past all caches.
 
 use super::{ACQUIRE, Held, Random, done, end_of, granted, until};
-use heartbeat::arbiter::{Answered, Arbiter, blank};
+use heartbeat::arbiter::{Arbiter, ArbiterAnswer, blank};
 use heartbeat::config::Config;
 use heartbeat::disk::{self, USED_BYTES};
 use heartbeat::system::clock;
@@ -31,7 +31,7 @@ fn config(disk: &SharedDisk, io_timeout: &str) -> Config {
     super::config(7, &format!("disk = \"{}\"\nio_timeout = \"{io_timeout}\"", disk.path.display()))
 }
 
-fn asked(arbiter: &Arbiter, question: Arbitrate) -> Answered {
+fn asked(arbiter: &Arbiter, question: Arbitrate) -> ArbiterAnswer {
     done(arbiter.ask(question))
 }
 

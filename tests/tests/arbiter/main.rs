@@ -7,7 +7,7 @@ mod cluster;
 mod disk;
 
 use cluster::{Cluster, Host, ask};
-use heartbeat::arbiter::{Answered, Arbiter};
+use heartbeat::arbiter::{Arbiter, ArbiterAnswer};
 use heartbeat::config::{Config, EXAMPLE};
 use heartbeat::system::clock;
 use heartbeat::{
@@ -33,7 +33,7 @@ fn config(pair: u32, arbiter: &str) -> Config {
 }
 
 /// What a controller on that host is answered.
-fn asked(host: &Host, config: &Config, node: Node, question: Arbitrate) -> Answered {
+fn asked(host: &Host, config: &Config, node: Node, question: Arbitrate) -> ArbiterAnswer {
     let arbiter = Arbiter::new(config, node).unwrap();
     host.namespace.run(move || done(arbiter.ask(question))).unwrap()
 }
@@ -48,7 +48,7 @@ fn done<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Asks until it is answered as `right` says.
-fn until(what: impl Fn() -> Answered, right: impl Fn(Arbitrated) -> bool) -> Answered {
+fn until(what: impl Fn() -> ArbiterAnswer, right: impl Fn(Arbitrated) -> bool) -> ArbiterAnswer {
     let deadline = Instant::now() + SOON;
     loop {
         let answered = what();
@@ -64,7 +64,7 @@ const fn granted(outcome: Arbitrated) -> bool {
     matches!(outcome, Arbitrated::Granted { groups: 1.., .. })
 }
 
-fn end_of(answered: &Answered) -> Nanos {
+fn end_of(answered: &ArbiterAnswer) -> Nanos {
     match answered.outcome {
         Arbitrated::Granted { until, .. } => until,
         _ => panic!("{answered:?}"),

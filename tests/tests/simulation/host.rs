@@ -3,7 +3,7 @@
 
 use crate::file::File;
 use heartbeat::{
-    dataplane::{Order, Tables},
+    dataplane::{SlotOrder, Tables},
     types::{ChannelIndex, Nanos, Node},
 };
 use heartbeat_ebpf::{
@@ -131,7 +131,7 @@ impl Host {
 
     /// An agent attaches the program to the cables of its file, to be counted in the slots of this order; `fresh`: channels
     /// whose slots were another's, or nobody's.
-    pub fn attach(&mut self, file: &File, order: Order, fresh: u64) -> Tables {
+    pub fn attach(&mut self, file: &File, order: SlotOrder, fresh: u64) -> Tables {
         let tables = self.tables.arranged(order);
         self.ends.fill(None);
         for ((channel, cable), id) in file.channels().zip(file.names().channels()) {

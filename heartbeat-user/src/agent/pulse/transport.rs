@@ -17,7 +17,7 @@ use crate::{
 };
 use heartbeat_ebpf::{
     echo::{self, Echo},
-    layout::{Agent, Outcome},
+    layout::{AgentCell, Outcome},
     receive,
     verify::{Expected, Received},
     wire::{LEN, View},
@@ -365,7 +365,13 @@ fn failed(error: &io::Error) -> SocketResult {
 }
 
 /// What the peer is owed where XDP does not answer for us: at most one answer a turn, so that echoes cannot hold us up.
-fn owed(received: Received, message: Option<View<'_>>, expected: Expected, agent: &Agent, now: Nanos) -> Option<Echo> {
+fn owed(
+    received: Received,
+    message: Option<View<'_>>,
+    expected: Expected,
+    agent: &AgentCell,
+    now: Nanos,
+) -> Option<Echo> {
     let request = message.filter(|_| received.outcome == Outcome::EchoRequest)?;
     Some(echo::answer(request, expected, agent, now.0))
 }

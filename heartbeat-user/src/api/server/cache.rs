@@ -1,6 +1,6 @@
 //! The status as JSON, put together once for all who ask at about the same time.
 
-use crate::api::{Facts, Status};
+use crate::api::{Shown, Status};
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -22,7 +22,7 @@ struct Cached {
 }
 
 impl Cache {
-    pub(super) fn status(&self, facts: &Facts) -> Result<Arc<str>, &'static str> {
+    pub(super) fn status(&self, facts: &Shown) -> Result<Arc<str>, &'static str> {
         let mut cached = self.0.lock().map_err(|_| DEAD)?;
         let began = Instant::now();
         if let Some(Cached { until, json }) = &*cached

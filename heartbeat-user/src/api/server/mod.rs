@@ -12,10 +12,10 @@ mod routes;
 mod stream;
 mod world;
 
-pub use answers::{Events, Facts as Answered};
-pub use orders::{Answer, Ordered, Request};
+pub use answers::{Events, Facts};
+pub use orders::{OrderReply, Ordered, Request};
 
-use super::Facts;
+use super::Shown;
 use anyhow::{Context, Result};
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -65,7 +65,7 @@ impl Server {
     ///
     /// # Errors
     /// The listeners, or a thread, cannot be used.
-    pub fn start(facts: Arc<Facts>, listeners: Listeners, orders: mpsc::Sender<Ordered>) -> Result<Self> {
+    pub fn start(facts: Arc<Shown>, listeners: Listeners, orders: mpsc::Sender<Ordered>) -> Result<Self> {
         let Listeners { unix, tcp, token } = listeners;
         unix.set_nonblocking(true).context("the API's Unix socket")?;
         if let Some(tcp) = &tcp {

@@ -18,7 +18,7 @@ pub enum Request {
 
 /// What becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum OrderReply {
     /// It is being carried out.
     Accepted,
     /// It is not.
@@ -27,7 +27,7 @@ pub enum Answer {
     Unknown(String),
 }
 
-impl From<Result<(), Refusal>> for Answer {
+impl From<Result<(), Refusal>> for OrderReply {
     fn from(result: Result<(), Refusal>) -> Self {
         match result {
             Ok(()) => Self::Accepted,
@@ -37,4 +37,4 @@ impl From<Result<(), Refusal>> for Answer {
 }
 
 /// An order that somebody waits for.
-pub type Ordered = (Request, oneshot::Sender<Answer>);
+pub type Ordered = (Request, oneshot::Sender<OrderReply>);

@@ -4,7 +4,7 @@ use super::{
     answers::{Accepted, Channels, Events, Facts, Groups, Healthy, Refused, Verdicts},
     cache::DEAD,
     openapi,
-    orders::{Answer, Request as OrderRequest},
+    orders::{OrderReply, Request as OrderRequest},
     page, stream,
     world::{Origin, World},
 };
@@ -344,9 +344,9 @@ async fn order(context: &World, request: OrderRequest) -> Result<Json<Accepted>>
         receiver.await.ok()
     });
     match answered.await {
-        Ok(Some(Answer::Accepted)) => Ok(Json(Accepted { accepted: true })),
-        Ok(Some(Answer::Refused(why))) => Err(refused(&why)),
-        Ok(Some(Answer::Unknown(why))) => Err(Error(StatusCode::NOT_FOUND, why)),
+        Ok(Some(OrderReply::Accepted)) => Ok(Json(Accepted { accepted: true })),
+        Ok(Some(OrderReply::Refused(why))) => Err(refused(&why)),
+        Ok(Some(OrderReply::Unknown(why))) => Err(Error(StatusCode::NOT_FOUND, why)),
         Ok(None) => Err(refused(ENDING)),
         Err(_) => Err(Error(StatusCode::GATEWAY_TIMEOUT, format!("no answer within {ORDER_PATIENCE:?}"))),
     }

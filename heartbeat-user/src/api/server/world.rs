@@ -1,7 +1,7 @@
 //! What requests are answered from, and who asks.
 
 use super::{cache::Cache, orders::Ordered};
-use crate::{api::Facts, latency::Set};
+use crate::{api::Shown, latency::Set};
 use bytes::Bytes;
 use std::sync::{Arc, atomic::AtomicU64};
 use tokio::sync::{mpsc, watch};
@@ -15,7 +15,7 @@ pub(super) enum Origin {
 
 /// What the routes answer from.
 pub(super) struct World {
-    pub facts: Arc<Facts>,
+    pub facts: Arc<Shown>,
     pub histograms: Set,
     pub token: Option<String>,
     pub orders: mpsc::Sender<Ordered>,
@@ -26,7 +26,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(facts: Arc<Facts>, token: Option<String>, orders: mpsc::Sender<Ordered>) -> Self {
+    pub(super) fn new(facts: Arc<Shown>, token: Option<String>, orders: mpsc::Sender<Ordered>) -> Self {
         Self {
             facts,
             histograms: Set::new(),

@@ -4,7 +4,7 @@ use super::{
     Answer, Channel, Distribution, End, Faulted, Group, Judged, Peer, ReceivedBy, Status, guards, ms, verdict::verdict,
 };
 use crate::{
-    api::{Facts, Known, Readiness, View, ready::readiness},
+    api::{CoreView, Known, Readiness, Shown, ready::readiness},
     config::{self, ServiceAddress},
     core::{PeerState, Verdict},
     events::text,
@@ -17,7 +17,7 @@ use heartbeat_ebpf::{guard::Guard, layout::Outcome};
 impl Status {
     /// The status as it is now, whose facts are those of `view`.
     #[must_use]
-    pub fn new(facts: &Facts, view: &View) -> Self {
+    pub fn new(facts: &Shown, view: &CoreView) -> Self {
         let mut status = Self::known(facts, view);
         for (i, channel) in status.channels.iter_mut().enumerate() {
             let rtt = &facts.shared.latencies.channels[i].rtt;
@@ -30,8 +30,8 @@ impl Status {
 
     /// The same without the channels' distributions, which cost the most.
     #[must_use]
-    pub fn known(facts: &Facts, view: &View) -> Self {
-        let Facts { config, node, .. } = facts;
+    pub fn known(facts: &Shown, view: &CoreView) -> Self {
+        let Shown { config, node, .. } = facts;
         let (node, now) = (*node, clock::monotonic());
         let modes = facts.modes.lock().map(|modes| modes.clone()).unwrap_or_default();
         let channels: Vec<_> =
@@ -87,7 +87,7 @@ impl Status {
     }
 }
 
-fn peer(facts: &Facts, view: &View) -> Peer {
+fn peer(facts: &Shown, view: &CoreView) -> Peer {
     Peer {
         state: view.peer.into(),
         left: view.peer_left,
@@ -111,8 +111,8 @@ fn peer(facts: &Facts, view: &View) -> Peer {
     }
 }
 
-fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usize) -> Channel {
-    let Facts { config, node, tables, .. } = facts;
+fn channel(facts: &Shown, view: &CoreView, mode: Option<XdpMode>, now: Nanos, i: usize) -> Channel {
+    let Shown { config, node, tables, .. } = facts;
     let (configured, seen) = (&config.channels[i], &view.channels[i]);
     let slot = tables.slot(configured.index);
     let heard_there = (view.peer == PeerState::Good).then(|| view.heard_there & configured.index.bit() != 0);
@@ -152,8 +152,8 @@ fn channel(facts: &Facts, view: &View, mode: Option<XdpMode>, now: Nanos, i: usi
     }
 }
 
-fn group(facts: &Facts, view: &View, known: &Known, silent: u64, group: &config::Group) -> Group {
-    let Facts { config, node, .. } = facts;
+fn group(facts: &Shown, view: &CoreView, known: &Known, silent: u64, group: &config::GroupConfig) -> Group {
+    let Shown { config, node, .. } = facts;
     let bit = group.index.bit();
     let theirs = view.peer == PeerState::Good && view.peer_owned & bit != 0;
     let owner = match view.owned & bit != 0 {

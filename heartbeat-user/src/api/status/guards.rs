@@ -2,7 +2,7 @@
 
 use super::ms;
 use crate::{
-    api::{Known, View, WatchdogFacts},
+    api::{CoreView, Known, WatchdogFacts},
     config::Config,
     core::{Reason, Safe, Service, Withheld},
     events::text,
@@ -122,7 +122,7 @@ pub(super) fn stall(known: &Known, now: Nanos) -> Option<Stall> {
     known.stalls.longest(now).map(|(at, late)| Stall { late_ms: ms(late), ago_ms: ms(now.since(at)) })
 }
 
-pub(super) fn withholding(view: &View, now: Nanos) -> Option<Withholding> {
+pub(super) fn withholding(view: &CoreView, now: Nanos) -> Option<Withholding> {
     let reason = view.withheld?;
     let left_ms = view.withheld_until.map(|until| ms(until.since(now)));
     Some(Withholding { reason, text: text::withheld(reason).into(), left_ms })
@@ -180,13 +180,13 @@ pub(super) fn claim(known: &Known, group: GroupIndex) -> Option<Claimed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{ArbiterFacts, Claim, FenceDevice};
+    use crate::api::{ArbiterFacts, FenceDevice, GroupClaim};
     use std::sync::{Arc, atomic::AtomicU64};
 
     const S: fn(u64) -> Nanos = |s| Nanos::from_millis(s * 1_000);
 
     fn claimed(safe: Option<Safe>, fenced_by: Option<&str>) -> Claimed {
-        let claim = Claim { reason: Reason::PeerDead, safe, fenced_by: fenced_by.map(str::to_owned), time_ns: 9 };
+        let claim = GroupClaim { reason: Reason::PeerDead, safe, fenced_by: fenced_by.map(str::to_owned), time_ns: 9 };
         claim_of(&Known { claims: vec![Some(claim)], ..Known::default() })
     }
 

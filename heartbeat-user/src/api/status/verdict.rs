@@ -2,7 +2,7 @@
 
 use super::{Channel, Health};
 use crate::{
-    api::View,
+    api::CoreView,
     config::Config,
     core::{PeerState, Verdict, Withheld},
     events::text::withheld,
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The line: what is the matter with the peer, the channels, and with what would follow.
-pub(super) fn verdict(config: &Config, view: &View, channels: &[Channel], silent_here: u64, now: Nanos) -> String {
+pub(super) fn verdict(config: &Config, view: &CoreView, channels: &[Channel], silent_here: u64, now: Nanos) -> String {
     let mut parts = of_peer(view, channels, now);
     let faults = channels.iter().filter_map(|c| Some(format!("{}: {}", c.name, c.fault.as_ref()?)));
     parts.extend(faults);
@@ -28,7 +28,7 @@ pub(super) fn verdict(config: &Config, view: &View, channels: &[Channel], silent
 }
 
 /// Whether it is there, and on which channels.
-fn of_peer(view: &View, channels: &[Channel], now: Nanos) -> Vec<String> {
+fn of_peer(view: &CoreView, channels: &[Channel], now: Nanos) -> Vec<String> {
     let silent: Vec<_> = channels.iter().filter(|c| c.state == Health::Bad).collect();
     match view.peer {
         PeerState::Unknown => vec!["waiting for the peer's first heartbeat".to_owned()],
@@ -63,7 +63,7 @@ fn of_peer(view: &View, channels: &[Channel], now: Nanos) -> Vec<String> {
 }
 
 /// What both conclude, or why nothing follows from it.
-fn of_judgement(config: &Config, view: &View) -> Option<String> {
+fn of_judgement(config: &Config, view: &CoreView) -> Option<String> {
     match view.maintenance {
         Sides { own: true, .. } => return Some("in maintenance: nothing moves".into()),
         Sides { peer: true, .. } => return Some("the peer is in maintenance: nothing moves".into()),

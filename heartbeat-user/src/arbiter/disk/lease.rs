@@ -16,7 +16,7 @@
 //! A write that failed, or took too long, may have been done, may still be: it gives nothing, and its like may only be what we
 //! would have said. Nothing is read or written while a read or write has not returned.
 
-use super::record::{Record, damage};
+use super::record::{LeaseRecord, damage};
 use crate::{
     arbiter::until,
     config::show,
@@ -71,7 +71,7 @@ pub(super) struct Lease {
     node: Node,
     io_timeout: Nanos,
     /// What we say next. Its `holding` is what was granted, until `until`: less may be said only once that is over or given back.
-    record: Record,
+    record: LeaseRecord,
     until: Nanos,
     /// What a life before this one said to hold; said until then, and given back by us, but not ours.
     inherited: (u64, Nanos),
@@ -96,7 +96,7 @@ impl Lease {
     /// That of a new life of `node`'s agent, a random number, on the disk of that `area`; `groups` tells its table of groups from
     /// others.
     pub(super) fn new(node: Node, io_timeout: Nanos, area: u64, life: u64, groups: u64) -> Self {
-        let record = Record { area, life, groups, ttl: io_timeout.times(TTL).0, ..Record::default() };
+        let record = LeaseRecord { area, life, groups, ttl: io_timeout.times(TTL).0, ..LeaseRecord::default() };
         let inherited = (u64::MAX, Nanos::NEVER);
         let (until, looked, peer_ttl) = (Nanos(0), Nanos(0), Nanos(0));
         Self { node, io_timeout, record, until, inherited, written: None, peer: None, peer_ttl, looked }
@@ -228,7 +228,7 @@ impl Lease {
         self.record.sequence += 1;
         let number = disk::lease(self.node);
         let holding = holding | self.inherited.0;
-        let block = Record { holding, claiming, ..self.record }.block(number);
+        let block = LeaseRecord { holding, claiming, ..self.record }.block(number);
         self.written = None;
         let began = device.now();
         device.write(number, &block).await?;
@@ -256,7 +256,7 @@ impl Lease {
         }
         self.looked = began;
         if self.inherited.1 == Nanos::NEVER {
-            let before = Record::read(&own, disk::lease(self.node), self.record.area);
+            let before = LeaseRecord::read(&own, disk::lease(self.node), self.record.area);
             let same = before.filter(|before| before.groups == self.record.groups);
             let nothing = before.is_some_and(|before| before.holding == 0);
             let groups = if nothing { 0 } else { same.map_or(u64::MAX, |before| before.holding) };
@@ -278,9 +278,9 @@ impl Lease {
         Err(format!("a {what} took {took}, longer than the io_timeout of {}", show(self.io_timeout)))
     }
 
-    fn peer_record(&self) -> Option<Record> {
+    fn peer_record(&self) -> Option<LeaseRecord> {
         let (block, _) = self.peer.as_ref()?;
-        Record::read(block, disk::lease(self.node.other()), self.record.area)
+        LeaseRecord::read(block, disk::lease(self.node.other()), self.record.area)
     }
 
     /// What the peer says, as far as that counts.

@@ -10,7 +10,7 @@ mod still;
 #[cfg(test)]
 mod tests;
 
-use super::{Answered, Pair};
+use super::{ArbiterAnswer, Pair};
 use crate::{
     config::show,
     core::{Arbitrate, Arbitrated},
@@ -20,7 +20,7 @@ use crate::{
 };
 use futures_util::FutureExt as _;
 use lease::{Device, Lease, Seen, Settled};
-use record::{Record, groups_digest};
+use record::{LeaseRecord, groups_digest};
 use std::{
     future::Future,
     path::{Path, PathBuf},
@@ -31,7 +31,7 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 
 /// A disk, as an arbiter.
-pub(super) struct Disk {
+pub(super) struct DiskArbiter {
     shared: Arc<Shared>,
 }
 
@@ -46,7 +46,7 @@ struct Shared {
     busy: Busy,
 }
 
-impl Disk {
+impl DiskArbiter {
     pub(super) fn new(path: &Path, pair: &Pair, io_timeout: Nanos) -> Self {
         let shared = Shared {
             path: path.to_owned(),
@@ -60,7 +60,7 @@ impl Disk {
         Self { shared: Arc::new(shared) }
     }
 
-    pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> Answered {
+    pub(super) async fn ask(&self, pair: &Pair, ask: Arbitrate) -> ArbiterAnswer {
         let settled = self.on_a_thread(move |shared, lease| {
             let mut disk = OnDisk::open(shared, true)?;
             let lease = shared.lease(&disk, lease)?;
@@ -69,7 +69,7 @@ impl Disk {
         });
         let shown = self.shared.path.display();
         let (outcome, why) = match settled.await {
-            Err(why) => return Answered::unreachable(format!("{shown}: {why}")),
+            Err(why) => return ArbiterAnswer::unreachable(format!("{shown}: {why}")),
             Ok((Settled::Granted { groups, until }, _)) => {
                 (Arbitrated::Granted { groups, until }, format!("{} is written to be ours", pair.names(groups)))
             }
@@ -82,9 +82,9 @@ impl Disk {
                 let why = format!("controller {peer} {has}; it counts as silent in {silent_in} if it stays silent");
                 (Arbitrated::Denied, why)
             }
-            Ok((Settled::Released, _)) => return Answered::released(format!("{shown}: given back")),
+            Ok((Settled::Released, _)) => return ArbiterAnswer::released(format!("{shown}: given back")),
         };
-        Answered { outcome, why: format!("{shown}: {why}") }
+        ArbiterAnswer { outcome, why: format!("{shown}: {why}") }
     }
 
     pub(super) async fn look(&self, pair: &Pair) -> Result<String, String> {
@@ -213,7 +213,7 @@ fn told(seen: &Seen, pair: &Pair) -> Result<String, String> {
 /// The blocks of the two controllers on a disk of that area: nobody has anything.
 #[must_use]
 pub fn blank(area: u64) -> [Block; 2] {
-    [Node::A, Node::B].map(|node| Record { area, ..Record::default() }.block(disk::lease(node)))
+    [Node::A, Node::B].map(|node| LeaseRecord { area, ..LeaseRecord::default() }.block(disk::lease(node)))
 }
 
 /// What waits by itself, in this thread.

@@ -19,7 +19,7 @@ const RECORD: u64 = u64::from_le_bytes(*b"HBHOLDS1");
 
 /// What a controller says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct LeaseRecord {
     pub(super) area: u64,
     pub(super) life: u64,
     pub(super) sequence: u64,
@@ -29,7 +29,7 @@ pub(super) struct Record {
     pub(super) ttl: u64,
 }
 
-impl Record {
+impl LeaseRecord {
     /// For the block of that number.
     pub(super) fn block(self, number: u64) -> Block {
         let Self { area, life, sequence, groups, holding, claiming, ttl } = self;
@@ -50,7 +50,7 @@ impl Record {
 pub(super) fn damage(block: &Block, number: u64, area: u64) -> Option<String> {
     match block.damage(RECORD, number) {
         Some(damage) => Some(damage.to_string()),
-        None if Record::read(block, number, area).is_none() => {
+        None if LeaseRecord::read(block, number, area).is_none() => {
             Some("it is of another disk, or of the same one before it was prepared anew".to_owned())
         }
         None => None,
@@ -71,20 +71,20 @@ pub(super) fn groups_digest(names: &[String]) -> u64 {
 mod tests {
     use super::*;
 
-    const RECORD: Record =
-        Record { area: 1, life: 2, sequence: 3, groups: 4, holding: 5, claiming: 6, ttl: 16_000_000_000 };
+    const RECORD: LeaseRecord =
+        LeaseRecord { area: 1, life: 2, sequence: 3, groups: 4, holding: 5, claiming: 6, ttl: 16_000_000_000 };
 
     #[test]
     fn what_was_written_is_read() {
-        assert_eq!(Record::read(&RECORD.block(1), 1, 1), Some(RECORD));
+        assert_eq!(LeaseRecord::read(&RECORD.block(1), 1, 1), Some(RECORD));
     }
 
     #[test]
     fn a_block_elsewhere_or_of_another_disk_is_not_read() {
         let block = RECORD.block(1);
-        assert_eq!((Record::read(&block, 2, 1), Record::read(&block, 1, 9)), (None, None));
+        assert_eq!((LeaseRecord::read(&block, 2, 1), LeaseRecord::read(&block, 1, 9)), (None, None));
         assert_eq!((damage(&block, 1, 1), damage(&block, 2, 1)), (None, Some("its checksum is wrong".to_owned())));
         assert!(damage(&block, 1, 9).unwrap().starts_with("it is of another disk"));
-        assert_eq!(Record::read(&Block::ZERO, 1, 0), None);
+        assert_eq!(LeaseRecord::read(&Block::ZERO, 1, 0), None);
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     AtOnce as _, Pair, blank,
     lease::{Device, Lease, Seen, Settled},
-    record::Record,
+    record::LeaseRecord,
     tests::{AREA, IO, LEASE},
     told,
 };
@@ -53,7 +53,7 @@ impl Device for Still {
 
 /// Controller b has group 1 for so long.
 fn of_b(ttl: u64) -> Block {
-    Record { area: AREA, life: 9, sequence: 5, holding: 1, ttl, ..Record::default() }.block(2)
+    LeaseRecord { area: AREA, life: 9, sequence: 5, holding: 1, ttl, ..LeaseRecord::default() }.block(2)
 }
 
 #[test]
@@ -108,7 +108,8 @@ fn a_write_or_look_that_takes_longer_than_it_may_gives_nothing() {
 fn of_a_peer_with_another_table_of_groups_any_bit_may_be_any_group() {
     for (holding, claiming) in [(2, 0), (0, 2)] {
         let mut disk = Still::new();
-        let record = Record { area: AREA, life: 9, groups: 8, holding, claiming, ttl: LEASE, ..Record::default() };
+        let record =
+            LeaseRecord { area: AREA, life: 9, groups: 8, holding, claiming, ttl: LEASE, ..LeaseRecord::default() };
         disk.blocks[1] = record.block(2);
         let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 7);
         let asked = lease.settle(&mut disk, Arbitrate::Acquire(1)).at_once();
@@ -137,8 +138,9 @@ fn no_peer_is_waited_for_longer_than_the_longest_lease_that_may_be_configured() 
 fn a_sequence_that_wraps_around_is_only_another_one() {
     // What matters is that a block is another one than before; nobody compares numbers.
     let mut disk = Still::new();
-    let block =
-        |sequence| Record { area: AREA, life: 9, sequence, holding: 1, ttl: LEASE, ..Record::default() }.block(2);
+    let block = |sequence| {
+        LeaseRecord { area: AREA, life: 9, sequence, holding: 1, ttl: LEASE, ..LeaseRecord::default() }.block(2)
+    };
     let mut lease = Lease::new(Node::A, Nanos(IO), AREA, 1, 0);
     for (i, sequence) in [u64::MAX - 1, u64::MAX, 0, 1].into_iter().enumerate() {
         disk.now = Nanos(1 + i as u64 * LEASE / 2);
@@ -173,7 +175,7 @@ fn a_look_tells_what_the_peer_has_there_and_invents_no_time_for_it() {
         seen(None, of_b(LEASE)).1.unwrap(),
         "controller b has, or had, g1 there: it counts as silent once its block has not changed for 8080us"
     );
-    let other = Record { area: AREA, groups: 8, holding: 2, ttl: LEASE, ..Record::default() }.block(2);
+    let other = LeaseRecord { area: AREA, groups: 8, holding: 2, ttl: LEASE, ..LeaseRecord::default() }.block(2);
     assert!(seen(None, other).1.unwrap().contains("something, by another table of groups, there"));
 }
 
@@ -181,7 +183,7 @@ fn a_look_tells_what_the_peer_has_there_and_invents_no_time_for_it() {
 fn a_block_that_says_nothing_is_called_damaged_with_what_is_wrong() {
     let mut torn = of_b(LEASE);
     torn.0[100] ^= 1;
-    let elsewhere = Record { area: AREA + 1, ttl: LEASE, ..Record::default() }.block(2);
+    let elsewhere = LeaseRecord { area: AREA + 1, ttl: LEASE, ..LeaseRecord::default() }.block(2);
     for (block, why) in [
         (torn.clone(), "its checksum is wrong"),
         (Block::ZERO, "it is all zeros"),

@@ -369,7 +369,7 @@ fn without_faults_nothing_fails_but_what_is_prolonged_too_late_and_both_have_the
     assert!(a.min(b).min(denied) > 1_000 && failed < (a + b) / 100, "{:?}", (a, b, denied, failed));
 }
 
-fn on_a_file() -> (tempfile::TempDir, super::Disk, super::Pair) {
+fn on_a_file() -> (tempfile::TempDir, super::DiskArbiter, super::Pair) {
     // On a disk: in memory, some kernels cannot read and write past the cache.
     let program = std::env::current_exe().unwrap();
     let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
@@ -378,7 +378,7 @@ fn on_a_file() -> (tempfile::TempDir, super::Disk, super::Pair) {
     disk::prepare(&path, 7, false, blank).unwrap();
     let groups = vec!["g1".into()];
     let pair = super::Pair { id: 7, node: Node::A, hostname: String::new(), groups, ttl: Nanos(0) };
-    let disk = super::Disk::new(&path, &pair, Nanos::from_millis(100));
+    let disk = super::DiskArbiter::new(&path, &pair, Nanos::from_millis(100));
     (folder, disk, pair)
 }
 

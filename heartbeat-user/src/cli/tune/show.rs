@@ -3,7 +3,7 @@
 use super::Report;
 use crate::{
     config::show,
-    tune::{Alarms, Basis, Channel, Promise, YEAR_S, bounds::most_events, pair},
+    tune::{Alarms, Basis, ChannelModel, Promise, YEAR_S, bounds::most_events, pair},
     types::Nanos,
 };
 use comfy_table::{Table, presets::NOTHING};
@@ -223,7 +223,7 @@ impl Report {
     }
 }
 
-fn channel_json(c: &Channel) -> Value {
+fn channel_json(c: &ChannelModel) -> Value {
     json!({
         "name": c.name,
         "recorded_s": c.lasted_s,
@@ -241,7 +241,7 @@ fn channel_json(c: &Channel) -> Value {
     })
 }
 
-fn alarms_json(channel: &Channel, alarms: &Alarms) -> Value {
+fn alarms_json(channel: &ChannelModel, alarms: &Alarms) -> Value {
     json!({
         "name": channel.name,
         "seen": alarms.seen,

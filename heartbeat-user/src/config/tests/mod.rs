@@ -64,7 +64,10 @@ fn the_base_is_read_as_written_with_defaults_for_the_rest() {
     let [net1, xlink] = &config.channels[..] else { panic!("{:?}", config.channels) };
     assert_eq!((net1.index.0, net1.name.as_str(), net1.kind), (0, "net1", ChannelKind::Network));
     assert_eq!((xlink.index.0, xlink.kind), (1, ChannelKind::Dedicated));
-    assert_eq!(net1.end(Node::B).unwrap(), &End { interface: "eth0".into(), address: "192.0.2.2".parse().unwrap() });
+    assert_eq!(
+        net1.end(Node::B).unwrap(),
+        &ChannelEnd { interface: "eth0".into(), address: "192.0.2.2".parse().unwrap() }
+    );
     let group = &config.groups[1];
     assert_eq!((group.index.0, group.name.as_str(), group.home), (1, "storage-b", Node::B));
     let address = "192.0.2.11".parse().unwrap();

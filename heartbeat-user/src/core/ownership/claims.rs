@@ -1,7 +1,7 @@
 //! What is claimed: of what lies there (rule 1), and of what a silent peer had (rule 2).
 
 use super::{
-    Facts, Guard, Ownership, Step,
+    Guard, Ownership, OwnershipFacts, Step,
     group::{Holding, REST, SETTLING},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 impl Ownership {
     /// Rule 1. A group that the peer wishes to be handed is its to claim, and one that we wish for is ours only once the
     /// peer has said, knowing of our wish, that it does not hold it: so two never claim at once.
-    pub(super) fn claim_unheld(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
+    pub(super) fn claim_unheld(&mut self, now: Nanos, facts: &OwnershipFacts, step: &mut impl FnMut(Step)) {
         for i in 0..self.groups.len() {
             let group = GroupIndex(i as u8);
             if self.groups[i].holding != Holding::Standby || facts.peer_owned & group.bit() != 0 {
@@ -48,7 +48,7 @@ impl Ownership {
     }
 
     /// Rule 2. WO 01/82077, FIG. 6, steps 604, 606: all channels failed, the remote is deemed failed.
-    pub(super) fn claim_from_the_dead(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
+    pub(super) fn claim_from_the_dead(&mut self, now: Nanos, facts: &OwnershipFacts, step: &mut impl FnMut(Step)) {
         if self.groups.iter().all(|g| g.holding != Holding::Standby) {
             // Of one that rests, nothing is known that was not before.
             if self.bits(|holding| matches!(holding, Holding::Resting { .. })) == 0 {
@@ -82,7 +82,7 @@ impl Ownership {
         }
     }
 
-    fn claim_one(&mut self, now: Nanos, facts: &Facts, group: GroupIndex, step: &mut impl FnMut(Step)) {
+    fn claim_one(&mut self, now: Nanos, facts: &OwnershipFacts, group: GroupIndex, step: &mut impl FnMut(Step)) {
         let bit = group.bit();
         let peers = facts.peer_owned & bit != 0;
         self.groups[group.usize()].taken = peers && facts.peer_unknown & bit == 0;
@@ -100,7 +100,7 @@ impl Ownership {
     }
 
     /// What is claimed, and waits for the peer's kernel to keep silent.
-    pub(super) fn settle_claims(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) {
+    pub(super) fn settle_claims(&mut self, now: Nanos, facts: &OwnershipFacts, step: &mut impl FnMut(Step)) {
         for i in 0..self.groups.len() {
             let group = GroupIndex(i as u8);
             let Holding::Claiming { until, reason } = self.groups[i].holding else { continue };
@@ -160,7 +160,7 @@ impl Ownership {
     }
 }
 
-impl Facts {
+impl OwnershipFacts {
     /// What the guards say of a claim of this group, once nothing speaks against any.
     fn guard_of(&self, group: GroupIndex) -> Guard {
         let bit = group.bit();

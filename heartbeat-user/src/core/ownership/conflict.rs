@@ -1,7 +1,7 @@
 //! Both hold a group, after a partition: one of them yields, and both come to the same one (rule 3).
 
 use super::{
-    Facts, Guard, Ownership, Step,
+    Guard, Ownership, OwnershipFacts, Step,
     group::{Group, Holding, SETTLING},
 };
 use crate::{
@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 
 impl Ownership {
     /// What we hold, and a host whose agent cannot decide serves beside us: its kernel obeys the higher term only.
-    pub(super) fn outdo(&mut self, facts: &Facts) {
+    pub(super) fn outdo(&mut self, facts: &OwnershipFacts) {
         let beside_us = self.serving() & !self.yielded & facts.served & !facts.closed;
         if !facts.peer_good && facts.confirms && beside_us != 0 && facts.host_term >= self.term {
             self.term = self.term.max(self.highest_seen).saturating_add(1);
@@ -21,7 +21,7 @@ impl Ownership {
 
     /// As a claim would wait for it to be safe, so does what is still here of what the peer took while we stood still, and before we could
     /// let go of it.
-    pub(super) fn yield_to_the_silent(&mut self, facts: &Facts, step: &mut impl FnMut(Step)) {
+    pub(super) fn yield_to_the_silent(&mut self, facts: &OwnershipFacts, step: &mut impl FnMut(Step)) {
         let theirs = if facts.peer_term > self.term { facts.peer_owned & !facts.peer_unknown } else { 0 };
         let plain = if facts.fence == Guard::Clear { !facts.exclusive } else { 0 };
         let safe = facts.exclusive & facts.safety.safe() | plain | self.by_force;
@@ -44,7 +44,7 @@ impl Ownership {
     }
 
     /// Rule 3. Whether there is a conflict: nothing new is claimed meanwhile.
-    pub(super) fn settle_conflicts(&mut self, now: Nanos, facts: &Facts, step: &mut impl FnMut(Step)) -> bool {
+    pub(super) fn settle_conflicts(&mut self, now: Nanos, facts: &OwnershipFacts, step: &mut impl FnMut(Step)) -> bool {
         let peers = facts.peer_owned & !facts.peer_unknown;
         // A group of one name is one group, however else the two files may define it.
         let both = if facts.peer_good { self.owned() & !self.claiming() & peers } else { 0 };

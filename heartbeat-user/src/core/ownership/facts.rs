@@ -10,7 +10,7 @@ use crate::{
 
 /// What is known of the peer and of ourselves, as of now.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct OwnershipFacts {
     /// Some channel works.
     pub peer_good: bool,
     /// All channels are dead.

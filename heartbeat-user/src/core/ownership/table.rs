@@ -20,20 +20,20 @@ const STATES: [(&str, Holding, Option<Nanos>); 8] = [
     ("Resting", Holding::Resting { until: LATER }, None),
 ];
 
-const GOOD: Facts = Facts { peer_good: true, peer_dead: false, ..tests::GOOD };
-const DEAD: Facts = Facts { peer_good: false, peer_dead: true, peer_owned: 1, peer_term: 4, ..GOOD };
-const EXCLUSIVE: Facts = Facts { exclusive: 1, ..DEAD };
+const GOOD: OwnershipFacts = OwnershipFacts { peer_good: true, peer_dead: false, ..tests::GOOD };
+const DEAD: OwnershipFacts = OwnershipFacts { peer_good: false, peer_dead: true, peer_owned: 1, peer_term: 4, ..GOOD };
+const EXCLUSIVE: OwnershipFacts = OwnershipFacts { exclusive: 1, ..DEAD };
 
 /// What happens to it.
 enum Input {
     /// Something that was to be done ended.
     Ended(fn(&mut Ownership)),
     /// This is so, and was decided on at this time.
-    Is(Nanos, Facts),
+    Is(Nanos, OwnershipFacts),
     /// The same of a group that is at home on the other controller.
-    Away(Facts),
+    Away(OwnershipFacts),
     /// The same, and something was ordered.
-    Ordered(fn(&mut Ownership), Facts),
+    Ordered(fn(&mut Ownership), OwnershipFacts),
 }
 
 #[rustfmt::skip]
@@ -49,26 +49,26 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("it could not be let go of", Ended(|o| { o.release_failed(NOW, G0); })),
         ("it could neither be had nor let go of", Ended(|o| { o.stuck(NOW, G0); })),
         ("the agent is stopped", Ordered(Ownership::stop, GOOD)),
-        ("its time is over", Is(LATER.after(SETTLING), Facts { peer_good: false, ..GOOD })),
+        ("its time is over", Is(LATER.after(SETTLING), OwnershipFacts { peer_good: false, ..GOOD })),
         ("neither has it, and it is at home here", Is(NOW, GOOD)),
         ("neither has it, and it is at home there", Away(GOOD)),
-        ("neither has it, and its home leaves", Away(Facts { peer_leaving: true, ..GOOD })),
-        ("neither has it, and the peer knows that we wish for it", Away(Facts { wants: 1, heeded: true, ..GOOD })),
-        ("the peer wishes for it, and it is granted", Is(NOW, Facts { peer_wants: 1, granted: 1, ..GOOD })),
-        ("the peer wishes for it, in maintenance", Is(NOW, Facts { peer_wants: 1, granted: 1, maintenance: true, ..GOOD })),
-        ("the peer has it, by a lower term", Is(NOW, Facts { peer_owned: 1, peer_term: 4, ..GOOD })),
-        ("the peer has it, by a higher term", Is(NOW, Facts { peer_owned: 1, peer_term: 6, ..GOOD })),
+        ("neither has it, and its home leaves", Away(OwnershipFacts { peer_leaving: true, ..GOOD })),
+        ("neither has it, and the peer knows that we wish for it", Away(OwnershipFacts { wants: 1, heeded: true, ..GOOD })),
+        ("the peer wishes for it, and it is granted", Is(NOW, OwnershipFacts { peer_wants: 1, granted: 1, ..GOOD })),
+        ("the peer wishes for it, in maintenance", Is(NOW, OwnershipFacts { peer_wants: 1, granted: 1, maintenance: true, ..GOOD })),
+        ("the peer has it, by a lower term", Is(NOW, OwnershipFacts { peer_owned: 1, peer_term: 4, ..GOOD })),
+        ("the peer has it, by a higher term", Is(NOW, OwnershipFacts { peer_owned: 1, peer_term: 6, ..GOOD })),
         ("the peer is dead, and nothing objects", Is(NOW, DEAD)),
-        ("the peer is dead, and a guard has yet to answer", Is(NOW, Facts { guard: Guard::Asking, ..DEAD })),
-        ("the peer is dead, and a guard objects", Is(NOW, Facts { guard: Guard::Objects(Withheld::Isolated), ..DEAD })),
-        ("the peer is dead, a guard objects, and an operator forces it", Ordered(|o| o.force(G0), Facts { guard: Guard::Objects(Withheld::Isolated), ..DEAD })),
-        ("the peer is dead, and it is exclusive and not safe", Is(NOW, Facts { safety: Safety { why: Some(Withheld::Promised), ..Safety::NONE }, ..EXCLUSIVE })),
-        ("the peer is dead, and it is exclusive and safe", Is(NOW, Facts { safety: safe, ..EXCLUSIVE })),
-        ("the peer's agent is dead, and its kernel serves it", Is(NOW, Facts { confirms: true, served: 1, ..DEAD })),
-        ("the peer's agent is dead, and its kernel keeps silent for it", Is(NOW, Facts { confirms: true, served: 1, closed: 1, ..DEAD })),
-        ("the peer is silent, and took it by a higher term, and it is exclusive", Is(NOW, Facts { peer_dead: false, peer_term: 6, ..EXCLUSIVE })),
-        ("we are cut off", Is(NOW, Facts { let_go: let_go(1, 0), guard: Guard::Objects(Withheld::Isolated), ..DEAD })),
-        ("it is not granted to us", Is(NOW, Facts { let_go: let_go(0, 1), safety: Safety { why: Some(Withheld::Denied), ..Safety::NONE }, ..EXCLUSIVE })),
+        ("the peer is dead, and a guard has yet to answer", Is(NOW, OwnershipFacts { guard: Guard::Asking, ..DEAD })),
+        ("the peer is dead, and a guard objects", Is(NOW, OwnershipFacts { guard: Guard::Objects(Withheld::Isolated), ..DEAD })),
+        ("the peer is dead, a guard objects, and an operator forces it", Ordered(|o| o.force(G0), OwnershipFacts { guard: Guard::Objects(Withheld::Isolated), ..DEAD })),
+        ("the peer is dead, and it is exclusive and not safe", Is(NOW, OwnershipFacts { safety: Safety { why: Some(Withheld::Promised), ..Safety::NONE }, ..EXCLUSIVE })),
+        ("the peer is dead, and it is exclusive and safe", Is(NOW, OwnershipFacts { safety: safe, ..EXCLUSIVE })),
+        ("the peer's agent is dead, and its kernel serves it", Is(NOW, OwnershipFacts { confirms: true, served: 1, ..DEAD })),
+        ("the peer's agent is dead, and its kernel keeps silent for it", Is(NOW, OwnershipFacts { confirms: true, served: 1, closed: 1, ..DEAD })),
+        ("the peer is silent, and took it by a higher term, and it is exclusive", Is(NOW, OwnershipFacts { peer_dead: false, peer_term: 6, ..EXCLUSIVE })),
+        ("we are cut off", Is(NOW, OwnershipFacts { let_go: let_go(1, 0), guard: Guard::Objects(Withheld::Isolated), ..DEAD })),
+        ("it is not granted to us", Is(NOW, OwnershipFacts { let_go: let_go(0, 1), safety: Safety { why: Some(Withheld::Denied), ..Safety::NONE }, ..EXCLUSIVE })),
     ]
 }
 

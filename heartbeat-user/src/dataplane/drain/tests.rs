@@ -1,6 +1,6 @@
 use super::*;
 use heartbeat_ebpf::{
-    echo::Kind,
+    echo::EchoKind,
     layout::Histogram,
     receive,
     siphash::Key,
@@ -54,14 +54,14 @@ impl Handler for Ear {
 struct Channel {
     slot: Slot,
     histogram: Histogram,
-    agent: Agent,
+    agent: AgentCell,
     drain: Drain,
     ear: Ear,
 }
 
 impl Channel {
     fn new(peer: u64) -> Self {
-        let (slot, agent) = (Slot::default(), Agent::default());
+        let (slot, agent) = (Slot::default(), AgentCell::default());
         Mark::begin(&agent, OWN, peer);
         let (drain, ear) = (Drain::new(&slot), Ear { peer, told: Vec::new() });
         Self { slot, histogram: Histogram::new(), agent, drain, ear }
@@ -161,7 +161,7 @@ fn an_answer_of_the_peers_host_is_told_if_an_agent_ever_ran_there() {
     let mut channel = Channel::new(PEER);
     for (asked, held, told) in [(50, u64::MAX, vec![]), (60, 9, vec![Told::Echo(60, 9)])] {
         let answer = Echo {
-            kind: Kind::Reply,
+            kind: EchoKind::Reply,
             pair_id: 7,
             node: 1,
             channel_id: 0,
@@ -181,7 +181,7 @@ fn an_answer_of_the_peers_host_is_told_if_an_agent_ever_ran_there() {
 
 #[test]
 fn a_mark_is_what_a_next_life_finds() {
-    let (agent, kernel) = (Agent::default(), Kernel::default());
+    let (agent, kernel) = (AgentCell::default(), KernelCell::default());
     mark().leave(&agent, &kernel);
     let found = [&agent.peer_incarnation, &agent.owned, &agent.term, &agent.alive_ns].map(|word| word.get());
     assert_eq!(found, [PEER, 5, 9, 1_000]);
@@ -224,7 +224,7 @@ fn mark() -> Mark {
 
 #[test]
 fn what_the_kernel_closed_during_a_turn_is_not_opened_by_it() {
-    let (agent, kernel) = (Agent::default(), Kernel::default());
+    let (agent, kernel) = (AgentCell::default(), KernelCell::default());
     // Group 0 is not to be opened, 1 is, 2 was closed while the turn was already deciding.
     kernel.closed.set(0b0111);
     mark().leave(&agent, &kernel);

@@ -3,7 +3,7 @@
 use super::{Interface, Kernel};
 use crate::{
     dataplane::{
-        Settings,
+        ProgramSettings,
         bpf_link::{self, Object},
         mended::Mended,
         pins::{PINNED, link_path, mount_bpffs},
@@ -20,7 +20,7 @@ use std::{
 };
 
 /// The maps and programs that are pinned in a folder.
-pub(super) fn pinned(settings: &Settings, folder: &Path) -> Result<Vec<(PathBuf, Object)>> {
+pub(super) fn pinned(settings: &ProgramSettings, folder: &Path) -> Result<Vec<(PathBuf, Object)>> {
     let mut pinned = Vec::new();
     for name in PINNED {
         let path = folder.join(name);

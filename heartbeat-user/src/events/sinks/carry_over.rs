@@ -1,7 +1,7 @@
 //! What one life leaves for the next one that follows at once: records that are not where they belong, and what is damped.
 
 use super::{
-    health::{SinkKind, State},
+    health::{SinkKind, SinkStates},
     hook::Damping,
 };
 use crate::{
@@ -56,7 +56,7 @@ pub fn take(path: &Path) -> Left {
 }
 
 /// Writes down what is left, where anything is.
-pub fn leave(path: &Path, state: &State, damping: &Damping, feed: &Feed) {
+pub fn leave(path: &Path, state: &SinkStates, damping: &Damping, feed: &Feed) {
     let sinks = || state.all.iter().filter(|health| health.what != SinkKind::HistogramLog);
     let done: BTreeMap<_, _> =
         sinks().map(|health| (health.what.name().to_owned(), health.done.load(Relaxed))).collect();

@@ -127,7 +127,7 @@ impl SinkHealth {
 }
 
 /// How all fare.
-pub struct State {
+pub struct SinkStates {
     /// Records taken from whoever tells.
     pub told: AtomicU64,
     /// Those for which there was no room.
@@ -137,7 +137,7 @@ pub struct State {
     pub all: Vec<Arc<SinkHealth>>,
 }
 
-impl State {
+impl SinkStates {
     pub const fn new(all: Vec<Arc<SinkHealth>>) -> Self {
         Self { told: AtomicU64::new(0), lost: AtomicU64::new(0), held: AtomicBool::new(false), all }
     }

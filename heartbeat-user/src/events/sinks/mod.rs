@@ -26,7 +26,7 @@ use crate::{
     types::{Nanos, Node},
 };
 use anyhow::{Context, Result};
-use health::{SinkHealth, State, lock};
+use health::{SinkHealth, SinkStates, lock};
 use hook::Damping;
 use rotated_file::RotatedFile;
 use sink::{EventFile, Journald, MonitoredSink, Stdout, Syslog};
@@ -39,7 +39,7 @@ use std::{
     },
     time::Duration,
 };
-use thread::{Measure, Order, STOP};
+use thread::{Measure, STOP, SinkOrder};
 use tokio::sync::mpsc;
 
 /// As [`STOP`], where a new life follows at once, which gets what is left: nobody says meanwhile that we are alive, so no
@@ -56,8 +56,8 @@ const STACK: usize = 256 * 1024;
 #[derive(Clone)]
 pub struct Sinks {
     items: mpsc::Sender<Item>,
-    orders: mpsc::UnboundedSender<Order>,
-    state: Arc<State>,
+    orders: mpsc::UnboundedSender<SinkOrder>,
+    state: Arc<SinkStates>,
     damping: Arc<Mutex<Damping>>,
     feed: Arc<Feed>,
     left: PathBuf,
@@ -89,7 +89,7 @@ impl Sinks {
         });
         let health = monitored.iter().map(|sink| &sink.health).chain(hook.as_ref().map(|hook| &hook.2));
         let health = health.chain(log.as_ref().map(|log| &log.1)).cloned().collect();
-        let state = Arc::new(State::new(health));
+        let state = Arc::new(SinkStates::new(health));
         let sinks = Self {
             items,
             orders,
@@ -152,17 +152,17 @@ impl Sinks {
 
     /// Logs the latencies that `measure` takes, from now on. `adopted`: the kernel counted for an earlier life, too.
     pub fn measure(&self, measure: Measure, adopted: bool) {
-        let _ = self.orders.send(Order::Measure(measure, adopted));
+        let _ = self.orders.send(SinkOrder::Measure(measure, adopted));
     }
 
     /// A restart is near: no command is begun any more.
     pub fn hold(&self) {
-        let _ = self.orders.send(Order::Hold);
+        let _ = self.orders.send(SinkOrder::Hold);
     }
 
     /// It is not, after all.
     pub fn go_on(&self) {
-        let _ = self.orders.send(Order::GoOn);
+        let _ = self.orders.send(SinkOrder::GoOn);
     }
 
     /// Whether no command runs since [`hold`](Self::hold) was called, so that a new life can begin.
@@ -192,7 +192,7 @@ impl Sinks {
     /// Ends the thread, within a bounded time. `restart`: what is not where it belongs is left for the next life.
     pub fn end(&self, restart: bool) {
         let Some(ended) = lock(&self.ended).take() else { return };
-        let _ = self.orders.send(Order::End(restart));
+        let _ = self.orders.send(SinkOrder::End(restart));
         let _ = ended.recv_timeout(if restart { self.restart } else { STOP + STOP / 4 });
         if restart {
             carry_over::leave(&self.left, &self.state, &lock(&self.damping), &self.feed);

@@ -1,7 +1,7 @@
 //! The thread's own work: one task for each sink, which goes through the backlog at its own pace.
 
 use super::{
-    health::{SinkHealth, State, lock},
+    health::{SinkHealth, SinkStates, lock},
     hook::{Damping, Run},
     latency_log::Intervals,
     read_back,
@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub type Measure = Box<dyn Fn() -> Vec<Snapshot> + Send>;
 
 /// What the thread is to do.
-pub enum Order {
+pub enum SinkOrder {
     /// Log the latencies from now on. Whether the kernel counted for an earlier life, too.
     Measure(Measure, bool),
     /// A restart is near: begin nothing that takes its time.
@@ -58,8 +58,8 @@ pub enum Order {
 /// Everything that the thread begins with.
 pub struct Work {
     pub items: mpsc::Receiver<Item>,
-    pub orders: mpsc::UnboundedReceiver<Order>,
-    pub state: Arc<State>,
+    pub orders: mpsc::UnboundedReceiver<SinkOrder>,
+    pub state: Arc<SinkStates>,
     pub sinks: Vec<MonitoredSink>,
     pub hook: Option<(OnEvent, String, Arc<SinkHealth>)>,
     pub log: Option<(RotatedFile, Arc<SinkHealth>, Duration)>,
@@ -166,18 +166,18 @@ impl Work {
                     }
                 }
                 order = orders.recv() => match order {
-                    Some(Order::Measure(take, adopted)) => if let Some((file, health, every)) = log.take() {
+                    Some(SinkOrder::Measure(take, adopted)) => if let Some((file, health, every)) = log.take() {
                         tasks.spawn(measure(file, health, every, take, adopted, shared.progress.clone()));
                     },
-                    Some(Order::Hold) => {
+                    Some(SinkOrder::Hold) => {
                         state.held.store(no_hook, Relaxed);
                         tell.send_modify(|progress| progress.hold = true);
                     }
-                    Some(Order::GoOn) => {
+                    Some(SinkOrder::GoOn) => {
                         tell.send_modify(|progress| progress.hold = false);
                         state.held.store(false, Relaxed);
                     }
-                    Some(Order::End(restart)) => break restart,
+                    Some(SinkOrder::End(restart)) => break restart,
                     None => break false,
                 },
             }
@@ -309,7 +309,7 @@ struct EventHook {
     peer: String,
     health: Arc<SinkHealth>,
     damping: Arc<Mutex<Damping>>,
-    state: Arc<State>,
+    state: Arc<SinkStates>,
 }
 
 impl EventHook {

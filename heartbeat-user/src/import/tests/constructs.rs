@@ -121,11 +121,11 @@ fn an_address_on_another_interface_makes_a_channel_whose_addresses_are_asked_for
     );
     assert_eq!(error.lines().count(), 2, "{error}");
 
-    let options = Options {
+    let options = ImportOptions {
         own_addresses: vec![("eth1".into(), "198.51.100.1".parse().unwrap())],
         peer_addresses: vec![("eth1".into(), "198.51.100.2".parse().unwrap())],
         peer_interfaces: vec![("eth1".into(), "ens9".into())],
-        ..Options::default()
+        ..ImportOptions::default()
     };
     let imported = import(&[("a.conf", &text)], None, &options).unwrap();
     let config = config(&imported);
@@ -136,12 +136,12 @@ fn an_address_on_another_interface_makes_a_channel_whose_addresses_are_asked_for
 #[test]
 fn what_the_command_line_says_comes_before_the_files_and_more_channels_are_dedicated() {
     let address = |interface: &str, text: &str| (interface.to_owned(), text.parse().unwrap());
-    let options = Options {
+    let options = ImportOptions {
         hostnames: [Some("filer-a".into()), Some("filer-b".into())],
         pair_id: Some(9),
         own_addresses: vec![address("eth9", "fe80::1"), address("eth0", "192.0.2.7")],
         peer_addresses: vec![address("eth9", "fe80::2")],
-        ..Options::default()
+        ..ImportOptions::default()
     };
     let imported = import(&[("a.conf", &A.replace('%', ""))], None, &options).unwrap();
     let config = config(&imported);
@@ -257,7 +257,7 @@ fn tracked_interfaces_are_judged_where_they_are_channels() {
     assert!(lost.contains("track_interface lo: to take a controller out of service by hand"), "{lost}");
     assert!(lost.contains("eth0 reverse: a network that fails is a fault, never the other way round"), "{lost}");
     let given = |n| vec![("eth5".to_owned(), format!("198.51.100.{n}").parse().unwrap())];
-    let options = Options { own_addresses: given(1), peer_addresses: given(2), ..Options::default() };
+    let options = ImportOptions { own_addresses: given(1), peer_addresses: given(2), ..ImportOptions::default() };
     let text = A.replace('%', "track_interface { eth5 }");
     let imported = import(&[("a.conf", &text)], None, &options).unwrap();
     assert!(imported.is_whole(), "{}", losses(&imported));

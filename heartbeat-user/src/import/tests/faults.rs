@@ -208,10 +208,10 @@ fn what_is_no_text_is_refused_with_the_byte() {
         (b"router_id \xe4\n", "a.conf:1: router_id \u{fffd}: not text: the byte 0xe4"),
     ] {
         fs::write(&file, bytes).unwrap();
-        let error = keepalived(&file, None, &Options::default()).unwrap_err().to_string();
+        let error = keepalived(&file, None, &ImportOptions::default()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
-    let error = keepalived(folder.path(), None, &Options::default()).unwrap_err().to_string();
+    let error = keepalived(folder.path(), None, &ImportOptions::default()).unwrap_err().to_string();
     assert!(error.contains("not a file; right would be the path of a file"), "{error}");
 }
 
@@ -246,7 +246,7 @@ fn what_no_agent_could_run_is_not_written() {
     let error = alone(&groups).unwrap_err();
     assert!(error.starts_with("what the files come to cannot run, so nothing was written:\n"), "{error}");
     assert!(error.ends_with("group: too many: at most 64 groups"), "{error}");
-    let host = Options { hostnames: [Some("a b".into()), None], ..Options::default() };
+    let host = ImportOptions { hostnames: [Some("a b".into()), None], ..ImportOptions::default() };
     let error = import(&[("a.conf", &A.replace('%', ""))], None, &host).unwrap_err();
     assert!(error.contains("controller.a.hostname = \"a b\": not usable"), "{error}");
 }

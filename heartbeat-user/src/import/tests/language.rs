@@ -35,7 +35,7 @@ fn a_file_is_put_in_where_it_is_included_also_within_a_block_and_seen_from_where
         ("more/further/x", "192.0.2.13/24"),
         ("more/further/y", ""),
     ];
-    let imported = import(&files, None, &Options::default()).unwrap();
+    let imported = import(&files, None, &ImportOptions::default()).unwrap();
     assert_eq!(addresses(&imported), ["192.0.2.11", "192.0.2.12", "192.0.2.13"]);
 }
 
@@ -46,7 +46,7 @@ fn what_is_found_in_an_included_file_is_named_by_that_file() {
     let run = |b, c| {
         let files = files(b, c);
         let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-        import(&files, None, &Options::default())
+        import(&files, None, &ImportOptions::default())
     };
     let imported = run("\nnet_namespace x", "no_accept").unwrap();
     assert!(losses(&imported).contains("sub/b.conf:2: lost: net_namespace x"), "{}", losses(&imported));
@@ -58,8 +58,9 @@ fn what_is_found_in_an_included_file_is_named_by_that_file() {
 
 #[test]
 fn inclusions_that_lead_back_or_too_far_are_refused() {
-    let error = import(&[("a.conf", "include b.conf\n"), ("b.conf", "\ninclude a.conf\n")], None, &Options::default())
-        .unwrap_err();
+    let error =
+        import(&[("a.conf", "include b.conf\n"), ("b.conf", "\ninclude a.conf\n")], None, &ImportOptions::default())
+            .unwrap_err();
     assert_eq!(
         error,
         "b.conf:2: a.conf: included by itself (a.conf -> b.conf -> a.conf); right would be to include each file once"
@@ -67,10 +68,10 @@ fn inclusions_that_lead_back_or_too_far_are_refused() {
     let chain: Vec<(String, String)> =
         (0..40).map(|n| (format!("{n}.conf"), format!("include {}.conf\n", n + 1))).collect();
     let files: Vec<_> = chain.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let error = import(&files, None, &Options::default()).unwrap_err();
+    let error = import(&files, None, &ImportOptions::default()).unwrap_err();
     assert_eq!(error, "15.conf:1: 16.conf: too much: at most 16 files of which each includes the next");
     let many = "include b.conf\n".repeat(1_200);
-    let error = import(&[("a.conf", &many), ("b.conf", "")], None, &Options::default()).unwrap_err();
+    let error = import(&[("a.conf", &many), ("b.conf", "")], None, &ImportOptions::default()).unwrap_err();
     assert_eq!(error, "a.conf:1000: b.conf: too much: at most 1000 files in all");
 }
 
@@ -105,7 +106,7 @@ fn lines_for_one_node_count_where_keepalived_is_started_with_its_id() {
         )
         .replace('%', "@other broken {");
     let of = |ids: [&str; 2]| {
-        let options = Options { ids: ids.map(|id| Some(id.to_owned())), ..Options::default() };
+        let options = ImportOptions { ids: ids.map(|id| Some(id.to_owned())), ..ImportOptions::default() };
         import(&[("a.conf", &text)], None, &options)
     };
     let home = |ids| {
@@ -128,7 +129,7 @@ fn a_definition_for_another_node_is_left_out_with_all_of_its_lines() {
         "@x $A= \\\nbroken {{ \\\n}}\n@^x $A=192.0.2.10/24\n{}",
         A.replace("192.0.2.10/24", "$A ").replace('%', "")
     );
-    let options = Options { ids: [Some("y".into()), None], ..Options::default() };
+    let options = ImportOptions { ids: [Some("y".into()), None], ..ImportOptions::default() };
     let imported = import(&[("a.conf", &text)], None, &options).unwrap();
     assert_eq!(addresses(&imported), ["192.0.2.10"]);
 }

@@ -7,7 +7,7 @@ mod mutilated;
 mod pairs;
 
 use super::*;
-use crate::config::{Config, Group};
+use crate::config::{Config, GroupConfig};
 use std::fs;
 
 /// An instance that lacks nothing, as a has it; `%` is replaced by more lines of it.
@@ -31,7 +31,7 @@ fn b() -> String {
 }
 
 /// What files with these names and texts come to, the first of them controller a's; messages do not have their folder.
-fn import(files: &[(&str, &str)], other: Option<&str>, options: &Options) -> Result<Imported, String> {
+fn import(files: &[(&str, &str)], other: Option<&str>, options: &ImportOptions) -> Result<Imported, String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -54,7 +54,7 @@ fn import(files: &[(&str, &str)], other: Option<&str>, options: &Options) -> Res
 
 /// What one file comes to.
 fn alone(text: &str) -> Result<Imported, String> {
-    import(&[("a.conf", text)], None, &Options::default())
+    import(&[("a.conf", text)], None, &ImportOptions::default())
 }
 
 /// What a's instance with these lines, and these before it, comes to.
@@ -64,20 +64,20 @@ fn with(before: &str, lines: &str) -> Imported {
 
 /// What two files come to.
 fn both(a: &str, b: &str) -> Result<Imported, String> {
-    import(&[("a.conf", a), ("b.conf", b)], Some("b.conf"), &Options::default())
+    import(&[("a.conf", a), ("b.conf", b)], Some("b.conf"), &ImportOptions::default())
 }
 
 fn config(imported: &Imported) -> Config {
     Config::parse(&imported.toml, "result.toml").unwrap_or_else(|error| panic!("{error}\n{}", imported.toml))
 }
 
-fn group(imported: &Imported) -> Group {
+fn group(imported: &Imported) -> GroupConfig {
     config(imported).groups.remove(0)
 }
 
 /// What was said, one a line, but for notes.
 fn losses(imported: &Imported) -> String {
-    let lost = imported.findings.iter().filter(|finding| finding.kind != Kind::Note);
+    let lost = imported.findings.iter().filter(|finding| finding.kind != FindingKind::Note);
     lost.map(|finding| format!("{finding}\n")).collect()
 }
 

@@ -90,7 +90,7 @@ fn harmless(bytes: &[u8]) -> Result<(), TestCaseError> {
     let file = folder.path().join("a.conf");
     fs::write(&file, bytes).unwrap();
     fs::write(folder.path().join("x.conf"), "# nothing\n").unwrap();
-    let options = Options { ids: [Some("high".into()), None], ..Options::default() };
+    let options = ImportOptions { ids: [Some("high".into()), None], ..ImportOptions::default() };
     let start = Instant::now();
     match keepalived(&file, None, &options) {
         Ok(imported) => {
@@ -98,7 +98,7 @@ fn harmless(bytes: &[u8]) -> Result<(), TestCaseError> {
                 let said = finding.to_string();
                 prop_assert!(!said.contains(char::is_control), "{said:?}");
             }
-            if imported.findings.iter().all(|finding| finding.kind != Kind::ToFillIn) {
+            if imported.findings.iter().all(|finding| finding.kind != FindingKind::ToFillIn) {
                 prop_assert!(Config::parse(&imported.toml, "result.toml").is_ok(), "{}", imported.toml);
             }
         }
@@ -117,7 +117,7 @@ fn the_file_is_sound_before_it_is_mutilated() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.conf"), FILE).unwrap();
     fs::write(folder.path().join("x.conf"), "").unwrap();
-    let options = Options { ids: [Some("high".into()), None], ..Options::default() };
+    let options = ImportOptions { ids: [Some("high".into()), None], ..ImportOptions::default() };
     let imported = keepalived(&folder.path().join("a.conf"), None, &options).unwrap();
     assert_eq!((config(&imported).groups.len(), config(&imported).checks.len()), (1, 2));
 }

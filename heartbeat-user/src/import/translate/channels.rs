@@ -3,11 +3,11 @@
 use super::pairs::Pair;
 use super::{File, Said};
 use crate::config::is_interface_name;
-use crate::import::Options;
+use crate::import::ImportOptions;
 use crate::import::error::{Fault, Problem};
-use crate::import::finding::Kind;
+use crate::import::finding::FindingKind;
 use crate::import::model::{Instance, Track, Tracked};
-use crate::import::names::Names;
+use crate::import::names::TakenNames;
 use crate::import::place::Place;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,7 +32,7 @@ pub(super) struct Draft {
 #[derive(Debug)]
 pub(super) struct Channels {
     list: Vec<Draft>,
-    names: Names,
+    names: TakenNames,
     /// b's name for an interface of a's, where that is not known from the files.
     peers: BTreeMap<String, String>,
     /// Those of the peer's interfaces that were only taken to be called as here.
@@ -99,10 +99,10 @@ pub(super) fn interface<'i>(instance: &'i Instance, file: &'i File) -> &'i str {
 }
 
 /// The channels that the instances themselves run over, with the addresses that they say.
-pub(super) fn channels(files: &[File], pairs: &[Pair<'_>], options: &Options, said: &mut Said) -> Channels {
+pub(super) fn channels(files: &[File], pairs: &[Pair<'_>], options: &ImportOptions, said: &mut Said) -> Channels {
     let peers = options.peer_interfaces.iter().cloned().collect();
     let mut channels =
-        Channels { list: Vec::new(), names: Names::default(), peers, assumed: Vec::new(), untracked: Vec::new() };
+        Channels { list: Vec::new(), names: TakenNames::default(), peers, assumed: Vec::new(), untracked: Vec::new() };
     for pair in pairs {
         let ports = [0, 1].map(|side| pair.sides[side].map(|instance| interface(instance, &files[side])));
         let first = pair.first();
@@ -144,7 +144,7 @@ fn own(pair: &Pair<'_>) -> Option<[Option<IpAddr>; 2]> {
 }
 
 /// The addresses that the command line gives, over those of the files.
-fn given(channels: &mut Channels, options: &Options, said: &mut Said) {
+fn given(channels: &mut Channels, options: &ImportOptions, said: &mut Said) {
     for (side, flag, list) in
         [(0, "--own-address", &options.own_addresses), (1, "--peer-address", &options.peer_addresses)]
     {
@@ -166,7 +166,7 @@ fn given(channels: &mut Channels, options: &Options, said: &mut Said) {
 pub(super) fn tracked(
     files: &[File],
     channels: &mut Channels,
-    options: &Options,
+    options: &ImportOptions,
     said: &mut Said,
 ) -> BTreeMap<usize, u32> {
     let mut weights = BTreeMap::new();
@@ -259,7 +259,7 @@ pub(super) fn finished(channels: Channels, weights: BTreeMap<usize, u32>, said: 
                     "no file says it: {flag} {}=ADDRESS, or put it in place of the text that begins with TODO",
                     draft.ports[0]
                 );
-                said.say(Kind::ToFillIn, &draft.place, &what, instead);
+                said.say(FindingKind::ToFillIn, &draft.place, &what, instead);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::program;
 use super::{File, Said};
 use crate::config::show;
 use crate::import::model::{Check, Node, Track, Tracked};
-use crate::import::names::Names;
+use crate::import::names::TakenNames;
 use crate::types::Nanos;
 
 /// A `[[check]]`.
@@ -26,7 +26,7 @@ const WEIGHT: u32 = 100;
 
 /// The checks of both files; those that nothing tracks keepalived never runs.
 pub(super) fn checks(files: &[File], said: &mut Said) -> Vec<Draft> {
-    let mut names = Names::default();
+    let mut names = TakenNames::default();
     let mut drafts: Vec<(&str, Draft)> = Vec::new();
     for (side, file) in files.iter().enumerate() {
         for check in &file.node.checks {
@@ -65,7 +65,7 @@ fn tracked(node: &Node) -> impl Iterator<Item = &Track> {
     all.flat_map(|tracked: &Tracked| &tracked.checks)
 }
 
-fn draft(check: &Check, weight: i64, file: &File, names: &mut Names, said: &mut Said) -> Draft {
+fn draft(check: &Check, weight: i64, file: &File, names: &mut TakenNames, said: &mut Said) -> Draft {
     let shortest = Nanos::from_millis(100);
     if check.interval < shortest {
         let what = format!("interval {}", show(check.interval));

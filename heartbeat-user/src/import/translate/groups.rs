@@ -7,7 +7,7 @@ use super::units::{Unit, units};
 use super::{File, Said};
 use crate::import::error::Fault;
 use crate::import::model::{Address, Instance};
-use crate::import::names::Names;
+use crate::import::names::TakenNames;
 use crate::import::place::Place;
 use crate::types::{Nanos, Node};
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub(super) struct Draft {
 
 /// The groups, in the order in which their first instance stands in the file.
 pub(super) fn groups(files: &[File], pairs: &[Pair<'_>], channels: &mut Channels, said: &mut Said) -> Vec<Draft> {
-    let mut names = Names::default();
+    let mut names = TakenNames::default();
     let mut taken = BTreeMap::new();
     let mut drafts = Vec::new();
     for unit in units(files, pairs, said) {

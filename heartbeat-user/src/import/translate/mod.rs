@@ -10,9 +10,9 @@ mod text;
 mod timing;
 mod units;
 
-use super::Options;
+use super::ImportOptions;
 use super::error::{Fault, ImportError, Problem};
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
 use super::model::Node;
 use super::place::Place;
 use crate::config::Config;
@@ -37,16 +37,16 @@ impl Said {
         self.problems.push(Problem::new(place, what, fault));
     }
 
-    fn say(&mut self, kind: Kind, place: &Place, what: &str, instead: impl Into<String>) {
+    fn say(&mut self, kind: FindingKind, place: &Place, what: &str, instead: impl Into<String>) {
         self.findings.push(Finding::new(kind, place, what, instead));
     }
 
     fn lost(&mut self, place: &Place, what: &str, instead: impl Into<String>) {
-        self.say(Kind::Lost, place, what, instead);
+        self.say(FindingKind::Lost, place, what, instead);
     }
 
     fn note(&mut self, place: &Place, what: &str, instead: impl Into<String>) {
-        self.say(Kind::Note, place, what, instead);
+        self.say(FindingKind::Note, place, what, instead);
     }
 }
 
@@ -54,7 +54,7 @@ impl Said {
 ///
 /// # Errors
 /// What is wrong with the files as those of a pair.
-pub(super) fn translate(files: &[File], options: &Options) -> Result<(String, Vec<Finding>), ImportError> {
+pub(super) fn translate(files: &[File], options: &ImportOptions) -> Result<(String, Vec<Finding>), ImportError> {
     let mut said = Said::default();
     let pairs = pairs::pairs(files, &mut said);
     stop_at_problems(&said)?;

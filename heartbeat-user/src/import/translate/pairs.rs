@@ -1,7 +1,7 @@
 //! Which instance of the one file is which one of the other, and that the two are a pair.
 
 use super::{File, Said};
-use crate::import::Options;
+use crate::import::ImportOptions;
 use crate::import::error::{Fault, Problem};
 use crate::import::model::Instance;
 use std::net::IpAddr;
@@ -123,7 +123,7 @@ fn strangers(files: &[File], pairs: &[Pair<'_>], said: &mut Said) {
 }
 
 /// The pair's id: a virtual router's, which nobody else in these networks has.
-pub(super) fn id(pairs: &[Pair<'_>], options: &Options) -> Result<u32, Problem> {
+pub(super) fn id(pairs: &[Pair<'_>], options: &ImportOptions) -> Result<u32, Problem> {
     let said = pairs.iter().flat_map(Pair::both).find_map(|instance| instance.router_id.as_ref());
     options.pair_id.or(said.map(|at| at.value)).ok_or_else(|| {
         let first = pairs[0].first();

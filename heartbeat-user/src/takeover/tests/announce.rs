@@ -1,6 +1,6 @@
 use super::{MAC, arp, in_namespace, remove_link};
 use crate::{
-    system::netlink::Link,
+    system::netlink::NetworkInterface,
     takeover::{
         Announcement, Announcer, arp_announcement, arp_announcing_reply, forwards_ipv6, unsolicited_advertisement,
     },
@@ -68,10 +68,10 @@ fn a_failed_announcement_is_named_and_the_others_are_sent() {
         let mut announcer = Announcer::open().unwrap();
         let [first, bad, last] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|ip| ip.parse().unwrap());
         let announcement = |ip, link| Announcement { link, ip, router: false };
-        let gone = Link { index: 9_999, ..lab.near };
+        let gone = NetworkInterface { index: 9_999, ..lab.near };
         let down = lab.netlink.link("lo").unwrap();
-        let down = Link { mac: Some(MAC), ..down };
-        let silent = Link { mac: None, ..lab.near };
+        let down = NetworkInterface { mac: Some(MAC), ..down };
+        let silent = NetworkInterface { mac: None, ..lab.near };
         let outcomes = announcer.announce(&[
             announcement(first, lab.near),
             announcement(bad, gone),

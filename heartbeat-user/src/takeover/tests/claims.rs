@@ -1,6 +1,6 @@
 use super::{MAC, arp, in_namespace, running::ip};
 use crate::takeover::{
-    ARP_FRAME, Announcement, Announcer, Claim, arp_announcement, arp_probe, claim_in, claims::ClaimListener,
+    ARP_FRAME, AddressClaim, Announcement, Announcer, arp_announcement, arp_probe, claim_in, claims::ClaimListener,
     neighbor_solicitation, probe, unsolicited_advertisement,
 };
 use pnet_packet::icmpv6::{self, Icmpv6Packet};
@@ -57,7 +57,7 @@ fn a_solicitation_comes_from_nobody_and_has_a_right_checksum() {
 
 #[test]
 fn requests_and_replies_claim_their_senders_address() {
-    let claim = Some(Claim { ip: ip(IPV4), mac: MAC });
+    let claim = Some(AddressClaim { ip: ip(IPV4), mac: MAC });
     let mut frame = announced();
     assert_eq!(claim_in(&frame), claim);
     frame[21] = 2; // a reply
@@ -70,7 +70,7 @@ fn requests_and_replies_claim_their_senders_address() {
 
 #[test]
 fn advertisements_claim_their_target() {
-    let claim = |mac| Some(Claim { ip: ip(IPV6), mac });
+    let claim = |mac| Some(AddressClaim { ip: ip(IPV6), mac });
     assert_eq!(claim_in(&advertisement(|_| ())), claim(MAC));
     let relayed = |frame: &mut Vec<u8>| frame[6..12].copy_from_slice(&OTHER);
     assert_eq!(claim_in(&advertisement(relayed)), claim(MAC), "the option says whose");
@@ -151,7 +151,7 @@ fn the_ears_hear_what_they_are_told_to_and_nothing_else_reaches_them() {
             claimed(&all);
             listener.wait(super::PATIENCE);
             let mut patience = forms + 1;
-            let heard = Some((lab.near.index, Claim { ip: ip(text), mac: far.mac.unwrap() }));
+            let heard = Some((lab.near.index, AddressClaim { ip: ip(text), mac: far.mac.unwrap() }));
             (0..forms).for_each(|_| assert_eq!(listener.next(&mut patience), heard));
             assert_eq!((listener.next(&mut patience), patience), (None, 1));
         }
@@ -182,7 +182,7 @@ proptest! {
                 _ => {}
             }
         }
-        if let Some(Claim { ip: IpAddr::V4(ip), .. }) = claim_in(&frame) {
+        if let Some(AddressClaim { ip: IpAddr::V4(ip), .. }) = claim_in(&frame) {
             prop_assert_eq!(&frame[28..32], &ip.octets());
         }
     }

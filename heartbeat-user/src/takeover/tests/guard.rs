@@ -4,7 +4,7 @@ use super::addresses::AddressesLost;
 use super::running::{FIRST, Running, SECOND, ip, near, plan};
 use super::worker::{arp_for, sorted};
 use super::{add_cable, in_namespace, planned, remove_link, rename, set_ipv4};
-use crate::takeover::{Done, GroupPlan, Order, Settings, Step};
+use crate::takeover::{Done, GroupPlan, Order, Step, TakeoverSettings};
 use std::{
     net::{IpAddr, UdpSocket},
     time::{Duration, Instant},
@@ -200,7 +200,7 @@ fn a_release_that_is_not_sure_of_every_address_is_none_and_left_to_who_ordered_i
 #[test]
 fn a_group_that_is_not_held_is_not_put_back() {
     in_namespace(|lab| {
-        let running = Running::with(Settings { plans: two_groups(), ..Settings::default() });
+        let running = Running::with(TakeoverSettings { plans: two_groups(), ..TakeoverSettings::default() });
         running.acquire(SECOND);
         running.orders.as_ref().unwrap().send(Order::Announce { group: FIRST }).unwrap();
         assert_eq!(lab.frame_within(Duration::from_millis(300), arp_for(10)), None);

@@ -14,7 +14,7 @@ mod telling;
 mod worker;
 
 use super::{Address, PlannedAddress};
-use crate::system::netlink::{Link, Netlink};
+use crate::system::netlink::{Netlink, NetworkInterface};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
@@ -58,7 +58,7 @@ fn arp(operation: u8, sender: [u8; 4], target_mac: [u8; 6]) -> [u8; 42] {
 
 pub(super) struct Lab {
     pub(super) netlink: Netlink,
-    pub(super) near: Link,
+    pub(super) near: NetworkInterface,
     far: OwnedFd,
 }
 

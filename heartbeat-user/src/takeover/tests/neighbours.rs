@@ -8,9 +8,11 @@ use super::{
 use crate::{
     system::{
         clock,
-        netlink::{Link, Netlink},
+        netlink::{Netlink, NetworkInterface},
     },
-    takeover::{Address, Announcement, Announcer, Answering, Done, NAMED, Order, PlannedAddress, RIVAL_GONE, Settings},
+    takeover::{
+        Address, Announcement, Announcer, Answering, Done, NAMED, Order, PlannedAddress, RIVAL_GONE, TakeoverSettings,
+    },
     types::Nanos,
 };
 use netlink_packet_route::link::LinkAttribute;
@@ -36,7 +38,7 @@ const WAIT: Nanos = Nanos::from_millis(300);
 struct Rival {
     netlink: Netlink,
     announcer: Announcer,
-    link: Link,
+    link: NetworkInterface,
     questions: OwnedFd,
 }
 
@@ -94,7 +96,7 @@ impl Rival {
         self.announces_as(self.link, ips);
     }
 
-    fn announces_as(&mut self, link: Link, ips: &[&str]) {
+    fn announces_as(&mut self, link: NetworkInterface, ips: &[&str]) {
         let announcements: Vec<_> = ips.iter().map(|text| Announcement { link, ip: ip(text), router: false }).collect();
         assert!(self.announcer.announce(&announcements).iter().all(Result::is_ok));
     }
@@ -320,7 +322,7 @@ fn claims_for_other_addresses_and_by_ourselves_are_nothing_to_report() {
         running.acquire(FIRST);
         // Between and beyond the held ones.
         rival.announces(&["192.0.2.11", "192.0.2.9", "198.51.100.10", "2001:db8::11", "2001:db8::9", "2001:db8:1::10"]);
-        let own = Link { mac: lab.netlink.link("near1").unwrap().mac, ..rival.link };
+        let own = NetworkInterface { mac: lab.netlink.link("near1").unwrap().mac, ..rival.link };
         rival.announces_as(own, &held); // as if a loop in the network brought them back
         rival.announces(&["192.0.2.12"]);
         let report = running.report();
@@ -431,10 +433,10 @@ fn the_wait_for_an_answered_group_has_an_end_and_is_told_ever_more_rarely() {
     in_namespace(|lab| {
         let mut rival = Rival::new(lab);
         rival.has(&[shared(IPV4)]);
-        let running = Running::with(Settings {
+        let running = Running::with(TakeoverSettings {
             plans: vec![plan("storage", [shared(IPV4)])],
             still_answering_for: Some(Nanos::from_millis(800)),
-            ..Settings::default()
+            ..TakeoverSettings::default()
         });
         let begun = clock::monotonic();
         let mut seen = Vec::new();

@@ -1,7 +1,7 @@
 use super::running::{FIRST, SECOND, ip};
 use crate::{
     takeover::{
-        Claim, NAMED, RIVAL_GONE,
+        AddressClaim, NAMED, RIVAL_GONE,
         rivals::{Rival, Rivals},
     },
     types::Nanos,
@@ -11,8 +11,8 @@ use std::net::IpAddr;
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
-fn claim(text: &str, mac: [u8; 6]) -> Claim {
-    Claim { ip: ip(text), mac }
+fn claim(text: &str, mac: [u8; 6]) -> AddressClaim {
+    AddressClaim { ip: ip(text), mac }
 }
 
 fn ms(ms: u64) -> Nanos {
@@ -90,7 +90,7 @@ fn answers_beyond_the_limit_are_not_kept() {
     rivals.ask(FIRST, (0..100).map(|n| (address(n), n)), ms(50));
     for n in 0..100 {
         assert_eq!(rivals.question(FIRST).unwrap().is_answered(), n >= NAMED);
-        rivals.heard(1, Claim { ip: address(n).1, mac: MAC }, ms(1));
+        rivals.heard(1, AddressClaim { ip: address(n).1, mac: MAC }, ms(1));
     }
     assert_eq!(rivals.close(FIRST).unwrap().answers().len(), NAMED);
 }

@@ -3,7 +3,7 @@
 use super::{PATIENCE, planned};
 use crate::{
     system::clock,
-    takeover::{Answering, Done, GroupPlan, Order, PlannedAddress, Settings, Worker},
+    takeover::{Answering, Done, GroupPlan, Order, PlannedAddress, TakeoverSettings, Worker},
     types::GroupIndex,
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -27,10 +27,10 @@ impl Running {
     }
 
     pub(super) fn with_channels(plans: Vec<GroupPlan>, channels: Vec<String>) -> Self {
-        Self::with(Settings { plans, channels, ..Settings::default() })
+        Self::with(TakeoverSettings { plans, channels, ..TakeoverSettings::default() })
     }
 
-    pub(super) fn with(settings: Settings) -> Self {
+    pub(super) fn with(settings: TakeoverSettings) -> Self {
         let worker = Worker::open(settings).unwrap();
         let (orders, given) = unbounded();
         let (report, done) = unbounded();

@@ -7,7 +7,7 @@ use super::{
     worker::arp_for,
 };
 use crate::{
-    takeover::{ANNOUNCE_AGAIN, Done, Order, Settings, Step},
+    takeover::{ANNOUNCE_AGAIN, Done, Order, Step, TakeoverSettings},
     types::Nanos,
 };
 use std::time::{Duration, Instant};
@@ -139,10 +139,10 @@ fn a_flapping_interface_is_announced_on_once_a_second_at_most_and_at_the_end() {
 fn everything_is_announced_now_and_then_where_that_is_wished() {
     in_namespace(|lab| {
         let every = Some(Nanos::from_millis(200));
-        let settings = || Settings {
+        let settings = || TakeoverSettings {
             plans: vec![plan("storage", [near("192.0.2.10")])],
             announce_every: every,
-            ..Settings::default()
+            ..TakeoverSettings::default()
         };
         let running = Running::with(settings());
         assert_eq!(lab.frame_within(Duration::from_millis(500), arp_for(10)), None, "nothing is held");

@@ -4,7 +4,7 @@ use super::{Links, What, Worker, acquire::SETTLE, chunks, held};
 use crate::{
     system::{
         clock,
-        netlink::{Link, Port},
+        netlink::{NetworkInterface, Port},
     },
     takeover::{Address, Done, Failure, GroupPlan, PlannedAddress, Step, claims::On, each},
     types::{GroupIndex, Nanos},
@@ -46,7 +46,7 @@ impl Retry {
 
 /// An interface when its addresses were announced.
 pub(super) struct Seen {
-    link: Link,
+    link: NetworkInterface,
     ports: Vec<Port>,
     /// When they were last announced for its sake.
     announced: Nanos,
@@ -280,7 +280,7 @@ impl Worker {
                 self.seen.insert(name.to_owned(), Seen { link, ports, announced: Nanos::default() });
                 continue;
             };
-            let known = |link: &Link| (link.index, link.mac, link.carrier, link.carriers);
+            let known = |link: &NetworkInterface| (link.index, link.mac, link.carrier, link.carriers);
             if known(&seen.link) == known(&link) && seen.ports == ports {
                 continue;
             }

@@ -9,13 +9,13 @@ mod schedule;
 pub use schedule::ANNOUNCE_AGAIN;
 
 use super::{
-    Announcer, Done, GroupPlan, Order, PlannedAddress, Settings, Watch, claims::ClaimListener, damping::Damping,
-    forwards_ipv6, rivals::Rivals,
+    Announcer, Done, GroupPlan, Order, PlannedAddress, TakeoverSettings, Watch, claims::ClaimListener,
+    damping::Damping, forwards_ipv6, rivals::Rivals,
 };
 use crate::{
     system::{
         clock,
-        netlink::{Link, Netlink},
+        netlink::{Netlink, NetworkInterface},
     },
     types::{GroupIndex, Nanos},
 };
@@ -43,7 +43,7 @@ const CHUNK: usize = 32;
 ///
 /// # Errors
 /// As [`Worker::open`].
-pub fn run(settings: Settings, orders: &Receiver<Order>, done: impl FnMut(Done)) -> io::Result<()> {
+pub fn run(settings: TakeoverSettings, orders: &Receiver<Order>, done: impl FnMut(Done)) -> io::Result<()> {
     Worker::open(settings)?.run(orders, done);
     Ok(())
 }
@@ -97,7 +97,7 @@ type Links<'a> = HashMap<&'a str, Result<Ready, Absent>>;
 
 #[derive(Clone, Copy)]
 struct Ready {
-    link: Link,
+    link: NetworkInterface,
     router: bool,
 }
 
@@ -119,8 +119,8 @@ impl Worker {
     ///
     /// # Errors
     /// The kernel refused a routing or packet socket: CAP_NET_ADMIN and CAP_NET_RAW are needed.
-    pub fn open(settings: Settings) -> io::Result<Self> {
-        let Settings { plans, channels, announce_every, still_answering_for } = settings;
+    pub fn open(settings: TakeoverSettings) -> io::Result<Self> {
+        let TakeoverSettings { plans, channels, announce_every, still_answering_for } = settings;
         let mut retry = Retry::default();
         retry.not_later_than(clock::monotonic().after(CHECK)); // what came before the watch was there
         Ok(Self {

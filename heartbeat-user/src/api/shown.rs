@@ -7,7 +7,7 @@ use crate::{
     dataplane::Tables,
     events::{feed::Feed, sinks::Sinks},
     latency::{Counts, Latencies},
-    probe::{Finding, State},
+    probe::{ProbeFinding, ProbeState},
     types::{ChannelIndex, Nanos, Node, Sides, XdpMode},
 };
 use std::sync::{
@@ -17,7 +17,7 @@ use std::sync::{
 
 /// The judgement as of the pulse thread's last turn.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct CoreView {
     /// When that was.
     pub at: Nanos,
     /// Where the peer stands.
@@ -68,7 +68,7 @@ pub struct View {
     pub channels: Vec<ChannelView>,
 }
 
-impl View {
+impl CoreView {
     /// The judgement of a core at its start.
     #[must_use]
     pub fn new(core: &Core, now: Nanos, channels: usize) -> Self {
@@ -129,7 +129,7 @@ pub struct JudgedBy {
 /// What the pulse thread shows without being asked.
 pub struct Shared {
     /// The judgement. The pulse thread only ever tries the lock.
-    pub view: Mutex<View>,
+    pub view: Mutex<CoreView>,
     /// How long things took.
     pub latencies: Latencies,
     /// Events that the control side had no room for.
@@ -137,7 +137,7 @@ pub struct Shared {
 }
 
 /// Everything that is shown, by whoever holds it.
-pub struct Facts {
+pub struct Shown {
     /// The configuration.
     pub config: Config,
     /// Which controller this is.
@@ -164,10 +164,10 @@ pub struct Facts {
     pub sinks: Sinks,
 }
 
-impl Facts {
+impl Shown {
     /// The judgement as it is now; none once the pulse thread has died.
     #[must_use]
-    pub fn view(&self) -> Option<View> {
+    pub fn view(&self) -> Option<CoreView> {
         self.shared.view.lock().ok().map(|view| view.clone())
     }
 
@@ -183,17 +183,17 @@ impl Facts {
     }
 
     /// An analysis ended: this is what the networks are judged by.
-    pub fn judge_by(&self, findings: &[Finding]) {
+    pub fn judge_by(&self, findings: &[ProbeFinding]) {
         let Ok(mut judged_by) = self.judged_by.lock() else { return };
         judged_by.resize(self.config.channels.len(), None);
-        for Finding { channel, state, why } in findings {
+        for ProbeFinding { channel, state, why } in findings {
             if let Some(to) = judged_by.get_mut(channel.usize()) {
                 let who = match state {
-                    State::Answers | State::Silent => why.clone(),
-                    State::Nobody => format!("own facts only: {why}"),
-                    State::Port | State::Cable => format!("own facts: {why}"),
+                    ProbeState::Answers | ProbeState::Silent => why.clone(),
+                    ProbeState::Nobody => format!("own facts only: {why}"),
+                    ProbeState::Port | ProbeState::Cable => format!("own facts: {why}"),
                 };
-                *to = Some(JudgedBy { who, own_facts_only: *state == State::Nobody });
+                *to = Some(JudgedBy { who, own_facts_only: *state == ProbeState::Nobody });
             }
         }
     }
