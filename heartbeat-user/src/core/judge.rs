@@ -10,6 +10,7 @@
 //! | some | some | lesser | exceeds, and suffices | fail the other |
 //! | | | | equal, or too little for both's duties | nothing (640) |
 //! | | | | what it lacks answers again, and does not count yet | nothing |
+//! | | | | what it lacks is not known to have failed: a quick look | nothing |
 //!
 //! Configurations that differ are told and move nothing (908, 910). Given the same facts mirrored, the other controller comes
 //! to the mirrored verdict: both can never conclude that they are the one to go on.
@@ -25,8 +26,13 @@ pub struct Side {
     pub configured: u64,
     /// The networks that answered to it, a bit each (916).
     pub operational: u64,
+    /// Those of the rest of which it is not known that they do not work: in a quick look, what did not answer at once. No reason to
+    /// come, nor to go away.
+    pub unsure: u64,
     /// The service that it can give (A5).
     pub qos: u32,
+    /// The same, if what is not known works.
+    pub qos_at_most: u32,
     /// What the groups that it holds need (A6).
     pub duties: u32,
     /// All that it lacks are networks that answer again and do not count yet: no reason to go away, nor to come.
@@ -137,7 +143,7 @@ pub const fn judge(evidence: &Evidence) -> Verdict {
         (true, true, BothFaulted::Lesser) => local.qos > remote.qos,
         (_, remote_faulted, _) => remote_faulted,
     };
-    let (better, worse) = if remote_fails { (local.qos, remote.qos) } else { (remote.qos, local.qos) };
+    let (better, worse) = if remote_fails { (local.qos, remote.qos_at_most) } else { (remote.qos, local.qos_at_most) };
     let only_recovering = if remote_fails { remote.recovering } else { local.recovering };
     if better <= worse {
         Verdict::Nothing(Why::NotBetter)
@@ -169,7 +175,7 @@ pub fn judge_groups(evidence: &Evidence, groups: &[Needs]) -> Verdict {
     let Evidence { networks, local, remote, .. } = *evidence;
     let ours = |needs: &Needs, at: Side, not_at: Side| {
         let needed = needs.networks & networks & local.configured & remote.configured;
-        needed & !at.operational == 0 && needed & !not_at.operational != 0
+        needed & !at.operational == 0 && needed & !not_at.operational & !not_at.unsure != 0
     };
     let all = |at: Side, not_at: Side| {
         let of = groups.iter().take(64).enumerate().filter(|(_, needs)| ours(needs, at, not_at));
@@ -255,8 +261,14 @@ pub fn weigh(bits: u64, weights: &[u32]) -> u32 {
 mod tests {
     use super::*;
 
-    const WELL: Side = Side { configured: 3, operational: 3, qos: 200, duties: 0, recovering: false };
-    const FAULTED: Side = Side { operational: 1, qos: 100, ..WELL };
+    const WELL: Side =
+        Side { configured: 3, operational: 3, unsure: 0, qos: 200, qos_at_most: 200, duties: 0, recovering: false };
+    const FAULTED: Side = with(1, 100);
+
+    /// With these networks and that QOS, for certain.
+    const fn with(operational: u64, qos: u32) -> Side {
+        Side { operational, qos, qos_at_most: qos, ..WELL }
+    }
 
     fn verdict(local: Side, remote: Side, both_faulted: BothFaulted) -> Verdict {
         judge(&Evidence { networks: 3, full_qos: 200, both_faulted, local, remote })
@@ -266,7 +278,9 @@ mod tests {
     fn every_row_of_fig_9() {
         use BothFaulted::{Groups, Lesser, Nothing};
         let other = Side { configured: 1, ..WELL };
-        let dead = Side { operational: 0, qos: 0, ..WELL };
+        let dead = with(0, 0);
+        let unsure = Side { unsure: 2, qos_at_most: 200, ..FAULTED };
+        let half_dead = Side { unsure: 2, qos_at_most: 100, ..dead };
         for (local, remote, policy, expected) in [
             (WELL, WELL, Nothing, Verdict::Nothing(Why::AllWell)),
             (FAULTED, WELL, Nothing, Verdict::FailLocal),
@@ -280,10 +294,15 @@ mod tests {
             (FAULTED, FAULTED, Lesser, Verdict::Nothing(Why::NotBetter)),
             (WELL, other, Nothing, Verdict::ConfigurationError),
             (other, WELL, Lesser, Verdict::ConfigurationError),
-            (Side { qos: 100, recovering: true, ..WELL }, WELL, Nothing, Verdict::Nothing(Why::Recovering)),
-            (Side { qos: 100, recovering: true, ..WELL }, FAULTED, Lesser, Verdict::Nothing(Why::NotBetter)),
+            (Side { recovering: true, ..with(3, 100) }, WELL, Nothing, Verdict::Nothing(Why::Recovering)),
+            (Side { recovering: true, ..with(3, 100) }, FAULTED, Lesser, Verdict::Nothing(Why::NotBetter)),
             // A health check failed: the networks are all there, the QOS is not.
-            (Side { qos: 150, ..WELL }, WELL, Nothing, Verdict::FailLocal),
+            (with(3, 150), WELL, Nothing, Verdict::FailLocal),
+            // A network that did not answer at once: it neither goes, nor is it gone to.
+            (unsure, WELL, Nothing, Verdict::Nothing(Why::NotBetter)),
+            (unsure, dead, Lesser, Verdict::FailRemote),
+            (FAULTED, half_dead, Lesser, Verdict::Nothing(Why::NotBetter)),
+            (WELL, half_dead, Nothing, Verdict::FailRemote),
             (
                 Side { duties: 120, ..WELL },
                 Side { duties: 90, ..FAULTED },
@@ -314,8 +333,14 @@ mod tests {
                     for duties in 0..9 {
                         let [ld, rd] = [duties / 3, duties % 3].map(|d| d * n / 2 + d / 2);
                         let [lr, rr] = [duties % 2 == 1, duties % 4 > 1];
-                        let local = Side { configured: lc, operational: lo, qos: lq, duties: ld, recovering: lr };
-                        let remote = Side { configured: rc, operational: ro, qos: rq, duties: rd, recovering: rr };
+                        let [lu, ru] = [duties % 5 > 2, duties % 7 > 3].map(|unsure| if unsure { networks } else { 0 });
+                        let side = |(configured, operational): (u64, u64), unsure: u64, qos, duties, recovering| {
+                            let unsure = unsure & !operational;
+                            let qos_at_most = qos + unsure.count_ones();
+                            Side { configured, operational, unsure, qos, qos_at_most, duties, recovering }
+                        };
+                        let local = side((lc, lo), lu, lq, ld, lr);
+                        let remote = side((rc, ro), ru, rq, rd, rr);
                         for both_faulted in [BothFaulted::Nothing, BothFaulted::Groups, BothFaulted::Lesser] {
                             let here = Evidence { networks, full_qos: n, both_faulted, local, remote };
                             let there = Evidence { local: remote, remote: local, ..here };
@@ -335,23 +360,29 @@ mod tests {
     #[test]
     fn by_group_both_conclude_the_mirror_and_each_group_goes_where_all_its_networks_are() {
         let mut moves = [0_u64; 2];
-        for (lo, ro) in (0..8_u64).flat_map(|l| (0..8_u64).map(move |r| (l, r))) {
+        // Of each network: it works, it does not, or that is not known.
+        let sides = || (0..8_u64).flat_map(|works| (0..8_u64).map(move |unsure| (works, unsure)));
+        let sides: Vec<_> = sides().filter(|(works, unsure)| works & unsure == 0).collect();
+        let side = |(operational, unsure): (u64, u64)| {
+            let [qos, more] = [operational, unsure].map(|bits| bits.count_ones() * 100);
+            Side { configured: 7, operational, unsure, qos, qos_at_most: qos + more, duties: 0, recovering: false }
+        };
+        for (left, right) in sides.iter().flat_map(|left| sides.iter().map(move |right| (*left, *right))) {
             for (one, other) in (0..8_u64).flat_map(|one| (0..8_u64).map(move |other| (one, other))) {
                 for needed in [[0, 0], [100, 100], [300, 0]] {
                     let groups = [Needs { networks: one, qos: needed[0] }, Needs { networks: other, qos: needed[1] }];
-                    let side = |operational: u64| {
-                        let qos = operational.count_ones() * 100;
-                        Side { configured: 7, operational, qos, duties: 0, recovering: false }
-                    };
                     let both_faulted = BothFaulted::Groups;
-                    let here = Evidence { networks: 7, full_qos: 300, both_faulted, local: side(lo), remote: side(ro) };
+                    let (local, remote) = (side(left), side(right));
+                    let here = Evidence { networks: 7, full_qos: 300, both_faulted, local, remote };
                     let there = Evidence { local: here.remote, remote: here.local, ..here };
                     let (ours, theirs) = (judge_groups(&here, &groups), judge_groups(&there, &groups));
                     assert_eq!((ours.comes(), ours.goes()), (theirs.goes(), theirs.comes()), "{here:?} {groups:?}");
                     assert_eq!(ours.comes() & ours.goes(), 0, "{here:?} {groups:?}");
                     for (i, needs) in groups.iter().enumerate() {
                         if ours.comes() >> i & 1 == 1 {
-                            assert!(needs.networks & !lo == 0 && needs.networks & !ro != 0, "{here:?} {groups:?}");
+                            let failed = !remote.operational & !remote.unsure;
+                            let better = needs.networks & !local.operational == 0 && needs.networks & failed != 0;
+                            assert!(better, "{here:?} {groups:?}");
                         }
                     }
                     moves[usize::from(ours == Verdict::Nothing(Why::BothFaulted))] += 1;
@@ -359,13 +390,13 @@ mod tests {
             }
         }
         println!("{} of {} inputs move a group, 0 contradictions", moves[0], moves[0] + moves[1]);
-        assert_eq!(moves[0] + moves[1], 64 * 64 * 3);
-        assert!(moves[0] > 3_000, "{moves:?}");
+        assert_eq!(moves[0] + moves[1], 27 * 27 * 64 * 3);
+        assert!(moves[0] > 20_000, "{moves:?}");
     }
 
     #[test]
     fn a_group_goes_only_where_the_qos_is_enough_for_all_that_can_be_served_there_alone() {
-        let local = Side { configured: 3, operational: 1, qos: 100, duties: 0, recovering: false };
+        let local = FAULTED;
         let remote = Side { operational: 2, ..local };
         let evidence = Evidence { networks: 3, full_qos: 200, both_faulted: BothFaulted::Groups, local, remote };
         let group = |networks, qos| Needs { networks, qos };

@@ -96,7 +96,8 @@ fn plain() -> Vec<Event> {
 
 /// Those that hang on the codes that they have.
 fn by_code() -> Vec<Event> {
-    let side = Side { configured: 1, operational: 1, qos: 100, duties: 0, recovering: false };
+    let side =
+        Side { configured: 1, operational: 1, unsure: 0, qos: 100, qos_at_most: 100, duties: 0, recovering: false };
     let evidence =
         Evidence { networks: 1, full_qos: 100, both_faulted: BothFaulted::Groups, local: side, remote: side };
     let facts = PathFacts {

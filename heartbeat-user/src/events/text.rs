@@ -402,8 +402,8 @@ impl EventNames {
                             }
                         }
                         // A bit for each channel or group.
-                        "networks" | "configured" | "operational" | "answered" | "groups_here" | "groups_there"
-                        | "channels_only_here" | "groups_only_here" => {
+                        "networks" | "configured" | "operational" | "unsure" | "answered" | "groups_here"
+                        | "groups_there" | "channels_only_here" | "groups_only_here" => {
                             let of = (0..64).filter(|i| number >> i & 1 != 0);
                             *value = of
                                 .map(|i| names.get(i).map_or_else(|| i.into(), |name| Value::from(name.as_str())))

@@ -329,6 +329,34 @@ fn a_peer_is_not_waited_for_after_its_death_under_another_address_of_its() {
     });
 }
 
+/// A look at own facts is made at once, and whoever does not answer within a moment may be as well as ever: a host that is busy just
+/// then keeps what it holds, although the other one can prove that its own network works.
+#[test]
+fn what_does_not_answer_at_once_loses_nothing_to_a_controller_whose_port_fails() {
+    undisturbed(|| {
+        let lab = Lab::new(Options::default()).unwrap();
+        bring_up(&lab, &untouched(&lab)).unwrap();
+        let answered = |line: &LogLine| line.is("networks_probed") && line.raw["answered"] == json!(["net1", "net2"]);
+        lab.wait_event(B, answered, SOON).unwrap();
+        let marks = lab.marks();
+        let cables = ["b-net1", "b-net2"];
+        cables.iter().for_each(|cable| lab.silence(cable).map(drop).unwrap());
+        lab.nic_down(A, "net1").unwrap();
+        let quick = |line: &LogLine| line.is("networks_probed") && line.raw["quick"] == true;
+        let looked = lab.wait_event_since(B, mark_of(marks, B), quick, SOON).unwrap();
+        assert_eq!(looked.raw["operational"], json!([]), "{}", story(&lab));
+        cables.iter().for_each(|cable| lab.mend(cable).map(drop).unwrap());
+        until("b serves both", || Ok((held(&lab.status(B)?.json) == [true, true]).then_some(())))
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        let moved = |node: Node, event: &str| {
+            let told = lab.events_since(node, mark_of(marks, node));
+            told.into_iter().filter(|line| line.is(event)).filter_map(|line| line.group).collect::<Vec<_>>()
+        };
+        let moves = [moved(A, "group_acquiring"), moved(B, "group_releasing")];
+        assert_eq!(moves, [[""; 0]; 2], "{}", story(&lab));
+    });
+}
+
 fn mark_of(marks: [Mark; 2], node: Node) -> Mark {
     marks[usize::from(node == B)]
 }

@@ -1,12 +1,12 @@
 //! What follows from an analysis that both have done: a verdict, and where the faults lie.
 
-use super::{Analysis, Situation, all};
+use super::{Analysis, Situation, all, is_quick};
 use crate::{
     core::{
         BothFaulted, Evidence, Judging, PathFacts, Side, Verdict, Why,
         action::{Action, Actions},
         event::Event,
-        evidence::{Operational, weigh_silence},
+        evidence::{Local, Operational, weigh_silence},
         judge, judge_groups, place, weigh,
     },
     types::{ChannelIndex, GroupIndex, Nanos},
@@ -28,7 +28,7 @@ impl Analysis {
         self.given_up_at = None;
         self.standing = Some(verdict);
         out.tell(now, Event::Judged { analysis, verdict, evidence });
-        let bad = self.place_faults(now, judging, situation, operational, out) | (self.found.qos < evidence.full_qos);
+        let bad = self.place_faults(now, judging, situation, &evidence, out) | (self.found.qos < evidence.full_qos);
         let risen = self.rise.next(judging.rise);
         if (bad || risen.is_some()) && self.due.is_none() {
             let again = now.after(judging.again);
@@ -44,6 +44,15 @@ impl Analysis {
         let qos = |said: u32, before: u64, after: u64| {
             said.saturating_add(weigh(after & !before & networks, &judging.weights))
         };
+        // What does not answer at once is looked at again by the full analysis that follows.
+        let unsure = |local: Local, operational: u64| match is_quick(found.id) {
+            true => networks & !operational & !local.certain,
+            false => 0,
+        };
+        let here = unsure(found.local, operational.here);
+        let there = unsure(peer.local, operational.there);
+        let ours = qos(found.qos, found.local.operational, operational.here);
+        let theirs = qos(peer.qos, peer.local.operational, operational.there);
         Evidence {
             networks,
             full_qos: weigh(networks, &judging.weights).saturating_add(weigh(all(&judging.checks), &judging.checks)),
@@ -51,14 +60,18 @@ impl Analysis {
             local: Side {
                 configured: situation.configured,
                 operational: operational.here,
-                qos: qos(found.qos, found.local.operational, operational.here),
+                unsure: here,
+                qos: ours,
+                qos_at_most: qos(ours, 0, here),
                 duties: found.duties,
                 recovering: found.recovering,
             },
             remote: Side {
                 configured: peer.configured,
                 operational: operational.there,
-                qos: qos(peer.qos, peer.local.operational, operational.there),
+                unsure: there,
+                qos: theirs,
+                qos_at_most: qos(theirs, 0, there),
                 duties: peer.duties,
                 recovering: peer.recovering,
             },
@@ -71,7 +84,7 @@ impl Analysis {
         now: Nanos,
         judging: &Judging,
         situation: &Situation,
-        operational: Operational,
+        Evidence { local, remote, .. }: &Evidence,
         out: &mut Actions,
     ) -> bool {
         let (found, peer) = (&self.found, &situation.peer);
@@ -81,13 +94,19 @@ impl Analysis {
             if !is(judging.networks & situation.configured) {
                 continue;
             }
+            let (operational, peer_operational) =
+                (is(local.operational | local.unsure), is(remote.operational | remote.unsure));
+            if is(local.unsure | remote.unsure) && operational && peer_operational {
+                // It is not known whether it has a fault: what was said before stands.
+                continue;
+            }
             let facts = PathFacts {
                 port: !is(found.own.port),
                 carrier: !is(found.own.cable),
                 heard: is(situation.heard),
                 peer_hears: is(peer.heard),
-                operational: is(operational.here),
-                peer_operational: is(operational.there),
+                operational,
+                peer_operational,
                 proven: is(found.local.certain & peer.local.certain),
             };
             let placed = place(facts);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::{Needs, PathFacts, Probed, Why, evidence::Local};
+use crate::core::{BothFaulted, Needs, PathFacts, Probed, Why, evidence::Local};
 
 const ALL: u64 = 0b11;
 const WELL: Probed = Probed { port: 0, cable: 0, answered: ALL, nobody: 0 };
@@ -121,6 +121,38 @@ fn a_fault_of_our_own_is_looked_at_at_once_whoever_is_master_and_a_full_one_foll
         bench.at(SETTLED);
         assert_eq!(bench.analysis.said().wanted, 2);
     }
+}
+
+#[test]
+fn what_does_not_answer_at_once_beside_a_fault_of_our_own_moves_nothing_to_us() {
+    // What follows from a quick look where our port on network 0 has a fault, and of the peer's networks none answered at once;
+    // `certain`: those that it knows to have a fault.
+    let judged = |certain| {
+        let mut bench = Bench::new(true);
+        bench.judging.both_faulted = BothFaulted::Groups;
+        bench.judging.needs.push(Needs { networks: 0b10, qos: 0 });
+        bench.conclude(0, WELL);
+        bench.situation.unwell = 0b01;
+        bench.at(1_000);
+        bench.at(1_000 + INTERVAL);
+        let id = bench.analysis.said().wanted;
+        assert!(is_quick(id));
+        bench.probed(1_000 + INTERVAL, id, Probed { port: 0b01, answered: 0b10, ..WELL });
+        let local = Local { operational: 0, certain };
+        bench.situation.peer = PeerFound { done: id, local, qos: 50, ..bench.situation.peer };
+        let told = bench.at(1_000 + INTERVAL + 1);
+        let Action::Tell(_, Event::Judged { verdict, evidence, .. }) = told[0] else { panic!("{told:?}") };
+        let placed = told.iter().filter_map(|action| match action {
+            Action::Tell(_, Event::FaultPlaced { channel, place, .. }) => Some((channel.0, *place)),
+            _ => None,
+        });
+        (verdict, evidence.remote.unsure, placed.collect::<Vec<_>>())
+    };
+    let here = (0, Place::LocalPort);
+    assert_eq!(judged(0), (Verdict::Nothing(Why::BothFaulted), ALL, vec![here]));
+    // What it knows is another matter.
+    let group = Verdict::ByGroup { groups_here: 0b10, groups_there: 0 };
+    assert_eq!(judged(0b10), (group, 0b01, vec![here, (1, Place::RemotePortOrCable)]));
 }
 
 #[test]
