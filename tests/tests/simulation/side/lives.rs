@@ -91,7 +91,9 @@ impl Side {
             heard: last.heard,
             alive: last.alive,
         });
-        Begun { resumed, hooks, departed: ((1 << taken.departed.len()) - 1) << own }
+        // Of a file with as many groups as there can be, none is beside them.
+        let departed = (own..own + taken.departed.len()).fold(0, |bits, i| bits | 1 << i);
+        Begun { resumed, hooks, departed }
     }
 
     /// Of groups that departed, only what lets go of them is run.
