@@ -131,14 +131,13 @@ fn tarball(work: &Path, file: &Path, version: &str, epoch: &str) -> Result<()> {
     )
 }
 
-/// See <https://reproducible-builds.org/specs/source-date-epoch/>: that of the last commit, unless another one is given.
+/// See <https://reproducible-builds.org/specs/source-date-epoch/>: that of the newest section of the changelog, unless another one
+/// is given.
 fn source_date_epoch() -> Result<String> {
     if let Ok(given) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(given);
     }
-    let mut git = Command::new("git");
-    let of_commit = shell::read(git.current_dir(shell::repository()).args(["log", "-1", "--format=%ct"]));
-    let of_commit =
-        of_commit.context("without git's history, set SOURCE_DATE_EPOCH to the time that files are to have")?;
-    Ok(of_commit.trim().to_owned())
+    let changelog = shell::repository().join("heartbeat-user/CHANGELOG.md");
+    let text = fs::read_to_string(&changelog).with_context(|| changelog.display().to_string())?;
+    tree::newest(&text)
 }

@@ -113,11 +113,8 @@ fn manual(program: &Path, folder: &Path) -> Result<()> {
 /// `- `; what is packed as another version than the newest is said to be so.
 fn debian_changelog(changelog: &str, version: &str) -> Result<String> {
     let mut text = String::new();
-    for section in changelog.split("\n## ").skip(1) {
-        let (head, items) = section.split_once('\n').unwrap_or((section, ""));
-        let (of, date) = head.split_once(" (").context("a section of CHANGELOG.md begins with `## X.Y.Z (DATE)`")?;
+    for (of, date, items) in sections(changelog)? {
         let of = if text.is_empty() { version } else { of };
-        let date = date.trim_end_matches(')');
         let date = shell::read(Command::new("date").args(["--utc", "--rfc-email", "--date", date]))?;
         let lines = items.lines().filter(|line| !line.is_empty());
         let lines =
@@ -125,8 +122,27 @@ fn debian_changelog(changelog: &str, version: &str) -> Result<String> {
         let items = lines.collect::<Vec<_>>().join("\n");
         text += &format!("{NAME} ({of}-1) unstable; urgency=medium\n\n{items}\n\n -- {MAINTAINER}  {date}\n");
     }
-    ensure!(!text.is_empty(), "CHANGELOG.md has no section `## X.Y.Z (DATE)`");
     Ok(text)
+}
+
+/// The sections of CHANGELOG.md, the newest first: version, date, items.
+fn sections(changelog: &str) -> Result<Vec<(&str, &str, &str)>> {
+    fn section(section: &str) -> Result<(&str, &str, &str)> {
+        let (head, items) = section.split_once('\n').unwrap_or((section, ""));
+        let (version, date) =
+            head.split_once(" (").context("a section of CHANGELOG.md begins with `## X.Y.Z (DATE)`")?;
+        Ok((version, date.trim_end_matches(')'), items))
+    }
+    let sections = changelog.split("\n## ").skip(1).map(section).collect::<Result<Vec<_>>>()?;
+    ensure!(!sections.is_empty(), "CHANGELOG.md has no section `## X.Y.Z (DATE)`");
+    Ok(sections)
+}
+
+/// When the newest section of CHANGELOG.md is of: the beginning of that day, in seconds since 1970.
+pub(super) fn newest(changelog: &str) -> Result<String> {
+    let (_, date, _) = sections(changelog)?[0];
+    let seconds = shell::read(Command::new("date").args(["--utc", "--date", date, "+%s"]))?;
+    Ok(seconds.trim().to_owned())
 }
 
 /// As in heartbeat-user/Cargo.toml.
@@ -146,7 +162,10 @@ mod tests {
              {MAINTAINER}  Thu, 01 Oct 2026 00:00:00 +0000\n\n"
         );
         assert_eq!(debian_changelog(text, "0.2.1").unwrap(), wanted);
-        assert!(debian_changelog("# Changes\n", "0.2.1").is_err());
+        assert_eq!(newest(text).unwrap(), "1795737600");
+        for wrong in ["# Changes\n", "# Changes\n\n## 0.2.0\n\n- One.\n"] {
+            assert!(debian_changelog(wrong, "0.2.1").is_err() && newest(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
