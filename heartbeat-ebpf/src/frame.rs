@@ -6,7 +6,7 @@ use crate::{
         ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPPROTO_ICMPV6, IPPROTO_UDP,
         MAX_TAGS,
     },
-    machine::{load_u16, load_u32, load_u64},
+    machine::{load_u16, load_u16_at, load_u32, load_u64},
 };
 use core::net::IpAddr;
 
@@ -212,7 +212,8 @@ impl Frame {
     #[inline(always)]
     pub(crate) fn network(&self) -> Option<(u16, usize)> {
         let mut offset = 14;
-        let mut ethertype = self.u16(12)?;
+        // SAFETY: 14 bytes within the frame.
+        let mut ethertype = self.at(0, 14).map(|at| u16::from_be(unsafe { load_u16_at::<12>(at) }))?;
         let mut tags = 0;
         while tags < MAX_TAGS && (ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ) {
             ethertype = self.u16(offset + 2)?;
@@ -227,17 +228,19 @@ impl Frame {
     fn ipv4(&self, offset: usize, port: u16) -> Option<Datagram> {
         let header = self.at(offset, 20)?;
         // SAFETY: 20 bytes within the frame.
-        let (first, fragment, protocol, destination) =
-            unsafe { (*header, load_u16(header.add(6)), *header.add(9), load_u32(header.add(16))) };
-        // More fragments, or not the first one.
-        if protocol != IPPROTO_UDP || first >> 4 != 4 || u16::from_be(fragment) & 0x3fff != 0 {
+        let (first, protocol) = unsafe { (*header, *header.add(9)) };
+        if protocol != IPPROTO_UDP || first >> 4 != 4 {
             return None;
         }
         let header_len = usize::from(first & 0x0f) * 4;
-        if header_len < 20 {
+        // SAFETY: as above.
+        let fragment = unsafe { load_u16_at::<6>(header) };
+        // More fragments, or not the first one.
+        if header_len < 20 || u16::from_be(fragment) & 0x3fff != 0 {
             return None;
         }
-        self.udp(offset + header_len, port, Address::mapped(destination))
+        // SAFETY: as above. Of others' datagrams, nobody asks where they go.
+        self.udp(offset + header_len, port, || Address::mapped(unsafe { load_u32(header.add(16)) }))
     }
 
     /// RFC 8200, sections 3 and 4.
@@ -245,14 +248,15 @@ impl Frame {
     fn ipv6(&self, offset: usize, port: u16) -> Option<Datagram> {
         let header = self.at(offset, 40)?;
         // SAFETY: 40 bytes within the frame.
-        let (first, mut next, destination) = unsafe { (*header, *header.add(6), Address::at(header.add(24))) };
+        let (first, mut next) = unsafe { (*header, *header.add(6)) };
         if first >> 4 != 6 {
             return None;
         }
         let mut offset = offset + 40;
         for _ in 0..MAX_EXTENSIONS {
             match next {
-                IPPROTO_UDP => return self.udp(offset, port, destination),
+                // SAFETY: as above.
+                IPPROTO_UDP => return self.udp(offset, port, || unsafe { Address::at(header.add(24)) }),
                 // Hop-by-hop options, routing, destination options: next header, length in 8 bytes beyond the first 8.
                 0 | 43 | 60 => {
                     let extension = self.at(offset, 8)?;
@@ -272,17 +276,17 @@ impl Frame {
 
     /// RFC 768.
     #[inline(always)]
-    fn udp(&self, offset: usize, port: u16, destination: Address) -> Option<Datagram> {
+    fn udp(&self, offset: usize, port: u16, destination: impl FnOnce() -> Address) -> Option<Datagram> {
         let header = self.at(offset, 8)?;
         // SAFETY: 8 bytes within the frame.
-        let (to, len) = unsafe { (load_u16(header.add(2)), load_u16(header.add(4))) };
-        if u16::from_be(to) != port {
+        if u16::from_be(unsafe { load_u16_at::<2>(header) }) != port {
             return None;
         }
         Some(Datagram {
-            destination,
+            destination: destination(),
             payload: header.wrapping_add(8),
-            len: usize::from(u16::from_be(len)),
+            // SAFETY: as above.
+            len: usize::from(u16::from_be(unsafe { load_u16_at::<4>(header) })),
             end: self.end,
         })
     }

@@ -40,6 +40,29 @@ loads!(
     load_u64: u64 = "{value} = *(u64 *)({at} + 0)"
 );
 
+/// Loads one word as [`load_u16`], `AT` bytes on: in one instruction, where an offset added before would take two more.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(crate) unsafe fn load_u16_at<const AT: usize>(from: *const u8) -> u16 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let value: u64;
+        // SAFETY: as there.
+        unsafe {
+            core::arch::asm!("{value} = *(u16 *)({from} + {at})", value = out(reg) value, from = in(reg) from, at = const AT,
+                options(pure, readonly, nostack, preserves_flags));
+        }
+        value as u16
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the caller vouches for the memory.
+    unsafe {
+        load_u16(from.add(AT))
+    }
+}
+
 macro_rules! stores {
     ($($name:ident: $type:ty = $instruction:literal),*) => {$(
         /// Stores one word, in memory order, at any address.
