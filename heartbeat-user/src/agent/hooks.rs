@@ -8,7 +8,7 @@ use super::{
     tenancy::Tenancy,
 };
 use crate::{
-    command::{self, CommandOutcome},
+    command::{self, CommandOutcome, MARK},
     config::{Config, GroupConfig},
     core::{Event, Hook, Reason},
     events::ControlEvent,
@@ -55,16 +55,13 @@ impl Hooks {
         let mut environment = environment(config, *node, group, reason, &self.verdict);
         let patience = Duration::from_nanos(hooks.timeout.0);
         let left = tenancy.runs.left(name);
-        let mark = tenancy.runs.begin(name);
-        let refused = mark.as_ref().err().map(|error| format!("{error:#}"));
-        if let Some(why) = &refused {
-            log::warn!("group {name}: {}: if this agent dies meanwhile, nobody will end it: {why}", hook.name());
+        let (mark, on_record) = tenancy.runs.begin(name);
+        if let Err(error) = &on_record {
+            log::warn!("group {name}: {}: {error:#}", hook.name());
         }
-        let mark = mark.ok();
-        let marks: Vec<_> = mark.iter().map(|(_, mark)| mark.clone()).collect();
-        environment.extend(mark);
+        environment.push((MARK, mark.clone()));
         // What comes into use must be known to whoever comes next.
-        let refused = refused.filter(|_| hook == Hook::OnAcquire);
+        let refused = on_record.err().filter(|_| hook == Hook::OnAcquire).map(|error| format!("{error:#}"));
         let name = name.clone();
         desk.jobs.spawn(async move {
             runs::end_all(&name, &left).await;
@@ -73,10 +70,7 @@ impl Hooks {
                 (Some(_), Some(why)) => Some(CommandOutcome::not_started(why)),
                 (Some(words), None) => Some(command::run(&words, &environment, patience).await),
             };
-            if outcome.as_ref().is_some_and(CommandOutcome::is_half_way) {
-                runs::end_all(&name, &marks).await;
-            }
-            Job::Hook(group, hook, outcome, [left, marks].concat())
+            Job::Hook(group, hook, outcome, [left, vec![mark]].concat())
         });
     }
 }

@@ -8,13 +8,13 @@ use super::{
     runtime_dir::{Claim, RuntimeDir},
 };
 use crate::{
-    command::{self, CommandOutcome, signals::Signals},
+    command::{self, MARK, signals::Signals},
     dataplane::{self, PinnedCell},
     events::{ControlEvent, Journal},
     system::netlink::{Netlink, name_of},
     takeover::{self, Failure, LetGo, Recorded},
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use std::{path::Path, thread::sleep, time::Duration};
 
 /// So often is a hook run that fails.
@@ -69,7 +69,10 @@ fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
     }
     let mut runs = Runs::read(folder, u64::from(std::process::id()));
     // Its failing changes nothing.
-    let releasing = |group: &LivedGroup| run_hook(&mut runs, life.as_ref(), group, group.on_releasing.as_deref());
+    let releasing = |group: &LivedGroup| match &group.on_releasing {
+        Some(words) => run_hook(&mut runs, life.as_ref(), group, words),
+        None => Ok(()),
+    };
     each(&groups, |group| group.on_releasing.is_some(), "on_releasing", releasing);
     let left = remove(&addresses).stays;
     stays.extend(left.iter().map(|(address, why)| format!("{address}: {why}")));
@@ -190,51 +193,51 @@ fn each(
     failed
 }
 
-/// Runs the `on_release` of a group, if it has one, to its end, here and now, once nothing is left of what was half-way.
+/// Runs the `on_release` of a group, if it has one, to its end, here and now.
 pub(super) fn release(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup) -> Result<()> {
-    run_hook(runs, life, group, group.on_release.as_deref()).context("on_release")
+    match &group.on_release {
+        Some(words) => run_hook(runs, life, group, words).context("on_release"),
+        None => runs.end_left(&group.name, Duration::from_nanos(group.timeout_ns)),
+    }
 }
 
 /// Runs a hook of a group to its end, here and now; more than once where it fails.
-fn run_hook(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup, words: Option<&[String]>) -> Result<()> {
-    let patience = Duration::from_nanos(group.timeout_ns);
-    runs.end_left(&group.name, patience)?;
-    let Some(words) = words else { return Ok(()) };
-    let mut tries = 0;
-    loop {
-        let outcome = run_once(runs, life, group, words)?;
-        tries += 1;
-        match outcome.succeeded() {
-            true => return Ok(()),
-            false if tries == TRIES => bail!("{}: {}", outcome.ended, outcome.output),
-            false => sleep(PAUSE),
-        }
-    }
+fn run_hook(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup, words: &[String]) -> Result<()> {
+    insist(runs, group, async |mark| {
+        let environment = [
+            ("HEARTBEAT_NODE", life.and_then(|life| life.node).map_or_else(String::new, |node| node.to_string())),
+            ("HEARTBEAT_PEER", life.map_or_else(String::new, |life| life.peer.clone())),
+            ("HEARTBEAT_GROUP", group.name.clone()),
+            ("HEARTBEAT_REASON", "leftover".to_owned()),
+            ("HEARTBEAT_VERDICT", "null".to_owned()),
+            (MARK, mark),
+        ];
+        let outcome = command::run(words, &environment, Duration::from_nanos(group.timeout_ns)).await;
+        ensure!(outcome.succeeded(), "{}: {}", outcome.ended, outcome.output);
+        Ok(())
+    })
 }
 
-fn run_once(runs: &mut Runs, life: Option<&Life>, group: &LivedGroup, words: &[String]) -> Result<CommandOutcome> {
-    let patience = Duration::from_nanos(group.timeout_ns);
-    let mut environment = vec![
-        ("HEARTBEAT_NODE", life.and_then(|life| life.node).map_or_else(String::new, |node| node.to_string())),
-        ("HEARTBEAT_PEER", life.map_or_else(String::new, |life| life.peer.clone())),
-        ("HEARTBEAT_GROUP", group.name.clone()),
-        ("HEARTBEAT_REASON", "leftover".to_owned()),
-        ("HEARTBEAT_VERDICT", "null".to_owned()),
-    ];
-    match runs.begin(&group.name) {
-        Ok(mark) => environment.push(mark),
-        Err(error) => eprintln!("group {}: {error:#}", group.name),
-    }
+/// Does it here and now, once nothing is left of what was half-way; more than once where it fails. What it runs has a mark.
+fn insist(runs: &mut Runs, group: &LivedGroup, attempt: impl AsyncFn(String) -> Result<()>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let outcome = runtime.block_on(async {
-        // So that it begins with no signal blocked; those that come change nothing any more.
-        let _signals = Signals::catch()?;
-        anyhow::Ok(command::run(words, &environment, patience).await)
-    })?;
-    if outcome.is_half_way() {
-        runs.end_left(&group.name, patience)?;
+    let mut tries = 0;
+    loop {
+        runs.end_left(&group.name, Duration::from_nanos(group.timeout_ns))?;
+        let (mark, on_record) = runs.begin(&group.name);
+        if let Err(error) = on_record {
+            eprintln!("group {}: {error:#}", group.name);
+        }
+        let done = runtime.block_on(async {
+            // So that it begins with no signal blocked; those that come change nothing any more.
+            let _signals = Signals::catch()?;
+            attempt(mark.clone()).await
+        });
+        runs.end(&[mark]);
+        tries += 1;
+        if done.is_ok() || tries == TRIES {
+            return done;
+        }
+        sleep(PAUSE);
     }
-    let ended = runs.left(&group.name);
-    runs.end(&ended);
-    Ok(outcome)
 }

@@ -5,7 +5,7 @@
 //! record no more.
 
 use super::runtime_dir::{RuntimeDir, remove, replace};
-use crate::command::{MARK, Remains};
+use crate::command::{self, Remains};
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -56,15 +56,13 @@ impl Runs {
         self.on_record.iter().filter(|run| run.group == group).map(|run| run.mark.clone()).collect()
     }
 
-    /// A hook of a group is about to run: its mark, for its environment.
-    ///
-    /// # Errors
-    /// That is not on record: if this life dies, nobody will know of it.
-    pub(super) fn begin(&mut self, group: &str) -> Result<(&'static str, String)> {
+    /// A hook of a group is about to run: its mark, for its environment; and whether that is on record, for if not, and this life dies,
+    /// nobody will know of it.
+    pub(super) fn begin(&mut self, group: &str) -> (String, Result<()>) {
         self.begun += 1;
         let mark = format!("{}.{}", self.life, self.begun);
         self.on_record.push(Run { mark: mark.clone(), group: group.to_owned() });
-        self.write().map(|()| (MARK, mark))
+        (mark, self.write().context("if this agent dies meanwhile, nobody will end what it began"))
     }
 
     /// They ended, and nothing is left of them but what is to be left.
@@ -98,7 +96,7 @@ impl Runs {
     /// Something of it is still there.
     pub(super) fn end_left(&mut self, group: &str, patience: Duration) -> Result<()> {
         for mark in self.left(group) {
-            let remains = end_marked(group, mark.clone());
+            let remains = Remains::end_marked(of(group), mark.clone());
             ensure!(
                 remains.wait(patience),
                 "killed, and not gone before what they wait for, such as a disk, answers: {}",
@@ -110,25 +108,15 @@ impl Runs {
     }
 }
 
-/// Ends what has this mark, and says whom. It may wait for them for as long as they are alive.
-fn end_marked(group: &str, mark: String) -> Remains {
-    let remains = Remains::end_marked(format!("group {group}: a hook"), mark);
-    let there = remains.there();
-    if !there.is_empty() {
-        log::warn!("group {group}: a hook was left half-way, what was left of it is ended: {}", there.join(", "));
-    }
-    remains
-}
-
 /// Ends what has one of these marks of a group's hooks, and waits until it is gone.
 pub(super) async fn end_all(group: &str, marks: &[String]) {
-    for mark in marks.iter().cloned() {
-        let group = group.to_owned();
-        // On a thread of its own: it reads what others have in memory, and may wait for them.
-        if let Ok(mut remains) = tokio::task::spawn_blocking(move || end_marked(&group, mark)).await {
-            remains.gone().await;
-        }
+    for mark in marks {
+        command::end_marked(&of(group), mark).await;
     }
+}
+
+fn of(group: &str) -> String {
+    format!("group {group}: a hook")
 }
 
 fn read(folder: &RuntimeDir) -> Result<Vec<Run>> {
@@ -163,9 +151,8 @@ mod tests {
     fn what_runs_is_on_record_until_it_ended_and_the_next_life_knows() {
         let (_guard, dir) = folder();
         let mut runs = Runs::read(&dir, 0xabc);
-        let (name, first) = runs.begin("storage-a").unwrap();
-        let (_, second) = runs.begin("storage-b").unwrap();
-        assert_eq!((name, first.as_str(), second.as_str()), ("HEARTBEAT_RUN", "abc.1", "abc.2"));
+        let [(first, on_record), (second, _)] = ["storage-a", "storage-b"].map(|group| runs.begin(group));
+        assert!(on_record.is_ok() && (first.as_str(), second.as_str()) == ("abc.1", "abc.2"));
         runs.end(&[second]);
         let mut next = Runs::read(&dir, 0xdef);
         assert_eq!(
@@ -174,7 +161,7 @@ mod tests {
         );
         assert_eq!(next.left("storage-b"), [] as [&str; 0]);
         // Another one beside it, and both are on record, also where somebody empties the folder.
-        let (_, third) = next.begin("storage-a").unwrap();
+        let (third, _) = next.begin("storage-a");
         fs::remove_file(dir.runs()).unwrap();
         next.write().unwrap();
         assert_eq!(Runs::read(&dir, 1).left("storage-a"), [first.clone(), third.clone()]);
@@ -188,13 +175,13 @@ mod tests {
     fn what_was_left_is_ended_and_what_has_another_mark_or_none_is_not() {
         let (_guard, dir) = folder();
         let mut runs = Runs::read(&dir, 0x1234_5678);
-        let (name, mark) = runs.begin("storage-a").unwrap();
+        let (mark, _) = runs.begin("storage-a");
         // A session of its own whose parent has ended, and one more below it.
         let left = |mark: Option<&str>| {
-            let mut command = Command::new("/bin/sh");
-            command.args(["-c", "setsid sh -c 'echo $$; sleep 1000 & wait' &"]).stdout(Stdio::piped());
-            command.envs(mark.map(|mark| (name, mark)));
-            let mut child = command.spawn().unwrap();
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", "setsid sh -c 'echo $$; sleep 1000 & wait' &"]).stdout(Stdio::piped());
+            shell.envs(mark.map(|mark| (command::MARK, mark)));
+            let mut child = shell.spawn().unwrap();
             let mut line = String::new();
             io::BufRead::read_line(&mut io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
             child.wait().unwrap();

@@ -15,7 +15,7 @@ mod tree;
 
 pub use health::{CheckPlan, watch};
 pub use path::{PATH, find};
-pub use remains::Remains;
+pub use remains::{Remains, end_marked};
 
 use crate::system::child;
 use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
@@ -97,8 +97,7 @@ impl CommandOutcome {
     }
 
     /// Whether it was ended, and so may have left something half-way.
-    #[must_use]
-    pub const fn is_half_way(&self) -> bool {
+    const fn is_half_way(&self) -> bool {
         !matches!(self.ended, Ended::Exit(_) | Ended::NotStarted(_))
     }
 
@@ -148,11 +147,21 @@ impl Drop for Running {
 }
 
 /// Runs a command, whose first word is its path, for at most `patience`; with `environment` as its whole environment, but
-/// for PATH and LANG. Where it was ended, it has ended once all of it is gone, however long that takes. Dropping the future ends the
-/// command.
+/// for PATH and LANG. As [`finish`].
 pub async fn run(words: &[String], environment: &[(&str, String)], patience: Duration) -> CommandOutcome {
-    let (outcome, mut remains) = attempt(Task::new(words, environment), patience).await;
+    finish(Task::new(words, environment), patience).await
+}
+
+/// Runs it for at most `patience`. Where it was ended, so is whatever has its mark, and it has ended once all of that is gone, however
+/// long that takes. Dropping the future ends it.
+pub async fn finish(task: Task<'_>, patience: Duration) -> CommandOutcome {
+    let (outcome, mut remains) = attempt(task, patience).await;
     remains.gone().await;
+    let mark = task.environment.iter().find(|(name, _)| *name == MARK).filter(|_| outcome.is_half_way());
+    if let Some((_, mark)) = mark {
+        let program = task.words.first().map_or("", String::as_str);
+        end_marked(program, mark).await;
+    }
     outcome
 }
 

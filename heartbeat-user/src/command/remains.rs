@@ -32,13 +32,19 @@ impl Remains {
         Self { what, child: Some(child), tree }
     }
 
-    /// Ends all processes with this mark in their environment, and all that descend from them. That reads what they have in memory,
-    /// and so may wait for one of them.
+    /// Ends all processes with this mark in their environment, and all that descend from them, and says whom. That reads what they
+    /// have in memory, and so may wait for one of them. `what` they are of.
     #[must_use]
     pub fn end_marked(what: String, mark: String) -> Self {
         let mut tree = Tree::marked(mark);
-        tree.kill();
-        Self { what, child: None, tree: Some(tree) }
+        tree.stop();
+        let mut remains = Self { what, child: None, tree: Some(tree) };
+        let there = remains.there();
+        if !there.is_empty() {
+            log::warn!("{}: left half-way, so what is left of it is ended: {}", remains.what, there.join(", "));
+        }
+        remains.tree.iter_mut().for_each(Tree::kill);
+        remains
     }
 
     /// Those that are not gone yet: number and name.
@@ -83,5 +89,14 @@ impl Remains {
         if let Some(tree) = &self.tree {
             tree.gone().await;
         }
+    }
+}
+
+/// Ends what has this mark, as [`Remains::end_marked`], and waits until it is gone.
+pub async fn end_marked(what: &str, mark: &str) {
+    let (what, mark) = (what.to_owned(), mark.to_owned());
+    // On a thread of its own: what it reads may keep it waiting.
+    if let Ok(mut remains) = tokio::task::spawn_blocking(move || Remains::end_marked(what, mark)).await {
+        remains.gone().await;
     }
 }

@@ -69,8 +69,15 @@ impl Tree {
         self.signal_group(Signal::SIGTERM);
     }
 
-    /// Ends all of it at once. Each is stopped first: whoever is stopped starts nothing more, and its children stay its own.
+    /// Ends all of it at once. Each is stopped first.
     pub(super) fn kill(&mut self) {
+        self.stop();
+        self.signal_group(Signal::SIGKILL);
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    /// Stops all of it: whoever is stopped starts nothing more, and its children stay its own.
+    pub(super) fn stop(&mut self) {
         self.signal_group(Signal::SIGSTOP);
         for _ in 0..ROUNDS {
             if !self.look() {
@@ -78,8 +85,6 @@ impl Tree {
             }
             self.signal(rustix::process::Signal::STOP);
         }
-        self.signal_group(Signal::SIGKILL);
-        self.signal(rustix::process::Signal::KILL);
     }
 
     /// Those that are not gone yet.

@@ -49,7 +49,7 @@ fn what_an_agent_that_was_killed_had_begun_is_gone_before_the_next_one_lets_go_o
         lab.kill(A).unwrap();
         lab.start(A).unwrap();
         wait_log(&lab, &scripts, "release\n");
-        let ended = lab.wait_event(A, |line| message(line).contains("a hook was left half-way"), SOON).unwrap();
+        let ended = lab.wait_event(A, |line| message(line).contains("left half-way"), SOON).unwrap();
         assert!(message(&ended).contains(scripts.read("pid").trim()), "{ended:?}");
         // What a hook that has ended left running, it left on purpose.
         wait_log(&lab, &scripts, "acquire again\n");
