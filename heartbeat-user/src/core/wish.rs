@@ -90,9 +90,10 @@ impl Wish {
         failback.iter().for_each(|after| wake.ends(self.failback_at(*after)));
     }
 
-    /// Whether somebody asked for it, whatever was judged.
+    /// Whether somebody asked for it, whatever was judged. What nobody takes is asked of nobody: whoever takes it meanwhile is to keep
+    /// it, for this wish is gone once that is heard, and each would let go of it for the other without end.
     pub(super) fn is_asked(&self) -> bool {
-        self.groups != 0 && self.why != Reason::PeerFailed
+        self.groups != 0 && !matches!(self.why, Reason::PeerFailed | Reason::Unheld)
     }
 
     /// For the message: wishes, and offers of what is owned; of one that leaves, what it could not let go of instead; where both

@@ -123,3 +123,32 @@ fn it_is_told_when_an_order_or_an_offer_is_given_up_and_when_a_group_goes_home()
     let well = Wish { well_since: Some(SECOND), ..never };
     assert_eq!(next(&well, &[None, Some(SECOND.times(3)), Some(SECOND.times(2))]), SECOND.times(3));
 }
+
+#[test]
+fn what_nobody_takes_is_wished_for_and_not_asked_for_so_that_whoever_takes_it_meanwhile_keeps_it() {
+    let mut bench = bench();
+    let situation = Situation {
+        free: true,
+        well: true,
+        owned: 0b01,
+        held: 0b01,
+        peer_owned: 0,
+        offers: 0,
+        failback: &[None, None],
+        at_home: 0b01,
+        left_lying: 0b10,
+        comes: 0,
+        patience: SECOND,
+    };
+    let mut wish = Wish::default();
+    wish.step(bench.now, &situation, &mut bench.core.actions);
+    assert_eq!((wish.groups(), wish.why(), wish.is_asked()), (0b10, Reason::Unheld, false));
+    wish.order(G1, true, Nanos::NEVER);
+    wish.step(bench.now, &situation, &mut bench.core.actions);
+    assert_eq!((wish.why(), wish.is_asked()), (Reason::Ordered, true));
+    // Of a holder: it is let go of for whoever asks, and not for whoever only wishes.
+    bench.hear(|m| (m.owned, m.wanted) = (0b10, 0b01));
+    assert_eq!(bench.done(), []);
+    bench.hear(|m| (m.owned, m.wanted, m.flags) = (0b10, 0b01, flags::ASKED));
+    assert_eq!(bench.done(), [Action::Release(G0, Reason::HandedOver)]);
+}
