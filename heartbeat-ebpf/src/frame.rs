@@ -6,7 +6,7 @@ use crate::{
         ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPPROTO_ICMPV6, IPPROTO_UDP,
         MAX_TAGS,
     },
-    machine::{load_u16, load_u16_at, load_u32, load_u64},
+    machine::{load_u16, load_u32, load_u64},
 };
 use core::net::IpAddr;
 
@@ -56,7 +56,7 @@ impl Address {
     #[inline(always)]
     unsafe fn at(at: *const u8) -> Self {
         // SAFETY: the caller vouches for the memory.
-        Self { words: unsafe { [load_u64(at), load_u64(at.add(8))] } }
+        Self { words: unsafe { [load_u64::<0>(at), load_u64::<8>(at)] } }
     }
 
     #[inline(always)]
@@ -122,7 +122,7 @@ impl Frame {
     #[inline(always)]
     fn u16(&self, offset: usize) -> Option<u16> {
         // SAFETY: two bytes within the frame.
-        self.at(offset, 2).map(|at| u16::from_be(unsafe { load_u16(at) }))
+        self.at(offset, 2).map(|at| u16::from_be(unsafe { load_u16::<0>(at) }))
     }
 
     /// The Ethernet address that it came from, in memory order.
@@ -131,7 +131,7 @@ impl Frame {
     pub fn source(&self) -> Option<u64> {
         const ADDRESS: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
         // SAFETY: eight bytes within the frame.
-        self.at(6, 8).map(|at| unsafe { load_u64(at) } & ADDRESS)
+        self.at(6, 8).map(|at| unsafe { load_u64::<0>(at) } & ADDRESS)
     }
 
     /// Whether it went no further than from the switch's port to ours: spanning tree, LLDP and their like (IEEE 802.1Q, table
@@ -145,7 +145,7 @@ impl Frame {
         const OF_CISCO: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0, 0]);
         self.at(0, 8).is_some_and(|at| {
             // SAFETY: eight bytes within the frame.
-            let to = unsafe { load_u64(at) };
+            let to = unsafe { load_u64::<0>(at) };
             to & OF_BRIDGES == BRIDGES || to & OF_CISCO == CISCO
         })
     }
@@ -160,7 +160,7 @@ impl Frame {
             ETHERTYPE_IPV4 => {
                 let Some(header) = self.at(offset, 20) else { return 0 };
                 // SAFETY: 20 bytes within the frame.
-                groups(&Address::mapped(unsafe { load_u32(header.add(if way == Way::In { 16 } else { 12 })) }))
+                groups(&Address::mapped(unsafe { load_u32::<0>(header.add(if way == Way::In { 16 } else { 12 })) }))
             }
             ETHERTYPE_IPV6 => {
                 let Some(header) = self.at(offset, 40) else { return 0 };
@@ -185,7 +185,7 @@ impl Frame {
                 let Some(packet) = self.at(offset, 28) else { return 0 };
                 // SAFETY: 28 bytes within the frame.
                 let (opening, sender, target) =
-                    unsafe { (u64::from_be(load_u64(packet)), load_u32(packet.add(14)), load_u32(packet.add(24))) };
+                    unsafe { (u64::from_be(load_u64::<0>(packet)), load_u32::<14>(packet), load_u32::<24>(packet)) };
                 match way {
                     _ if opening >> 16 != ARP_OF_IPV4 => 0,
                     Way::In if opening & 0xffff == ARP_REQUEST => groups(&Address::mapped(target)),
@@ -213,7 +213,7 @@ impl Frame {
     pub(crate) fn network(&self) -> Option<(u16, usize)> {
         let mut offset = 14;
         // SAFETY: 14 bytes within the frame.
-        let mut ethertype = self.at(0, 14).map(|at| u16::from_be(unsafe { load_u16_at::<12>(at) }))?;
+        let mut ethertype = self.at(0, 14).map(|at| u16::from_be(unsafe { load_u16::<12>(at) }))?;
         let mut tags = 0;
         while tags < MAX_TAGS && (ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ) {
             ethertype = self.u16(offset + 2)?;
@@ -234,13 +234,13 @@ impl Frame {
         }
         let header_len = usize::from(first & 0x0f) * 4;
         // SAFETY: as above.
-        let fragment = unsafe { load_u16_at::<6>(header) };
+        let fragment = unsafe { load_u16::<6>(header) };
         // More fragments, or not the first one.
         if header_len < 20 || u16::from_be(fragment) & 0x3fff != 0 {
             return None;
         }
         // SAFETY: as above. Of others' datagrams, nobody asks where they go.
-        self.udp(offset + header_len, port, || Address::mapped(unsafe { load_u32(header.add(16)) }))
+        self.udp(offset + header_len, port, || Address::mapped(unsafe { load_u32::<16>(header) }))
     }
 
     /// RFC 8200, sections 3 and 4.
@@ -279,14 +279,14 @@ impl Frame {
     fn udp(&self, offset: usize, port: u16, destination: impl FnOnce() -> Address) -> Option<Datagram> {
         let header = self.at(offset, 8)?;
         // SAFETY: 8 bytes within the frame.
-        if u16::from_be(unsafe { load_u16_at::<2>(header) }) != port {
+        if u16::from_be(unsafe { load_u16::<2>(header) }) != port {
             return None;
         }
         Some(Datagram {
             destination: destination(),
             payload: header.wrapping_add(8),
             // SAFETY: as above.
-            len: usize::from(u16::from_be(unsafe { load_u16_at::<4>(header) })),
+            len: usize::from(u16::from_be(unsafe { load_u16::<4>(header) })),
             end: self.end,
         })
     }

@@ -11,57 +11,35 @@ use core::sync::atomic::Ordering::{self, AcqRel, Relaxed};
 
 macro_rules! loads {
     ($($name:ident: $type:ty = $instruction:literal),*) => {$(
-        /// Loads one word, in memory order, from any address.
+        /// Loads one word, in memory order, from any address and `AT` bytes on: in one instruction, where an offset added before
+        /// would take two more.
         ///
         /// # Safety
         /// All bytes of the word must be readable; on BPF the verifier must have seen the bounds check.
         #[inline(always)]
-        pub(crate) unsafe fn $name(at: *const u8) -> $type {
+        pub(crate) unsafe fn $name<const AT: usize>(from: *const u8) -> $type {
             #[cfg(target_arch = "bpf")]
             {
                 let value: u64;
                 // SAFETY: one load from memory that the caller vouches for.
                 unsafe {
-                    core::arch::asm!($instruction, value = out(reg) value, at = in(reg) at,
+                    core::arch::asm!($instruction, value = out(reg) value, from = in(reg) from, at = const AT,
                         options(pure, readonly, nostack, preserves_flags));
                 }
                 value as $type
             }
             #[cfg(not(target_arch = "bpf"))]
             // SAFETY: the caller vouches for the memory.
-            unsafe { at.cast::<$type>().read_unaligned() }
+            unsafe { from.add(AT).cast::<$type>().read_unaligned() }
         }
     )*};
 }
 
 loads!(
-    load_u16: u16 = "{value} = *(u16 *)({at} + 0)",
-    load_u32: u32 = "{value} = *(u32 *)({at} + 0)",
-    load_u64: u64 = "{value} = *(u64 *)({at} + 0)"
+    load_u16: u16 = "{value} = *(u16 *)({from} + {at})",
+    load_u32: u32 = "{value} = *(u32 *)({from} + {at})",
+    load_u64: u64 = "{value} = *(u64 *)({from} + {at})"
 );
-
-/// Loads one word as [`load_u16`], `AT` bytes on: in one instruction, where an offset added before would take two more.
-///
-/// # Safety
-/// As there.
-#[inline(always)]
-pub(crate) unsafe fn load_u16_at<const AT: usize>(from: *const u8) -> u16 {
-    #[cfg(target_arch = "bpf")]
-    {
-        let value: u64;
-        // SAFETY: as there.
-        unsafe {
-            core::arch::asm!("{value} = *(u16 *)({from} + {at})", value = out(reg) value, from = in(reg) from, at = const AT,
-                options(pure, readonly, nostack, preserves_flags));
-        }
-        value as u16
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    // SAFETY: the caller vouches for the memory.
-    unsafe {
-        load_u16(from.add(AT))
-    }
-}
 
 macro_rules! stores {
     ($($name:ident: $type:ty = $instruction:literal),*) => {$(

@@ -79,9 +79,8 @@ impl<'a> ReplyFrame<'a> {
             ETHERTYPE_IPV4 => {
                 within(ip, 20 + usize::from(UDP_LEN))?;
                 // SAFETY: at least 20 bytes within the frame.
-                let (first, len, fragment, protocol, from, udp_len) = unsafe {
-                    (*ip, load_u16(ip.add(2)), load_u16(ip.add(6)), *ip.add(9), *ip.add(12), load_u16(ip.add(24)))
-                };
+                let (first, len, fragment, protocol, from, udp_len) =
+                    unsafe { (*ip, load_u16::<2>(ip), load_u16::<6>(ip), *ip.add(9), *ip.add(12), load_u16::<24>(ip)) };
                 // No options, no fragment, from one host (RFC 1122, section 3.2.1.3): not from 0.x, 127.x, 224.x and above.
                 if first != 0x45
                     || u16::from_be(len) != 20 + UDP_LEN
@@ -100,7 +99,7 @@ impl<'a> ReplyFrame<'a> {
                 within(ip, 40 + usize::from(UDP_LEN))?;
                 // SAFETY: at least 48 bytes within the frame.
                 let (first, len, next, from, udp_len) =
-                    unsafe { (*ip, load_u16(ip.add(4)), *ip.add(6), *ip.add(8), load_u16(ip.add(44))) };
+                    unsafe { (*ip, load_u16::<4>(ip), *ip.add(6), *ip.add(8), load_u16::<44>(ip)) };
                 // No extension headers, not from a group (RFC 4291, section 2.7).
                 if first >> 4 != 6
                     || u16::from_be(len) != UDP_LEN
@@ -122,21 +121,21 @@ impl<'a> ReplyFrame<'a> {
     pub fn into_reply(self, reply: &impl Answer, key: Key) {
         // SAFETY: `between` has seen that headers and message lie within the frame, of which this is the only user.
         unsafe {
-            swap(self.ethernet, self.ethernet.add(6), load_u32, store_u32);
-            swap(self.ethernet.add(4), self.ethernet.add(10), load_u16, store_u16);
+            swap(self.ethernet, self.ethernet.add(6), load_u32::<0>, store_u32);
+            swap(self.ethernet.add(4), self.ethernet.add(10), load_u16::<0>, store_u16);
             if self.is_ipv6 {
                 let (ip, udp) = (self.ip, self.ip.add(40));
                 store_u8(ip.add(7), HOPS);
-                swap(ip.add(8), ip.add(24), load_u64, store_u64);
-                swap(ip.add(16), ip.add(32), load_u64, store_u64);
-                swap(udp, udp.add(2), load_u16, store_u16);
+                swap(ip.add(8), ip.add(24), load_u64::<0>, store_u64);
+                swap(ip.add(16), ip.add(32), load_u64::<0>, store_u64);
+                swap(udp, udp.add(2), load_u16::<0>, store_u16);
                 write(udp.add(8), reply, key);
                 store_u16(udp.add(6), ipv6_checksum(ip, udp));
             } else {
                 let (ip, udp) = (self.ip, self.ip.add(20));
                 renew_ttl(ip);
-                swap(ip.add(12), ip.add(16), load_u32, store_u32);
-                swap(udp, udp.add(2), load_u16, store_u16);
+                swap(ip.add(12), ip.add(16), load_u32::<0>, store_u32);
+                swap(udp, udp.add(2), load_u16::<0>, store_u16);
                 write(udp.add(8), reply, key);
                 // None: the message has a tag (RFC 768).
                 store_u16(udp.add(6), 0);
@@ -187,9 +186,9 @@ unsafe fn write(at: *mut u8, reply: &impl Answer, key: Key) {
 unsafe fn renew_ttl(ip: *mut u8) {
     // SAFETY: the caller vouches for the memory.
     unsafe {
-        let before = load_u16(ip.add(8));
+        let before = load_u16::<8>(ip);
         store_u8(ip.add(8), HOPS);
-        let (checksum, after) = (load_u16(ip.add(10)), load_u16(ip.add(8)));
+        let (checksum, after) = (load_u16::<10>(ip), load_u16::<8>(ip));
         store_u16(ip.add(10), !fold(u64::from(!checksum) + u64::from(!before) + u64::from(after)));
     }
 }
@@ -205,10 +204,10 @@ unsafe fn ipv6_checksum(ip: *const u8, udp: *const u8) -> u16 {
     let mut sum = 2 * u64::from(UDP_LEN.to_be()) + u64::from(u16::from(IPPROTO_UDP).to_be());
     // SAFETY: the caller vouches for the memory.
     unsafe {
-        sum += u64::from(load_u32(udp));
+        sum += u64::from(load_u32::<0>(udp));
         let mut i = 0;
         while i < 4 {
-            sum += halves(load_u64(ip.add(8 + i * 8)));
+            sum += halves(load_u64::<0>(ip.add(8 + i * 8)));
             i += 1;
         }
         let message = View::at(udp.add(8));

@@ -142,7 +142,7 @@ impl<'a> View<'a> {
     pub fn word(&self, i: usize) -> u64 {
         debug_assert!(i < WORDS);
         // SAFETY: the constructors promise LEN bytes, and every caller's `i` is below WORDS.
-        unsafe { load_u64(self.start.wrapping_add(i * 8)) }
+        unsafe { load_u64::<0>(self.start.wrapping_add(i * 8)) }
     }
 
     /// All words, in memory order.
