@@ -17,6 +17,7 @@ mod child;
 mod config;
 pub mod control;
 pub mod disk;
+pub mod fuse;
 mod log;
 pub mod netlink;
 mod netns;

@@ -2,20 +2,18 @@
 //! resets nothing, and remembers whether it would have.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use fuser::{
-    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    IoctlFlags, LockOwner, OpenFlags, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyWrite, Request,
-    WriteFlags,
+    BackgroundSession, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, LockOwner, OpenFlags, ReplyAttr,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
+use heartbeat_tests::lab::fuse;
 
 const SET_TIMEOUT: u32 = 0xc004_5706;
 const GET_TIMEOUT: u32 = 0x8004_5707;
-const FILE: INodeNo = INodeNo(2);
 
 /// A device that is there until this is dropped.
 pub struct FuseWatchdog {
@@ -60,7 +58,6 @@ impl State {
 impl FuseWatchdog {
     /// A new one, in a folder that is made for it.
     pub fn new(folder: &Path) -> Self {
-        fs::create_dir_all(folder).unwrap();
         let state = State {
             timeout: 60,
             runs: false,
@@ -72,8 +69,7 @@ impl FuseWatchdog {
             magic: false,
         };
         let state = Arc::new(Mutex::new(state));
-        let session = fuser::spawn_mount(Device(Arc::clone(&state)), folder, &Config::default());
-        let session = session.unwrap_or_else(|error| panic!("no FUSE ({error}): this test needs /dev/fuse, and root"));
+        let session = fuse::mount(Device(Arc::clone(&state)), folder);
         Self { path: folder.join("watchdog"), state, _session: session }
     }
 
@@ -93,38 +89,13 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap()
 }
 
-fn attributes(ino: INodeNo) -> FileAttr {
-    let never = SystemTime::UNIX_EPOCH;
-    let kind = if ino == FILE { FileType::RegularFile } else { FileType::Directory };
-    FileAttr {
-        ino,
-        size: 0,
-        blocks: 0,
-        atime: never,
-        mtime: never,
-        ctime: never,
-        crtime: never,
-        kind,
-        perm: 0o700,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        flags: 0,
-        blksize: 512,
-    }
-}
-
 impl Filesystem for Device {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match name.to_str() {
-            Some("watchdog") => reply.entry(&Duration::ZERO, &attributes(FILE), Generation(0)),
-            _ => reply.error(Errno::ENOENT),
-        }
+        fuse::look_up(name, "watchdog", reply);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        reply.attr(&Duration::ZERO, &attributes(ino));
+        reply.attr(&Duration::ZERO, &fuse::attributes(ino));
     }
 
     /// As watchdog_open(): one at a time; it counts from then on.
