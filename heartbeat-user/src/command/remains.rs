@@ -32,8 +32,8 @@ impl Remains {
         Self { what, child: Some(child), tree }
     }
 
-    /// Ends all processes with this mark in their environment, and all that descend from them, and says whom. That reads what they
-    /// have in memory, and so may wait for one of them. `what` they are of.
+    /// Ends all processes with this mark in their environment, and all that descend from them, and says whom. That reads
+    /// the environment of every process of this host, and waits for one whose memory is being changed. `what` they are of.
     #[must_use]
     pub fn end_marked(what: String, mark: String) -> Self {
         let mut tree = Tree::marked(mark);

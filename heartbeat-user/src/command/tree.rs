@@ -120,15 +120,7 @@ impl Tree {
         };
         let mut within: BTreeSet<i32> = self.found.keys().copied().chain(root).collect();
         within.extend(all.keys().filter(|pid| self.has_mark(**pid)));
-        let belongs = |kin: &Kin, within: &BTreeSet<i32>| within.contains(&kin.parent) || Some(kin.group) == root;
-        loop {
-            let more = all.iter().filter(|(pid, kin)| !within.contains(pid) && belongs(kin, &within));
-            let more: Vec<_> = more.map(|(pid, _)| *pid).collect();
-            if more.is_empty() {
-                break;
-            }
-            within.extend(more);
-        }
+        let within = with_descent(&all, within, root, std::process::id().cast_signed());
         for pid in within.into_iter().filter(|pid| Some(*pid) != root) {
             if self.found.contains_key(&pid) {
                 continue;
@@ -144,11 +136,9 @@ impl Tree {
 
     fn has_mark(&self, pid: i32) -> bool {
         let Of::Mark(mark) = &self.of else { return false };
-        // Whoever ends them may have been started by one of them.
-        let others = std::process::id().cast_signed() != pid;
         let wanted = format!("{MARK}={mark}");
-        let environment = if others { fs::read(format!("/proc/{pid}/environ")) } else { return false };
-        environment.is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -169,6 +159,21 @@ fn is_gone(fd: &OwnedFd, patience: Duration) -> bool {
     poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
 }
 
+/// These, what descends from them, and this process group with what descends from it. But never `us`: whoever ends what is marked may
+/// have been started by one of them, and is not to stop itself.
+fn with_descent(all: &BTreeMap<i32, Kin>, mut within: BTreeSet<i32>, group: Option<i32>, us: i32) -> BTreeSet<i32> {
+    within.remove(&us);
+    loop {
+        let belongs = |kin: &Kin| within.contains(&kin.parent) || Some(kin.group) == group;
+        let more = all.iter().filter(|(pid, kin)| **pid != us && !within.contains(pid) && belongs(kin));
+        let more: Vec<_> = more.map(|(pid, _)| *pid).collect();
+        if more.is_empty() {
+            return within;
+        }
+        within.extend(more);
+    }
+}
+
 /// All of this host.
 fn processes() -> BTreeMap<i32, Kin> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -181,4 +186,19 @@ fn kin_of(pid: i32) -> Option<Kin> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(1);
     Some(Kin { parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hook that starts an agent, or `heartbeat let-go`, while it is on record itself.
+    #[test]
+    fn whoever_ends_what_is_marked_does_not_end_itself_nor_what_it_started() {
+        let all = [(10, 1), (11, 10), (20, 10), (21, 20), (30, 1)];
+        let all = all.map(|(pid, parent)| (pid, Kin { parent, group: 10 })).into();
+        let marked = BTreeSet::from([10, 20]);
+        assert_eq!(with_descent(&all, marked, None, 20), BTreeSet::from([10, 11]));
+        assert_eq!(with_descent(&all, BTreeSet::from([10]), Some(10), 20), BTreeSet::from([10, 11, 21, 30]));
+    }
 }
