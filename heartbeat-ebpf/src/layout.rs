@@ -233,7 +233,7 @@ pub struct AgentCell {
     pub alive_ns: Word,
     /// The groups that it held, a bit each, in the order of the file that it ran with.
     pub owned: Word,
-    /// The highest term that it knew.
+    /// Its term: the peer's kernel and its own obey the higher one.
     pub term: Word,
     /// The groups whose hooks may have left something in use: from the start of the first to the success of the last.
     pub hooked: Word,

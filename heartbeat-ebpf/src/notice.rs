@@ -60,7 +60,7 @@ pub struct Notice {
     pub owned: u64,
     /// Those that the kernel keeps silent about, likewise.
     pub closed: u64,
-    /// The highest term that the agent knew.
+    /// The term of the agent.
     pub term: u64,
     /// Tells the list of names that the bits are of from others.
     pub names_digest: u32,

@@ -9,13 +9,14 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use heartbeat_tests::client::both::Both;
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Config, Lab, LogLine, Mark, Node, Options, binary};
 use heartbeat_tests::scenario::{
     SOON, Scripts, bring_up, channel, has, owners, reload, running, story, until, wait_minds_signals, wait_owners,
-    wait_said,
+    wait_said, wait_said_of,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -424,5 +425,25 @@ fn another_way_of_receiving_keeps_everything_there_and_back() {
         for (node, mark) in Node::BOTH.into_iter().zip(marks) {
             assert_eq!(moves(&lab, node, mark), [], "{node}: {}", story(&lab));
         }
+    });
+}
+
+/// It cannot know that all is served already, and takes over.
+#[test]
+fn whoever_begins_another_life_where_nothing_of_the_holder_reaches_it_is_left_what_it_takes() {
+    undisturbed(|| {
+        let lab = running(&Config::usual()).unwrap();
+        let marks = lab.marks();
+        for network in ["net1", "net2"] {
+            lab.mute(A, network).unwrap();
+        }
+        lab.silence("xlink").unwrap();
+        let client = Both::start(&lab, 1, ipv4(1, 10), Duration::from_micros(500)).unwrap();
+        let began = lab.reload(B).unwrap();
+        wait_said_of(&lab, B, marks[1], "group_acquired", "storage-a").unwrap();
+        wait_said_of(&lab, A, marks[0], "group_released", "storage-a").unwrap();
+        wait_owners(&lab, A, &["b", "b"]).unwrap();
+        let both = client.both_answered(began);
+        assert!(both < Duration::from_millis(300), "both answered for {both:?}\n{}", story(&lab));
     });
 }

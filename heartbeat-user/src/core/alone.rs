@@ -2,8 +2,8 @@
 //!
 //! Cut off, it hears the peer on no channel and none of its networks works for it: whatever it holds is of no use to anybody, and the
 //! peer counts on it. (One that left, or whose agent died, does not; but it may begin another life, which does: exclusive groups go.)
-//! Deaf, the peer hears it on no channel, though it hears the peer: exclusive groups go, for the peer finds it dead. Without a grant,
-//! exclusive groups go: the arbiter may have granted them to the peer.
+//! Unheard, the peer hears it on no channel, though it hears the peer: exclusive groups go, for the peer finds it dead, and of all others what
+//! the peer has, too. Without a grant, exclusive groups go: the arbiter may have granted them to the peer.
 
 use super::{
     Core, PeerState,
@@ -20,9 +20,9 @@ pub(super) struct Alone {
     /// Since when the peer has been silent, and its host, too.
     silent_since: Option<Nanos>,
     /// Since when it has said that it hears us nowhere.
-    deaf_since: Option<Nanos>,
+    unheard_since: Option<Nanos>,
     /// It has said so for so long that it finds us dead.
-    deaf: bool,
+    finds_us_dead: bool,
     cut_off: bool,
     /// The same, or that is not known although it should be.
     perhaps_cut_off: bool,
@@ -80,7 +80,12 @@ impl Alone {
 
     /// Whether the peer cannot know what we do.
     pub(super) const fn is_alone(&self) -> bool {
-        self.silent_since.is_some() || self.deaf
+        self.silent_since.is_some() || self.finds_us_dead
+    }
+
+    /// Whether the peer, which we hear, said last, and for a detection time, that it hears us nowhere.
+    pub(super) const fn finds_us_dead(&self) -> bool {
+        self.finds_us_dead
     }
 
     /// When we were perhaps cut off last, in this silence.
@@ -107,12 +112,12 @@ impl Alone {
         let Signs { good, silent, releases, .. } = *signs;
         self.silent_since = if silent { self.silent_since.or(Some(now)) } else { None };
         // Where it fell silent since, that was its last word: it counts on us.
-        self.deaf_since = match signs.unheard {
-            true if good => self.deaf_since.or(Some(now)),
-            true => self.deaf_since,
+        self.unheard_since = match signs.unheard {
+            true if good => self.unheard_since.or(Some(now)),
+            true => self.unheard_since,
             false => None,
         };
-        self.deaf = has_come(self.finds_us_dead_at(signs.detection), now);
+        self.finds_us_dead = has_come(self.finds_us_dead_at(signs.detection), now);
         self.cut_off = releases && silent && signs.isolated && signs.counts;
         self.perhaps_cut_off = releases && silent && signs.perhaps_isolated;
         let isolated = silent && signs.perhaps_isolated;
@@ -129,7 +134,7 @@ impl Alone {
 
     /// When a peer that says it hears us nowhere finds us dead.
     fn finds_us_dead_at(&self, detection: Nanos) -> Option<Nanos> {
-        self.deaf_since.map(|since| since.after(detection))
+        self.unheard_since.map(|since| since.after(detection))
     }
 
     /// When, alone, we must have been granted what we hold; none where we are not alone.
@@ -147,8 +152,8 @@ impl Alone {
     pub(super) fn times(&self, detection: Nanos, arbitration: Option<Nanos>, wake: &mut Wake) {
         let Self {
             silent_since: _,
-            deaf_since: _,
-            deaf: _,
+            unheard_since: _,
+            finds_us_dead: _,
             cut_off: _,
             perhaps_cut_off: _,
             isolated_since: _,
@@ -156,12 +161,12 @@ impl Alone {
             missed: _,
             letting_go_since: _,
         } = self;
-        wake.ends(self.finds_us_dead_at(detection).filter(|_| !self.deaf));
+        wake.ends(self.finds_us_dead_at(detection).filter(|_| !self.finds_us_dead));
         wake.ends(arbitration.and_then(|within| self.granted_by(within)));
     }
 
     fn since(&self) -> Option<Nanos> {
-        self.silent_since.or(self.deaf_since.filter(|_| self.deaf))
+        self.silent_since.or(self.unheard_since.filter(|_| self.finds_us_dead))
     }
 }
 
@@ -216,7 +221,7 @@ impl Core {
             to.cut_off = if self.in_maintenance() { exclusive } else { owned };
         } else if self.alone.perhaps_cut_off && !maintained {
             to.cut_off = exclusive;
-        } else if self.alone.deaf && promises && !maintained {
+        } else if self.alone.finds_us_dead && promises && !maintained {
             // What is granted to us, the peer is denied.
             to.cut_off = exclusive & !self.arbiter.granted(now);
         }
@@ -232,9 +237,14 @@ impl Core {
         to
     }
 
+    /// Of what both hold, what a peer that finds us dead keeps: it serves it, unless it leaves, or was denied what is granted to us.
+    pub(super) fn deaf_peer_keeps(&self, now: Nanos) -> u64 {
+        if self.alone.finds_us_dead && !self.said.is_leaving() { !self.arbiter.granted(now) } else { 0 }
+    }
+
     /// Whether what was to be let go of, and is still here, is surely ours again.
     fn is_ours_again(&self, now: Nanos, here: u64) -> bool {
-        let heard = self.peer == PeerState::Good && self.alone.deaf_since.is_none();
+        let heard = self.peer == PeerState::Good && self.alone.unheard_since.is_none();
         let kept = match self.setup.exclusivity.arbiter {
             Some(_) => here & !self.arbiter.granted(now) == 0,
             None => self.is_surely_connected(),
@@ -262,7 +272,7 @@ impl Core {
         let silent = heard.unwrap_or(self.heard_before).after(self.longest_silence());
         match self.alone.silent_since {
             _ if ran_out => self.arbiter.until(),
-            Some(_) if !self.alone.deaf && now.since(silent) < setup.release_within => silent,
+            Some(_) if !self.alone.finds_us_dead && now.since(silent) < setup.release_within => silent,
             _ if self.leftovers != 0 => self.started.since(setup.watchdog),
             _ => at_most,
         }

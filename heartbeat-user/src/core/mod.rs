@@ -411,7 +411,8 @@ impl Core {
             peer_term: said.term,
             peer_taken: said.taken(),
             wants: self.wish.groups(),
-            heeded: said.echo_sent_ns >= self.wish.since().0,
+            // One that hears nothing of us never heeds it.
+            heeded: said.echo_sent_ns >= self.wish.since().0 || self.alone.finds_us_dead(),
             peer_wants: wish.groups,
             granted: if wish.asked { wish.groups } else { wish.groups & goes },
             granted_for: if wish.asked { Reason::HandedOver } else { Reason::WeFailed },
@@ -427,11 +428,17 @@ impl Core {
             served: self.host.owned(),
             host_term: self.host.term(),
             deaf: self.peer == PeerState::Good && said.deaf,
+            deaf_keeps: self.deaf_peer_keeps(now),
             let_go,
             same_groups: !said.differs.groups,
             leftovers: self.leftovers != 0,
-            occupied: self.channels.iter().any(|c| c.errno == Some(ADDRESS_IN_USE)),
+            occupied: self.is_occupied(),
         }
+    }
+
+    /// Whether somebody else speaks for this controller.
+    fn is_occupied(&self) -> bool {
+        self.channels.iter().any(|c| c.errno == Some(ADDRESS_IN_USE))
     }
 
     fn public_state(&self) -> PublicState {

@@ -121,6 +121,8 @@ impl Core {
         let (peer_good, peers) = (self.peer == PeerState::Good, self.said.wish());
         let judged = matches!(self.verdict(), Some(Verdict::Nothing(Why::AllWell)));
         let leaving = (self.flags | self.said.flags) & flags::LEAVING != 0;
+        // Its home does not take up what we wish for.
+        let acts = self.leftovers == 0 && !self.is_occupied();
         // Who certainly cannot serve a group has no use for it, however short a time it has had it.
         let movable = self.ownership.movable(now) | self.out_of_reach_there();
         let situation = Situation {
@@ -134,7 +136,7 @@ impl Core {
             // Where it could not be taken, nobody is asked to let go of it, nor kept from taking it.
             at_home: self.ownership.at_home() & movable & !self.ownership.failing(now),
             // Two that wish for the same wait for each other: what the peer wishes for is not left lying.
-            left_lying: self.ownership.left_lying(now) & !peers.groups,
+            left_lying: if acts { self.ownership.left_lying(now) & !peers.groups } else { 0 },
             comes: self.verdict().map_or(0, Verdict::comes) & movable,
             patience: self.setup.patience,
         };

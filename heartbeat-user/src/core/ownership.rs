@@ -19,7 +19,8 @@
 //! 3. If both hold one after a partition, the higher term keeps it. A term goes up by one in each silence of the peer in which
 //!    anything is claimed: so of two that found each other dead, the terms tie, and each group stays with the one that had it
 //!    first, where one of them took it from the other; else it is kept at home. Where the agent of one of them died or stands still
-//!    meanwhile, the other goes beyond its term, and its kernel obeys.
+//!    meanwhile, the other goes beyond its term, and its kernel obeys. Whoever hears a peer that does not hear it
+//!    leaves it what both hold after a detection time, whatever the terms: that one cannot know that it should let go.
 
 use super::{
     event::{Reason, Withheld},

@@ -53,9 +53,15 @@ impl Core {
         let answers = (self.paired_at.0..=now.0).contains(&message.echo_sent_ns);
         let pairs = self.pairing.would_pair(message.incarnation, message.peer_incarnation, answers);
         if pairs && self.was_held_back(channel, message, arrived) {
+            // Or what it answers to was, as a recording of ours: what we send next, it can answer to.
+            if let Some(c) = self.channels.get_mut(channel.usize()) {
+                c.echo = Some(Heard::of(message, arrived));
+            }
             return;
         }
         if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation, answers) {
+            // Whenever it was said, also to the life before: what we claim from now on goes beyond it.
+            self.ownership.see_term(message.term);
             if message.incarnation == self.pairing.heard_on(channel, self.peer == PeerState::Good)
                 && let Some(c) = self.channels.get_mut(channel.usize())
             {

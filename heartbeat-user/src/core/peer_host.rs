@@ -46,7 +46,7 @@ pub(super) struct PeerHost {
     /// Our groups that it may serve, and those of them for which its kernel keeps silent.
     owned: u64,
     closed: u64,
-    /// The highest term that its agent knew.
+    /// The term of its agent.
     term: u64,
     leased: bool,
     died: Option<Died>,

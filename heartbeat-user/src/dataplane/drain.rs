@@ -140,7 +140,7 @@ pub struct Mark {
     pub forced: u64,
     /// When the silent peer was fenced; 0: it was not.
     pub fenced_ns: u64,
-    /// The highest term that we know.
+    /// Our term.
     pub term: u64,
     /// Now, on CLOCK_MONOTONIC.
     pub alive_ns: u64,

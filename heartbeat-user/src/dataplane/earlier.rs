@@ -118,7 +118,7 @@ impl PinnedCell {
         self.words[3]
     }
 
-    /// The highest term that it knew.
+    /// Its term.
     #[must_use]
     pub const fn term(&self) -> u64 {
         self.words[4]

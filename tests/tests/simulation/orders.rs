@@ -248,6 +248,28 @@ fn who_reaches_none_of_its_own_networks_takes_nothing_from_a_silent_peer() {
     assert_eq!(world.held(), [3, 3], "a network answers: it is the peer");
 }
 
+/// Half of each of its NICs is dead: it lets go, as it is cut off, and hears of no wish.
+#[test]
+fn what_a_controller_that_receives_nothing_lets_go_of_is_served_by_the_one_that_hears_it() {
+    let mut world = World::new(Profile::Lan.timing());
+    for side in [A, B] {
+        world.sides[side].judging = two_networks();
+        world.sides[side].guards = Guards { by_probe: true, ..Guards::default() };
+        world.sides[side].exclusivity.release_isolated = true;
+        world.start(side);
+    }
+    world.run(SECOND.times(5));
+    world.assert_settled();
+    world.sides[B].answers = 0;
+    world.cut_side(A, true);
+    world.run(SECOND.times(10));
+    assert_eq!(world.held(), [3, 0]);
+    world.sides[B].answers = u64::MAX;
+    world.cut_all(false);
+    world.run(SECOND.times(10));
+    world.assert_settled();
+}
+
 #[test]
 fn nothing_is_taken_from_a_silent_peer_before_it_is_fenced() {
     let mut world = judged();

@@ -75,6 +75,35 @@ fn of_two_that_start_cut_off_in_one_direction_only_the_deaf_one_claims() {
     world.assert_settled();
 }
 
+/// Its term is the lower one, or the same, and nothing tells it so: whoever hears it lets go.
+#[test]
+fn whoever_begins_where_nothing_of_the_holder_reaches_it_is_left_what_it_takes() {
+    for life in ["started again, late", "reloaded"] {
+        let mut world = World::lan();
+        if life == "reloaded" {
+            world.cut_side(A, true);
+            world.sides[B].reload(world.now, Nanos::from_millis(1));
+        } else {
+            world.kill(B);
+            world.run(Nanos::from_millis(60_000));
+            world.cut_side(A, true);
+            world.start(B);
+        }
+        let mut both = Nanos(0);
+        for _ in 0..10_000 {
+            let [a, b] = world.held();
+            both = if a & b == 0 { both } else { both.after(Nanos::from_millis(1)) };
+            world.run(Nanos::from_millis(1));
+        }
+        assert_eq!(world.held(), [0, 3], "{life}");
+        assert!(both <= world.detection(), "{life}: both held something for {both}");
+        world.cut_all(false);
+        world.run(Nanos::from_millis(5_000));
+        assert_eq!(world.held(), [0, 3], "{life}");
+        world.assert_settled();
+    }
+}
+
 #[test]
 fn a_stranger_at_the_start_withholds_the_claim_and_is_told_once() {
     let mut world = World::new(Profile::Lan.timing());

@@ -94,6 +94,8 @@ fn walks_that_once_failed_do_not_any_more() {
     walk(1_882_943_315_336_750, |_| {});
     // A message that was held back made a pairing, of which nothing was learnt.
     walk(1_882_947_426_794_715, |_| {});
+    // Each had been played a recording of the other, and took what answered to it for old.
+    walk(1_882_994_003_412_233, |_| {});
 }
 
 /// A time that some part of the core did not tell, and that so would be seen only with the next heartbeat, shows here.

@@ -64,10 +64,10 @@ fn it_is_told_when_the_peer_finds_us_dead_and_when_we_must_have_been_granted_wha
         alone.times(SECOND.times(3), arbitration, &mut wake);
         wake.earliest()
     };
-    let deaf = Alone { deaf_since: Some(SECOND), ..Alone::default() };
-    assert_eq!(next(&deaf, Some(SECOND)), SECOND.times(4), "alone only from then on");
-    let deaf = Alone { deaf: true, ..deaf };
-    assert_eq!([next(&deaf, Some(SECOND)), next(&deaf, None)], [SECOND.times(2), Nanos::NEVER]);
+    let unheard = Alone { unheard_since: Some(SECOND), ..Alone::default() };
+    assert_eq!(next(&unheard, Some(SECOND)), SECOND.times(4), "alone only from then on");
+    let unheard = Alone { finds_us_dead: true, ..unheard };
+    assert_eq!([next(&unheard, Some(SECOND)), next(&unheard, None)], [SECOND.times(2), Nanos::NEVER]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Both hold a group, after a partition: one of them yields, and both come to the same one (rule 3).
+//! Both hold a group, after a partition: one of them yields, and both come to the same one; or whoever is not heard does (rule 3).
 
 use super::{
     Guard, Ownership, OwnershipFacts, Step,
@@ -64,6 +64,8 @@ impl Ownership {
             g.dual_since.get_or_insert(now);
             let waits = is_to_come(g.heard_out_at(self.detection), now);
             let keeper = match (term.cmp(&facts.peer_term), facts.peer_taken) {
+                // It does not learn of us, and goes on serving.
+                _ if facts.deaf_keeps & group.bit() != 0 && !waits => node.other(),
                 (Ordering::Greater, _) => node,
                 (Ordering::Less, _) => node.other(),
                 (Ordering::Equal, Some(taken)) => match (g.taken, taken & group.bit() != 0) {

@@ -27,7 +27,7 @@ pub struct OwnershipFacts {
     pub peer_taken: Option<u64>,
     /// The groups that we wish to be handed.
     pub wants: u64,
-    /// What the peer said last, it said knowing that.
+    /// What the peer said last, it said knowing that; or it knows nothing of us, and never will.
     pub heeded: bool,
     /// The groups that the peer wishes to be handed.
     pub peer_wants: u64,
@@ -59,6 +59,8 @@ pub struct OwnershipFacts {
     pub host_term: u64,
     /// The peer, which we hear, hears us nowhere.
     pub deaf: bool,
+    /// Of what both hold, what it keeps whatever the terms: it finds us dead.
+    pub deaf_keeps: u64,
     /// What is to be let go of at once, because we are alone.
     pub let_go: LetGo,
     /// It counts the same groups as we do.

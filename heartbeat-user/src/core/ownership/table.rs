@@ -58,6 +58,7 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("the peer wishes for it, in maintenance", Is(NOW, OwnershipFacts { peer_wants: 1, granted: 1, maintenance: true, ..GOOD })),
         ("the peer has it, by a lower term", Is(NOW, OwnershipFacts { peer_owned: 1, peer_term: 4, ..GOOD })),
         ("the peer has it, by a higher term", Is(NOW, OwnershipFacts { peer_owned: 1, peer_term: 6, ..GOOD })),
+        ("the peer has it, by a lower term, and hears nothing of us", Is(NOW, OwnershipFacts { peer_owned: 1, peer_term: 4, deaf_keeps: 1, ..GOOD })),
         ("the peer is dead, and nothing objects", Is(NOW, DEAD)),
         ("the peer is dead, and a guard has yet to answer", Is(NOW, OwnershipFacts { guard: Guard::Asking, ..DEAD })),
         ("the peer is dead, and a guard objects", Is(NOW, OwnershipFacts { guard: Guard::Objects(Withheld::Isolated), ..DEAD })),

@@ -34,6 +34,7 @@ pub(super) const GOOD: OwnershipFacts = OwnershipFacts {
     served: 0,
     host_term: 0,
     deaf: false,
+    deaf_keeps: 0,
     let_go: LetGo { cut_off: 0, not_granted: 0 },
     leftovers: false,
     occupied: false,
@@ -266,6 +267,24 @@ fn of_two_holders_the_higher_term_keeps_it() {
     let mut higher = a(1, 6);
     assert_eq!(steps(&mut higher, both), [Step::Dual(G0, Node::A)]);
     assert_eq!(steps(&mut higher, both), [], "said once");
+}
+
+/// Not sooner: it says what it said before it heard us, as after a partition; and not what is granted to us.
+#[test]
+fn to_a_holder_that_does_not_hear_us_it_is_left_after_a_detection_time_whatever_the_terms() {
+    let detection = Nanos::from_millis(300);
+    for (deaf_keeps, peer_term, waited) in
+        [(1, 3, Some(detection)), (1, 4, Some(detection)), (1, 5, Some(Nanos(0))), (2, 3, None)]
+    {
+        let both = OwnershipFacts { peer_owned: 1, peer_term, deaf: true, deaf_keeps, ..GOOD };
+        let mut o = a(1, 4).holding(Nanos(0), detection);
+        let yields = (0..1_000).map(Nanos::from_millis).find(|span| {
+            let mut released = false;
+            o.decide(NOW.after(*span), &both, |step| released |= step == Step::Release(G0, Reason::PeerHasPrecedence));
+            released
+        });
+        assert_eq!(yields, waited, "{deaf_keeps} {peer_term}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@ use super::*;
 use crate::core::{
     Action, Resumed,
     testing::{Bench, SECOND, timing},
+    transit::Transit,
 };
 use heartbeat_ebpf::wire::HELD_LONG;
 
@@ -51,6 +52,25 @@ fn nobody_is_paired_with_by_what_a_network_held_back() {
     }
 }
 
+/// Of two that begin and were both played recordings of each other, each took the other's messages for old, as they answered to those.
+#[test]
+fn who_is_taken_to_have_been_held_back_is_answered_and_proves_that_it_was_not() {
+    let mut bench = Bench::of(0, |setup| setup.resumed = None);
+    bench.silence(SECOND.times(2));
+    bench.core.channels[0].transit = Transit::default();
+    let recorded = bench.now.since(Nanos::from_millis(1_900));
+    for names in [0, 1] {
+        let said = bench.message(|message| {
+            message.peer_incarnation *= names;
+            (message.echo_sent_ns, message.echo_held_ns) = (recorded.0, 0);
+        });
+        bench.core.handle_handshake(bench.now, ChannelIndex(0), &said, bench.now);
+        assert_eq!(bench.core.pairing.peer(), 0);
+        let answer = bench.core.message(bench.now, ChannelIndex(0)).unwrap();
+        assert_eq!((answer.peer_incarnation, answer.echo_sent_ns), (said.incarnation, said.sent_ns), "{names}");
+    }
+}
+
 /// Else the others are silent for as long as it takes until it says the next.
 #[test]
 fn a_new_life_that_is_heard_on_all_channels_at_once_lives_on_all_of_them() {
@@ -92,6 +112,30 @@ fn a_life_goes_on_with_the_term_of_the_one_before() {
         setup.resumed = setup.resumed.map(|resumed| Resumed { term: 7, ..resumed });
     });
     assert_eq!(bench.core.term(), 7);
+}
+
+/// Of a peer that this life does not hear, it knows that alone: what it claims by less, its kernel would not obey.
+#[test]
+fn what_the_life_before_heard_of_the_peers_term_is_gone_beyond() {
+    let mut bench = Bench::of(1, |_| {});
+    let said = bench.message(|message| (message.peer_incarnation, message.term) = (message.peer_incarnation - 1, 9));
+    bench.core.handle_handshake(bench.now, ChannelIndex(0), &said, bench.now);
+    bench.silence(SECOND.times(2));
+    assert_eq!((bench.core.owned(), bench.core.term()), (0b11, 10));
+}
+
+/// Where it took over what we have, and would never learn that both do.
+#[test]
+fn a_peer_that_hears_nothing_of_us_is_left_what_it_took_within_a_detection_time() {
+    let mut bench = Bench::of(1, |_| {});
+    let began = bench.now;
+    while bench.core.ownership.releasing() == 0 {
+        assert!(bench.now.since(began) <= timing().detection(), "both serve");
+        bench.silence(timing().interval);
+        bench.hear(|message| (message.heard, message.owned, message.term) = (0, 0b11, 1));
+    }
+    assert_eq!(bench.core.ownership.releasing(), 0b01);
+    assert!(bench.now.since(began) > timing().detection().since(timing().interval.times(2)), "it may hear us yet");
 }
 
 /// A real one names us once it has heard us, which it does in any case. Where the peer has missed a heartbeat, it may be its next life.
