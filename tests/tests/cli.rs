@@ -36,6 +36,24 @@ fn assert_has(text: &str, words: &[&str]) {
     }
 }
 
+/// As `ip netns exec` starts a command: with a /sys of its own, and no BPF file system in it.
+#[test]
+fn check_warns_where_pins_would_not_outlive_the_agent() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../heartbeat-user/src/config/example.toml");
+    let check = |before: &str| {
+        // Below a first process that has the mounts of this host.
+        let script =
+            format!("unshare --mount sh -c '{before} exec \"$0\" check --config \"$1\" --node a' \"$0\" \"$1\"; true");
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc", "sh", "-c", &script]).arg(binary().unwrap()).arg(&config);
+        text(&command.output().unwrap().stderr)
+    };
+    let warning = "what is pinned there is gone with the last process here";
+    assert_has(&check("umount -l /sys; mount -t sysfs sysfs /sys;"), &[warning, "nsenter --net"]);
+    let as_it_is = check("");
+    assert!(!as_it_is.contains(warning), "{as_it_is}");
+}
+
 #[test]
 fn the_status_of_both_is_json_with_the_promised_fields() {
     undisturbed(|| {

@@ -6,7 +6,7 @@
 mod failover;
 
 use super::{Health, Shown, Status};
-use crate::{core::Difference, events::text::difference, latency::Snapshot};
+use crate::{core::Difference, latency::Snapshot};
 use anyhow::Result;
 use prometheus::{
     Encoder as _, TextEncoder,
@@ -84,9 +84,8 @@ fn about_the_agent(all: &mut Vec<MetricFamily>, facts: &Shown, status: &Status, 
         ([("controller", "peer")], truth(status.peer.maintenance)),
     ];
     gauge(all, "heartbeat_maintenance", "Whether an operator wants nothing to move", &borrowed(&maintenance));
-    let differs: Vec<_> = [Difference::Channels, Difference::Groups, Difference::Interval]
-        .map(|what| ([("what", difference(what))], truth(status.peer.differs.contains(&what))))
-        .into();
+    let codes = Difference::ALL.map(|what| (code(&what), truth(status.peer.differs.contains(&what))));
+    let differs: Vec<_> = codes.iter().map(|(what, on)| ([("what", what.as_str())], *on)).collect();
     gauge(
         all,
         "heartbeat_configuration_differs",
@@ -279,7 +278,7 @@ fn family(all: &mut Vec<MetricFamily>, name: &str, help: &str, kind: MetricType,
 }
 
 /// What events and the status call it.
-fn code(value: &impl Serialize) -> String {
+pub(super) fn code(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
 }
 

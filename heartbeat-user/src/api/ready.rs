@@ -1,7 +1,7 @@
 //! Would a failover work now? One function of what the status says, asked before the night in which it is needed: by
 //! `heartbeat ready`, the status, the page, a metric and events alike.
 
-use super::{Channel, Group, Health, OwnEnd, ProblemKind, Readiness, Status, status::Served};
+use super::{Channel, Group, Health, OwnEnd, ProblemKind, Readiness, Status, metrics::code, status::Served};
 use crate::{
     events::{Code, Obstacle, text::difference},
     types::Node,
@@ -87,9 +87,10 @@ impl Found {
     }
 
     fn agreement(&mut self, status: &Status) {
-        for what in status.peer.differs.iter().map(|what| difference(*what)) {
-            let text = format!("the two have other {what} configured; right would be one file, loaded on both");
-            self.add(Code::FilesDiffer, None, what, text);
+        for what in &status.peer.differs {
+            let others = difference(*what);
+            let text = format!("the two have other {others} configured; right would be one file, loaded on both");
+            self.add(Code::FilesDiffer, None, code(what), text);
         }
         if status.peer.keys_differ {
             let text =

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{advice, arbiter, disks, host};
+use super::{advice, arbiter, disks, host, source};
 use crate::{
     config::{
         Config, ConfigError, Fence, Host, HostProblem, KeyError, Means, PairKeys, check_commands, check_disk_names,
@@ -10,6 +10,7 @@ use crate::{
     },
     fence,
     probe::{Prospect, prospects},
+    system::bpffs,
     types::{Nanos, Node},
 };
 use anyhow::{Result, anyhow};
@@ -43,7 +44,9 @@ pub fn run(args: &CheckArgs) -> Result<()> {
         None => config.node_for(None, &hostname()?),
     };
     let known = node.as_ref().ok().copied();
-    let (text, mut problems) = report(&config, node, Host::read(), PairKeys::load(&config.pair.key_file));
+    let host = Host::read();
+    let sources = known.zip(host.as_ref().ok()).map(|(node, host)| source::warnings(&config, node, host));
+    let (text, mut problems) = report(&config, node, host, PairKeys::load(&config.pair.key_file));
     print!("{text}");
     problems.extend(misfits(&config)?);
     let unusable = crate::arbiter::check(&config);
@@ -52,7 +55,8 @@ pub fn run(args: &CheckArgs) -> Result<()> {
         let facts = host::Facts::here();
         let nics = facts.nics(&config, node, new_table(["", "interface", "driver", "link", "MTU"]));
         println!("\n{}", nics.trim_fmt());
-        for warning in facts.warnings(&config, node).into_iter().chain(host::real_time_refused(&config)) {
+        let of_host = facts.warnings(&config, node).into_iter().chain(host::real_time_refused(&config));
+        for warning in of_host.chain(sources.unwrap_or_default()).chain(bpffs::passes()) {
             eprintln!("warning: {warning}");
         }
         print!("{}", judged(&config, &prospects(&config, node)));

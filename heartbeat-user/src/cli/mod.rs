@@ -21,6 +21,7 @@ pub mod paint;
 pub mod ready;
 pub mod reload;
 pub mod run;
+mod source;
 pub mod status;
 pub mod top;
 pub mod tune;

@@ -1,6 +1,8 @@
 //! The folder of pins: what is in it, what of it can be adopted, and how it is emptied.
 
 use super::{bpf_link, filter};
+use crate::system::bpffs;
+pub(super) use crate::system::bpffs::BPFFS;
 use anyhow::{Context as _, Result};
 use aya::maps::MapInfo;
 use heartbeat_ebpf::frame::Way;
@@ -20,8 +22,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the BPF file system belongs.
-pub(super) const BPFFS: &str = "/sys/fs/bpf";
 /// The maps that an agent adopts from the one before it.
 pub(super) const PINNED: [&str; 6] =
     [map::AGENT, map::CHANNEL_OF, map::GUARDED, map::INTER_ARRIVAL, map::KERNEL, map::SLOTS];
@@ -105,7 +105,16 @@ pub(super) fn interface_of(path: &Path, sort: &str) -> Option<String> {
     path.file_name()?.to_str()?.strip_prefix(sort).map(unescape)
 }
 
+/// Sees to it that there is one, and says where it does not last.
 pub(super) fn mount_bpffs() -> Result<()> {
+    let mounted = mount_where_missing();
+    if let Some(why) = bpffs::passes() {
+        log::warn!("{why}");
+    }
+    mounted
+}
+
+fn mount_where_missing() -> Result<()> {
     let mounted = || statfs(BPFFS).map(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
     if mounted() == Ok(true) {
         return Ok(());

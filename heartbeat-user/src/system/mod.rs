@@ -2,6 +2,7 @@
 //! the routing socket, watchdogs, what a process hands on to the next. It knows nothing of heartbeats.
 
 pub mod bell;
+pub mod bpffs;
 pub mod child;
 pub mod clock;
 pub mod handed_on;

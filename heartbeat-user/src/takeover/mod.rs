@@ -16,7 +16,6 @@ mod claims;
 mod damping;
 mod frames;
 mod rivals;
-mod source;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -29,7 +28,6 @@ pub use frames::{
     arp_probe, claim_in, neighbor_solicitation, probe, unsolicited_advertisement,
 };
 pub use rivals::{NAMED, RIVAL_GONE};
-pub use source::{SourceReason, becomes_source};
 pub use sweep::{LetGo, Recorded, Swept, held_on_host, let_go, remove_unowned};
 pub use worker::{ANNOUNCE_AGAIN, CHECK, Worker, run};
 

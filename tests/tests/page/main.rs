@@ -101,6 +101,10 @@ fn the_page_shows_the_pair_as_it_is_wired_its_faults_where_they_lie_and_who_serv
         assert!(page.text("latency-rows").contains("rtt/net1"));
         page.value("document.getElementById('settings-all').open = true");
         page.wait("document.querySelectorAll('#settings-list dt').length > 50");
+        let settings = page.text("settings-list");
+        for (words, shown) in [("io_timeout", true), ("/usr/lib/heartbeat/grant", true), ("probe = [", false)] {
+            assert_eq!(settings.contains(words), shown, "{words:?} in {settings}");
+        }
         page.value("document.getElementById('settings-all').open = false");
         page.value("scrollTo(0, 0)");
         pictures(&page, "healthy");

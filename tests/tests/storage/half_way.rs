@@ -1,9 +1,15 @@
 //! What was begun and has not ended: nothing of its group is done, and nothing of it counts as released, before it is gone.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
 use heartbeat_tests::host::undisturbed;
-use heartbeat_tests::lab::Node::A;
-use heartbeat_tests::lab::{Config, Lab, LogLine, Options};
-use heartbeat_tests::scenario::{SOON, Scripts, holders, service, story, until};
+use heartbeat_tests::lab::Node::{A, B};
+use heartbeat_tests::lab::{Config, Lab, LogLine, Options, realtime_ns};
+use heartbeat_tests::scenario::{
+    Client, NOTICED, SOON, Scripts, holders, running, service, stays, story, until, wait_said,
+};
 
 use super::stuck_file::StuckFile;
 
@@ -121,5 +127,47 @@ fn a_check_that_hangs_on_a_disk_fails_and_is_not_run_beside_itself() {
         scripts.touch("hang").unwrap();
         assert_eq!(changed(false).raw["how"], "did not end within 200ms");
         until("one of each controller waits", || Ok((stuck.waiting() == 2).then_some(()))).unwrap();
+    });
+}
+
+#[test]
+fn a_reload_whose_file_is_on_a_disk_that_does_not_answer_is_refused_and_nothing_moves() {
+    undisturbed(|| {
+        let config = Config::usual();
+        let lab = running(&config).unwrap();
+        let stuck = StuckFile::new(&lab.folder().join("stuck"));
+        let client = Client::start(&lab, 1, service(1)).unwrap();
+        let (file, before, began) = (lab.config_file(A), lab.marks(), realtime_ns());
+        let served = [(service(1), A), (service(2), B)];
+        let refused = |mark, says: &str| {
+            let refused = wait_said(&lab, A, mark, "reload_refused").unwrap();
+            let why = refused.raw["why"].as_str().unwrap();
+            assert!(why.starts_with(file.to_str().unwrap()) && why.contains(says), "{why}");
+        };
+        fs::remove_file(&file).unwrap();
+        symlink(stuck.path(), &file).unwrap();
+        lab.reload(A).unwrap();
+        until("it waits for the disk", || Ok((stuck.waiting() == 1).then_some(()))).unwrap();
+        stays(&lab, &served, Duration::from_secs(4), before).unwrap();
+        refused(before[0], "was not read within 5s");
+        // What waits goes on waiting, and nothing waits beside it.
+        let again = lab.mark(A);
+        lab.reload(A).unwrap();
+        refused(again, "is still being read");
+        assert_eq!(stuck.waiting(), 1);
+        stuck.answer();
+        fs::remove_file(&file).unwrap();
+        lab.configure_one(A, &config).unwrap();
+        // No event says when what waited is gone.
+        let mark = until("the right file is read", || {
+            let mark = lab.mark(A);
+            lab.reload(A)?;
+            let judged = |line: &LogLine| line.is("restarting") || line.is("reload_refused");
+            Ok(lab.wait_event_since(A, mark, judged, SOON)?.is("restarting").then_some(mark))
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        wait_said(&lab, A, mark, "ready").unwrap();
+        stays(&lab, &served, Duration::from_millis(500), before).unwrap();
+        client.noticed_less_than(&lab, "a reload whose file is on a disk that hangs", began, NOTICED).unwrap();
     });
 }

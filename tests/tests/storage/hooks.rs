@@ -8,8 +8,8 @@ use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::{Lab, realtime_ns};
 use heartbeat_tests::scenario::{
-    Client, NOTICED, SOON, Scripts, holders, lose_heartbeats, reload_with, service, settled, show, started, story,
-    until, wait_holders, wait_said,
+    Client, NOTICED, SOON, Scripts, between, holders, lose_heartbeats, reload_with, service, settled, show, started,
+    story, until, wait_holders, wait_said,
 };
 
 /// Within so long of its cause, whatever clients have to learn is told them.
@@ -61,6 +61,8 @@ fn what_could_not_be_undone_after_a_failed_acquisition_is_not_started_elsewhere(
         let (lab, _) =
             started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[acquire, release]).unwrap()).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
+        // A client that asks from the beginning, and was never served before.
+        let probe = lab.probe(1, service(1), ProbeOptions::default()).unwrap();
         until("the undo has failed", || Ok(scripts.read("log").contains("release a").then_some(()))).unwrap();
         // Longer than b would wait for a home that does not take its group.
         let end = realtime_ns() + 6_500_000_000;
@@ -69,13 +71,18 @@ fn what_could_not_be_undone_after_a_failed_acquisition_is_not_started_elsewhere(
             thread::sleep(heartbeat_tests::scenario::PACE);
         }
         assert_eq!(holders(&lab, service(1)).unwrap(), []);
+        assert_eq!(probe.view().answered, 0, "{:?}\n{}", probe.view(), story(&lab));
         scripts.touch("helped").unwrap();
         let helped = realtime_ns();
         lab.wait_event(B, |line| line.is_of("group_acquired", "storage-a"), Duration::from_secs(60))
             .unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", scripts.read("log"), story(&lab)));
         assert!(!scripts.has("in-use-a") && scripts.has("in-use-b"));
-        let took = Duration::from_nanos(realtime_ns() - helped);
-        show(&format!("a failed undo that works at last: served by the peer {took:?} after"));
+        let served = probe
+            .wait_reply_after(helped, SOON)
+            .unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", scripts.read("log"), story(&lab)));
+        assert_eq!(Client::start(&lab, 1, service(1)).unwrap().server(&lab).unwrap(), Some(B));
+        let took = between(helped, served.received_ns);
+        show(&format!("a failed undo that works at last: the client is served by the peer {took:?} after"));
     });
 }
 
@@ -90,20 +97,26 @@ fn a_survivor_that_is_reloaded_does_not_take_what_its_peer_kept_when_it_left() {
         .unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
-        let begin = lab.marks()[1];
+        let client = Client::start(&lab, 1, service(1)).unwrap();
+        let (begin, began) = (lab.marks()[1], realtime_ns());
         lab.stop(A).unwrap();
         let withheld = wait_said(&lab, B, begin, "takeover_withheld").unwrap();
         assert_eq!(withheld.raw["reason"], "kept", "{withheld:?}");
+        // What was kept has its addresses again: a's kernel answers for them without an agent.
+        client.noticed_less_than(&lab, "kept by one that left", began, TOLD_WITHIN).unwrap();
         // Told anew, and by a crash as well.
         reload_with(&lab, B, &config).unwrap();
         thread::sleep(Duration::from_millis(2_000));
         assert!(!scripts.has("in-use-b"), "{}", story(&lab));
+        client.noticed_less_than(&lab, "kept, and b is reloaded", began, TOLD_WITHIN).unwrap();
         lab.kill(B).unwrap();
         lab.start(B).unwrap();
         lab.wait_event(B, |line| line.is("ready"), SOON).unwrap();
         thread::sleep(Duration::from_millis(2_000));
         assert!(!scripts.has("in-use-b"), "{}", story(&lab));
-        assert!(!holders(&lab, service(1)).unwrap().contains(&B), "{}", story(&lab));
+        assert_eq!(holders(&lab, service(1)).unwrap(), [A], "{}", story(&lab));
+        client.noticed_less_than(&lab, "kept, and b is killed and started again", began, TOLD_WITHIN).unwrap();
+        assert_eq!(client.server(&lab).unwrap(), Some(A));
     });
 }
 
@@ -155,7 +168,8 @@ fn a_fence_that_fails_once_is_not_tried_again_on_a_peer_that_is_back() {
         .unwrap();
         settled(&lab, &config).unwrap();
         let scripts = Scripts::of(&lab).unwrap();
-        let before = lab.marks();
+        let client = Client::start(&lab, 1, service(1)).unwrap();
+        let (before, began) = (lab.marks(), realtime_ns());
         lose_heartbeats(&lab, true).unwrap();
         for node in ["a", "b"] {
             until_file(&lab, &scripts, &format!("tried-{node}"), true);
@@ -168,6 +182,13 @@ fn a_fence_that_fails_once_is_not_tried_again_on_a_peer_that_is_back() {
         scripts.touch("back").unwrap();
         thread::sleep(Duration::from_millis(2_500));
         assert!(!scripts.has("shot-a") && !scripts.has("shot-b"), "{}", story(&lab));
+        assert_eq!(
+            [holders(&lab, service(1)).unwrap(), holders(&lab, service(2)).unwrap()],
+            [[A], [B]],
+            "{}",
+            story(&lab)
+        );
+        client.noticed_less_than(&lab, "a fence that failed once, and is not tried again", began, NOTICED).unwrap();
     });
 }
 

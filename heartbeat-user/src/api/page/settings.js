@@ -1,9 +1,10 @@
 // The settings, from the commented configuration that the agent brings along: each key with what it is for.
 
 const HEADER = /^(?:## )?\[{1,2}([a-z_.]+)\]{1,2}$/;
-const KEY = /^(# |## )?([a-z_]+) = (.*)$/;
+const KEY = /^(# |## |### )?([a-z_]+) = (.*)$/;
 
-// Tables with their keys. A line `# key = value` is a default, `## key = value` an example of what is absent by default.
+// Tables with their keys. A line `# key = value` is a default, `## key = value` an example of what is absent by default,
+// `### key = value` what may stand instead.
 function parseSettings(text) {
   const tables = new Map();
   let table = null;
@@ -24,10 +25,11 @@ function parseSettings(text) {
     } else if (key && table) {
       const [, mark, name, value] = key;
       const last = table.keys.at(-1);
-      const again = table.keys.find((known) => known.name === name);
+      const again = mark !== "### " && table.keys.find((known) => known.name === name);
       if (!again) {
         const about = words.length ? words.join(" ") : last?.about ?? "";
-        const setting = { name, value, about, kind: mark === "# " ? "default" : mark ? "example" : "in the file" };
+        const kind = { "# ": "default", "## ": "example", "### ": "instead" }[mark] ?? "in the file";
+        const setting = { name, value, about, kind };
         table.keys.push(setting);
         if (value === "[") open = setting;
       } else if (value === "[") open = { value };

@@ -8,7 +8,6 @@ mod guard;
 mod neighbours;
 mod rivals;
 mod running;
-mod source;
 mod sweep;
 mod telling;
 mod worker;
