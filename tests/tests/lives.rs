@@ -325,6 +325,35 @@ fn a_start_that_fails_lets_go_of_what_the_life_before_held() {
     });
 }
 
+/// The key is the first thing that a start needs, and the API's socket the last: by then the threads run, and what the life before
+/// held is resumed.
+#[test]
+fn a_start_that_fails_at_its_first_or_at_its_last_step_lets_go_of_what_the_life_before_held() {
+    undisturbed(|| {
+        type Spoil = fn(&Lab);
+        let cases: [(&str, Spoil); 2] = [
+            ("the key file cannot be read", |lab| fs::remove_file(lab.key_file()).unwrap()),
+            ("api.sock: cannot be removed", |lab| {
+                let socket = lab.runtime_dir(A).join("api.sock");
+                fs::remove_file(&socket).unwrap();
+                fs::create_dir(&socket).unwrap();
+            }),
+        ];
+        for (why, spoil) in cases {
+            let (lab, _config, ran) = hooked_pair();
+            lab.kill(A).unwrap();
+            assert!(has(&lab, A, ipv4(1, 10).into()).unwrap(), "{why}");
+            spoil(&lab);
+            lab.start(A).unwrap();
+            assert_eq!(lab.wait_exit(A, SOON).unwrap().code(), Some(1), "{why}: {}", story(&lab));
+            assert!(!has(&lab, A, ipv4(1, 10).into()).unwrap(), "{why}: {}", story(&lab));
+            assert_eq!(ran(A), "acquire\nrelease\n", "{why}: {}", story(&lab));
+            let said = || fs::read_to_string(lab.folder().join("a.log")).unwrap();
+            until(why, || Ok(said().contains(why).then_some(()))).unwrap_or_else(|_| panic!("{why}: {}", said()));
+        }
+    });
+}
+
 #[test]
 fn a_binary_that_is_gone_refuses_the_reload_and_one_that_cannot_run_lets_go_of_everything() {
     undisturbed(|| {

@@ -2,12 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use heartbeat_tests::client::ProbeOptions;
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::{ipv4, ipv6};
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
-use heartbeat_tests::scenario::{SOON, channel, held, rejected, running, settled, start_apart, until};
+use heartbeat_tests::scenario::{
+    CHANNELS, SOON, between, channel, expect_settled, healthy_pair, held, profiles, rejected, running, service,
+    settled, start_apart, stays, story, take_over, until, wait_owners, wait_said, wait_said_of,
+};
 
 fn start(modes: [&str; 2], family: Family) -> Lab {
     let config = Config::pair(2, family);
@@ -99,5 +103,60 @@ fn auto_is_native_on_the_labs_cables() {
         let lab = running(&Config::pair(1, Family::V4)).unwrap();
         let json = lab.status(Node::A).unwrap().json;
         assert_eq!(channel(&json, "net1")["xdp_mode"], "native");
+    });
+}
+
+/// What the life before has attached goes on taking every heartbeat until it is let go of.
+#[test]
+fn an_agent_killed_and_started_again_by_socket_hears_its_peer_at_once_and_both_keep_what_they_hold() {
+    undisturbed(|| {
+        let profile = profiles()[0];
+        let lab = healthy_pair(profile).unwrap();
+        assert_eq!(channel(&lab.status(Node::A).unwrap().json, "net1")["xdp_mode"], "native");
+        let marks = lab.marks();
+        lab.configure_one(Node::A, &profile.config().xdp("socket")).unwrap();
+        lab.kill(Node::A).unwrap();
+        lab.start(Node::A).unwrap();
+        let life = lab.run_begin(Node::A);
+        let ready = wait_said(&lab, Node::A, life, "ready").unwrap();
+        for name in CHANNELS {
+            let heard = wait_said_of(&lab, Node::A, life, "channel_good", name).unwrap();
+            let after = between(ready.time_ns, heard.time_ns);
+            assert!(after < profile.detection(), "heard on {name} after {after:?}\n{}", story(&lab));
+        }
+        wait_said(&lab, Node::A, life, "peer_good").unwrap();
+        wait_said(&lab, Node::B, marks[1], "peer_paired").unwrap();
+        let keep = [(service(1), Node::A), (service(2), Node::B)];
+        stays(&lab, &keep, profile.detection() * 2, marks).unwrap();
+        expect_settled(&lab, Node::BOTH).unwrap();
+        let received = |name: &str| {
+            let json = lab.status(Node::A).unwrap().json;
+            assert_eq!(channel(&json, name)["xdp_mode"], "socket", "{name}");
+            channel(&json, name)["received"].as_u64().unwrap()
+        };
+        for name in CHANNELS {
+            let before = received(name);
+            until("two heartbeats more", || Ok((received(name) >= before + 2).then_some(()))).unwrap();
+        }
+    });
+}
+
+/// Each step of it is a message, and none waits for the next heartbeat of whoever receives it.
+#[test]
+fn a_hand_over_by_sockets_takes_a_small_part_of_an_interval() {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    undisturbed(|| {
+        let lab = running(&Config::usual().xdp("socket").timing("interval", "\"1s\"")).unwrap();
+        // Accepted as soon as both agree about everything.
+        take_over(&lab, Node::B, "storage-a").unwrap();
+        for (from, to) in [(Node::B, Node::A), (Node::A, Node::B), (Node::B, Node::A), (Node::A, Node::B)] {
+            wait_owners(&lab, to, &[from.name(), "b"]).unwrap();
+            let mark = lab.mark(to);
+            assert_eq!(lab.order(to, &["takeover", "storage-a"]).unwrap(), (Some(0), String::new()));
+            let [ordered, acquired] = ["hand_over_ordered", "group_acquired"]
+                .map(|event| wait_said_of(&lab, to, mark, event, "storage-a").unwrap().time_ns);
+            let took = between(ordered, acquired);
+            assert!(took < INTERVAL / 4, "from {from} to {to} in {took:?}\n{}", story(&lab));
+        }
     });
 }

@@ -11,8 +11,8 @@ use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::{ipv4, owner_of};
 use heartbeat_tests::lab::{Lab, LogLine, Mark, Node, realtime_ns};
 use heartbeat_tests::scenario::{
-    CHANNELS, SOON, between, expect_settled, group_events, healthy_pair, named, profiles, show, story, wait_all_good,
-    wait_said,
+    CHANNELS, SOON, Scripts, between, expect_settled, group_events, healthy_pair, look_on, named, profiles, settled,
+    show, started, story, until, wait_all_good, wait_owners, wait_said,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -245,5 +245,70 @@ fn an_agent_that_is_told_to_stop_and_to_reload_at_once_stops_and_leaves_nothing(
             let addresses = lab.controller(A).unwrap().netlink().addresses().unwrap();
             assert!(!addresses.iter().any(|(_, address)| *address == IpAddr::from(ipv4(1, 10))), "{addresses:?}");
         }
+    });
+}
+
+/// The script of a hook that waits on a until a file `go-on` is there.
+const WAITS: (&str, &str) = (
+    "on_acquire",
+    "test $HEARTBEAT_NODE = a || exit 0; echo begun >> log; until test -e go-on; do sleep 0.02; done; echo done >> log",
+);
+
+#[test]
+fn a_reload_waits_for_a_hook_that_runs_and_then_goes_on() {
+    undisturbed(|| {
+        let (lab, _) = started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[WAITS]).unwrap()).unwrap();
+        let scripts = Scripts::of(&lab).unwrap();
+        lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
+        until("the hook runs", || Ok((scripts.read("log") == "begun\n").then_some(()))).unwrap();
+        let mark = lab.mark(A);
+        lab.reload(A).unwrap();
+        let waits = wait_said(&lab, A, mark, "reload_waits").unwrap();
+        assert!(waits.raw["why"].as_str().unwrap().contains("group \"storage-a\" is on its way"), "{waits:?}");
+        let released = realtime_ns();
+        scripts.touch("go-on").unwrap();
+        let goes_on = wait_said(&lab, A, mark, "restarting").unwrap();
+        assert!(goes_on.time_ns > released, "{}", story(&lab));
+        let ready = wait_said(&lab, A, mark, "ready").unwrap();
+        assert_eq!(ready.raw["resumed"], true, "{ready:?}");
+        wait_owners(&lab, A, &["a", "b"]).unwrap();
+        assert_eq!(scripts.read("log"), "begun\ndone\n", "{}", story(&lab));
+    });
+}
+
+#[test]
+fn a_hook_that_begins_while_a_reload_waits_for_the_command_for_events_is_waited_for_too() {
+    undisturbed(|| {
+        let (lab, config) = started(|lab, config| {
+            let scripts = Scripts::of(lab).unwrap();
+            config.groups.swap(0, 1);
+            scripts.hooks(config, &[WAITS]).unwrap();
+            let holds = "test $HEARTBEAT_CONTROLLER-$HEARTBEAT_EVENT = a-reload_refused || exit 0\n\
+                         touch told; until test -e heard; do sleep 0.02; done";
+            let command = scripts.write("page", holds).unwrap();
+            config.extra = format!("[events]\non_event = {command}\non_event_timeout = \"1m\"\n");
+        })
+        .unwrap();
+        settled(&lab, &config).unwrap();
+        let scripts = Scripts::of(&lab).unwrap();
+        lab.configure_text(A, "[pair]\nid = \"seven\"\n").unwrap();
+        lab.reload(A).unwrap();
+        until("the command for events runs", || Ok(scripts.has("told").then_some(()))).unwrap();
+        lab.configure_one(A, &config).unwrap();
+        let mark = lab.mark(A);
+        lab.reload(A).unwrap();
+        wait_said(&lab, A, mark, "restarting").unwrap();
+        assert_eq!(lab.order(B, &["release", "storage-b"]).unwrap().0, Some(0));
+        until("the hook runs", || Ok((scripts.read("log") == "begun\n").then_some(())))
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        scripts.touch("heard").unwrap();
+        look_on(Duration::from_millis(500));
+        let next_life = lab.events_since(A, mark).into_iter().find(|line| line.is("ready"));
+        assert_eq!(next_life, None, "{}", story(&lab));
+        scripts.touch("go-on").unwrap();
+        let ready = wait_said(&lab, A, mark, "ready").unwrap();
+        assert_eq!(ready.raw["resumed"], true, "{ready:?}");
+        wait_owners(&lab, A, &["a", "a"]).unwrap();
+        assert_eq!(scripts.read("log"), "begun\ndone\n", "{}", story(&lab));
     });
 }

@@ -153,3 +153,61 @@ fn attached(desk: &Desk<'_>, channel: ChannelIndex, mode: Option<XdpMode>) {
     }
     desk.command(Command::Attached { channel, by_socket: mode == Some(XdpMode::Socket) });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        agent::{
+            desk::tests::{desk, in_namespace, options},
+            life::Life,
+            runs::Runs,
+            runtime_dir::RuntimeDir,
+        },
+        types::{Node, Severity},
+    };
+
+    const NET1: ChannelIndex = ChannelIndex(0);
+
+    /// Five seconds later.
+    fn wanted_again(attaching: &mut Attaching) -> bool {
+        attaching.tried = attaching.tried.checked_sub(AGAIN).unwrap();
+        attaching.want_again();
+        attaching.is_pending()
+    }
+
+    #[test]
+    fn what_could_not_be_attached_to_at_the_start_is_tried_again_until_that_succeeds() {
+        in_namespace(|| {
+            // There is no XDP on this host; the same, as if there were the mode that is wanted.
+            let (impossible, possible) = (options("native"), options("auto"));
+            let folder = tempfile::tempdir().unwrap();
+            let checked = RuntimeDir::open(folder.path()).unwrap();
+            let mut claim = checked.claim().unwrap();
+            let life = Life::new(&impossible.config, Node::A, 1, &[0, 1, 2], &[], |_| 0).unwrap();
+            let runs = Runs::read(&checked, 1);
+            let mut tenancy = Tenancy::new(checked, &mut claim, life, runs);
+
+            let mut attaching = Attaching::new(None, NET1.bit(), 0);
+            attaching.want_again();
+            assert!(!attaching.is_pending(), "it was tried just now");
+            for (options, mode) in [(&impossible, None), (&possible, Some(XdpMode::Socket))] {
+                assert!(wanted_again(&mut attaching));
+                let (desk, given) = desk(options);
+                attaching.go_on(&desk, &mut tenancy);
+                assert_eq!(desk.facts.modes.lock().unwrap()[0], mode);
+                let by_socket = mode.is_some();
+                let told = given.try_iter().collect::<Vec<_>>();
+                assert!(
+                    matches!(told[..], [Command::Attached { channel: NET1, by_socket: by }] if by == by_socket),
+                    "{told:?}"
+                );
+                let (said, _) = desk.journal.feed.since(None, Severity::Warning, 10);
+                assert!(said.is_empty(), "the start has said why");
+                attaching.want_again();
+                assert!(!attaching.is_pending(), "not at once again");
+            }
+            assert!(!wanted_again(&mut attaching), "it is as configured");
+        });
+    }
+}

@@ -173,3 +173,41 @@ pub(super) fn attach(
     journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode, why });
     Ok(xdp_mode)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        agent::desk::tests::{in_namespace, journal, options},
+        types::Severity,
+    };
+
+    #[test]
+    fn a_channel_that_cannot_be_attached_to_as_configured_is_told_and_is_to_be_tried_again() {
+        for (xdp, mode) in [("native", None), ("auto", Some(XdpMode::Socket))] {
+            in_namespace(move || {
+                let options = options(xdp);
+                let (config, node, journal) = (&options.config, options.node, journal(&options));
+                let ends = config.channels.iter().filter_map(|c| c.end(node).map(|end| (c.index, end)));
+                let ends = ends.map(|(channel, end)| (channel, end.interface.as_str(), end.address));
+                let mut interfaces = Links::open(ends).unwrap();
+                let tables = Tables::anonymous().unwrap();
+                // There is no XDP on this host.
+                let all = attach_all(config, node, None, &tables, &mut interfaces, &journal).unwrap();
+                let there: Vec<_> = all.links.iter().map(|link| *link != Link::Absent).collect();
+                assert_eq!(there, [true, false, false]);
+                assert_eq!((all.channels.len(), all.modes), (3, vec![mode, None, None]));
+                let unattached = if mode.is_none() { config.channels[0].index.bit() } else { 0 };
+                assert_eq!((all.unattached, all.attach_pending), (unattached, 0), "{xdp}");
+                let (told, _) = journal.feed.since(None, Severity::Warning, 10);
+                let told: Vec<_> = told.iter().map(|entry| entry.record.text.as_str()).collect();
+                match mode {
+                    Some(_) => assert_eq!(told, [] as [&str; 0]),
+                    None => {
+                        assert!(told[0].starts_with("channel \"net1\": dataplane.xdp = \"native\" is not to be had"))
+                    }
+                }
+            });
+        }
+    }
+}

@@ -65,7 +65,11 @@ fn read(config: &Config, ending: bool, request: Request) -> Result<OperatorOrder
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::EXAMPLE, types::GroupIndex};
+    use crate::{
+        agent::desk::tests::{desk, options},
+        config::EXAMPLE,
+        types::GroupIndex,
+    };
 
     #[test]
     fn an_order_names_a_group_of_the_file_or_is_answered_with_what_would_be_right() {
@@ -85,5 +89,27 @@ mod tests {
         let refused = Err(OrderReply::Refused("the agent is ending".to_owned()));
         assert_eq!(read(&config, true, Request::Maintenance(true)), refused);
         assert_eq!(read(&config, false, Request::Maintenance(true)), Ok(OperatorOrder::Maintenance(true)));
+    }
+
+    #[test]
+    fn who_asked_and_waits_no_more_leaves_nothing_behind() {
+        let options = options("auto");
+        let (desk, given) = desk(&options);
+        let mut orders = Orders::default();
+        let ask = |orders: &mut Orders| {
+            let (sender, answer) = oneshot::channel();
+            orders.take(&desk, false, (Request::Maintenance(true), sender));
+            answer
+        };
+        let _waits = ask(&mut orders);
+        for _ in 0..3 {
+            drop(ask(&mut orders));
+        }
+        let _waits_too = ask(&mut orders);
+        let mut kept: Vec<_> = orders.asking.keys().copied().collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [1, 5]);
+        let numbers = given.try_iter().filter_map(|c| if let Command::Order { id, .. } = c { Some(id) } else { None });
+        assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3, 4, 5], "what was ordered is carried out all the same");
     }
 }

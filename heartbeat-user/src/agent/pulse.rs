@@ -372,3 +372,91 @@ fn measure(latencies: &ChannelLatencies, last: &mut Option<Delay>, now: Nanos, m
         latencies.jitter.record(Nanos((delay.ns.wrapping_sub(before.ns) as i64).unsigned_abs()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        agent::desk::tests::shared,
+        core::{
+            Exclusivity, Guards, Hook, Withheld,
+            testing::{Bench, SECOND},
+        },
+        system::link::Links,
+    };
+    use crossbeam_channel::bounded;
+
+    /// Asks in the name of its core, of a control side that has room for so many questions.
+    fn ask(bench: &mut Bench, room: usize, question: Report) {
+        let ((_commands, commands), (orders, _orders)) = (bounded(0), bounded(0));
+        let (reports, _control_side) = bounded(room);
+        let mut pulse = Pulse {
+            core: bench.core.clone(),
+            channels: Vec::new(),
+            tables: Arc::new(Tables::anonymous().unwrap()),
+            doorbell: None,
+            transport: Transport::new(Links::open([]).unwrap(), None, None).unwrap(),
+            bell: Bell::new().unwrap(),
+            commands,
+            orders,
+            reports,
+            waits: false,
+            control: Bell::new().unwrap(),
+            shared: shared(&bench.core),
+            keys: [None; 2],
+            expected: Expected { pair_id: 7, node: 0, channel_id: 0 },
+            abort_pending: None,
+            watchdog: None,
+            attach_pending: 0,
+        };
+        assert_eq!(pulse.ask(question, bench.now), room != 0);
+        bench.core = pulse.core;
+    }
+
+    const OTHER: GroupIndex = GroupIndex(1);
+
+    #[test]
+    fn a_hook_for_which_there_is_no_room_has_failed() {
+        for (room, busy) in [(0, 0), (1, OTHER.bit())] {
+            let mut bench = Bench::of(0b01, |setup| setup.hooks.has[Hook::OnAcquire as usize] = OTHER.bit());
+            bench.silence(SECOND);
+            let (hook, reason) = (Hook::OnAcquire, Reason::PeerDead);
+            assert!(bench.done().contains(&Action::RunHook(OTHER, hook, reason)));
+            assert_eq!(bench.core.busy(), OTHER.bit());
+            ask(&mut bench, room, Report::Hook(OTHER, hook, reason));
+            assert_eq!(bench.core.busy(), busy, "room for {room}");
+        }
+    }
+
+    #[test]
+    fn a_fencing_for_which_there_is_no_room_has_failed() {
+        for (room, withheld) in [(0, Some(Withheld::NotFenced)), (1, None)] {
+            let mut bench = Bench::of(0b01, |setup| setup.guards = Guards { fence: true, ..Guards::default() });
+            bench.silence(SECOND);
+            assert!(bench.done().contains(&Action::Fence(1)));
+            ask(&mut bench, room, Report::Fence(1));
+            bench.silence(SECOND);
+            assert_eq!(bench.core.withheld(), withheld, "room for {room}");
+        }
+    }
+
+    #[test]
+    fn an_arbiter_that_there_is_no_room_to_ask_is_out_of_reach() {
+        for room in [0, 1] {
+            let arbiter = Exclusivity {
+                groups: 0b11,
+                arbiter: Some(SECOND),
+                release_within: SECOND.times(3),
+                ..Exclusivity::default()
+            };
+            let mut bench = Bench::of(0b01, |setup| setup.exclusivity = arbiter);
+            bench.silence(SECOND);
+            let question = |action| if let Action::Arbitrate(number, of) = action { Some((number, of)) } else { None };
+            let (number, of) = bench.done().into_iter().find_map(question).unwrap();
+            ask(&mut bench, room, Report::Arbitrate(number, of));
+            bench.turn();
+            let is_told = |action: &Action| matches!(action, Action::Tell(_, Event::ArbiterUnreachable));
+            assert_eq!(bench.actions.iter().any(is_told), room == 0);
+        }
+    }
+}

@@ -140,3 +140,63 @@ pub(super) fn pulse(pulse: Pulse, priority: u8) -> Result<JoinHandle<io::Result<
     });
     begun.context("the pulse thread cannot begin")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        agent::desk::tests::{in_namespace, shared},
+        core::testing::Bench,
+        system::clock,
+        takeover::{Answering, TakeoverSettings},
+        types::GroupIndex,
+    };
+    use crossbeam_channel::bounded;
+    use std::{thread, time::Duration};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+    /// Reports that find room.
+    const ROOM: usize = 1;
+
+    #[test]
+    fn a_takeover_thread_whose_reports_nobody_takes_goes_on_and_ends_when_it_is_told_to() {
+        in_namespace(|| {
+            let (orders, orders_in) = bounded(8);
+            let (commands, commands_in) = bounded(8);
+            let (reports, reports_in) = bounded(ROOM);
+            let (control_bell, pulse_bell) = (Bell::new().unwrap(), Bell::new().unwrap());
+            let shared = shared(&Bench::of(0, |_| {}).core);
+            let ways = TakeoverWays {
+                orders: orders_in,
+                commands,
+                pulse_bell,
+                reports,
+                control_bell: control_bell.clone(),
+                shared: Arc::clone(&shared),
+            };
+            let takeover = takeover(Worker::open(TakeoverSettings::default()).unwrap(), 1, ways).unwrap();
+            // Nothing is planned for it, so that fails at once, and is reported.
+            let order = || Order::Acquire {
+                group: GroupIndex(0),
+                ordered: clock::monotonic(),
+                unless_isolated: false,
+                answering: Answering::Skip,
+            };
+            for number in 0..3 {
+                orders.send(order()).unwrap();
+                let told = commands_in.recv_timeout(PATIENCE);
+                assert!(matches!(told, Ok(Command::Acquired { in_place: false, .. })), "{number}: {told:?}");
+            }
+            // The pulse thread has ended before it.
+            drop(commands_in);
+            orders.send(order()).unwrap();
+            let pulse = thread::spawn(|| Ok(()));
+            let threads =
+                Threads { orders, reports: reports_in, control_bell, pulse, takeover, watchdogs: None, disks: None };
+            let (end, ended) = bounded(1);
+            thread::spawn(move || end.send(threads.end(Ok(())).is_ok()));
+            assert_eq!(ended.recv_timeout(PATIENCE), Ok(true));
+            assert_eq!(shared.events_lost.load(Relaxed), 4 - ROOM as u64);
+        });
+    }
+}

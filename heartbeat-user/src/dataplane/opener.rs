@@ -88,7 +88,8 @@ impl Opener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{system::waiter::Waiter, types::Nanos};
+    use crate::{dataplane::serial::tests::Peer, system::waiter::Waiter, types::Nanos};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn whether_a_line_could_be_opened_is_told_by_the_bell() {
@@ -105,5 +106,50 @@ mod tests {
             assert_eq!((of, result.unwrap_err().raw_os_error()), (number, Some(errno)));
         }
         assert_eq!(opener.open(4).unwrap_err().raw_os_error(), Some(libc::EBUSY));
+    }
+
+    const SPEED: u32 = 115_200;
+
+    /// Whether somebody has the line: there can be no two.
+    fn is_open(peer: &Peer) -> bool {
+        Serial::open(&peer.path, SPEED).is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY))
+    }
+
+    /// Until it begins its program, what another test starts has what we have open.
+    fn wait_closed(peer: &Peer) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while is_open(peer) {
+            assert!(Instant::now() < deadline, "it stays open");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_has_a_line_closed_does_not_close_it() {
+        let peer = Peer::new();
+        let (sender, requests) = bounded(REQUESTS);
+        let (_, opened) = unbounded();
+        // We are in its thread's place.
+        let opener = Opener { lines: vec![(3, sender)], opened, bell: Bell::new().unwrap() };
+        opener.close(3, Box::new(Serial::open(&peer.path, SPEED).unwrap()));
+        let Ok(Request::Close(line)) = requests.try_recv() else { panic!("nobody was asked to close it") };
+        assert!(is_open(&peer));
+        drop(line);
+        wait_closed(&peer);
+    }
+
+    #[test]
+    fn a_line_that_was_opened_is_closed_by_its_thread() {
+        let peer = Peer::new();
+        let opener = Opener::new([(3, SerialLine { device: peer.path.clone(), speed: SPEED })]).unwrap();
+        let waiter = Waiter::new().unwrap();
+        waiter.add(opener.bell(), 64).unwrap();
+        opener.open(3).unwrap();
+        while !waiter.wait(Nanos::NEVER).unwrap().has(64) {}
+        let (number, line) = opener.take().unwrap();
+        let line = line.unwrap();
+        assert!(is_open(&peer));
+        opener.close(number, line);
+        wait_closed(&peer);
     }
 }

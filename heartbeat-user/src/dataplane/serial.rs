@@ -157,7 +157,7 @@ fn is_prepared(now: &Termios, speed: u32) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{
         super::serial_frame::{FRAME, tests::framed},
         *,
@@ -174,15 +174,15 @@ mod tests {
 
     /// The far end of a pseudo-terminal, in the peer's place, and the path of the near one. As a real line, it stays
     /// when the near end is closed, since `held` has that open as well.
-    struct Peer {
+    pub(in super::super) struct Peer {
         line: File,
         deframer: Deframer,
-        path: PathBuf,
+        pub(in super::super) path: PathBuf,
         held: File,
     }
 
     impl Peer {
-        fn new() -> Self {
+        pub(in super::super) fn new() -> Self {
             let line = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
             grantpt(&line).unwrap();
             unlockpt(&line).unwrap();

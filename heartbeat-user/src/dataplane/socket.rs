@@ -265,9 +265,48 @@ fn filter(peer: IpAddr, pair_id: u32) -> Vec<SockFilter> {
 mod tests {
     use super::*;
     use std::{
+        alloc::{GlobalAlloc, Layout, System},
+        cell::Cell,
+        hint::black_box,
         net::UdpSocket,
         time::{Duration, Instant},
     };
+
+    /// The allocator of all tests of this crate, which counts what each thread asks of it.
+    struct Counting;
+
+    thread_local! {
+        static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    #[global_allocator]
+    static COUNTING: Counting = Counting;
+
+    // SAFETY: the system's, which gets all as it came.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+            // SAFETY: as the caller promises.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+            ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+            // SAFETY: as the caller promises.
+            unsafe { System.alloc_zeroed(layout) }
+        }
+
+        unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+            ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+            // SAFETY: as the caller promises.
+            unsafe { System.realloc(at, layout, size) }
+        }
+
+        unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+            // SAFETY: as the caller promises.
+            unsafe { System.dealloc(at, layout) }
+        }
+    }
 
     const PAIR: u32 = 0x0102_0304;
 
@@ -359,5 +398,32 @@ mod tests {
             v6.peer.send_to(&message(PAIR), v6.to).unwrap();
         }
         assert_eq!(v6.received().len(), 400);
+    }
+
+    #[test]
+    fn nothing_is_allocated_for_a_datagram() {
+        let lo = v4();
+        let allocated = |what: &mut dyn FnMut()| {
+            let before = ALLOCATIONS.get();
+            what();
+            ALLOCATIONS.get() - before
+        };
+        assert_eq!(allocated(&mut || drop(black_box(Vec::<u8>::with_capacity(black_box(64))))), 1, "it counts");
+        const SENT: usize = 3 * Batch::LEN;
+        for _ in 0..SENT {
+            lo.peer.send_to(&message(PAIR), lo.to).unwrap();
+        }
+        let (mut batch, mut received, mut stamped) = (Batch::new(), 0, 0);
+        let receive = &mut || {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while received < SENT && Instant::now() < deadline {
+                let datagrams = lo.socket.receive(&mut batch).unwrap();
+                received += datagrams.len();
+                stamped += datagrams.iter().filter(|d| d.message().is_some() && d.stamp_ns.is_some()).count();
+            }
+        };
+        assert_eq!(allocated(receive), 0, "to receive");
+        assert_eq!((received, stamped), (SENT, SENT));
+        assert_eq!(allocated(&mut || assert!(lo.socket.send(&message(PAIR)).unwrap())), 0, "to send");
     }
 }

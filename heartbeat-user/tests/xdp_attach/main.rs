@@ -2,6 +2,7 @@
 //! test has a namespace of its own with a veth pair, `near` (ours) and `far`. Needs root and iproute2.
 
 mod earlier;
+mod link_control;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "shared with other tests and the benchmark")]
 mod support;

@@ -9,10 +9,11 @@ use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::{interface_index, ipv4};
 use heartbeat_tests::lab::{Config, GroupConfig, Lab, Node, realtime_ns};
 use heartbeat_tests::scenario::{
-    Client, NOTICED, SOON, holders, reload_with, service, stays, story, take_over, until, wait_holders, wait_said,
+    CHANNELS, Client, NOTICED, Run, SOON, channel, holders, reload_with, service, stays, story, take_over, until,
+    wait_holders, wait_said,
 };
 
-use crate::pair;
+use crate::{TOLD_WITHIN, pair};
 
 #[test]
 fn groups_swapped_in_the_file_stay_where_they_are() {
@@ -125,6 +126,92 @@ fn an_address_taken_out_of_the_file_goes_and_a_changed_prefix_is_changed() {
         let left = lab.controller(A).unwrap().netlink().addresses().unwrap();
         let left: Vec<_> = left.into_iter().filter(|(at, ip)| *at == index && ip.is_ipv4()).collect();
         assert_eq!(left, [(index, ipv4(1, 1).into())], "only its own address is left");
+    });
+}
+
+#[test]
+fn an_address_moved_to_another_channel_in_the_file_is_on_its_interface_and_no_more_on_the_old_one() {
+    undisturbed(|| {
+        let moved: IpAddr = ipv4(2, 12).into();
+        let with = |channel: &str| {
+            let mut config = Config::usual();
+            config.groups[0].addresses.push((channel.to_owned(), format!("{moved}/24")));
+            config
+        };
+        // By mistake: it is one of the second network.
+        let (lab, clients) = pair(&with("net1"));
+        let wait_on = |expected: [&[u32]; 2]| {
+            until(&format!("{moved} on the interfaces {expected:?} of a and b"), || {
+                for (node, expected) in [A, B].into_iter().zip(expected) {
+                    let entries = lab.controller(node)?.netlink().address_entries()?;
+                    let on: Vec<_> =
+                        entries.iter().filter(|entry| entry.ip == moved).map(|entry| entry.index).collect();
+                    if on != expected {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(()))
+            })
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        };
+        let [one, two] = [1, 2].map(interface_index);
+        wait_on([&[one], &[]]);
+        let began = realtime_ns();
+        for node in [A, B] {
+            reload_with(&lab, node, &with("net2")).unwrap();
+        }
+        wait_on([&[two], &[]]);
+        let client = Client::start(&lab, 2, moved).unwrap();
+        assert_eq!(client.server(&lab).unwrap(), Some(A));
+        for client in &clients {
+            client.noticed_less_than(&lab, "an address moved to another channel", began, NOTICED).unwrap();
+        }
+        // So it does on the other one, and its clients are told where they are.
+        let taken = realtime_ns();
+        take_over(&lab, B, "storage-a").unwrap();
+        wait_on([&[], &[two]]);
+        client.noticed_less_than(&lab, "the moved one taken over", taken, TOLD_WITHIN + Run::or(1).slack).unwrap();
+        assert_eq!(client.server(&lab).unwrap(), Some(B));
+    });
+}
+
+#[test]
+fn a_reload_while_a_card_is_out_keeps_everything_else() {
+    undisturbed(|| {
+        let (lab, clients) = pair(&Config::usual());
+        let (before, began) = (lab.marks(), realtime_ns());
+        // No client is behind it: it moves nothing by itself.
+        lab.remove_nic(A, "xlink").unwrap();
+        let bad = |line: &heartbeat_tests::lab::LogLine| line.is_of("channel_bad", "xlink");
+        lab.wait_event_since(A, before[0], bad, SOON).unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        let new: IpAddr = ipv4(1, 12).into();
+        let mut longer = Config::usual();
+        longer.groups[0].addresses.push(("net1".to_owned(), format!("{new}/24")));
+        for node in [A, B] {
+            let before = lab.marks();
+            reload_with(&lab, node, &longer).unwrap();
+            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(700), before).unwrap();
+        }
+        wait_holders(&lab, new, &[A]).unwrap();
+        // That none comes is known after the waits of FIG. 4.
+        for node in [A, B] {
+            until(&format!("xlink alone is bad on {node}"), || {
+                let status = lab.status(node)?.json;
+                let good = CHANNELS.map(|name| channel(&status, name)["state"] == "good");
+                let bad = channel(&status, "xlink")["state"] == "bad";
+                Ok((good == [true, true, false] && bad).then_some(()))
+            })
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        }
+        let before = lab.marks();
+        lab.insert_nic(A, "xlink").unwrap();
+        for (node, mark) in [A, B].into_iter().zip(before) {
+            lab.wait_event_since(node, mark, |line| line.is_of("channel_good", "xlink"), SOON)
+                .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
+        }
+        for client in &clients {
+            client.noticed_less_than(&lab, "a reload while a card was out", began, NOTICED).unwrap();
+        }
     });
 }
 

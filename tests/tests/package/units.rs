@@ -37,6 +37,46 @@ fn the_units_are_no_more_exposed_than_they_were() {
     run(analyze(&root).args(["security", "--offline=true", "--threshold", "42", "heartbeat.service"]));
 }
 
+/// What an agent that dies is started again by, what keeps the kernel from choosing it, and what keeps a group's server alive beside
+/// it. Section, key and value.
+const OUTLIVES: [(&str, &str, &str); 5] = [
+    ("Unit", "StartLimitIntervalSec", "0"),
+    ("Service", "Type", "notify"),
+    ("Service", "Restart", "always"),
+    ("Service", "OOMScoreAdjust", "-900"),
+    ("Service", "KillMode", "process"),
+];
+
+/// All that a unit file sets, as systemd reads it: a key belongs to the section above it.
+fn settings(unit: &str) -> Vec<(&str, &str, &str)> {
+    let (mut section, mut settings) = ("", Vec::new());
+    for line in unit.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])) {
+        match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            Some(name) => section = name,
+            None => {
+                let (key, value) = line.split_once('=').unwrap_or_else(|| panic!("sets nothing: {line}"));
+                settings.push((section, key.trim(), value.trim()));
+            }
+        }
+    }
+    settings
+}
+
+#[test]
+fn an_agent_that_dies_is_started_again_however_often_and_takes_no_server_along() {
+    let root = Root::new();
+    root.install(Packages::of(0));
+    for unit in ["heartbeat.service", "heartbeat@.service"] {
+        let unit_text = text(&root.path(FOLDER).join(unit));
+        let all = settings(&unit_text);
+        for (section, key, value) in OUTLIVES {
+            // Wherever it stands: in another section it would say nothing, and a second one would count instead.
+            let found: Vec<_> = all.iter().filter(|setting| setting.1 == key).collect();
+            assert_eq!(found, [&(section, key, value)], "{unit}");
+        }
+    }
+}
+
 /// What differs between the two is whose they are.
 #[test]
 fn the_unit_of_several_pairs_is_the_unit_of_one_with_other_places() {

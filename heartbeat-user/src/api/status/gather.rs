@@ -179,3 +179,83 @@ fn group(facts: &Shown, view: &CoreView, known: &Known, silent: u64, group: &con
         claim: guards::claim(known, group.index).filter(|_| view.owned & bit != 0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::Shared,
+        config::{Config, EXAMPLE},
+        core::{Why, testing::Bench},
+        dataplane::Tables,
+        events::{Output, feed::Feed, sinks::Sinks},
+        latency::Latencies,
+    };
+    use std::sync::{Arc, Mutex, atomic::AtomicU64};
+
+    /// Controller a of a pair whose peer is heard on both channels, and what it judges.
+    fn shown() -> (Shown, CoreView) {
+        let mut config = Config::parse(EXAMPLE, "example.toml").unwrap();
+        config.channels.truncate(2);
+        let bench = Bench::of(1, |_| {});
+        let view = CoreView::new(&bench.core, bench.now, 2);
+        let (folder, feed) = (tempfile::tempdir().unwrap(), Arc::new(Feed::default()));
+        let sinks = Sinks::start(&config, Node::A, &folder.path().join("records"), Output::new(), &feed).unwrap();
+        let latencies = Latencies::new(2);
+        let shared = Shared { view: Mutex::new(view.clone()), latencies, events_lost: AtomicU64::new(0) };
+        let facts = Shown {
+            node: Node::A,
+            incarnation: 11,
+            shared: Arc::new(shared),
+            tables: Arc::new(Tables::anonymous().unwrap()),
+            judged_by: Mutex::default(),
+            modes: Mutex::default(),
+            known: Mutex::new(Known::new(&config)),
+            watchdog: None,
+            key_prints: [1, 0],
+            feed,
+            sinks,
+            config,
+        };
+        (facts, view)
+    }
+
+    #[test]
+    fn whoever_was_judged_to_be_failed_is_marked_so_the_peer_as_faulted() {
+        use Faulted::ConfiguredDifferently;
+        let (facts, good) = shown();
+        assert_eq!(good.peer, PeerState::Good);
+        let of = |verdict, other_channels, peer| {
+            let mut view = CoreView { verdict, peer, ..good.clone() };
+            view.differences.channels = other_channels;
+            Status::known(&facts, &view)
+        };
+        let by_group = Verdict::ByGroup { groups_here: 1, groups_there: 2 };
+        let nothing = Why::BothFaulted;
+        for (verdict, judged, faulted, said) in [
+            (None, None, None, ""),
+            (Some(Verdict::FailRemote), Some(Judged::FailRemote), Some(Faulted::Judged), "the peer to be failed"),
+            (Some(Verdict::FailLocal), Some(Judged::FailLocal), None, "this controller to be failed"),
+            (Some(by_group), Some(Judged::ByGroup), None, "both have faults"),
+            (Some(Verdict::Nothing(nothing)), Some(Judged::Nothing(nothing)), None, ""),
+            (
+                Some(Verdict::ConfigurationError),
+                Some(Judged::ConfigurationError),
+                Some(ConfiguredDifferently),
+                "counts as faulted",
+            ),
+        ] {
+            let status = of(verdict, false, PeerState::Good);
+            assert_eq!((status.judged, status.peer.faulted), (judged, faulted), "{verdict:?}");
+            assert!(status.verdict.contains(said), "{verdict:?}: {}", status.verdict);
+        }
+        // By what it said itself, which counts while it is heard.
+        for (peer, faulted) in [(PeerState::Good, Some(ConfiguredDifferently)), (PeerState::Bad, None)] {
+            assert_eq!(of(None, true, peer).peer.faulted, faulted, "{peer:?}");
+        }
+        let json = |verdict| serde_json::to_value(of(Some(verdict), false, PeerState::Good)).unwrap();
+        assert_eq!(json(Verdict::FailRemote)["peer"]["faulted"], "judged");
+        assert_eq!(json(Verdict::FailLocal)["judged"], "fail_local");
+        facts.sinks.end(false);
+    }
+}

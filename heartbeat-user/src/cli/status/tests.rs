@@ -5,7 +5,7 @@ use super::{
     sample, show,
 };
 use crate::{
-    api::{Health, Judged, Status},
+    api::{Faulted, Health, Judged, Status},
     events::sinks::{SinkKind, SinkStatus},
 };
 
@@ -66,6 +66,17 @@ fn the_word_says_how_it_is() {
     assert_eq!(word(|status| status.peer.state = Health::Bad), "BAD");
     assert_eq!(word(|status| status.peer.state = Health::Unknown), "UNKNOWN");
     assert_eq!(word(|status| status.age_ms = 3_000.0), "UNKNOWN");
+}
+
+#[test]
+fn a_peer_with_other_channels_counts_as_faulted() {
+    let line = |faulted| {
+        let mut status = sample(2);
+        status.peer.faulted = faulted;
+        screen(&status, 120).lines().find(|line| line.starts_with("peer ")).unwrap().to_owned()
+    };
+    assert!(line(Some(Faulted::ConfiguredDifferently)).ends_with(", counts as faulted"));
+    assert!(!line(None).contains("faulted"));
 }
 
 #[test]

@@ -54,6 +54,19 @@ fn a_held_group_is_announced_again_on_schedule() {
     });
 }
 
+/// IEEE 802.1D: a port listens, then learns, each for the forward delay (4 to 30 s, 15 s where nobody says otherwise), and
+/// forwards nothing meanwhile.
+#[test]
+fn clients_behind_a_port_that_has_to_learn_first_are_told_soon_after_it_has() {
+    assert!(ANNOUNCE_AGAIN.is_sorted());
+    for forward_delay in [4_000, 15_000] {
+        let forwards = Nanos::from_millis(2 * forward_delay);
+        let told = ANNOUNCE_AGAIN.iter().find(|again| **again > forwards);
+        let after = told.unwrap_or_else(|| panic!("nothing after {forwards}")).since(forwards);
+        assert!(after <= Nanos::from_millis(7_000), "{after} after it forwards, at {forwards}");
+    }
+}
+
 #[test]
 fn a_released_group_is_not_announced_again() {
     in_namespace(|lab| {
