@@ -214,6 +214,10 @@ impl Frame {
         let mut offset = 14;
         // SAFETY: 14 bytes within the frame.
         let mut ethertype = self.at(0, 14).map(|at| u16::from_be(unsafe { load_u16::<12>(at) }))?;
+        // As most are.
+        if ethertype == ETHERTYPE_IPV4 {
+            return Some((ETHERTYPE_IPV4, offset));
+        }
         let mut tags = 0;
         while tags < MAX_TAGS && (ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ) {
             ethertype = self.u16(offset + 2)?;
@@ -226,21 +230,23 @@ impl Frame {
     /// RFC 791, section 3.1.
     #[inline(always)]
     fn ipv4(&self, offset: usize, port: u16) -> Option<Datagram> {
-        let header = self.at(offset, 20)?;
-        // SAFETY: 20 bytes within the frame.
+        // The shortest that holds a datagram.
+        let header = self.at(offset, 28)?;
+        // SAFETY: 28 bytes within the frame.
         let (first, protocol) = unsafe { (*header, *header.add(9)) };
-        if protocol != IPPROTO_UDP || first >> 4 != 4 {
+        if protocol != IPPROTO_UDP {
             return None;
         }
-        let header_len = usize::from(first & 0x0f) * 4;
-        // SAFETY: as above.
-        let fragment = unsafe { load_u16::<6>(header) };
-        // More fragments, or not the first one.
-        if header_len < 20 || u16::from_be(fragment) & 0x3fff != 0 {
-            return None;
-        }
-        // SAFETY: as above. Of others' datagrams, nobody asks where they go.
-        self.udp(offset + header_len, port, || Address::mapped(unsafe { load_u32::<16>(header) }))
+        // Without options it lies within what was looked at: of what others send, most ends here, by its port.
+        let datagram = match first {
+            0x45 => header.wrapping_add(20),
+            0x46..=0x4f => self.at(offset + usize::from(first & 0x0f) * 4, 8)?,
+            _ => return None,
+        };
+        // SAFETY: 8 bytes within the frame; the others as above.
+        let datagram = unsafe { self.udp(datagram, port, || Address::mapped(load_u32::<16>(header))) }?;
+        // SAFETY: as above. Neither more fragments, nor not the first one.
+        (u16::from_be(unsafe { load_u16::<6>(header) }) & 0x3fff == 0).then_some(datagram)
     }
 
     /// RFC 8200, sections 3 and 4.
@@ -256,7 +262,7 @@ impl Frame {
         for _ in 0..MAX_EXTENSIONS {
             match next {
                 // SAFETY: as above.
-                IPPROTO_UDP => return self.udp(offset, port, || unsafe { Address::at(header.add(24)) }),
+                IPPROTO_UDP => return unsafe { self.udp(self.at(offset, 8)?, port, || Address::at(header.add(24))) },
                 // Hop-by-hop options, routing, destination options: next header, length in 8 bytes beyond the first 8.
                 0 | 43 | 60 => {
                     let extension = self.at(offset, 8)?;
@@ -274,12 +280,14 @@ impl Frame {
         None
     }
 
-    /// RFC 768.
+    /// RFC 768. Of others' datagrams, nobody asks where they go.
+    ///
+    /// # Safety
+    /// All 8 bytes of the header must be readable.
     #[inline(always)]
-    fn udp(&self, offset: usize, port: u16, destination: impl FnOnce() -> Address) -> Option<Datagram> {
-        let header = self.at(offset, 8)?;
-        // SAFETY: 8 bytes within the frame.
-        if u16::from_be(unsafe { load_u16::<2>(header) }) != port {
+    unsafe fn udp(&self, header: *const u8, port: u16, destination: impl FnOnce() -> Address) -> Option<Datagram> {
+        // SAFETY: the caller vouches for the memory.
+        if unsafe { load_u16::<2>(header) } != port.to_be() {
             return None;
         }
         Some(Datagram {

@@ -25,6 +25,8 @@ macro_rules! loads {
                 unsafe {
                     core::arch::asm!($instruction, value = out(reg) value, from = in(reg) from, at = const AT,
                         options(pure, readonly, nostack, preserves_flags));
+                    // It fills the register with zeros, so that no mask is needed.
+                    core::hint::assert_unchecked(value <= <$type>::MAX as u64);
                 }
                 value as $type
             }

@@ -77,22 +77,17 @@ macro_rules! setting {
 /// Attached to the interface of every channel.
 #[xdp(frags)]
 fn heartbeat(context: XdpContext) -> u32 {
-    // SAFETY: the kernel keeps the packet for the time of this run.
-    let frame = unsafe { Frame::between(context.data(), context.data_end()) };
-    // SAFETY: the verifier knows the context; the field is a plain u32.
-    let interface = unsafe { (*context.ctx).ingress_ifindex };
-    let Some(datagram) = frame.datagram(setting!(PORT)) else {
-        return if is_silenced(frame, Way::In) { XDP_DROP } else { pass(interface, frame) };
-    };
-    let end = End { interface, zero: 0, address: datagram.destination };
-    // SAFETY: a plain value that only the agent writes.
-    let Some(channel) = (unsafe { CHANNEL_OF.get(end) }).copied() else {
-        return if is_silenced(frame, Way::In) { XDP_DROP } else { pass(interface, frame) };
-    };
+    let context = context.ctx;
+    let found = frame(context).datagram(setting!(PORT)).and_then(|datagram| {
+        let end = End { interface: interface(context), zero: 0, address: datagram.destination };
+        // SAFETY: a plain value that only the agent writes.
+        Some((datagram, *unsafe { CHANNEL_OF.get(end) }?))
+    });
+    let Some((datagram, channel)) = found else { return pass(context) };
     match datagram.payload::<{ wire::LEN }>() {
         Some(payload) => {
-            let offset = payload as usize - context.data();
-            consume(context.ctx, channel, unknown(context.ctx, offset))
+            let offset = payload as usize - XdpContext::new(context).data();
+            consume(context, channel, unknown(context, offset))
         }
         None => {
             if let Some(slot) = SLOTS.get(channel) {
@@ -196,20 +191,39 @@ fn learn_from(message: View<'_>, channel: u32) -> u32 {
     XDP_DROP
 }
 
-/// Whether a frame is about an address that is kept silent about. Where nothing of ours is in place, it costs a look at two
-/// words; else, a look at a filter, and rarely at the addresses of the groups.
+/// The packet. Taken from its context where it is asked for: to keep it would cost those a register that only pass.
 #[inline(always)]
-fn is_silenced(frame: Frame, way: Way) -> bool {
-    let Some(kernel) = KERNEL.get(0) else { return false };
-    if !kernel.is_armed() {
-        return false;
+fn frame(context: *mut xdp_md) -> Frame {
+    // Volatile, so that they are: to the compiler these are words of 32 bits, to the verifier pointers.
+    // SAFETY: the verifier knows the context, and the kernel keeps the packet for the time of this run.
+    unsafe {
+        let (start, end) = (&raw const (*context).data, &raw const (*context).data_end);
+        Frame::between(start.read_volatile() as usize, end.read_volatile() as usize)
     }
+}
+
+#[inline(always)]
+fn interface(context: *mut xdp_md) -> u32 {
+    // SAFETY: the verifier knows the context; the field is a plain u32.
+    unsafe { (*context).ingress_ifindex }
+}
+
+/// The record of the kernel, where there is anything to keep silent about: where nothing of ours is in place, it costs a look at
+/// two words.
+#[inline(always)]
+fn armed() -> Option<&'static KernelCell> {
+    KERNEL.get(0).filter(|kernel| kernel.is_armed())
+}
+
+/// Whether a frame is about an address that is kept silent about: a look at a filter, and rarely at the addresses of the groups.
+#[inline(always)]
+fn is_silenced(kernel: &KernelCell, frame: Frame, way: Way) -> bool {
     let groups = frame.about(way, |address| match kernel.filter.may_have(address) {
         // SAFETY: a plain value that only the agent writes.
         true => unsafe { GUARDED.get(address) }.copied().unwrap_or(0),
         false => 0,
     });
-    groups != 0 && guard().is_some_and(|guard| guard.is_silent(groups, now))
+    groups != 0 && AGENT.get(0).is_some_and(|agent| Guard { agent, kernel }.is_silent(groups, now))
 }
 
 /// What leaves.
@@ -229,7 +243,7 @@ fn silence(context: &TcContext, way: Way) -> i32 {
     // SAFETY: the kernel keeps the packet for the time of this run.
     let frame = unsafe { Frame::between(context.data(), context.data_end()) };
     // What others have attached here has its say, too.
-    if is_silenced(frame, way) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+    if armed().is_some_and(|kernel| is_silenced(kernel, frame, way)) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
 }
 
 /// A thread ends: the agent's, perhaps.
@@ -254,12 +268,8 @@ fn guard() -> Option<Guard<'static>> {
 /// Which Ethernet address the peer has on this network.
 #[inline(always)]
 fn learn(context: *mut xdp_md) {
-    // SAFETY: the verifier knows the context; the field is a plain u32.
-    let interface = unsafe { (*context).ingress_ifindex };
-    let context = XdpContext::new(context);
-    // SAFETY: the kernel keeps the packet for the time of this run.
-    let source = unsafe { Frame::between(context.data(), context.data_end()) }.source();
-    if let (Some(heard), Some(source)) = (HEARD.get(interface % INTERFACES), source)
+    let source = frame(context).source();
+    if let (Some(heard), Some(source)) = (HEARD.get(interface(context) % INTERFACES), source)
         && heard.peer.get() != source
     {
         heard.peer.set(source);
@@ -269,9 +279,13 @@ fn learn(context: *mut xdp_md) {
 /// A frame that is not for us. Where it is not the peer's either, somebody else is there: the network works towards us. Noted
 /// once until the agent has seen it, so that it costs a look at a word.
 #[inline(always)]
-fn pass(interface: u32, frame: Frame) -> u32 {
-    if let Some(heard) = HEARD.get(interface % INTERFACES)
+fn pass(context: *mut xdp_md) -> u32 {
+    if armed().is_some_and(|kernel| is_silenced(kernel, frame(context), Way::In)) {
+        return XDP_DROP;
+    }
+    if let Some(heard) = HEARD.get(interface(context) % INTERFACES)
         && heard.others.get() == 0
+        && let frame = frame(context)
         && let Some(source) = frame.source()
         && source != heard.peer.get()
         && !frame.is_link_control()
