@@ -9,8 +9,8 @@ use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::topology::{ipv4, ipv6};
 use heartbeat_tests::lab::{Config, Family, Lab, Node, Options};
 use heartbeat_tests::scenario::{
-    CHANNELS, SOON, between, channel, expect_settled, healthy_pair, held, profiles, rejected, running, service,
-    settled, start_apart, stays, story, take_over, until, wait_owners, wait_said, wait_said_of,
+    CHANNELS, Profile, SOON, between, channel, expect_settled, healthy_pair, held, profiles, rejected, running,
+    service, settled, start_apart, stays, story, take_over, until, wait_owners, wait_said, wait_said_of,
 };
 
 fn start(modes: [&str; 2], family: Family) -> Lab {
@@ -106,17 +106,15 @@ fn auto_is_native_on_the_labs_cables() {
     });
 }
 
-/// What the life before has attached goes on taking every heartbeat until it is let go of.
-#[test]
-fn an_agent_killed_and_started_again_by_socket_hears_its_peer_at_once_and_both_keep_what_they_hold() {
+/// What the life before has attached goes on taking every heartbeat until it is let go of. `end_and_begin` kills a's agent and
+/// starts the next one, which has no XDP.
+fn the_next_life_hears_its_peer_by_socket(end_and_begin: impl Fn(&Lab, Profile)) {
     undisturbed(|| {
         let profile = profiles()[0];
         let lab = healthy_pair(profile).unwrap();
         assert_eq!(channel(&lab.status(Node::A).unwrap().json, "net1")["xdp_mode"], "native");
         let marks = lab.marks();
-        lab.configure_one(Node::A, &profile.config().xdp("socket")).unwrap();
-        lab.kill(Node::A).unwrap();
-        lab.start(Node::A).unwrap();
+        end_and_begin(&lab, profile);
         let life = lab.run_begin(Node::A);
         let ready = wait_said(&lab, Node::A, life, "ready").unwrap();
         for name in CHANNELS {
@@ -138,6 +136,26 @@ fn an_agent_killed_and_started_again_by_socket_hears_its_peer_at_once_and_both_k
             let before = received(name);
             until("two heartbeats more", || Ok((received(name) >= before + 2).then_some(()))).unwrap();
         }
+    });
+}
+
+#[test]
+fn an_agent_killed_and_started_again_by_socket_hears_its_peer_at_once_and_both_keep_what_they_hold() {
+    the_next_life_hears_its_peer_by_socket(|lab, profile| {
+        lab.configure_one(Node::A, &profile.config().xdp("socket")).unwrap();
+        lab.kill(Node::A).unwrap();
+        lab.start(Node::A).unwrap();
+    });
+}
+
+/// As in a container: `xdp = "auto"` finds that the kernel refuses all of it.
+#[test]
+fn an_agent_killed_and_started_again_without_the_right_to_xdp_hears_its_peer_at_once_and_both_keep_what_they_hold() {
+    const LESS: [&str; 3] =
+        ["setpriv", "--inh-caps=-bpf,-perfmon,-sys_admin", "--bounding-set=-bpf,-perfmon,-sys_admin"];
+    the_next_life_hears_its_peer_by_socket(|lab, _| {
+        lab.kill(Node::A).unwrap();
+        lab.start_by(Node::A, &LESS).unwrap();
     });
 }
 

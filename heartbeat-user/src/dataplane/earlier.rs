@@ -12,7 +12,7 @@ use super::{
 };
 use crate::system::netlink;
 use anyhow::{Context as _, Result};
-use aya::maps::{MapData, MapInfo};
+use aya::maps::MapData;
 use heartbeat_ebpf::layout::{self, AgentCell, map};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use std::{
@@ -191,9 +191,9 @@ impl PinnedCell {
 
 /// The first value of a pinned array map of any value size, as words. The map is never written.
 fn words_of_map(pin: &Path) -> Result<Vec<u64>> {
-    let info = MapInfo::from_pin(pin)?;
-    let len = NonZeroUsize::new(info.value_size() as usize & !7).context("no whole word")?;
-    let data = MapData::from_id(info.id())?;
+    // By its pin, not by its number: only CAP_SYS_ADMIN may ask for that, which a unit need not grant.
+    let data = MapData::from_pin(pin)?;
+    let len = NonZeroUsize::new(data.info()?.value_size() as usize & !7).context("no whole word")?;
     let fd = data.fd().as_fd();
     // SAFETY: a new mapping at a place that the kernel chooses, which refuses maps that cannot be mapped or are smaller;
     // read as words of any value, then gone.

@@ -134,7 +134,8 @@ impl Agent {
         }
     }
 
-    pub(super) fn start(&self, namespace: &Namespace, program: &Path, config: &Path, letter: Node) -> Result<()> {
+    /// `command` runs the agent, wherever it is; what it is to do comes here.
+    pub(super) fn start(&self, namespace: &Namespace, mut command: Command, config: &Path, letter: Node) -> Result<()> {
         let mut state = self.process.state();
         if let State::Running(pid) = *state {
             bail!("the agent on {} is running already (pid {pid})", self.node);
@@ -145,7 +146,6 @@ impl Agent {
             .append(true)
             .open(self.folder.join(format!("{}.log", self.node)))
             .context("cannot open the agent's log")?;
-        let mut command = Command::new(program);
         command
             .arg("run")
             .arg("--config")

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -115,9 +115,24 @@ impl Lab {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_from(&self, node: Node, letter: Node, program: &Path) -> Result<u64> {
+        self.start_command(node, letter, Command::new(program))
+    }
+
+    /// As [`Self::start`], by a program that becomes the agent, such as setpriv(1): its name and its options.
+    ///
+    /// # Errors
+    /// As [`Self::start`], or there is no such program.
+    pub fn start_by(&self, node: Node, by: &[&str]) -> Result<u64> {
+        let (program, options) = by.split_first().context("by no program")?;
+        let mut command = Command::new(program);
+        command.args(options).arg(binary()?);
+        self.start_command(node, node, command)
+    }
+
+    fn start_command(&self, node: Node, letter: Node, command: Command) -> Result<u64> {
         let namespace = self.controller(node)?;
         let at = realtime_ns();
-        self.agent(node).start(&namespace, program, &self.config_file(node), letter).map(|()| at)
+        self.agent(node).start(&namespace, command, &self.config_file(node), letter).map(|()| at)
     }
 
     /// SIGKILL, and waits until the process is gone.

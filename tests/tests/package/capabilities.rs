@@ -82,12 +82,13 @@ fn the_agent_does_all_its_work_with_what_the_units_leave_it() {
             lab.wait_event_since(A, mark, |line| line.is("ready"), SOON).unwrap();
             settle(&lab, [A, B]);
             assert_eq!(lab.order(A, &["takeover", "storage-b"]).unwrap(), (Some(0), String::new()), "{file}");
-            // Its kernel tells b of its death; started again, it leaves nothing when it is stopped.
+            // Its kernel tells b of its death; started again, it goes on, and leaves nothing when it is stopped.
             let mark = lab.mark(B);
             lab.kill(A).unwrap();
             lab.wait_event_since(B, mark, |line| line.is("peer_died"), SOON).unwrap();
             lab.start_from(A, A, &bounded).unwrap();
-            lab.wait_event_since(A, lab.run_begin(A), |line| line.is("ready"), SOON).unwrap();
+            let ready = lab.wait_event_since(A, lab.run_begin(A), |line| line.is("ready"), SOON).unwrap();
+            assert_eq!(ready.raw["resumed"], true, "{file}: what the life before left can be read");
             assert!(lab.stop(A).unwrap().success(), "{file}");
             assert!(!lab.runtime_dir(A).join("life.json").exists(), "{file}");
         });
