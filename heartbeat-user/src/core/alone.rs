@@ -103,6 +103,12 @@ impl Alone {
         self.isolated_since.is_some()
     }
 
+    /// What a peer that found us dead, and is silent since, counts on is done: what is taken from now on is taken because that is safe,
+    /// and stays.
+    const fn forget_unheard(&mut self) {
+        (self.unheard_since, self.finds_us_dead) = (None, false);
+    }
+
     /// A life of the peer's, perhaps recorded, does not name us: it may live, and not hear us.
     pub(super) const fn see_unmet(&mut self, now: Nanos) {
         (self.isolated_at, self.missed) = (Some(now), true);
@@ -234,6 +240,9 @@ impl Core {
             Some(_) if !any && self.is_ours_again(now, here) => None,
             since => since,
         };
+        if self.peer != PeerState::Good && here == 0 {
+            self.alone.forget_unheard();
+        }
         to
     }
 

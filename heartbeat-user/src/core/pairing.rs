@@ -71,6 +71,12 @@ impl Pairing {
         self.heard_on(channel, working)
     }
 
+    /// Somebody who may be the peer was heard there: he is named, so that he can answer to us.
+    pub const fn note(&mut self, channel: ChannelIndex, incarnation: u64) {
+        self.candidates[channel.usize()] = incarnation;
+        self.fresh |= channel.bit();
+    }
+
     /// Whether somebody may live in this incarnation, as far as is known.
     #[must_use]
     pub fn may_be(&self, incarnation: u64) -> bool {
@@ -89,8 +95,7 @@ impl Pairing {
     pub fn handle(&mut self, channel: ChannelIndex, incarnation: u64, peer_incarnation: u64, answers: bool) -> bool {
         if !self.would_pair(incarnation, peer_incarnation, answers) {
             if self.may_be(incarnation) {
-                self.candidates[channel.usize()] = incarnation;
-                self.fresh |= channel.bit();
+                self.note(channel, incarnation);
             }
             return false;
         }

@@ -53,21 +53,15 @@ impl Core {
         let answers = (self.paired_at.0..=now.0).contains(&message.echo_sent_ns);
         let pairs = self.pairing.would_pair(message.incarnation, message.peer_incarnation, answers);
         if pairs && self.was_held_back(channel, message, arrived) {
-            // Or what it answers to was, as a recording of ours: what we send next, it can answer to.
-            if let Some(c) = self.channels.get_mut(channel.usize()) {
-                c.echo = Some(Heard::of(message, arrived));
-            }
+            // Or what it answers to was, as a recording of ours.
+            self.pairing.note(channel, message.incarnation);
+            self.echo_unmet(channel, message, arrived);
             return;
         }
         if !self.pairing.handle(channel, message.incarnation, message.peer_incarnation, answers) {
             // Whenever it was said, also to the life before: what we claim from now on goes beyond it.
             self.ownership.see_term(message.term);
-            if message.incarnation == self.pairing.heard_on(channel, self.peer == PeerState::Good)
-                && let Some(c) = self.channels.get_mut(channel.usize())
-            {
-                // What we send next proves that it is new.
-                c.echo = Some(Heard::of(message, arrived));
-            }
+            self.echo_unmet(channel, message, arrived);
             let names_us = message.peer_incarnation == self.pairing.own();
             let is_well = self.peer == PeerState::Good && !self.suspects(now);
             if self.pairing.may_be(message.incarnation) && (names_us || !is_well) {
@@ -91,6 +85,15 @@ impl Core {
         self.hear(now, channel, message, arrived);
         // Let the peer know at once whom it is paired with.
         self.urgent = true;
+    }
+
+    /// What we send next proves to whoever said it that it is new; but where the peer is heard, only to that one.
+    fn echo_unmet(&mut self, channel: ChannelIndex, message: &Message, arrived: Nanos) {
+        if message.incarnation == self.pairing.heard_on(channel, self.peer == PeerState::Good)
+            && let Some(c) = self.channels.get_mut(channel.usize())
+        {
+            c.echo = Some(Heard::of(message, arrived));
+        }
     }
 
     /// What we say answers to whoever is not paired with us, or lets him prove that he is no recording: at once, so that lives

@@ -1,10 +1,10 @@
 use super::*;
 use crate::{
     core::{
-        Exclusivity, HookedGroups, Resumed, Setup,
+        Action, Exclusivity, HookedGroups, Resumed, Setup,
         testing::{Bench, SECOND},
     },
-    types::ChannelIndex,
+    types::{ChannelIndex, GroupIndex},
 };
 
 /// Of a life that begins long after the peer was heard, with an exclusive group to let go of.
@@ -95,4 +95,38 @@ fn cut_off_for_certain_everything_goes_and_where_that_is_not_known_only_what_is_
         bench.core.alone.step(bench.now, &signs);
         assert_eq!(bench.core.let_go(bench.now).cut_off, goes, "{signs:?}");
     }
+}
+
+/// What it counts on is done, and it is fenced: nobody is to take and let go of it again and again, with all its hooks.
+#[test]
+fn what_is_taken_from_a_peer_that_found_us_dead_once_that_is_safe_stays() {
+    let mut bench = Bench::of(0b01, |setup| {
+        setup.guards.fence = true;
+        setup.exclusivity = Exclusivity { groups: 0b11, release_isolated: true, ..Exclusivity::default() };
+    });
+    for _ in 0..10 {
+        bench.silence(Nanos::from_millis(100));
+        bench.hear(|message| message.heard = 0);
+    }
+    let mut done = bench.done();
+    bench.core.handle_released(bench.now, GroupIndex(0));
+    for _ in 0..50 {
+        bench.silence(Nanos::from_millis(100));
+        for action in bench.done() {
+            match action {
+                Action::Fence(number) => bench.core.handle_fenced(bench.now, number, true),
+                Action::Acquire(group, _) => bench.core.handle_acquired(bench.now, group, true),
+                Action::Release(group, _) => bench.core.handle_released(bench.now, group),
+                _ => continue,
+            }
+            done.push(action);
+            bench.turn();
+        }
+    }
+    let moved = done.iter().filter_map(|action| match action {
+        Action::Acquire(group, _) => Some((group.0, true)),
+        Action::Release(group, _) => Some((group.0, false)),
+        _ => None,
+    });
+    assert_eq!(moved.collect::<Vec<_>>(), [(0, false), (0, true), (1, true)]);
 }

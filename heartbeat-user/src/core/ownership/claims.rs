@@ -11,7 +11,8 @@ use crate::{
 
 impl Ownership {
     /// Rule 1. A group that the peer wishes to be handed is its to claim, and one that we wish for is ours only once the
-    /// peer has said, knowing of our wish, that it does not hold it: so two never claim at once.
+    /// peer has said, knowing of our wish, that it does not hold it: so two that hear each other never claim at once. One that does not
+    /// hear us knows of no wish, and is not waited for: of what is not exclusive, and it takes as well, it is left what both have.
     pub(super) fn claim_unheld(&mut self, now: Nanos, facts: &OwnershipFacts, step: &mut impl FnMut(Step)) {
         for i in 0..self.groups.len() {
             let group = GroupIndex(i as u8);

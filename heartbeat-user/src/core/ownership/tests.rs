@@ -449,6 +449,20 @@ fn a_group_that_the_file_has_no_more_is_let_go_of_and_never_claimed_again() {
 }
 
 /// We stood still while it took over, and it fell silent before we could let go: whoever is silent may go on serving it.
+/// Our term is beyond its own once something else was taken: that says nothing of what it took before.
+#[test]
+fn what_was_yielded_to_a_silent_peer_stays_so_however_high_our_term_is_then() {
+    let mut o = a(0b11, 3);
+    let silent = OwnershipFacts { peer_owned: 1, peer_term: 4, fence: Guard::Asking, ..SILENT };
+    steps(&mut o, silent);
+    assert_eq!(o.yielded(), 1);
+    o.term = 5;
+    steps(&mut o, silent);
+    assert_eq!(o.yielded(), 1);
+    steps(&mut o, OwnershipFacts { fence: Guard::Clear, ..silent });
+    assert_eq!(o.yielded(), 0, "it was fenced");
+}
+
 #[test]
 fn what_a_silent_peer_took_from_us_is_let_go_of_where_only_one_may_have_it() {
     for (exclusive, peer_term, goes) in [(1, 6, true), (0, 6, false), (1, 5, false)] {

@@ -55,11 +55,11 @@ fn nobody_is_paired_with_by_what_a_network_held_back() {
 /// Of two that begin and were both played recordings of each other, each took the other's messages for old, as they answered to those.
 #[test]
 fn who_is_taken_to_have_been_held_back_is_answered_and_proves_that_it_was_not() {
-    let mut bench = Bench::of(0, |setup| setup.resumed = None);
-    bench.silence(SECOND.times(2));
-    bench.core.channels[0].transit = Transit::default();
-    let recorded = bench.now.since(Nanos::from_millis(1_900));
     for names in [0, 1] {
+        let mut bench = Bench::of(0, |setup| setup.resumed = None);
+        bench.silence(SECOND.times(2));
+        bench.core.channels[0].transit = Transit::default();
+        let recorded = bench.now.since(Nanos::from_millis(1_900));
         let said = bench.message(|message| {
             message.peer_incarnation *= names;
             (message.echo_sent_ns, message.echo_held_ns) = (recorded.0, 0);

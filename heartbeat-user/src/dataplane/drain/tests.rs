@@ -191,6 +191,43 @@ fn a_mark_is_what_a_next_life_finds() {
     assert_eq!((orders.peer_names.get(), orders.places[0].get()), (Orders::KNOWN | 77, 0xff02_0100_ffff_ffff));
 }
 
+#[test]
+fn a_mark_takes_the_place_of_the_one_before_whole() {
+    let (agent, kernel) = (AgentCell::default(), KernelCell::default());
+    let words = |agent: &AgentCell| {
+        let AgentCell {
+            peer_incarnation,
+            owned,
+            hooked,
+            peer_flags,
+            peer_kept,
+            letting_go_ns,
+            forced,
+            fenced_ns,
+            term,
+            ..
+        } = agent;
+        [peer_incarnation, owned, hooked, peer_flags, peer_kept, letting_go_ns, forced, fenced_ns, term]
+            .map(|word| word.get())
+    };
+    mark().leave(&agent, &kernel);
+    assert_eq!(words(&agent), [PEER, 5, 6, 2, 8, 9, 1, 7, 9]);
+    let nothing = Mark {
+        peer_incarnation: 0,
+        owned: 0,
+        hooked: 0,
+        peer_flags: 0,
+        peer_kept: 0,
+        letting_go_ns: 0,
+        forced: 0,
+        fenced_ns: 0,
+        term: 0,
+        ..mark()
+    };
+    nothing.leave(&agent, &kernel);
+    assert_eq!(words(&agent), [0; 9]);
+}
+
 fn mark() -> Mark {
     let mut places = [Orders::NOWHERE; 64];
     places[4..7].copy_from_slice(&[0, 1, 2]);
