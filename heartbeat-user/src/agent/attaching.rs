@@ -2,7 +2,7 @@
 //! not be attached to as configured is tried again.
 
 use super::{
-    channels::attach,
+    channels::{attach, tell_unattached},
     desk::Desk,
     messages::{Command, Job},
     tenancy::Tenancy,
@@ -77,17 +77,19 @@ impl Attaching {
         match attach(self.kernel.as_mut(), config.dataplane.xdp, channel, end, &desk.journal) {
             Ok(mode) => {
                 self.unattached &= !channel.bit();
-                attached(desk, channel, Some(mode));
+                attached(desk, channel, mode);
             }
-            Err(error) => {
-                if self.unattached & channel.bit() == 0 {
-                    let what = format!("channel \"{}\": {error:#}", config.channels[channel.usize()].name);
-                    desk.journal.control(&ControlEvent::HostProblem { what });
-                }
-                self.unattached |= channel.bit();
-                attached(desk, channel, None);
-            }
+            Err(error) => self.fail(desk, channel, &error),
         }
+    }
+
+    /// Told once; it is tried again.
+    fn fail(&mut self, desk: &Desk<'_>, channel: ChannelIndex, error: &anyhow::Error) {
+        if self.unattached & channel.bit() == 0 {
+            tell_unattached(&desk.options.config.channels[channel.usize()], error, &desk.journal);
+        }
+        self.unattached |= channel.bit();
+        attached(desk, channel, XdpMode::Socket);
     }
 
     /// The interface of a channel has members that it did not have; or (`unseen`) heartbeats come by the socket, as if it had.
@@ -97,10 +99,7 @@ impl Attaching {
         let config = &desk.options.config;
         let new = match kernel.attach(channel, &end.interface, end.address, config.dataplane.xdp) {
             Ok(new) => new,
-            Err(error) => {
-                log::warn!("channel {}: {error:#}", config.channels[channel.usize()].name);
-                return;
-            }
+            Err(error) => return self.fail(desk, channel, &error),
         };
         if new.anew && unseen {
             tell_detached(&desk.journal, &end.interface);
@@ -114,7 +113,7 @@ impl Attaching {
         if before != Some(mode) {
             desk.journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode: mode, why });
         }
-        attached(desk, channel, Some(mode));
+        attached(desk, channel, mode);
     }
 
     /// An absent interface is looked for by its name, which may wait for the kernel.
@@ -146,12 +145,11 @@ pub(super) fn tell_detached(journal: &Journal, interface: &str) {
     journal.control(&ControlEvent::HostProblem { what });
 }
 
-/// None: in none of the modes that would do.
-fn attached(desk: &Desk<'_>, channel: ChannelIndex, mode: Option<XdpMode>) {
+fn attached(desk: &Desk<'_>, channel: ChannelIndex, mode: XdpMode) {
     if let Ok(mut modes) = desk.facts.modes.lock() {
-        modes[channel.usize()] = mode;
+        modes[channel.usize()] = Some(mode);
     }
-    desk.command(Command::Attached { channel, by_socket: mode == Some(XdpMode::Socket) });
+    desk.command(Command::Attached { channel, by_socket: mode == XdpMode::Socket });
 }
 
 #[cfg(test)]
@@ -191,17 +189,13 @@ mod tests {
             let mut attaching = Attaching::new(None, NET1.bit(), 0);
             attaching.want_again();
             assert!(!attaching.is_pending(), "it was tried just now");
-            for (options, mode) in [(&impossible, None), (&possible, Some(XdpMode::Socket))] {
+            for options in [&impossible, &possible] {
                 assert!(wanted_again(&mut attaching));
                 let (desk, given) = desk(options);
                 attaching.go_on(&desk, &mut tenancy);
-                assert_eq!(desk.facts.modes.lock().unwrap()[0], mode);
-                let by_socket = mode.is_some();
+                assert_eq!(desk.facts.modes.lock().unwrap()[0], Some(XdpMode::Socket), "it is not deaf meanwhile");
                 let told = given.try_iter().collect::<Vec<_>>();
-                assert!(
-                    matches!(told[..], [Command::Attached { channel: NET1, by_socket: by }] if by == by_socket),
-                    "{told:?}"
-                );
+                assert!(matches!(told[..], [Command::Attached { channel: NET1, by_socket: true }]), "{told:?}");
                 let (said, _) = desk.journal.feed.since(None, Severity::Warning, 10);
                 assert!(said.is_empty(), "the start has said why");
                 attaching.want_again();

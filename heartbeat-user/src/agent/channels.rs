@@ -131,9 +131,8 @@ pub(super) fn attach_all(
                 Ok(mode) => Some(mode),
                 Err(error) => {
                     all.unattached |= channel.index.bit();
-                    let what = format!("channel \"{}\": {error:#}", channel.name);
-                    journal.control(&ControlEvent::HostProblem { what });
-                    None
+                    tell_unattached(channel, &error, journal);
+                    Some(XdpMode::Socket)
                 }
             },
         };
@@ -147,6 +146,13 @@ pub(super) fn attach_all(
         kernel.settle()?;
     }
     Ok(all)
+}
+
+/// That a channel cannot be attached to as configured. It is not deaf: two that were would find each other dead.
+pub(super) fn tell_unattached(channel: &ChannelConfig, error: &anyhow::Error, journal: &Journal) {
+    let what =
+        format!("channel \"{}\": {error:#}; until it can be had, a socket receives its heartbeats", channel.name);
+    journal.control(&ControlEvent::HostProblem { what });
 }
 
 /// How the channel's heartbeats are received from now on.
@@ -164,11 +170,14 @@ pub(super) fn attach(
                 .with_context(|| format!("attaching to {}", end.interface))?;
             (attached.mode, attached.why)
         }
-        // Whatever an earlier life has left there would consume what the socket is to read.
-        None if preference.allows(XdpMode::Socket) => {
-            (XdpMode::Socket, release(&end.interface).with_context(|| format!("interface {}", end.interface))?)
+        None => {
+            // Whatever an earlier life has left there would consume what the socket is to read.
+            let why = release(&end.interface).with_context(|| format!("interface {}", end.interface))?;
+            if !preference.allows(XdpMode::Socket) {
+                bail!("dataplane.xdp = \"{}\" is not to be had", preference.name());
+            }
+            (XdpMode::Socket, why)
         }
-        None => bail!("dataplane.xdp = \"{}\" is not to be had", preference.name()),
     };
     journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode, why });
     Ok(xdp_mode)
@@ -184,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_channel_that_cannot_be_attached_to_as_configured_is_told_and_is_to_be_tried_again() {
-        for (xdp, mode) in [("native", None), ("auto", Some(XdpMode::Socket))] {
+        for (xdp, as_configured) in [("native", false), ("auto", true)] {
             in_namespace(move || {
                 let options = options(xdp);
                 let (config, node, journal) = (&options.config, options.node, journal(&options));
@@ -196,17 +205,18 @@ mod tests {
                 let all = attach_all(config, node, None, &tables, &mut interfaces, &journal).unwrap();
                 let there: Vec<_> = all.links.iter().map(|link| *link != Link::Absent).collect();
                 assert_eq!(there, [true, false, false]);
-                assert_eq!((all.channels.len(), all.modes), (3, vec![mode, None, None]));
-                let unattached = if mode.is_none() { config.channels[0].index.bit() } else { 0 };
+                assert_eq!((all.channels.len(), all.modes), (3, vec![Some(XdpMode::Socket), None, None]));
+                let unattached = if as_configured { 0 } else { config.channels[0].index.bit() };
                 assert_eq!((all.unattached, all.attach_pending), (unattached, 0), "{xdp}");
                 let (told, _) = journal.feed.since(None, Severity::Warning, 10);
                 let told: Vec<_> = told.iter().map(|entry| entry.record.text.as_str()).collect();
-                match mode {
-                    Some(_) => assert_eq!(told, [] as [&str; 0]),
-                    None => {
-                        assert!(told[0].starts_with("channel \"net1\": dataplane.xdp = \"native\" is not to be had"))
-                    }
+                if as_configured {
+                    assert_eq!(told, [] as [&str; 0]);
+                    return;
                 }
+                let why =
+                    "channel \"net1\": dataplane.xdp = \"native\" is not to be had; until it can be had, a socket";
+                assert!(told[0].starts_with(why), "{told:?}");
             });
         }
     }

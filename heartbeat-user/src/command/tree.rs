@@ -17,7 +17,8 @@ use rustix::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File},
+    io::Read as _,
     os::fd::{AsFd as _, OwnedFd},
     time::Duration,
 };
@@ -25,6 +26,8 @@ use tokio::time::sleep;
 
 /// Rounds of looking for what was started while we looked.
 const ROUNDS: usize = 8;
+/// Of an environment. execve(2) takes at most 6 MiB of it; a process may say of itself that it has more.
+const MOST: u64 = 8 << 20;
 /// From one look to the next, where the kernel cannot tell us.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -118,7 +121,8 @@ impl Tree {
             Of::Child(root) => Some(root.as_raw()),
             Of::Mark(_) => None,
         };
-        let mut within: BTreeSet<i32> = self.found.keys().copied().chain(root).collect();
+        // The number of one that is gone may be another's.
+        let mut within: BTreeSet<i32> = self.there().into_iter().chain(root).collect();
         within.extend(all.keys().filter(|pid| self.has_mark(**pid)));
         let within = with_descent(&all, within, root, std::process::id().cast_signed());
         for pid in within.into_iter().filter(|pid| Some(*pid) != root) {
@@ -137,8 +141,9 @@ impl Tree {
     fn has_mark(&self, pid: i32) -> bool {
         let Of::Mark(mark) = &self.of else { return false };
         let wanted = format!("{MARK}={mark}");
-        fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+        let mut text = Vec::new();
+        let read = File::open(format!("/proc/{pid}/environ")).and_then(|file| file.take(MOST).read_to_end(&mut text));
+        read.is_ok() && text.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
     }
 
     fn signal(&self, signal: rustix::process::Signal) {

@@ -121,12 +121,10 @@ impl Pulse {
             Some(Opened::Socket(socket)) if ready.has(channel.0) => (|| {
                 for _ in 0..MOST_BATCHES {
                     let datagrams = socket.receive(batch)?;
-                    // One that came after the last look cannot be older than that, whatever the clock was set to.
                     let (realtime, oldest) = (clock::realtime_ns(), now.since(*drained_at).0);
                     for datagram in datagrams {
                         let message = datagram.message().map(View::new);
-                        let age = datagram.stamp_ns.map_or(0, |stamp| realtime.saturating_sub(stamp).min(oldest));
-                        let arrived = now.0.saturating_sub(age);
+                        let arrived = now.0.saturating_sub(age(datagram.stamp_ns, realtime, oldest));
                         let received = receive::receive(message, expected, agent, key, slot, histogram, || arrived);
                         answer = answer.or_else(|| owed(received, message, expected, agent, now));
                         unseen |= received.outcome == Outcome::Accepted && arrived > c.xdp_since.0;
@@ -364,6 +362,12 @@ fn failed(error: &io::Error) -> SocketResult {
     SocketResult::Failed(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
+/// How old a datagram is, by the kernel's stamp of it. One that came after the last look, `oldest_ns` ago, cannot be older than
+/// that, whatever the clock was set to.
+fn age(stamp_ns: Option<u64>, realtime_ns: u64, oldest_ns: u64) -> u64 {
+    stamp_ns.map_or(0, |stamp| realtime_ns.saturating_sub(stamp).min(oldest_ns))
+}
+
 /// What the peer is owed where XDP does not answer for us: at most one answer a turn, so that echoes cannot hold us up.
 fn owed(
     received: Received,
@@ -374,4 +378,20 @@ fn owed(
 ) -> Option<Echo> {
     let request = message.filter(|_| received.outcome == Outcome::EchoRequest)?;
     Some(echo::answer(request, expected, agent, now.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn no_datagram_is_older_than_the_last_look_whatever_the_clock_was_set_to() {
+        const OLDEST: u64 = 50_000_000;
+        const STEP: u64 = 2_000_000_000;
+        let (stamp, now) = (10 * STEP, 10 * STEP + 300);
+        assert_eq!(age(Some(stamp), now, OLDEST), 300);
+        assert_eq!(age(Some(stamp), now + STEP, OLDEST), OLDEST, "set forward meanwhile");
+        assert_eq!(age(Some(stamp), now - STEP, OLDEST), 0, "set back meanwhile");
+        assert_eq!(age(None, now, OLDEST), 0, "it has no stamp");
+    }
 }
