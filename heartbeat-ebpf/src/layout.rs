@@ -1,5 +1,5 @@
-//! The records in the maps. All fields are atomics: the kernel writes while the agent reads the same memory (array maps
-//! with `BPF_F_MMAPABLE`), so a drain costs no system call.
+//! The records in the maps, field by field. All fields are atomics: the kernel writes while the agent reads the same memory
+//! (array maps with `BPF_F_MMAPABLE`), so a drain costs no system call.
 //!
 //! Who writes what: [`Slot`] and [`Histogram`], the XDP program (or, for a channel without XDP, the pulse thread);
 //! [`AgentCell`] and [`Orders`], the pulse thread alone; the rest of [`KernelCell`], the programs, but that the agent opens what it owns.

@@ -15,8 +15,8 @@ use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Config, Lab, LogLine, Mark, Node, Options, binary};
 use heartbeat_tests::scenario::{
-    SOON, Scripts, bring_up, channel, has, owners, reload, running, story, until, wait_minds_signals, wait_owners,
-    wait_said, wait_said_of,
+    SOON, Scripts, bring_up, channel, has, owners, reload, reload_with, running, story, until, wait_minds_signals,
+    wait_owners, wait_said, wait_said_of,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -58,6 +58,13 @@ fn hooked_pair() -> (Lab, Config, impl Fn(Node) -> String) {
     (lab, config, ran)
 }
 
+/// The agent on a ends by itself: storage-a, with those hooks, was let go of once.
+fn expect_failed(lab: &Lab, why: &str, ran: impl Fn(Node) -> String) {
+    assert_eq!(lab.wait_exit(A, SOON).unwrap().code(), Some(1), "{why}: {}", story(lab));
+    assert!(!has(lab, A, ipv4(1, 10).into()).unwrap(), "{why}: {}", story(lab));
+    assert_eq!(ran(A), "acquire\nrelease\n", "{why}: {}", story(lab));
+}
+
 #[test]
 fn groups_in_another_order_and_new_ones_move_nothing_when_the_file_is_reloaded_node_by_node() {
     undisturbed(|| {
@@ -71,8 +78,7 @@ fn groups_in_another_order_and_new_ones_move_nothing_when_the_file_is_reloaded_n
         other.groups.insert(0, new);
         other.channels.rotate_left(1);
         for node in Node::BOTH {
-            lab.configure_one(node, &other).unwrap();
-            reload(&lab, node).unwrap();
+            reload_with(&lab, node, &other).unwrap();
             for (holder, address) in [(A, ipv4(1, 10)), (B, ipv4(2, 10))] {
                 assert_eq!(
                     [has(&lab, A, address.into()).unwrap(), has(&lab, B, address.into()).unwrap()],
@@ -98,11 +104,9 @@ fn what_the_file_has_no_more_is_gone_after_the_reload_with_its_hooks() {
         // An address of a group that stays.
         let mut fewer = config.clone();
         fewer.groups[0].addresses.push(("net1".to_owned(), "192.0.2.50/24".to_owned()));
-        lab.configure_one(A, &fewer).unwrap();
-        reload(&lab, A).unwrap();
+        reload_with(&lab, A, &fewer).unwrap();
         until("the new address", || Ok(has(&lab, A, [192, 0, 2, 50].into()).unwrap().then_some(()))).unwrap();
-        lab.configure_one(A, &config).unwrap();
-        reload(&lab, A).unwrap();
+        reload_with(&lab, A, &config).unwrap();
         assert!(
             !has(&lab, A, [192, 0, 2, 50].into()).unwrap() && has(&lab, A, ipv4(1, 10).into()).unwrap(),
             "{}",
@@ -114,13 +118,11 @@ fn what_the_file_has_no_more_is_gone_after_the_reload_with_its_hooks() {
         let mark = lab.mark(A);
         fewer = config.clone();
         fewer.groups.remove(0);
-        lab.configure_one(A, &fewer).unwrap();
-        reload(&lab, A).unwrap();
+        reload_with(&lab, A, &fewer).unwrap();
         lab.wait_event_since(A, mark, |line| line.is_of("group_released", "storage-a"), SOON).unwrap();
         assert!(!has(&lab, A, ipv4(1, 10).into()).unwrap(), "{}", story(&lab));
         assert_eq!(ran(A), "acquire\nrelease\n");
-        lab.configure_one(B, &fewer).unwrap();
-        reload(&lab, B).unwrap();
+        reload_with(&lab, B, &fewer).unwrap();
         assert!(!has(&lab, B, ipv4(1, 10).into()).unwrap(), "{}", story(&lab));
         // And it is not there for good.
         reload(&lab, A).unwrap();
@@ -211,8 +213,7 @@ fn what_both_must_change_at_once_is_refused_and_works_in_the_order_that_is_named
         })
         .unwrap();
         for node in Node::BOTH {
-            lab.configure_one(node, &other).unwrap();
-            reload(&lab, node).unwrap();
+            reload_with(&lab, node, &other).unwrap();
         }
         for node in Node::BOTH {
             until("they hear each other", || Ok((lab.status(node)?.json["peer"]["state"] == "good").then_some(())))
@@ -312,14 +313,10 @@ fn a_start_that_fails_lets_go_of_what_the_life_before_held() {
         assert!(has(&lab, A, ipv4(1, 10).into()).unwrap());
         lab.configure_text(A, "[pair]\nid = \"seven\"\n").unwrap();
         lab.start(A).unwrap();
-        let status = lab.wait_exit(A, SOON).unwrap();
-        assert_eq!(status.code(), Some(1), "{}", story(&lab));
-        assert!(!has(&lab, A, ipv4(1, 10).into()).unwrap(), "{}", story(&lab));
-        assert_eq!(ran(A), "acquire\nrelease\n");
+        expect_failed(&lab, "no number", &ran);
         // What is let go of is not let go of again.
         lab.start(A).unwrap();
-        assert_eq!(lab.wait_exit(A, SOON).unwrap().code(), Some(1));
-        assert_eq!(ran(A), "acquire\nrelease\n");
+        expect_failed(&lab, "no number again", &ran);
         lab.wait_event(B, |line| line.is_of("group_acquired", "storage-a"), SOON).unwrap();
         expect_no_signal_blocked_in_hooks(&lab);
     });
@@ -345,9 +342,7 @@ fn a_start_that_fails_at_its_first_or_at_its_last_step_lets_go_of_what_the_life_
             assert!(has(&lab, A, ipv4(1, 10).into()).unwrap(), "{why}");
             spoil(&lab);
             lab.start(A).unwrap();
-            assert_eq!(lab.wait_exit(A, SOON).unwrap().code(), Some(1), "{why}: {}", story(&lab));
-            assert!(!has(&lab, A, ipv4(1, 10).into()).unwrap(), "{why}: {}", story(&lab));
-            assert_eq!(ran(A), "acquire\nrelease\n", "{why}: {}", story(&lab));
+            expect_failed(&lab, why, &ran);
             let said = || fs::read_to_string(lab.folder().join("a.log")).unwrap();
             until(why, || Ok(said().contains(why).then_some(()))).unwrap_or_else(|_| panic!("{why}: {}", said()));
         }
@@ -377,9 +372,7 @@ fn a_binary_that_is_gone_refuses_the_reload_and_one_that_cannot_run_lets_go_of_e
         fs::write(&own, &fs::read(&aside).unwrap()[..64]).unwrap();
         fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
         lab.reload(A).unwrap();
-        assert_eq!(lab.wait_exit(A, SOON).unwrap().code(), Some(1));
-        assert!(!has(&lab, A, service).unwrap());
-        assert_eq!(ran(A), "acquire\nrelease\n");
+        expect_failed(&lab, "half a binary", &ran);
     });
 }
 
@@ -439,9 +432,8 @@ fn another_way_of_receiving_keeps_everything_there_and_back() {
         let lab = running(&Config::usual()).unwrap();
         let marks = lab.marks();
         for mode in ["socket", "auto"] {
-            lab.configure_one(A, &Config::usual().xdp(mode)).unwrap();
             let mark = lab.mark(A);
-            reload(&lab, A).unwrap();
+            reload_with(&lab, A, &Config::usual().xdp(mode)).unwrap();
             let ready = wait_said(&lab, A, mark, "ready").unwrap();
             assert_eq!(ready.raw["resumed"], true, "{ready:?}");
             sleep(Duration::from_secs(1));

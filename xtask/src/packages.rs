@@ -38,7 +38,7 @@ const DPKG_DEV: Need = Need {
 };
 
 /// What the tests call beside that.
-const FOR_TESTS: [Need; 10] = [
+const FOR_TESTS: [Need; 11] = [
     IPROUTE,
     Need {
         package: "nftables",
@@ -67,6 +67,11 @@ const FOR_TESTS: [Need; 10] = [
         package: "fence-agents",
         purpose: "fence agents of others, which are run as they are",
         is_there: || Path::new("/usr/sbin/fence_dummy").exists(),
+    },
+    Need {
+        package: "strace",
+        purpose: "what an agent asks its kernel about interfaces, and how often",
+        is_there: || on_path("strace").is_some(),
     },
     Need {
         package: "python3-venv",

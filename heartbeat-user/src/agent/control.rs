@@ -1,5 +1,5 @@
-//! The control side: everything that may take its time. It waits for what there is to do, and hands that to the job that it is
-//! of; none of them knows of another.
+//! The control side, where everything is that may take its time: it waits for what there is to do, and hands that to the job
+//! that it is of. None of them knows of another.
 
 use super::{
     arbitrating::Arbitrating,

@@ -1,4 +1,4 @@
-//! What the agent's threads and tasks say to each other:
+//! What the agent's threads and tasks say to each other: orders, commands, reports, and how jobs end.
 //!
 //! ```text
 //!            orders                      done, as commands                    reports

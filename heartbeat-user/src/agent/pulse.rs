@@ -1,5 +1,6 @@
-//! The pulse thread: sends, drains, judges. Nothing on its path allocates, waits for a lock or writes a log; whatever
-//! takes longer than a heartbeat is handed to the takeover thread or to the control side, and never waited for.
+//! The pulse thread, turn by turn: it drains, judges, and carries out what the core wants done. Nothing on its path allocates,
+//! waits for a lock or writes a log; whatever takes longer than a heartbeat is handed to the takeover thread or to the control
+//! side, and never waited for.
 
 mod transport;
 

@@ -1,4 +1,4 @@
-//! The same facts for Prometheus: its text format, its conventions, base units.
+//! The metrics: what the status says for Prometheus, in its text format, by its conventions, in base units.
 //!
 //! The text format has no sparse histograms, so these have a fixed ladder of boundaries. A value counts as at most a boundary
 //! if its bucket's highest value is: at most 0.8 % of a boundary, or 1.024 us, above it may count as beyond.

@@ -1,4 +1,4 @@
-//! What a configuration says, key by key.
+//! What a configuration says, key by key, as types with their defaults.
 
 use super::{
     arbiter::ArbiterConfig,

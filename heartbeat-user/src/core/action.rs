@@ -1,4 +1,4 @@
-//! What the judgement wants done.
+//! What the judgement wants done, as data that others carry out.
 
 use super::event::{Event, Reason};
 use crate::types::{ChannelIndex, GroupIndex, Nanos};

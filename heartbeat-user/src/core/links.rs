@@ -1,4 +1,4 @@
-//! What is seen of our own interfaces and sockets.
+//! What follows where an interface of ours changes or a socket fails, and that a stranger was heard.
 
 use super::{Action, Core, Event, SocketResult};
 use crate::types::{ChannelIndex, Link, Nanos};

@@ -1,4 +1,4 @@
-//! What an operator orders; and what we wish to be handed, by order or by what was found.
+//! What an operator orders, and why an order is refused; and the situation that our wishes rest on.
 
 use super::{Core, Event, PeerState, Verdict, Why, wish::Situation};
 use crate::types::{GroupIndex, Nanos};

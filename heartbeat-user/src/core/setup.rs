@@ -1,4 +1,4 @@
-//! What the judgement begins with.
+//! What the judgement begins with: what the configuration comes to, and what an earlier life left.
 
 use super::{
     judge::{BothFaulted, Needs},

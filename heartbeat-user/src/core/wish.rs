@@ -1,4 +1,4 @@
-//! What we wish to be handed, and why.
+//! What we wish to be handed, and why: by a verdict, an order, an offer, or failback.
 //!
 //! A wish is a bit in `wanted` of a group that we do not hold. One that rests on a verdict is granted by a peer that came to
 //! the mirrored verdict; one that somebody asked us to have (flag `ASKED`) is granted by any peer that is not in

@@ -1,4 +1,4 @@
-//! What a look at the kernel found.
+//! What a look at the kernel found that is not as it should be, as a type.
 
 /// What was found that is not as it should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

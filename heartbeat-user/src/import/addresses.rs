@@ -1,4 +1,4 @@
-//! The lines of `virtual_ipaddress`, `virtual_routes` and `virtual_rules`.
+//! How the lines of `virtual_ipaddress`, `virtual_routes` and `virtual_rules` are read.
 
 use super::error::Fault;
 use super::model::Address;

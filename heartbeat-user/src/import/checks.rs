@@ -1,4 +1,4 @@
-//! `vrrp_script` and `vrrp_track_process`.
+//! How `vrrp_script` and `vrrp_track_process` are read.
 
 use super::error::Fault;
 use super::keywords;

@@ -1,4 +1,4 @@
-//! `vrrp_instance`.
+//! How a `vrrp_instance` is read, keyword by keyword.
 
 use super::addresses;
 use super::error::{Fault, Problem};

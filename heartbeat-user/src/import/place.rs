@@ -1,4 +1,4 @@
-//! Where something stands, and how it is shown.
+//! Where something stands in a file that is imported, and how that is shown.
 
 use std::fmt;
 use std::sync::Arc;

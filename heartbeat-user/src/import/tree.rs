@@ -1,4 +1,4 @@
-//! Lines as keywords with their values and blocks.
+//! A file's lines as keywords with their values and blocks.
 //!
 //! A line is a keyword with its values; `{` and `}`, outside of quotation marks, begin and end a block wherever they stand. keepalived
 //! itself reads it so: a block's `{` may be on the next line, and all of a block on one.

@@ -1,4 +1,4 @@
-//! What the agent itself measures.
+//! Which durations the agent itself measures.
 
 use super::Durations;
 

@@ -1,4 +1,4 @@
-//! What is known of an interface.
+//! What is known of an interface, and whether it is well.
 
 /// A channel's interface, as the driver sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! How a channel's heartbeats are received.
+//! How a channel's heartbeats are received: the modes, and which of them a preference allows.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

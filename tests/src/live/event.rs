@@ -1,4 +1,4 @@
-//! What happened, in one line an operator reads.
+//! What happened, as one line of the live view, from an agent's event.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Clients that believe what they are told.
+//! Clients that believe what they are told of an address, and notice where nobody answers.
 
 use std::net::IpAddr;
 use std::time::Duration;

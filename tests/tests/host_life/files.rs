@@ -13,7 +13,16 @@ use heartbeat_tests::scenario::{
     wait_holders, wait_said,
 };
 
-use crate::{TOLD_WITHIN, pair};
+use crate::{TOLD_WITHIN, nobody_noticed, pair};
+
+/// Gives one controller after the other this file: each group stays at home, and is looked on there for so long.
+fn roll_out(lab: &Lab, config: &Config, lasts: Duration) {
+    for node in [A, B] {
+        let before = lab.marks();
+        reload_with(lab, node, config).unwrap();
+        stays(lab, &[(service(1), A), (service(2), B)], lasts, before).unwrap();
+    }
+}
 
 #[test]
 fn groups_swapped_in_the_file_stay_where_they_are() {
@@ -21,14 +30,9 @@ fn groups_swapped_in_the_file_stay_where_they_are() {
         let (lab, clients) = pair(&Config::usual());
         let mut swapped = Config::usual();
         swapped.groups.swap(0, 1);
-        for node in [A, B] {
-            let (before, began) = (lab.marks(), realtime_ns());
-            reload_with(&lab, node, &swapped).unwrap();
-            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(700), before).unwrap();
-            for client in &clients {
-                client.noticed_less_than(&lab, &format!("groups swapped on {node}"), began, NOTICED).unwrap();
-            }
-        }
+        let began = realtime_ns();
+        roll_out(&lab, &swapped, Duration::from_millis(700));
+        nobody_noticed(&lab, &clients, "groups swapped", began);
     });
 }
 
@@ -47,22 +51,12 @@ fn a_group_inserted_before_the_others_is_served_and_the_others_stay_where_they_a
         };
         longer.groups.insert(0, group);
         let began = realtime_ns();
-        for node in [A, B] {
-            let before = lab.marks();
-            reload_with(&lab, node, &longer).unwrap();
-            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before).unwrap();
-        }
+        roll_out(&lab, &longer, Duration::from_millis(500));
         wait_holders(&lab, new, &[A]).unwrap();
         // And taken out again.
-        for node in [A, B] {
-            let before = lab.marks();
-            reload_with(&lab, node, &Config::usual()).unwrap();
-            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(500), before).unwrap();
-        }
+        roll_out(&lab, &Config::usual(), Duration::from_millis(500));
         wait_holders(&lab, new, &[]).unwrap();
-        for client in &clients {
-            client.noticed_less_than(&lab, "a group inserted and taken out", began, NOTICED).unwrap();
-        }
+        nobody_noticed(&lab, &clients, "a group inserted and taken out", began);
     });
 }
 
@@ -85,9 +79,7 @@ fn the_first_channel_taken_out_on_one_node_makes_nobody_find_a_living_peer_dead(
         reload_with(&lab, B, &fewer).unwrap();
         let before = lab.marks();
         stays(&lab, &addresses, Duration::from_millis(1_000), before).unwrap();
-        for client in &clients {
-            client.noticed_less_than(&lab, "the first channel taken out", began, NOTICED).unwrap();
-        }
+        nobody_noticed(&lab, &clients, "the first channel taken out", began);
     });
 }
 
@@ -163,9 +155,7 @@ fn an_address_moved_to_another_channel_in_the_file_is_on_its_interface_and_no_mo
         wait_on([&[two], &[]]);
         let client = Client::start(&lab, 2, moved).unwrap();
         assert_eq!(client.server(&lab).unwrap(), Some(A));
-        for client in &clients {
-            client.noticed_less_than(&lab, "an address moved to another channel", began, NOTICED).unwrap();
-        }
+        nobody_noticed(&lab, &clients, "an address moved to another channel", began);
         // So it does on the other one, and its clients are told where they are.
         let taken = realtime_ns();
         take_over(&lab, B, "storage-a").unwrap();
@@ -187,11 +177,7 @@ fn a_reload_while_a_card_is_out_keeps_everything_else() {
         let new: IpAddr = ipv4(1, 12).into();
         let mut longer = Config::usual();
         longer.groups[0].addresses.push(("net1".to_owned(), format!("{new}/24")));
-        for node in [A, B] {
-            let before = lab.marks();
-            reload_with(&lab, node, &longer).unwrap();
-            stays(&lab, &[(service(1), A), (service(2), B)], Duration::from_millis(700), before).unwrap();
-        }
+        roll_out(&lab, &longer, Duration::from_millis(700));
         wait_holders(&lab, new, &[A]).unwrap();
         // That none comes is known after the waits of FIG. 4.
         for node in [A, B] {
@@ -209,9 +195,7 @@ fn a_reload_while_a_card_is_out_keeps_everything_else() {
             lab.wait_event_since(node, mark, |line| line.is_of("channel_good", "xlink"), SOON)
                 .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
         }
-        for client in &clients {
-            client.noticed_less_than(&lab, "a reload while a card was out", began, NOTICED).unwrap();
-        }
+        nobody_noticed(&lab, &clients, "a reload while a card was out", began);
     });
 }
 

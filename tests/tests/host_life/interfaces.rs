@@ -2,15 +2,17 @@
 
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::Node::{A, B};
-use heartbeat_tests::lab::topology::{interface_index, ipv4};
+use heartbeat_tests::lab::topology::{interface, interface_index, ipv4};
 use heartbeat_tests::lab::{Config, Lab, Options, realtime_ns};
 use heartbeat_tests::scenario::{
-    CHANNELS, Client, FAST, LAN, NOTICED, Run, SOON, channel, holders, nobody_died, reload_with, service, stays, story,
-    take_over, until, wait_all_good, wait_holders,
+    CHANNELS, Client, FAST, LAN, NOTICED, Run, SOON, channel, holders, nobody_died, reload_with, service, settled,
+    stays, story, take_over, until, wait_all_good, wait_holders, wait_said_of,
 };
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::{TOLD_WITHIN, pair};
+use crate::{TOLD_WITHIN, nobody_noticed, pair};
 
 #[test]
 fn a_cut_cable_moves_the_service_of_a_pair_that_nobody_told_what_to_probe() {
@@ -122,6 +124,54 @@ fn an_agent_whose_own_group_has_no_nic_at_the_start_leaves_it_to_the_peer() {
     });
 }
 
+/// The ioctls about interfaces in what strace(1) wrote down so far, each with its time in seconds since 1970.
+fn asked(trace: &Path) -> Vec<(f64, String)> {
+    let text = fs::read_to_string(trace).unwrap();
+    // The last line may still be written.
+    let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+    let lines = whole.lines().filter(|line| line.contains("SIOC"));
+    lines.map(|line| (line.split_whitespace().nth(1).unwrap().parse().unwrap(), line.to_owned())).collect()
+}
+
+/// A name that nobody has makes the kernel load a module of that name, and each look costs a part of an interval, here 100 ms.
+#[test]
+fn while_a_card_is_out_nothing_is_asked_by_its_name_and_the_others_are_looked_at_about_once_a_second() {
+    const LOOKED_ON_S: f64 = 3.0;
+    const MOST_A_SECOND: f64 = 3.0;
+    undisturbed(|| {
+        let (lab, config) = (Lab::new(Options::default()).unwrap(), LAN.config());
+        let trace = lab.folder().join("ioctls");
+        let strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-ttt", "-e", "trace=ioctl", "-o"];
+        lab.configure(&config).unwrap();
+        lab.start_by(A, &[&strace[..], &[trace.to_str().unwrap()]].concat())
+            .expect("strace is needed: apt-get install strace");
+        lab.start(B).unwrap();
+        settled(&lab, &config).unwrap();
+        // No client is behind it: it moves nothing.
+        lab.remove_nic(A, "xlink").unwrap();
+        let gone = wait_said_of(&lab, A, lab.run_begin(A), "interface_gone", "xlink").unwrap().time_ns as f64 / 1e9;
+        let named = |name: &str| format!("ifr_name=\"{name}\"");
+        for name in [1, 2].map(interface) {
+            let looks = until(&format!("looks at {name} for {LOOKED_ON_S} s"), || {
+                let mut looks = asked(&trace);
+                looks.retain(|(at, ioctl)| {
+                    *at > gone && ioctl.contains("SIOCGIFFLAGS") && ioctl.contains(&named(&name))
+                });
+                let times: Vec<_> = looks.iter().map(|(at, _)| *at).collect();
+                let lasted = times.last().zip(times.first()).map_or(0.0, |(last, first)| last - first);
+                Ok((lasted >= LOOKED_ON_S).then(|| (times.len() - 1) as f64 / lasted))
+            });
+            let a_second = looks.unwrap_or_else(|error| panic!("{error:#}\n{:#?}\n{}", asked(&trace), story(&lab)));
+            assert!(a_second <= MOST_A_SECOND, "{name}: {a_second:.1} looks a second\n{}", story(&lab));
+        }
+        let absent = named(&interface(0));
+        let (before, since): (Vec<_>, Vec<_>) =
+            asked(&trace).into_iter().filter(|(_, ioctl)| ioctl.contains(&absent)).partition(|(at, _)| *at <= gone);
+        assert!(!before.is_empty(), "it was looked at while it was there");
+        assert!(since.is_empty(), "{since:#?}");
+    });
+}
+
 #[test]
 fn a_reload_from_xdp_to_sockets_is_heard_by_both() {
     undisturbed(|| {
@@ -147,12 +197,6 @@ fn a_reload_from_xdp_to_sockets_is_heard_by_both() {
         let status = lab.status(A).unwrap().json;
         assert_eq!(channel(&status, "net1")["xdp_mode"], "native");
     });
-}
-
-fn nobody_noticed(lab: &Lab, clients: &[Client; 2], what: &str, since: u64) {
-    for client in clients {
-        client.noticed_less_than(lab, what, since, NOTICED).unwrap();
-    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The house: which room may take something from which other one, as the architecture page has it; and no files in a circle.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod files;
 mod modules;
 mod pages;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use heartbeat_tests::client::ProbeOptions;
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::Node::{A, B};
-use heartbeat_tests::lab::{Lab, realtime_ns};
+use heartbeat_tests::lab::{Config, Lab, realtime_ns};
 use heartbeat_tests::scenario::{
     Client, NOTICED, SOON, Scripts, between, holders, lose_heartbeats, reload_with, service, settled, show, started,
     story, until, wait_holders, wait_said,
@@ -23,13 +23,18 @@ fn until_file(lab: &Lab, scripts: &Scripts, name: &str, there: bool) {
         .unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", scripts.read("log"), story(lab)));
 }
 
+/// A pair that has settled, with what `configure` gives it.
+fn pair(configure: impl FnOnce(&Scripts, &mut Config)) -> (Lab, Config, Scripts) {
+    let (lab, config) = started(|lab, config| configure(&Scripts::of(lab).unwrap(), config)).unwrap();
+    settled(&lab, &config).unwrap();
+    let scripts = Scripts::of(&lab).unwrap();
+    (lab, config, scripts)
+}
+
 #[test]
 fn an_agent_that_died_holding_a_group_releases_it_before_anything_else_when_it_is_started() {
     undisturbed(|| {
-        let (lab, config) =
-            started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[ACQUIRE, RELEASE]).unwrap()).unwrap();
-        settled(&lab, &config).unwrap();
-        let scripts = Scripts::of(&lab).unwrap();
+        let (lab, _, scripts) = pair(|scripts, config| scripts.hooks(config, &[ACQUIRE, RELEASE]).unwrap());
         let client = Client::start(&lab, 1, service(1)).unwrap();
         let killed = lab.kill(A).unwrap();
         until_file(&lab, &scripts, "in-use-b", true);
@@ -90,13 +95,10 @@ fn what_could_not_be_undone_after_a_failed_acquisition_is_not_started_elsewhere(
 fn a_survivor_that_is_reloaded_does_not_take_what_its_peer_kept_when_it_left() {
     undisturbed(|| {
         let release = ("on_release", "echo release $HEARTBEAT_NODE >> log; exit 1");
-        let (lab, config) = started(|lab, config| {
-            Scripts::of(lab).unwrap().hooks(config, &[ACQUIRE, release]).unwrap();
+        let (lab, config, scripts) = pair(|scripts, config| {
+            scripts.hooks(config, &[ACQUIRE, release]).unwrap();
             *config = config.clone().timing("failed_waits", "10");
-        })
-        .unwrap();
-        settled(&lab, &config).unwrap();
-        let scripts = Scripts::of(&lab).unwrap();
+        });
         let client = Client::start(&lab, 1, service(1)).unwrap();
         let (begin, began) = (lab.marks()[1], realtime_ns());
         lab.stop(A).unwrap();
@@ -120,18 +122,14 @@ fn a_survivor_that_is_reloaded_does_not_take_what_its_peer_kept_when_it_left() {
     });
 }
 
-#[test]
-fn a_peer_that_is_back_before_the_fence_has_struck_is_not_shot() {
+/// Each fences the other one with `script`, which makes `aimed-NODE` and strikes, if at all, only once there is a file `back`; so
+/// often as `tries` says. They hear each other again before, and for so long nobody is shot.
+fn back_before_anybody_is_shot(script: &str, tries: &str, lasts: Duration) {
     undisturbed(|| {
-        let (lab, config) = started(|lab, config| {
-            let fence =
-                "touch aimed-$HEARTBEAT_NODE; until test -e back; do sleep 0.1; done; touch shot-$HEARTBEAT_NODE";
-            let fence = Scripts::of(lab).unwrap().write("fence", fence).unwrap();
-            config.extra = format!("[fence]\ncommand = {fence}\nretries = 2\npause = \"100ms\"\n");
-        })
-        .unwrap();
-        settled(&lab, &config).unwrap();
-        let scripts = Scripts::of(&lab).unwrap();
+        let (lab, _, scripts) = pair(|scripts, config| {
+            let fence = scripts.write("fence", script).unwrap();
+            config.extra = format!("[fence]\ncommand = {fence}\n{tries}\n");
+        });
         let client = Client::start(&lab, 1, service(1)).unwrap();
         let (before, began) = (lab.marks(), realtime_ns());
         lose_heartbeats(&lab, true).unwrap();
@@ -142,9 +140,8 @@ fn a_peer_that_is_back_before_the_fence_has_struck_is_not_shot() {
         for (node, mark) in [A, B].into_iter().zip(before) {
             wait_said(&lab, node, mark, "peer_good").unwrap();
         }
-        // Whatever still aims strikes now, and so would another attempt.
         scripts.touch("back").unwrap();
-        thread::sleep(Duration::from_millis(1_500));
+        thread::sleep(lasts);
         assert!(!scripts.has("shot-a") && !scripts.has("shot-b"), "{}", story(&lab));
         assert_eq!(
             [holders(&lab, service(1)).unwrap(), holders(&lab, service(2)).unwrap()],
@@ -157,39 +154,17 @@ fn a_peer_that_is_back_before_the_fence_has_struck_is_not_shot() {
 }
 
 #[test]
+fn a_peer_that_is_back_before_the_fence_has_struck_is_not_shot() {
+    // Whatever still aims strikes then, and so would another attempt.
+    let fence = "touch aimed-$HEARTBEAT_NODE; until test -e back; do sleep 0.1; done; touch shot-$HEARTBEAT_NODE";
+    back_before_anybody_is_shot(fence, "retries = 2\npause = \"100ms\"", Duration::from_millis(1_500));
+}
+
+#[test]
 fn a_fence_that_fails_once_is_not_tried_again_on_a_peer_that_is_back() {
-    undisturbed(|| {
-        let (lab, config) = started(|lab, config| {
-            let fence = "test -e back && touch shot-$HEARTBEAT_NODE && exit 0\n\
-                         touch tried-$HEARTBEAT_NODE; exit 1";
-            let fence = Scripts::of(lab).unwrap().write("fence", fence).unwrap();
-            config.extra = format!("[fence]\ncommand = {fence}\nretries = 20\npause = \"1s\"\n");
-        })
-        .unwrap();
-        settled(&lab, &config).unwrap();
-        let scripts = Scripts::of(&lab).unwrap();
-        let client = Client::start(&lab, 1, service(1)).unwrap();
-        let (before, began) = (lab.marks(), realtime_ns());
-        lose_heartbeats(&lab, true).unwrap();
-        for node in ["a", "b"] {
-            until_file(&lab, &scripts, &format!("tried-{node}"), true);
-        }
-        lose_heartbeats(&lab, false).unwrap();
-        for (node, mark) in [A, B].into_iter().zip(before) {
-            wait_said(&lab, node, mark, "peer_good").unwrap();
-        }
-        // Another attempt would strike.
-        scripts.touch("back").unwrap();
-        thread::sleep(Duration::from_millis(2_500));
-        assert!(!scripts.has("shot-a") && !scripts.has("shot-b"), "{}", story(&lab));
-        assert_eq!(
-            [holders(&lab, service(1)).unwrap(), holders(&lab, service(2)).unwrap()],
-            [[A], [B]],
-            "{}",
-            story(&lab)
-        );
-        client.noticed_less_than(&lab, "a fence that failed once, and is not tried again", began, NOTICED).unwrap();
-    });
+    // Another attempt would strike.
+    let fence = "test -e back && touch shot-$HEARTBEAT_NODE && exit 0\ntouch aimed-$HEARTBEAT_NODE; exit 1";
+    back_before_anybody_is_shot(fence, "retries = 20\npause = \"1s\"", Duration::from_millis(2_500));
 }
 
 #[test]
@@ -197,11 +172,7 @@ fn the_keeper_of_a_group_that_both_held_is_told_so_by_its_hook() {
     undisturbed(|| {
         // The last one to have it moves something outside, such as a floating address of a provider.
         let acquired = ("on_acquired", "echo $HEARTBEAT_NODE > outside; echo acquired $HEARTBEAT_NODE >> log");
-        let (lab, config) =
-            started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[ACQUIRE, RELEASE, acquired]).unwrap())
-                .unwrap();
-        settled(&lab, &config).unwrap();
-        let scripts = Scripts::of(&lab).unwrap();
+        let (lab, _, scripts) = pair(|scripts, config| scripts.hooks(config, &[ACQUIRE, RELEASE, acquired]).unwrap());
         let probe = lab.probe(1, service(1), ProbeOptions::default()).unwrap();
         let before = lab.marks();
         lose_heartbeats(&lab, true).unwrap();

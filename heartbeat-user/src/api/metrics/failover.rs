@@ -1,4 +1,4 @@
-//! Whether a failover would work, and what makes one safe.
+//! Whether a failover would work, and what makes one safe, as metrics.
 
 use super::{borrowed, code, gauge, truth};
 use crate::{api::Status, events::Code};

@@ -1,4 +1,4 @@
-//! The requests and their answers.
+//! The requests of the API and their answers: what each path gives, and who may ask and order.
 
 use super::{
     answers::{Accepted, Channels, Events, Facts, Groups, Healthy, Refused, Verdicts},

@@ -1,4 +1,4 @@
-//! The document, put together from what the threads leave.
+//! The status document, field by field: put together from what the threads leave.
 
 use super::{
     Answer, Channel, Distribution, End, Faulted, Group, Judged, Peer, ReceivedBy, Status, guards, ms, verdict::verdict,

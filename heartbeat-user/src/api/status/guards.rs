@@ -1,4 +1,4 @@
-//! What makes a takeover safe, or speaks against it, as the document has it.
+//! What makes a takeover safe, or speaks against it, as the status document has it.
 
 use super::ms;
 use crate::{

@@ -1,4 +1,4 @@
-//! What the judgement comes to, in one line.
+//! What the judgement comes to, in one line: what is the matter with the peer and the channels, and why nothing is taken over.
 
 use super::{Channel, Health};
 use crate::{

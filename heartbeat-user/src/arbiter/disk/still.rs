@@ -1,4 +1,4 @@
-//! One controller and a disk in virtual time that stands still: what it reads there, and what follows.
+//! For tests: one controller and a disk in virtual time that stands still: what it reads there, and what follows.
 
 use super::{
     AtOnce as _, Pair, blank,

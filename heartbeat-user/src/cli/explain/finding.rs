@@ -1,4 +1,4 @@
-//! A fault, and what is to be done about it.
+//! A fault with what is to be done about it, as a type.
 
 /// See above.
 pub(super) struct Finding {

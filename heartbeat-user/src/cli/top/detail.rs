@@ -1,4 +1,4 @@
-//! One channel: its ends, its counts, its latencies.
+//! One channel in `heartbeat top`: its ends, its counts, its latencies.
 
 use super::{
     look::{Look, bars},

@@ -1,4 +1,4 @@
-//! The picture: a header that says it all, channels, groups, events.
+//! The picture of `heartbeat top`: a header that says it all, channels, groups, events.
 
 use super::{
     detail,

@@ -1,4 +1,4 @@
-//! What all of the picture is drawn with: colours or shapes, and bars over the seconds.
+//! What all of the picture of `heartbeat top` is drawn with: colours or shapes, and bars over the seconds.
 
 use super::series::Series;
 use crate::cli::paint::Tone;

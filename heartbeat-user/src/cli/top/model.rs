@@ -1,4 +1,4 @@
-//! What the screen knows, and what keys do to it: time comes as an argument, since the start.
+//! What the screen of `heartbeat top` knows, and what keys do to it: time comes as an argument, since the start.
 
 use super::series::{Series, between};
 use crate::{

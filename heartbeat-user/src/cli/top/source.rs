@@ -1,4 +1,4 @@
-//! Asks the agent, in threads that the screen never waits for.
+//! Asks the agent for `heartbeat top`, in threads that the screen never waits for.
 
 use super::model::News;
 use crate::{api::server::Events, cli::client, events::Record};

@@ -1,4 +1,4 @@
-//! What became of an acquisition or release.
+//! What becomes of a group once its acquisition or release has ended, well or not.
 
 use super::{
     Ownership,

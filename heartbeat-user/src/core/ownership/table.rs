@@ -1,4 +1,4 @@
-//! All (state, input) pairs of a group, as a table and a drawing in `docs/ownership.md`.
+//! For tests: all (state, input) pairs of a group, as a table and a drawing in `heartbeat-user/docs/ownership.md`.
 
 use super::{group::SETTLING, *};
 use crate::core::{safety::Safety, testing::assert_documented};

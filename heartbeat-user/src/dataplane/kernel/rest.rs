@@ -1,4 +1,4 @@
-//! The pause that an attachment may need.
+//! The pause after an attachment, in which the link may be down because of it: how long it lasts.
 
 use std::time::{Duration, Instant};
 

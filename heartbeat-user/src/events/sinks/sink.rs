@@ -1,4 +1,5 @@
-//! The sinks: where records go. Each may block: whoever calls them has a thread for it.
+//! The sinks, one type each, where records go: standard output, journal, syslog, a file. Each may block: whoever
+//! calls them has a thread for it.
 
 use super::{
     health::{SinkHealth, SinkKind},

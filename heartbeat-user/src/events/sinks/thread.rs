@@ -1,4 +1,4 @@
-//! The thread's own work: one task for each sink, which goes through the backlog at its own pace.
+//! The work of the thread `records`: one task for each sink, which goes through the backlog at its own pace.
 
 use super::{
     health::{SinkHealth, SinkStates, lock},
