@@ -101,6 +101,7 @@ impl Attaching {
             Ok(new) => new,
             Err(error) => return self.fail(desk, channel, &error),
         };
+        self.unattached &= !channel.bit();
         if new.anew && unseen {
             tell_detached(&desk.journal, &end.interface);
         }

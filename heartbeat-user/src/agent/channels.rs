@@ -174,7 +174,8 @@ pub(super) fn attach(
             // Whatever an earlier life has left there would consume what the socket is to read.
             let why = release(&end.interface).with_context(|| format!("interface {}", end.interface))?;
             if !preference.allows(XdpMode::Socket) {
-                bail!("dataplane.xdp = \"{}\" is not to be had", preference.name());
+                let held = why.map_or_else(String::new, |why| format!(": {why}"));
+                bail!("dataplane.xdp = \"{}\" is not to be had{held}", preference.name());
             }
             (XdpMode::Socket, why)
         }

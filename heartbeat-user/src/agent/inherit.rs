@@ -1,5 +1,5 @@
-//! What a life takes over from the one before it: of two lists of names and the bits of a cell, what is held on, what is let go
-//! of, and what is gone from the file. Pure: nothing is looked at or done here.
+//! What a life takes over from the one before it, if it is back in time: of two lists of names and the bits of a cell, what is held
+//! on, what is let go of, and what is gone from the file. Pure: nothing is looked at or done here.
 
 use super::life::{Life, LivedAddress, LivedChannel, LivedGroup};
 use crate::{

@@ -115,27 +115,26 @@ impl Tree {
 
     /// Whether there are some that were not known yet.
     fn look(&mut self) -> bool {
-        let before = self.found.len();
+        // The number of one that is gone may be another's; of one that goes from here on, the children are still its own below.
+        let there = self.there();
         let all = processes();
         let root = match self.of {
             Of::Child(root) => Some(root.as_raw()),
             Of::Mark(_) => None,
         };
-        // The number of one that is gone may be another's.
-        let mut within: BTreeSet<i32> = self.there().into_iter().chain(root).collect();
+        let mut within: BTreeSet<i32> = there.iter().copied().chain(root).collect();
         within.extend(all.keys().filter(|pid| self.has_mark(**pid)));
         let within = with_descent(&all, within, root, std::process::id().cast_signed());
-        for pid in within.into_iter().filter(|pid| Some(*pid) != root) {
-            if self.found.contains_key(&pid) {
-                continue;
-            }
+        let mut new = false;
+        for pid in within.into_iter().filter(|pid| Some(*pid) != root && !there.contains(pid)) {
             let opened = rustix::process::Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
             // Still the one that was seen.
             if let Some(fd) = opened.filter(|_| kin_of(pid).is_some() && kin_of(pid) == all.get(&pid).copied()) {
                 self.found.insert(pid, fd);
+                new = true;
             }
         }
-        self.found.len() > before
+        new
     }
 
     fn has_mark(&self, pid: i32) -> bool {

@@ -1,4 +1,4 @@
-//! What a configuration says, key by key, as types with their defaults.
+//! What a configuration says, key by key, as types. Most defaults are given where each table is read.
 
 use super::{
     arbiter::ArbiterConfig,

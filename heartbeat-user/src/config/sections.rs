@@ -1,4 +1,5 @@
-//! The tables that stand for themselves: `[pair]`, `[controller.a]` and `[controller.b]`, `[timing]`, `[dataplane]`.
+//! The tables that stand for themselves, with their defaults: `[pair]`, `[controller.a]` and `[controller.b]`, `[timing]`, `[dataplane]`,
+//! `[takeover]`, `[judging]`, `[watchdog]`, `[api]`.
 
 use super::{
     Api, Dataplane, JudgingConfig, Pair, Takeover, WatchdogConfig,

@@ -240,7 +240,7 @@ impl Core {
             Some(_) if !any && self.is_ours_again(now, here) => None,
             since => since,
         };
-        if self.peer != PeerState::Good && here == 0 {
+        if self.peer != PeerState::Good && (self.ownership.owned() | self.leftovers) & setup.groups == 0 {
             self.alone.forget_unheard();
         }
         to

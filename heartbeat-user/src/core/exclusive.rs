@@ -48,10 +48,11 @@ impl Core {
         let isolated_at = self.alone.isolated_at();
         let (last, within, finds_out) = match heard {
             _ if self.said.keeps => return None,
-            Some(heard) if isolated_at.is_none() => (heard, self.said.release_within?, Nanos(0)),
+            Some(heard) if isolated_at.is_none() && !self.said.deaf => (heard, self.said.release_within?, Nanos(0)),
             // It may have been alone for long, and lost its networks only now.
             Some(heard) => {
-                (heard.max(isolated_at?), own?.max(self.said.release_within?), self.setup.finds_out_within())
+                let last = heard.max(isolated_at.unwrap_or_default());
+                (last, own?.max(self.said.release_within?), self.setup.finds_out_within())
             }
             None => (self.started.max(isolated_at.unwrap_or_default()), own?, self.setup.finds_out_within()),
         };

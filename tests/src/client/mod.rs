@@ -1,4 +1,4 @@
-//! A client that pings a service address all the time and remembers when it was answered.
+//! A client that pings a service address all the time and remembers when it was answered, and for how long it was not.
 //!
 //! What an operator's users see of a takeover is the gap between two answers. A [`Probe`] measures it from inside the
 //! client's namespace: one thread sends echo requests at a fixed pace, another collects the replies with the kernel's own

@@ -195,3 +195,26 @@ fn in_no_row_of_the_product_an_exclusive_group_is_taken_unsafely() {
         }
     }
 }
+
+/// It may have been alone for long, and lose its networks only now.
+#[test]
+fn one_that_did_not_hear_us_has_the_time_to_find_out_that_it_is_cut_off() {
+    let waits = |heard| {
+        let mut bench = Bench::of(0, |setup| {
+            setup.guards.by_probe = true;
+            let (groups, release_within) = (0b10, SECOND);
+            setup.exclusivity =
+                Exclusivity { groups, release_isolated: true, release_within, ..Exclusivity::default() };
+        });
+        let promise = bench.core.setup.exclusivity.promise();
+        for _ in 0..20 {
+            bench.silence(timing().interval);
+            bench.hear(|message| (message.heard, message.release_within) = (heard, promise));
+        }
+        (bench.core.gone_at().unwrap().since(bench.now), bench.core)
+    };
+    let ((heard, core), (deaf, _)) = (waits(0b11), waits(0));
+    let finds_out = core.setup.finds_out_within();
+    assert!(finds_out > core.longest_silence());
+    assert_eq!(deaf.since(heard), finds_out.since(core.longest_silence()));
+}

@@ -448,7 +448,6 @@ fn a_group_that_the_file_has_no_more_is_let_go_of_and_never_claimed_again() {
     }
 }
 
-/// We stood still while it took over, and it fell silent before we could let go: whoever is silent may go on serving it.
 /// Our term is beyond its own once something else was taken: that says nothing of what it took before.
 #[test]
 fn what_was_yielded_to_a_silent_peer_stays_so_however_high_our_term_is_then() {
@@ -463,6 +462,7 @@ fn what_was_yielded_to_a_silent_peer_stays_so_however_high_our_term_is_then() {
     assert_eq!(o.yielded(), 0, "it was fenced");
 }
 
+/// We stood still while it took over, and it fell silent before we could let go: whoever is silent may go on serving it.
 #[test]
 fn what_a_silent_peer_took_from_us_is_let_go_of_where_only_one_may_have_it() {
     for (exclusive, peer_term, goes) in [(1, 6, true), (0, 6, false), (1, 5, false)] {

@@ -44,7 +44,7 @@ impl Kernel {
     /// made anew; what already is as it should be is not touched.
     ///
     /// # Errors
-    /// Where there is no such interface, or the mode asked for is not to be had; then the channel is not read at all.
+    /// Where there is no such interface, or the mode asked for is not to be had; then the channel is left to its socket.
     pub fn attach(
         &mut self,
         channel: ChannelIndex,
@@ -85,7 +85,13 @@ impl Kernel {
             let of = |&interface| End { interface, zero: 0, address: address.into() };
             ends.extend(attached.interfaces.iter().map(of));
         }
-        attached.new_end = self.set_ends(channel, &ends)?;
+        attached.new_end = match self.set_ends(channel, &ends) {
+            Ok(new) => new,
+            Err(error) => {
+                self.detach(channel);
+                return Err(error);
+            }
+        };
         self.tables.set_interfaces(channel, if ends.is_empty() { &[] } else { &attached.interfaces });
         Ok(attached)
     }
