@@ -133,8 +133,11 @@ fn trial(lab: &Lab, client: &Both, profile: Profile, fate: Fate, measured: &mut 
     let at = fate.befall(lab);
     let known = if fate == Fate::Stopped { "peer_dead" } else { "peer_died" };
     let known = lab.wait_event_since(B, on_b, |line| line.is(known), SOON).unwrap();
-    // Nobody else knows when it was.
-    let at = if fate == Fate::OutOfMemory { known.time_ns - known.raw["dead_ns"].as_u64().unwrap() } else { at };
+    // Nobody else knows when it was: a signal that would leave a dump of memory takes the kernel some ms to carry out.
+    let at = match fate {
+        Fate::OutOfMemory | Fate::Crashed => known.time_ns - known.raw["dead_ns"].as_u64().unwrap(),
+        Fate::Killed | Fate::Stopped => at,
+    };
     let acquired = wait_said_of(lab, B, on_b, "group_acquired", "storage-a").unwrap();
     // There is no event for a's not answering any more.
     look_on(Duration::from_millis(200));
