@@ -373,6 +373,46 @@ fn a_second_agent_on_the_same_runtime_directory_is_refused_and_the_first_goes_on
     });
 }
 
+/// From the end of one life to the start of the next, both the lock and the ports are nobody's.
+#[test]
+fn who_waits_for_the_runtime_directory_does_not_get_it_when_the_agent_is_reloaded() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        let (marks, pid) = (lab.marks(), lab.pid(Node::A).unwrap());
+        for _ in 0..5 {
+            thread::scope(|scope| {
+                let waits = scope.spawn(|| second_agent(&lab, Node::A, lab.runtime_dir(Node::A)));
+                reload(&lab, Node::A).unwrap();
+                let (code, said) = waits.join().unwrap();
+                assert_eq!(code, Some(1), "{said}");
+                assert!(said.contains(&format!("process {pid}")), "{said}");
+            });
+        }
+        assert_eq!(lab.pid(Node::A).unwrap(), pid);
+        for (node, mark) in Node::BOTH.into_iter().zip(marks) {
+            let changes = heartbeat_tests::scenario::changes(&lab, node, mark);
+            assert!(changes.is_empty(), "{node}: {changes:?}");
+        }
+    });
+}
+
+/// Sockets are opened anew where nothing is heard, and a port is free for a moment then.
+#[test]
+fn a_second_agent_beside_one_whose_peer_is_gone_takes_nothing_over() {
+    undisturbed(|| {
+        let lab = running(&config()).unwrap();
+        lab.kill(Node::B).unwrap();
+        lab.wait_event(Node::A, |line| line.is_of("group_acquired", "storage-b"), SOON).unwrap();
+        let (mark, pid) = (lab.mark(Node::A), lab.pid(Node::A).unwrap());
+        let (code, said) = second_agent(&lab, Node::A, &lab.folder().join("second"));
+        let changes = heartbeat_tests::scenario::changes(&lab, Node::A, mark);
+        assert!(changes.is_empty(), "{changes:?}");
+        assert_eq!(code, Some(124), "{said}");
+        assert!(said.contains(&format!("another agent (process {pid}) speaks for controller a")), "{said}");
+        assert_eq!(held(&lab.status(Node::A).unwrap().json), [true, true]);
+    });
+}
+
 #[test]
 fn a_second_agent_beside_the_first_takes_nothing_over() {
     undisturbed(|| {

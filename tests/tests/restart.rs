@@ -276,6 +276,30 @@ fn a_reload_waits_for_a_hook_that_runs_and_then_goes_on() {
     });
 }
 
+/// An editor, or whatever brings files to hosts, may write at that moment.
+#[test]
+fn a_reload_goes_on_with_the_file_that_was_found_valid_whatever_becomes_of_it_meanwhile() {
+    undisturbed(|| {
+        let (lab, config) = started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[WAITS]).unwrap()).unwrap();
+        let scripts = Scripts::of(&lab).unwrap();
+        lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
+        until("the hook runs", || Ok((scripts.read("log") == "begun\n").then_some(()))).unwrap();
+        let mark = lab.mark(A);
+        lab.configure_one(A, &config.timing("failed_waits", "7")).unwrap();
+        lab.reload(A).unwrap();
+        wait_said(&lab, A, mark, "reload_waits").unwrap();
+        lab.configure_text(A, "[pair]\nid = \"sev").unwrap();
+        scripts.touch("go-on").unwrap();
+        let ready = wait_said(&lab, A, mark, "ready").unwrap();
+        assert_eq!(ready.raw["resumed"], true, "{ready:?}");
+        wait_owners(&lab, A, &["a", "b"]).unwrap();
+        // The next one reads it again.
+        lab.reload(A).unwrap();
+        wait_said(&lab, A, mark, "reload_refused").unwrap();
+        assert_eq!(scripts.read("log"), "begun\ndone\n", "{}", story(&lab));
+    });
+}
+
 #[test]
 fn a_hook_that_begins_while_a_reload_waits_for_the_command_for_events_is_waited_for_too() {
     undisturbed(|| {

@@ -1,9 +1,9 @@
 //! The channels at the start: whether their ports are ours, and how each is read. What is missing is said, and comes later.
 
-use super::{options::RunOptions, pulse::PulseChannel};
+use super::{options::RunOptions, pulse::PulseChannel, runtime_dir::Claim};
 use crate::{
     command::signals::{self, Signalled, Signals},
-    config::{ChannelConfig, ChannelEnd, Config},
+    config::{ChannelConfig, ChannelEnd, Config, Pair},
     dataplane::{
         Kernel, Tables, release,
         socket::{Ends, HeartbeatSocket},
@@ -25,19 +25,25 @@ pub(super) async fn until_ports_are_free(
     options: &RunOptions,
     journal: &Journal,
     signals: &mut Signals,
+    claim: &mut Claim,
 ) -> Result<Option<Signalled>> {
+    let RunOptions { config, node, .. } = options;
     let mut said = false;
     loop {
-        let (free, taken) = ports(&options.config, options.node);
-        if free != 0 || taken == 0 {
+        let other = claim.speak_for(&config.pair, *node).err();
+        let (free, taken) = ports(config, *node);
+        if other.is_none() && (free != 0 || taken == 0) {
             // What is started now is not to take any.
             signals::hold();
             return Ok(None);
         }
         signals::take();
         if !std::mem::replace(&mut said, true) {
-            for channel in options.config.channels.iter().filter(|channel| taken & channel.index.bit() != 0) {
-                tell_taken(&options.config, options.node, channel, journal);
+            if let Some(process) = other {
+                tell_other(config, *node, process, journal);
+            }
+            for channel in config.channels.iter().filter(|channel| taken & channel.index.bit() != 0) {
+                tell_taken(config, *node, channel, journal);
             }
         }
         tokio::select! {
@@ -61,6 +67,15 @@ fn ports(config: &Config, node: Node) -> (u64, u64) {
         }
     }
     (free, taken)
+}
+
+fn tell_other(config: &Config, node: Node, process: i32, journal: &Journal) {
+    let Pair { id, port, .. } = config.pair;
+    let what = format!(
+        "another agent (process {process}) speaks for controller {node} of pair {id} at port {port} already, with another \
+         --runtime-dir; stop it, or set another pair.id or pair.port on both controllers of one pair"
+    );
+    journal.control(&ControlEvent::HostProblem { what });
 }
 
 fn tell_taken(config: &Config, node: Node, channel: &ChannelConfig, journal: &Journal) {

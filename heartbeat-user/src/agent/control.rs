@@ -247,6 +247,7 @@ impl Control<'_> {
         let mut remains = remains?;
         let (ended, again) = restart.outcome();
         if ended == RunEnded::Restart {
+            restart.hand_on();
             remains.end_watchdogs(ended, false, &desk.journal);
             if again {
                 signals::raise(Signalled::Reload);

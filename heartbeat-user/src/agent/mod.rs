@@ -56,7 +56,7 @@ pub use unfence::unfence;
 use crate::{
     command::signals::{self, Signalled, Signals},
     events::{EventNames, Journal, Output, feed::Feed, sinks::Sinks, take_log_records},
-    system::{handed_on::close_replaced_binary, realtime},
+    system::{handed_on::close_replaced_binary, names, realtime},
 };
 use anyhow::Result;
 use left::Left;
@@ -76,6 +76,9 @@ pub fn run(options: &RunOptions) -> Result<RunEnded> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().on_thread_start(signals::hold).build()?;
     let mut signals = runtime.block_on(async { Signals::catch() })?;
     let ended = live(&runtime, options, folder, &mut claim, &mut signals);
+    if matches!(ended, Ok(RunEnded::Restart)) {
+        claim.hand_on();
+    }
     runtime.block_on(signals.give_back());
     // A file that is still being read is waited for by nobody.
     runtime.shutdown_background();
@@ -94,12 +97,13 @@ fn live(
     let sinks = Sinks::start(config, *node, &folder.records(), output, &feed)?;
     take_log_records(output, sinks.clone());
     let mut journal = Journal { names: EventNames::new(config, *node), output, sinks: sinks.clone(), feed };
-    let begun = runtime.block_on(channels::until_ports_are_free(options, &journal, signals));
+    let begun = runtime.block_on(channels::until_ports_are_free(options, &journal, signals, claim));
     let ended = match begun {
         Err(error) => Err(error),
         Ok(Some(Signalled::Stop)) => Ok(RunEnded::Stopped),
         Ok(Some(Signalled::Reload)) => Ok(RunEnded::Restart),
         Ok(None) => {
+            names::forget_left();
             let left = Left::find(&folder, config, *node);
             let options = RunOptions { config: left.with_departed(config, *node), ..options.clone() };
             journal.names = EventNames::new(&options.config, *node);

@@ -6,7 +6,7 @@
 use super::{life::Life, options::RunOptions, runtime_dir::RuntimeDir};
 use crate::{
     arbiter,
-    config::{ChannelConfig, Config, Pair, PairKeys, host::hostname},
+    config::{ChannelConfig, Config, Contents, Pair, PairKeys, host::hostname},
     dataplane::{Kernel, ProgramSettings},
     types::{Node, XdpMode, XdpPreference},
 };
@@ -28,7 +28,12 @@ pub(super) struct Candidate {
     pub(super) config: Config,
     pub(super) node: Node,
     pub(super) keys: PairKeys,
+    /// The files as they were read.
+    pub(super) files: Files,
 }
+
+/// Files by their paths, as they were read for a new life, which begins with just that.
+pub(super) type Files = Vec<(PathBuf, Contents)>;
 
 /// Reads what a new life would begin with. `one_at_a_time`: of readers that hang, there is one at most. `pins`: where the kernel
 /// keeps what is shared with it, in a life without XDP: loading the program takes longer than the peer waits, so the new life is to
@@ -49,7 +54,7 @@ pub(super) async fn read(
         let _permit = permit;
         let RunOptions { config_file, node_said, program, .. } = options;
         let candidate = load(&config_file, node_said)?;
-        let Candidate { config, node, keys } = &candidate;
+        let Candidate { config, node, keys, .. } = &candidate;
         access(&program, AccessFlags::X_OK)
             .with_context(|| format!("{}: cannot be started again; put the binary there", program.display()))?;
         if let Some(pins) = pins.filter(|_| config.dataplane.xdp != XdpPreference::Socket) {
@@ -71,14 +76,15 @@ pub(super) async fn read(
 }
 
 fn load(config_file: &Path, node_said: Option<Node>) -> Result<Candidate> {
-    let config = Config::load(config_file)?;
-    let keys = PairKeys::load(&config.pair.key_file)?;
+    let (config, file) = Config::load_with_contents(config_file)?;
+    let (keys, key_file) = PairKeys::load_with_contents(&config.pair.key_file)?;
+    let files = vec![(config_file.to_owned(), file), (config.pair.key_file.clone(), key_file)];
     arbiter::ensure_usable(&config)?;
     let node = match node_said {
         Some(node) => node,
         None => config.node_for(None, &hostname()?)?,
     };
-    Ok(Candidate { config, node, keys })
+    Ok(Candidate { config, node, keys, files })
 }
 
 /// Whether this version could be the next life of an agent that runs with that file in that runtime directory: an agent looks at
@@ -121,7 +127,7 @@ pub(super) struct Standing<'a> {
 /// # Errors
 /// Why not, and in which order the change works.
 pub(super) fn judge(now: &Config, node: Node, candidate: &Candidate, standing: Standing<'_>) -> Result<()> {
-    let Candidate { config: new, node: new_node, keys } = candidate;
+    let Candidate { config: new, node: new_node, keys, .. } = candidate;
     ensure!(
         *new_node == node,
         "the file makes this host controller {new_node}, and it is {node}: stop both agents, bring the file to both, start them"
@@ -215,7 +221,7 @@ mod tests {
     }
 
     fn candidate(config: Config, keys: &str) -> Candidate {
-        Candidate { config, node: Node::A, keys: PairKeys::parse(keys, "pair.key").unwrap() }
+        Candidate { config, node: Node::A, keys: PairKeys::parse(keys, "pair.key").unwrap(), files: Vec::new() }
     }
 
     fn prints(keys: &str) -> [u16; 2] {

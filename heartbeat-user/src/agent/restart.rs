@@ -15,7 +15,7 @@ use super::{
     disks,
     messages::{Command, Job},
     options::RunEnded,
-    reload::{self, Candidate, Standing},
+    reload::{self, Candidate, Files, Standing},
     runtime_dir::RuntimeDir,
     threads::Threads,
     watchdog,
@@ -60,6 +60,8 @@ pub(super) struct Restart {
     ending: bool,
     /// Files are read by one at a time.
     one_reader: Arc<Semaphore>,
+    /// The files that the next life is to begin with, whatever becomes of them meanwhile.
+    checked: Option<Files>,
     /// Of a life without XDP, where the kernel would keep what is shared with it.
     without_xdp: Option<RuntimeDir>,
 }
@@ -89,7 +91,7 @@ impl Restart {
     /// It is not to end yet. `without_xdp`: the runtime directory of a life without XDP.
     pub(super) fn new(without_xdp: Option<RuntimeDir>) -> Self {
         let one_reader = Arc::new(Semaphore::new(1));
-        Self { stage: None, again: false, ended: RunEnded::Stopped, ending: false, one_reader, without_xdp }
+        Self { stage: None, again: false, ended: RunEnded::Stopped, ending: false, one_reader, checked: None, without_xdp }
     }
 
     /// Whether threads are about to end.
@@ -105,6 +107,15 @@ impl Restart {
     /// What this life comes to; and whether a reload was asked for that is the next life's.
     pub(super) const fn outcome(&self) -> (RunEnded, bool) {
         (self.ended, self.again)
+    }
+
+    /// Leaves the next life what it is to begin with. No command is started any more, which would have it as well.
+    pub(super) fn hand_on(&self) {
+        for (path, file) in self.checked.iter().flatten() {
+            if let Err(error) = file.hand_on(path) {
+                log::warn!("{}: {error}: the next life reads it as it is then", path.display());
+            }
+        }
     }
 
     /// Whether signals are taken; else they are the next life's.
@@ -148,8 +159,9 @@ impl Restart {
             // It may have been changed since.
             return self.read_file(desk);
         }
-        match candidate.and_then(|candidate| judge(desk, &candidate)) {
-            Ok(()) => {
+        match candidate.and_then(|candidate| judge(desk, &candidate).map(|()| candidate.files)) {
+            Ok(files) => {
+                self.checked = Some(files);
                 self.stage = Some(Stage::Waiting(Instant::now()));
                 if let Some(why) = busy.what(desk) {
                     desk.journal.control(&ControlEvent::ReloadWaits { why });
@@ -163,7 +175,7 @@ impl Restart {
         if matches!(self.stage.take(), Some(Stage::RecordsHold(_))) {
             desk.journal.sinks.go_on();
         }
-        (self.ending, self.ended) = (false, RunEnded::Stopped);
+        (self.ending, self.ended, self.checked) = (false, RunEnded::Stopped, None);
         desk.journal.control(&ControlEvent::ReloadRefused { why });
         if std::mem::take(&mut self.again) {
             self.read_file(desk);

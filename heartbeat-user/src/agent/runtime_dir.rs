@@ -13,24 +13,22 @@
 //! All of it is made anew where somebody empties the folder under a running agent. That no second agent begins in that moment
 //! is what the name in the kernel is for: an abstract Unix socket with the folder's path in its name.
 
-use crate::dataplane::{self, PinnedCell};
-use anyhow::{Context, Result, bail, ensure};
+use crate::{
+    config::Pair,
+    dataplane::{self, PinnedCell},
+    system::names::Name,
+    types::Node,
+};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
-    sys::socket::{getsockopt, sockopt::PeerCredentials},
     unistd::geteuid,
 };
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
-    os::{
-        linux::net::SocketAddrExt as _,
-        unix::{
-            fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
-            net::{SocketAddr, UnixListener, UnixStream},
-        },
-    },
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
@@ -66,7 +64,9 @@ const AGAIN: Duration = Duration::from_millis(5);
 pub(super) struct Claim {
     lock: Flock<File>,
     /// Where the name in the kernel is to be had.
-    _name: Option<UnixListener>,
+    name: Option<Name>,
+    /// Whom this agent speaks for, once that is known.
+    pair: Option<Name>,
 }
 
 impl RuntimeDir {
@@ -210,7 +210,7 @@ impl RuntimeDir {
     /// # Errors
     /// Another agent has it.
     pub(super) fn claim(&self) -> Result<Claim> {
-        let claim = || Ok(Claim { _name: self.name_in_the_kernel()?, lock: self.lock()? });
+        let claim = || Ok(Claim { name: self.name_in_the_kernel()?, lock: self.lock()?, pair: None });
         let begun = Instant::now();
         loop {
             match claim() {
@@ -259,34 +259,30 @@ impl RuntimeDir {
         )
     }
 
-    /// A name that nobody can have at the same time in this network namespace, and that goes with the process.
-    fn name_in_the_kernel(&self) -> Result<Option<UnixListener>> {
-        let name = format!("heartbeat:{}", self.path.display());
-        // sun_path has room for 107 bytes; a folder so deep has the lock alone.
-        let Ok(address) = SocketAddr::from_abstract_name(name.as_bytes()) else { return Ok(None) };
-        match UnixListener::bind_addr(&address) {
-            Ok(listener) => Ok(Some(listener)),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let holder = UnixStream::connect_addr(&address).ok();
-                let holder = holder.and_then(|stream| getsockopt(&stream, PeerCredentials).ok());
-                match holder {
-                    Some(holder) if holder.uid() == geteuid().as_raw() => {
-                        bail!(self.taken(&format!("process {}", holder.pid())))
-                    }
-                    // Anybody can take a name; that must not keep us from starting.
-                    other => {
-                        log::warn!(
-                            "somebody else ({other:?}) has the name {name:?}; the lock alone keeps agents apart"
-                        );
-                        Ok(None)
-                    }
-                }
-            }
-            Err(error) => {
-                log::warn!("no name {name:?} ({error}); the lock alone keeps agents apart");
-                Ok(None)
-            }
+    /// A name that nobody can have at the same time in this network namespace.
+    fn name_in_the_kernel(&self) -> Result<Option<Name>> {
+        // A folder whose path is too long for it has the lock alone.
+        Name::take(&self.path.display().to_string()).map_err(|pid| anyhow!(self.taken(&format!("process {pid}"))))
+    }
+}
+
+impl Claim {
+    /// Speaks for one controller of a pair, which another agent might, with another runtime directory: the process of that one.
+    pub(super) fn speak_for(&mut self, pair: &Pair, node: Node) -> Result<(), i32> {
+        if self.pair.is_none() {
+            self.pair = Name::take(&format!("pair {} at port {}, {node}", pair.id, pair.port))?;
         }
+        Ok(())
+    }
+
+    /// Nobody who asked whose all this is waits for an answer.
+    pub(super) fn turn_away(&self) {
+        [&self.name, &self.pair].into_iter().flatten().for_each(Name::turn_away);
+    }
+
+    /// Leaves it for the next life of this process: nobody else can begin between the two.
+    pub(super) fn hand_on(self) {
+        [self.name, self.pair].into_iter().flatten().for_each(Name::hand_on);
     }
 }
 

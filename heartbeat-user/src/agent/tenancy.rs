@@ -25,6 +25,11 @@ impl<'a> Tenancy<'a> {
         Self { folder, claim, life, runs }
     }
 
+    /// Nobody who asked whose it is waits for an answer.
+    pub(super) fn turn_away(&self) {
+        self.claim.turn_away();
+    }
+
     /// Whether what belongs in the folder is there.
     pub(super) fn is_intact(&self) -> bool {
         self.folder.is_intact(self.claim)

@@ -32,6 +32,7 @@ impl Upkeep {
 
     /// Makes the folder good again where it is not.
     pub(super) fn keep_folder(&mut self, desk: &Desk<'_>, tenancy: &mut Tenancy<'_>, serving: &mut Serving) {
+        tenancy.turn_away();
         if tenancy.is_intact() {
             return;
         }

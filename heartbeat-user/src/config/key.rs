@@ -123,6 +123,14 @@ impl PairKeys {
     /// [`KeyError`]: missing, not a regular file, accessible to others (mode & 0o077), larger than 64 KiB, or wrong in a
     /// line.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
+        Self::load_with_contents(path).map(|(keys, _)| keys)
+    }
+
+    /// The same, with the file as it was.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with_contents(path: &Path) -> Result<(Self, Contents), KeyError> {
         let contents = read(path, MAX_FILE, 0o077).map_err(|fault| {
             let path = path.to_owned();
             match fault {
@@ -133,8 +141,8 @@ impl PairKeys {
                 ReadFault::Changing => KeyError::Changing { path },
             }
         })?;
-        let text = String::from_utf8(contents.bytes).map_err(|_| KeyError::NotText { path: path.to_owned() })?;
-        Self::parse(&text, &path.display().to_string())
+        let text = std::str::from_utf8(&contents.bytes).map_err(|_| KeyError::NotText { path: path.to_owned() })?;
+        Ok((Self::parse(text, &path.display().to_string())?, contents))
     }
 
     /// Reads `text`, which messages call `name`.

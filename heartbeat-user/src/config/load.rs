@@ -2,7 +2,7 @@
 
 use super::error::{ConfigError, Report};
 use super::table::Table;
-use super::{Config, arbiter, commands, fence, read, records, sections, topology};
+use super::{Config, Contents, arbiter, commands, fence, read, records, sections, topology};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use toml::de::DeTable;
@@ -14,6 +14,14 @@ impl Config {
     /// [`ConfigError::Read`], [`NotRegular`](ConfigError::NotRegular), [`TooLarge`](ConfigError::TooLarge) (more than 1 MiB),
     /// [`Changing`](ConfigError::Changing), [`Exposed`](ConfigError::Exposed), [`NotUtf8`](ConfigError::NotUtf8), [`Invalid`](ConfigError::Invalid).
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with_contents(path).map(|(config, _)| config)
+    }
+
+    /// The same, with the file as it was.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with_contents(path: &Path) -> Result<(Self, Contents), ConfigError> {
         let contents = read::read(path, read::MAX_FILE, 0).map_err(|fault| ConfigError::of_file(path, fault))?;
         let text = std::str::from_utf8(&contents.bytes).map_err(|error| {
             let before = &contents.bytes[..error.valid_up_to()];
@@ -34,7 +42,7 @@ impl Config {
             config.api.token_file = config.api.token_file.map(|file| folder.join(file));
             config.arbiter = config.arbiter.map(|arbiter| arbiter.in_folder(folder));
         }
-        Ok(config)
+        Ok((config, contents))
     }
 
     /// Reads `text`, which messages call `name`.

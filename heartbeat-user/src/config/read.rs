@@ -1,6 +1,7 @@
 //! How files that people write are read: without waiting for whoever has the other end, never more than is asked for, and never
 //! half an edit.
 
+use crate::system::handed_on;
 use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -37,13 +38,21 @@ impl From<io::Error> for ReadFault {
 }
 
 /// A file as it was at one moment.
-#[derive(Debug)]
-pub(super) struct Contents {
+pub struct Contents {
     pub(super) bytes: Vec<u8>,
     pub(super) metadata: Metadata,
 }
 
 impl Contents {
+    /// Leaves it for the next life of this process, which reads this where it would read the file at `path`: whatever becomes of
+    /// that meanwhile.
+    ///
+    /// # Errors
+    /// What the system says: the next life will read the file.
+    pub fn hand_on(&self, path: &Path) -> io::Result<()> {
+        handed_on::leave_copy(path, &self.bytes, &self.metadata)
+    }
+
     /// When it was written, in seconds since 1970.
     pub(super) fn modified(&self) -> u32 {
         u32::try_from(self.metadata.mtime()).unwrap_or(0)
@@ -53,9 +62,14 @@ impl Contents {
 /// Reads the regular file at `path`, of at most `limit` bytes, unless its mode has one of the bits in `forbidden`.
 pub(super) fn read(path: &Path, limit: u64, forbidden: u32) -> Result<Contents, ReadFault> {
     let once = || -> Result<Option<Contents>, ReadFault> {
-        // Not to wait for the other end of a pipe, nor become a terminal's; a regular file does not care.
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let file = match handed_on::copy_of(path) {
+            Some(as_it_was_checked) => as_it_was_checked,
+            None => {
+                // Not to wait for the other end of a pipe, nor become a terminal's; a regular file does not care.
+                let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+                OpenOptions::new().read(true).custom_flags(flags).open(path)?
+            }
+        };
         let before = file.metadata()?;
         if !before.is_file() {
             return Err(ReadFault::NotRegular);
@@ -97,7 +111,23 @@ mod tests {
         fs::write(&path, "text").unwrap();
         let contents = read(&path, 4, 0).unwrap();
         let age = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() - u64::from(contents.modified());
-        assert!(contents.bytes == b"text" && age < 60, "{contents:?}");
+        assert!(contents.bytes == b"text" && age < 60, "{age}");
+    }
+
+    #[test]
+    fn what_was_left_of_a_file_is_read_in_its_place_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "checked").unwrap();
+        let checked = read(&path, 100, 0).unwrap();
+        checked.hand_on(&path).unwrap();
+        fs::write(&path, "half").unwrap();
+        let next = read(&path, 100, 0o077).map(|_| ());
+        assert!(matches!(next, Err(ReadFault::Exposed(_))), "its mode is what it was");
+        checked.hand_on(&path).unwrap();
+        let next = read(&path, 100, 0).unwrap();
+        assert_eq!((next.bytes.as_slice(), next.modified()), (&b"checked"[..], checked.modified()));
+        assert_eq!(read(&path, 100, 0).unwrap().bytes, b"half");
     }
 
     #[test]

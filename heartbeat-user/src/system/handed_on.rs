@@ -2,14 +2,15 @@
 //! close-on-exec, so they are told from all others.
 
 use rustix::{
-    fs::fstat,
+    fs::{MemfdFlags, fstat, memfd_create},
     io::{FdFlags, fcntl_getfd, fcntl_setfd},
 };
 use std::{
-    fs::{File, read_dir, read_link},
-    io,
+    fs::{File, Metadata, read_dir, read_link},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io::{self, Seek as _, Write as _},
     os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, RawFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Leaves it open for the next life of this process, which finds it.
@@ -40,6 +41,37 @@ pub(super) fn left_open(is: impl Fn(&File) -> bool) -> Option<File> {
     None
 }
 
+/// Leaves a file as it was read, with its mode and time, for the next life of this process, which is to read that.
+///
+/// # Errors
+/// What the system says: it is not left.
+pub fn leave_copy(path: &Path, bytes: &[u8], of: &Metadata) -> io::Result<()> {
+    let mut copy = File::from(memfd_create(copy_name(path), MemfdFlags::CLOEXEC)?);
+    copy.write_all(bytes)?;
+    copy.rewind()?;
+    copy.set_permissions(of.permissions())?;
+    copy.set_modified(of.modified()?)?;
+    hand_on(copy)
+}
+
+/// What the life before left of the file at `path`, once.
+#[must_use]
+pub fn copy_of(path: &Path) -> Option<File> {
+    let link = format!("/memfd:{} (deleted)", copy_name(path));
+    left_open(|file| link_of(file).is_ok_and(|of| of.as_os_str() == link.as_str()))
+}
+
+/// memfd_create(2) has room for 249 bytes, and a path may be longer.
+fn copy_name(path: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    format!("heartbeat {:016x}", hasher.finish())
+}
+
+fn link_of(file: &File) -> io::Result<PathBuf> {
+    read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
 /// Keeps the binary that runs, where another one has taken its place: once nobody has it any more, the kernel gives its blocks
 /// free, and takes tens of ms for 100 MB in the middle of the start that replaces it, in which nobody sends heartbeats.
 pub fn keep_replaced_binary() {
@@ -54,8 +86,7 @@ pub fn keep_replaced_binary() {
 pub fn close_replaced_binary(program: &Path) {
     let mut was = program.as_os_str().to_owned();
     was.push(" (deleted)");
-    let link = |file: &File| read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    drop(left_open(|file| link(file).is_ok_and(|link| link.as_os_str() == was)));
+    drop(left_open(|file| link_of(file).is_ok_and(|link| link.as_os_str() == was)));
 }
 
 #[cfg(test)]

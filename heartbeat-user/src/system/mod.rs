@@ -7,6 +7,7 @@ pub mod child;
 pub mod clock;
 pub mod handed_on;
 pub mod link;
+pub mod names;
 pub mod netlink;
 pub mod realtime;
 pub mod waiter;
