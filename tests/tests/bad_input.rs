@@ -5,11 +5,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::{ChannelConfig, Config, Lab, LogLine, Node, Options, binary, heartbeat};
-use heartbeat_tests::scenario::{SOON, channel, held, look_on, owners, rejected, running, start_apart};
+use heartbeat_tests::scenario::{SOON, channel, held, look_on, owners, rejected, reload, running, start_apart};
 
 /// A pair that waits for its peer's first heartbeat for a second only.
 fn config() -> Config {

@@ -91,7 +91,15 @@ impl Restart {
     /// It is not to end yet. `without_xdp`: the runtime directory of a life without XDP.
     pub(super) fn new(without_xdp: Option<RuntimeDir>) -> Self {
         let one_reader = Arc::new(Semaphore::new(1));
-        Self { stage: None, again: false, ended: RunEnded::Stopped, ending: false, one_reader, checked: None, without_xdp }
+        Self {
+            stage: None,
+            again: false,
+            ended: RunEnded::Stopped,
+            ending: false,
+            one_reader,
+            checked: None,
+            without_xdp,
+        }
     }
 
     /// Whether threads are about to end.

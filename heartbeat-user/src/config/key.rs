@@ -4,6 +4,7 @@
 //! line. So a key is replaced without a gap: bring the new key to both controllers as the second line, then make it the
 //! first line on both, then delete the old one on both.
 
+use super::Contents;
 use super::read::{ReadFault, read};
 use std::fmt;
 use std::io;

@@ -42,8 +42,8 @@ pub use model::{
     ServiceAddress, Takeover, Targets, WatchdogConfig, Wiring,
 };
 pub use node::parse_node;
-pub use read::Contents;
 pub use profiles::{Overrides, Profile, show};
+pub use read::Contents;
 pub use records::{Events, HistogramsConfig, OnEvent, Rotated, SystemLog};
 pub(crate) use topology::is_interface_name;
 
