@@ -19,9 +19,8 @@ use heartbeat_ebpf::wire::flags;
 pub(super) struct Alone {
     /// Since when the peer has been silent, and its host, too.
     silent_since: Option<Nanos>,
-    /// Since when it has said that it hears us nowhere; and when it was heard last that said otherwise.
+    /// Since when it has said that it hears us nowhere.
     unheard_since: Option<Nanos>,
-    heard_us_at: Option<Nanos>,
     /// It has said so for so long that it finds us dead.
     finds_us_dead: bool,
     cut_off: bool,
@@ -54,8 +53,6 @@ struct Signs {
     silent: bool,
     /// The peer says that it hears us nowhere.
     unheard: bool,
-    /// When it was heard last.
-    heard_at: Option<Nanos>,
     /// It had heard us lately when it said what it said last.
     up_to_date: bool,
     /// It counts on our letting go: it neither left nor died.
@@ -124,10 +121,7 @@ impl Alone {
         self.unheard_since = match signs.unheard {
             true if good => self.unheard_since.or(Some(now)),
             true => self.unheard_since,
-            false => {
-                self.heard_us_at = signs.heard_at;
-                None
-            }
+            false => None,
         };
         self.finds_us_dead = has_come(self.finds_us_dead_at(signs.detection), now);
         self.cut_off = releases && silent && signs.isolated && signs.counts;
@@ -165,7 +159,6 @@ impl Alone {
         let Self {
             silent_since: _,
             unheard_since: _,
-            heard_us_at: _,
             finds_us_dead: _,
             cut_off: _,
             perhaps_cut_off: _,
@@ -194,7 +187,6 @@ impl Core {
             good: self.peer == PeerState::Good,
             silent: (self.peer == PeerState::Bad || unheard) && !self.host_answers(now),
             unheard: self.said.deaf,
-            heard_at: self.last_heard(),
             up_to_date: self.is_up_to_date(now),
             // One that left, or whose agent died, counts on nothing.
             counts: self.said.flags & flags::LEAVING == 0 && !self.host.died(),
@@ -280,12 +272,10 @@ impl Core {
     }
 
     /// Since when, by the peer's count, what is to be let go of is to be: since it must find us silent or gone, or since our grant ran
-    /// out. If we stood still meanwhile, that was no longer than the watchdog bears. One that finds us dead found that out after it
-    /// said otherwise last, and counts a silence from then on, however late we learnt of it.
+    /// out. If we stood still meanwhile, that was no longer than the watchdog bears.
     fn promised_since(&self, now: Nanos) -> Nanos {
         let setup = &self.setup.exclusivity;
-        let told = self.alone.heard_us_at.filter(|_| self.alone.finds_us_dead);
-        let at_most = told.map_or(now, |at| now.min(at.after(self.longest_silence()))).since(setup.watchdog);
+        let at_most = now.since(setup.watchdog);
         let ran_out = self.arbiter.ran_out(now) & setup.groups != 0;
         let heard = self.last_heard();
         let silent = heard.unwrap_or(self.heard_before).after(self.longest_silence());

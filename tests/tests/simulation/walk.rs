@@ -96,8 +96,6 @@ fn walks_that_once_failed_do_not_any_more() {
     walk(1_882_947_426_794_715, |_| {});
     // Each had been played a recording of the other, and took what answered to it for old.
     walk(1_882_994_003_412_233, |_| {});
-    // One that found us dead was heard saying so just before it would have been silent, and was given a detection time twice.
-    walk(1_883_014_349_985_115, |_| {});
 }
 
 /// A time that some part of the core did not tell, and that so would be seen only with the next heartbeat, shows here.

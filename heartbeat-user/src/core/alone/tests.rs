@@ -79,7 +79,6 @@ fn cut_off_for_certain_everything_goes_and_where_that_is_not_known_only_what_is_
         good: false,
         silent: true,
         unheard: false,
-        heard_at: None,
         up_to_date: false,
         counts: true,
         isolated: true,
@@ -130,28 +129,4 @@ fn what_is_taken_from_a_peer_that_found_us_dead_once_that_is_safe_stays() {
         _ => None,
     });
     assert_eq!(moved.collect::<Vec<_>>(), [(0, false), (0, true), (1, true)]);
-}
-
-/// We stood still, or it was not heard, just when it found us dead: what it counts on has begun all the same.
-#[test]
-fn what_is_to_be_let_go_of_is_so_by_the_count_of_a_peer_whose_word_came_late() {
-    let mut bench = Bench::of(0b01, |setup| {
-        setup.exclusivity = Exclusivity {
-            groups: 0b01,
-            release_isolated: true,
-            release_within: SECOND.times(5),
-            watchdog: SECOND,
-            ..Exclusivity::default()
-        };
-    });
-    let detection = bench.core.detection();
-    let said_otherwise = bench.now;
-    // Just before it would be silent.
-    bench.silence(detection.since(Nanos(1)));
-    for _ in 0..20 {
-        bench.hear(|message| message.heard = 0);
-        bench.silence(detection.since(SECOND.since(Nanos::from_millis(900))));
-    }
-    let begun = bench.core.cell_state(bench.now).letting_go_since.unwrap();
-    assert!(begun <= said_otherwise.after(bench.core.longest_silence()).since(SECOND), "{begun:?}");
 }
