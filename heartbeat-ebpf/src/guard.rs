@@ -130,21 +130,18 @@ impl Guard<'_> {
         if said_ns < now_ns { said_ns } else { now_ns }
     }
 
-    /// Closes what the peer says it holds, by a higher term, and what is held here.
+    /// Closes what the peer says it holds, by a higher term, and what is held here. What its bits stand for is known of one list of
+    /// names only: by another, it may hold all of that.
     #[inline(always)]
     fn obey(&self, heartbeat: View<'_>) {
         let orders = &self.kernel.orders;
         let claimed = heartbeat.owned();
         let open = orders.active.get() & !self.kernel.closed.get();
-        if open == 0
-            || claimed == 0
-            || heartbeat.term() <= self.agent.term.get()
-            // What its bits stand for is known of one list only.
-            || orders.peer_names.get() != Orders::KNOWN | u64::from(heartbeat.names_digest())
-        {
+        if open == 0 || claimed == 0 || heartbeat.term() <= self.agent.term.get() {
             return;
         }
-        let bits = claimed_of(open, claimed, orders);
+        let known = orders.peer_names.get() == Orders::KNOWN | u64::from(heartbeat.names_digest());
+        let bits = if known { claimed_of(open, claimed, orders) } else { open };
         if bits != 0 {
             self.kernel.closed.set_bits(bits);
         }
