@@ -21,6 +21,10 @@ pub(super) struct Alone {
     silent_since: Option<Nanos>,
     /// Since when it has said that it hears us nowhere.
     unheard_since: Option<Nanos>,
+    /// When it was heard last that said otherwise.
+    heard_us_at: Nanos,
+    /// By when, of its own count, one that says so must have found us dead and find us silent.
+    counted_until: Option<Nanos>,
     /// It has said so for so long that it finds us dead.
     finds_us_dead: bool,
     cut_off: bool,
@@ -49,10 +53,14 @@ pub(super) struct Limit {
 struct Signs {
     /// Some channel hears the peer.
     good: bool,
-    /// The peer is silent, and its host, too.
+    /// The peer is silent, and its host, too; and since when, where it is now.
     silent: bool,
+    silent_at: Nanos,
     /// The peer says that it hears us nowhere.
     unheard: bool,
+    /// When it was heard last, and when what it had heard of us by then was said; none where it had heard nothing.
+    heard_at: Nanos,
+    heard_of_us: Option<Nanos>,
     /// It had heard us lately when it said what it said last.
     up_to_date: bool,
     /// It counts on our letting go: it neither left nor died.
@@ -63,6 +71,9 @@ struct Signs {
     /// Whoever is cut off lets go of what it holds.
     releases: bool,
     detection: Nanos,
+    /// The peer finds us dead no sooner than so long after it heard us.
+    takeover_after: Nanos,
+    longest_silence: Nanos,
     /// One that left takes nothing for so long that we would not know of.
     unnoticed: Nanos,
 }
@@ -116,13 +127,23 @@ impl Alone {
 
     fn step(&mut self, now: Nanos, signs: &Signs) {
         let Signs { good, silent, releases, .. } = *signs;
-        self.silent_since = if silent { self.silent_since.or(Some(now)) } else { None };
+        let was_silent = self.silent_since.is_some();
+        self.silent_since = if silent { self.silent_since.or(Some(signs.silent_at)) } else { None };
         // Where it fell silent since, that was its last word: it counts on us.
         self.unheard_since = match signs.unheard {
             true if good => self.unheard_since.or(Some(now)),
             true => self.unheard_since,
             false => None,
         };
+        if was_silent {
+            // What it counted on in the silence is decided by then; from now on it is told that we are here.
+            self.heard_us_at = now;
+        } else if self.unheard_since.is_none() {
+            self.heard_us_at = signs.heard_at;
+        }
+        // However late we learnt of it: it did not find us dead sooner, and from then on counts one silence.
+        let found = signs.heard_of_us.map(|said| said.after(signs.takeover_after).max(self.heard_us_at));
+        self.counted_until = found.filter(|_| self.unheard_since.is_some()).map(|at| at.after(signs.longest_silence));
         self.finds_us_dead = has_come(self.finds_us_dead_at(signs.detection), now);
         self.cut_off = releases && silent && signs.isolated && signs.counts;
         self.perhaps_cut_off = releases && silent && signs.perhaps_isolated;
@@ -140,7 +161,8 @@ impl Alone {
 
     /// When a peer that says it hears us nowhere finds us dead.
     fn finds_us_dead_at(&self, detection: Nanos) -> Option<Nanos> {
-        self.unheard_since.map(|since| since.after(detection))
+        let told = self.unheard_since?.after(detection);
+        Some(self.counted_until.map_or(told, |counted| counted.min(told)))
     }
 
     /// When, alone, we must have been granted what we hold; none where we are not alone.
@@ -159,6 +181,8 @@ impl Alone {
         let Self {
             silent_since: _,
             unheard_since: _,
+            heard_us_at: _,
+            counted_until: _,
             finds_us_dead: _,
             cut_off: _,
             perhaps_cut_off: _,
@@ -186,7 +210,10 @@ impl Core {
         let signs = Signs {
             good: self.peer == PeerState::Good,
             silent: (self.peer == PeerState::Bad || unheard) && !self.host_answers(now),
+            silent_at: if unheard { self.silent_before(now) } else { now },
             unheard: self.said.deaf,
+            heard_at: self.last_heard().unwrap_or_default(),
+            heard_of_us: (self.said.echo_sent_ns != 0).then_some(Nanos(self.said.echo_sent_ns)),
             up_to_date: self.is_up_to_date(now),
             // One that left, or whose agent died, counts on nothing.
             counts: self.said.flags & flags::LEAVING == 0 && !self.host.died(),
@@ -194,9 +221,25 @@ impl Core {
             perhaps_isolated: self.may_be_isolated(now),
             releases: self.setup.exclusivity.release_isolated,
             detection: self.detection(),
+            takeover_after: self.takeover_after(),
+            longest_silence: self.longest_silence(),
             unnoticed: promised.since(self.setup.finds_out_within()),
         };
         self.alone.step(now, &signs);
+    }
+
+    /// Since when the peer, not heard in this life, has been silent: what the life before was to be granted by then, this one is, too.
+    fn silent_before(&self, now: Nanos) -> Nanos {
+        let silent = self.heard_before.after(self.longest_silence());
+        let Some(before) = self.setup.resumed else { return now };
+        match before.serve_until {
+            // A grant may end later still.
+            Some(until) => until.since(self.setup.exclusivity.arbitration()),
+            // Nobody had found that out yet.
+            None if silent > before.alive => silent,
+            // Its host answered.
+            None => now,
+        }
     }
 
     /// Whether the peer said that it leaves, and cannot have come back and taken anything unheard: neither while we were cut off, nor
@@ -272,16 +315,19 @@ impl Core {
     }
 
     /// Since when, by the peer's count, what is to be let go of is to be: since it must find us silent or gone, or since our grant ran
-    /// out. If we stood still meanwhile, that was no longer than the watchdog bears.
+    /// out. If we stood still meanwhile, that was no longer than the watchdog bears. One that says that it hears us nowhere may have
+    /// found that out long before we learnt of it.
     fn promised_since(&self, now: Nanos) -> Nanos {
         let setup = &self.setup.exclusivity;
-        let at_most = now.since(setup.watchdog);
+        let late = |until: &Nanos| self.alone.finds_us_dead && now.since(*until) < self.detection();
+        let counted = self.alone.counted_until.filter(late);
+        let at_most = counted.map_or(now, |until| now.min(until)).since(setup.watchdog);
         let ran_out = self.arbiter.ran_out(now) & setup.groups != 0;
-        let heard = self.last_heard();
-        let silent = heard.unwrap_or(self.heard_before).after(self.longest_silence());
+        let heard = self.last_heard().unwrap_or(self.heard_before);
+        let silent = |since| heard.after(self.longest_silence()).min(since);
         match self.alone.silent_since {
             _ if ran_out => self.arbiter.until(),
-            Some(_) if !self.alone.finds_us_dead && now.since(silent) < setup.release_within => silent,
+            Some(at) if !self.alone.finds_us_dead && now.since(silent(at)) < setup.release_within => silent(at),
             _ if self.leftovers != 0 => self.started.since(setup.watchdog),
             _ => at_most,
         }

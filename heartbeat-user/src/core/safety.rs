@@ -6,7 +6,7 @@
 //! | its fence succeeded | at once |
 //! | its kernel says that it keeps silent for it, and it has no hooks | at once |
 //! | its agent died, its host is silent, and it has no hooks | at once: the lease of its kernel is over, where it gave one |
-//! | its agent died or stands still, and it has hooks, or no lease | once its watchdog's time is over; without one, not at all |
+//! | its agent died or stands still, and it has hooks, or no lease | once its watchdog's time is over, where there is an arbiter since it was granted; without one, not at all |
 //! | the arbiter granted it | once the peer, to which it was not granted, must have let go of it |
 //! | nothing of that, and there are neither fence nor arbiter | once the peer, cut off, must have let go of it as it promised |
 //!
@@ -122,6 +122,8 @@ impl SilentPeer {
             // It hears us, so that no lease ends: its kernel must say that it keeps silent.
             (true, _) => self.left_behind,
         };
+        // What a living agent was granted it need not let go of, so that its watchdog counts from then on only that others have it.
+        let watched = gone && self.watched && !self.answers;
         let of = |is: bool, groups: u64| if is { groups & self.groups & !self.ungranted } else { 0 };
         let mut safety = Safety {
             at_once: of(true, self.left),
@@ -129,7 +131,7 @@ impl SilentPeer {
             lease_over: of(self.dead_for_good && self.leased && !self.answers, plain),
             fenced: of(self.fenced, u64::MAX),
             granted: of(gone, self.granted & !in_use),
-            promised: of(gone && self.watched && !self.answers, in_use),
+            promised: of(watched, if self.has_arbiter { in_use & self.granted } else { in_use }),
             closable: of(self.confirms, plain),
             ..Safety::default()
         };
@@ -137,7 +139,8 @@ impl SilentPeer {
             safety.promised |= of(gone, !in_use);
         }
         let unsafe_groups = self.groups & !safety.safe() & !safety.closable;
-        (safety.why, safety.until) = self.objection(now, unsafe_groups, in_use);
+        let kept = if self.watched && self.has_arbiter && !self.answers { 0 } else { in_use };
+        (safety.why, safety.until) = self.objection(now, unsafe_groups, kept);
         safety
     }
 

@@ -84,6 +84,8 @@ pub struct Resumed {
     pub heard: Nanos,
     /// When that life gave its last sign of life.
     pub alive: Nanos,
+    /// Alone, it was to be granted again by then what it held ([`CellState::serve_until`](super::CellState::serve_until)).
+    pub serve_until: Option<Nanos>,
 }
 
 /// How this pair judges.

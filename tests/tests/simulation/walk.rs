@@ -96,6 +96,14 @@ fn walks_that_once_failed_do_not_any_more() {
     walk(1_882_947_426_794_715, |_| {});
     // Each had been played a recording of the other, and took what answered to it for old.
     walk(1_882_994_003_412_233, |_| {});
+    // One that found us dead was heard saying so just before it would have been silent, and was given a detection time twice.
+    walk(1_883_014_349_985_115, |_| {});
+    // One agent died that had gone on using what the arbiter granted it, and its watchdog's time was counted from long before.
+    walk(1_883_020_924_661_391, |_| {});
+    // One that was to be granted what it held began another life, and asked for as long once more.
+    walk(1_883_022_027_732_918, |_| {});
+    // An agent died before it had learnt the names of the peer's file: its kernel did not know what was claimed, and served on.
+    walk(1_883_023_830_197_045, |_| {});
 }
 
 /// A time that some part of the core did not tell, and that so would be seen only with the next heartbeat, shows here.

@@ -41,6 +41,46 @@ fn what_the_life_before_was_letting_go_of_has_had_its_time_and_what_it_held_begi
     );
 }
 
+/// Whoever was alone, and is started again, has no more time than before.
+#[test]
+fn what_the_life_before_was_to_be_granted_by_then_the_next_one_is_to_be_granted_by_then_too() {
+    let bench = Bench::of(0b01, |setup| {
+        setup.exclusivity = Exclusivity {
+            groups: 0b01,
+            arbiter: Some(Nanos(0)),
+            release_within: SECOND.times(5),
+            watchdog: SECOND,
+            ..Exclusivity::default()
+        };
+    });
+    let (now, within) = (bench.now.after(SECOND.times(60)), SECOND.times(5));
+    let lets_go = |heard: Nanos, alive, serve_until| {
+        let before = bench.core.setup.resumed.unwrap_or_default();
+        let resumed = Resumed { heard, alive, serve_until, ..before };
+        let mut core = Core::new(Setup { resumed: Some(resumed), ..bench.core.setup.clone() }, now);
+        let mut at = now;
+        loop {
+            core.handle_time(at);
+            if let Some(since) = core.cell_state(at).letting_go_since {
+                assert!(!core.may_feed(since.after(within)) && core.may_feed(Nanos(since.after(within).0 - 1)));
+                return (at, since);
+            }
+            at = core.deadline().max(Nanos(at.0 + 1));
+        }
+    };
+    let (silence, arbitration) = (bench.core.longest_silence(), bench.core.setup.exclusivity.arbitration());
+    let (heard, alone) = (now.since(SECOND), now.since(SECOND).after(silence));
+    // It had found the peer silent; or nobody had, as it was dead by then.
+    let found = (alone.after(arbitration), alone);
+    assert_eq!(lets_go(heard, now, Some(alone.after(arbitration))), found);
+    assert_eq!(lets_go(heard, heard, None), found);
+    // Its host had answered.
+    assert_eq!(lets_go(heard, now, None), (now.after(arbitration), alone));
+    // And what was granted is, until then.
+    let until = now.after(SECOND.times(20));
+    assert_eq!(lets_go(heard, now, Some(until)), (until, until.since(SECOND)));
+}
+
 #[test]
 fn once_the_peer_hears_us_what_the_life_before_had_to_let_go_of_is_forgotten() {
     let mut bench = Bench::of(0b01, |setup| {
@@ -70,30 +110,51 @@ fn it_is_told_when_the_peer_finds_us_dead_and_when_we_must_have_been_granted_wha
     assert_eq!([next(&unheard, Some(SECOND)), next(&unheard, None)], [SECOND.times(2), Nanos::NEVER]);
 }
 
+/// Cut off, of a peer that counts on it.
+const ALONE: Signs = Signs {
+    good: false,
+    silent: true,
+    silent_at: SECOND,
+    unheard: false,
+    heard_at: Nanos(0),
+    heard_of_us: None,
+    up_to_date: false,
+    counts: true,
+    isolated: true,
+    perhaps_isolated: true,
+    releases: true,
+    detection: SECOND,
+    takeover_after: SECOND,
+    longest_silence: SECOND,
+    unnoticed: SECOND,
+};
+
 #[test]
 fn cut_off_for_certain_everything_goes_and_where_that_is_not_known_only_what_is_exclusive() {
     let mut bench = Bench::of(0b11, |setup| {
         setup.exclusivity = Exclusivity { groups: 0b01, release_isolated: true, ..Exclusivity::default() };
     });
-    let alone = Signs {
-        good: false,
-        silent: true,
-        unheard: false,
-        up_to_date: false,
-        counts: true,
-        isolated: true,
-        perhaps_isolated: true,
-        releases: true,
-        detection: SECOND,
-        unnoticed: SECOND,
-    };
-    let unknown = Signs { isolated: false, ..alone };
-    let left = Signs { counts: false, ..alone };
+    let unknown = Signs { isolated: false, ..ALONE };
+    let left = Signs { counts: false, ..ALONE };
     let works = Signs { perhaps_isolated: false, ..unknown };
-    let told_not_to = Signs { releases: false, ..alone };
-    for (signs, goes) in [(alone, 0b11), (unknown, 0b01), (left, 0b01), (works, 0), (told_not_to, 0)] {
+    let told_not_to = Signs { releases: false, ..ALONE };
+    for (signs, goes) in [(ALONE, 0b11), (unknown, 0b01), (left, 0b01), (works, 0), (told_not_to, 0)] {
         bench.core.alone.step(bench.now, &signs);
         assert_eq!(bench.core.let_go(bench.now).cut_off, goes, "{signs:?}");
+    }
+}
+
+/// Its words come through before ours do: it says that it hears us nowhere, as of all the silence, and that is over with our next one.
+#[test]
+fn one_that_is_back_is_given_the_time_to_hear_us() {
+    let mut alone = Alone::default();
+    let deaf = Signs { good: true, silent: false, unheard: true, isolated: false, perhaps_isolated: false, ..ALONE };
+    let back = SECOND.times(60);
+    alone.step(SECOND, &Signs { heard_of_us: Some(Nanos(1)), ..ALONE });
+    let deaf = Signs { heard_at: back, heard_of_us: Some(Nanos(1)), ..deaf };
+    for (at, dead) in [(back, false), (Nanos(back.after(SECOND).0 - 1), false), (back.after(SECOND), true)] {
+        alone.step(at, &deaf);
+        assert_eq!(alone.finds_us_dead(), dead, "{at}");
     }
 }
 
@@ -129,4 +190,32 @@ fn what_is_taken_from_a_peer_that_found_us_dead_once_that_is_safe_stays() {
         _ => None,
     });
     assert_eq!(moved.collect::<Vec<_>>(), [(0, false), (0, true), (1, true)]);
+}
+
+/// We did not hear it just when it found us dead: what it counts on has begun all the same.
+#[test]
+fn what_is_to_be_let_go_of_is_so_by_the_count_of_a_peer_whose_word_came_late() {
+    let mut bench = Bench::of(0b01, |setup| {
+        setup.exclusivity = Exclusivity {
+            groups: 0b01,
+            release_isolated: true,
+            release_within: SECOND.times(5),
+            watchdog: SECOND,
+            ..Exclusivity::default()
+        };
+    });
+    let (detection, heard_us) = (bench.core.detection(), bench.now);
+    let late = detection.since(Nanos(1));
+    bench.silence(late);
+    // It finds us dead from now on at the earliest, and that is not heard.
+    bench.hear(|message| message.echo_sent_ns = heard_us.0);
+    bench.silence(late);
+    let unheard = bench.now;
+    while bench.core.cell_state(bench.now).letting_go_since.is_none() {
+        assert!(bench.now < unheard.after(detection), "it begins when the peer has waited for longer than it says");
+        bench.hear(|message| (message.heard, message.echo_sent_ns) = (0, heard_us.0));
+        bench.silence(Nanos::from_millis(10));
+    }
+    let begun = bench.core.cell_state(bench.now).letting_go_since.unwrap();
+    assert_eq!(begun, heard_us.after(detection).after(bench.core.longest_silence()).since(SECOND));
 }

@@ -196,6 +196,30 @@ fn in_no_row_of_the_product_an_exclusive_group_is_taken_unsafely() {
     }
 }
 
+/// It died, or stands still, since: what it was granted until then, it need not have let go of.
+#[test]
+fn what_an_agent_that_is_gone_has_in_use_is_ours_after_its_watchdogs_time_where_the_arbiter_says_so() {
+    let peer = SilentPeer {
+        groups: 0b1,
+        hooked: 0b1,
+        left_behind: u64::MAX,
+        without_agent: true,
+        watched: true,
+        gone_at: Some(SECOND),
+        ..SilentPeer::default()
+    };
+    let arbitrated = SilentPeer { has_arbiter: true, ..peer };
+    let said = |peer: SilentPeer| {
+        let safety = peer.weigh(SECOND);
+        safety.because(safety.safe()).ok_or(safety.why)
+    };
+    assert_eq!(said(peer), Ok(Safe::Promised));
+    assert_eq!(said(SilentPeer { granted: 0b1, ..arbitrated }), Ok(Safe::Promised));
+    assert_eq!(said(arbitrated), Err(None), "it is being asked");
+    assert_eq!(said(SilentPeer { denied: 0b1, ..arbitrated }), Err(Some(Withheld::Denied)));
+    assert_eq!(said(SilentPeer { granted: 0b1, answers: true, ..arbitrated }), Err(Some(Withheld::InUse)));
+}
+
 /// It may have been alone for long, and lose its networks only now.
 #[test]
 fn one_that_did_not_hear_us_has_the_time_to_find_out_that_it_is_cut_off() {

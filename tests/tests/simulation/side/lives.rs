@@ -90,6 +90,7 @@ impl Side {
             closed: taken.closed,
             heard: last.heard,
             alive: last.alive,
+            serve_until: some(self.host.tables.kernel().orders.serve_until_ns.get()),
         });
         // Of a file with as many groups as there can be, none is beside them.
         let departed = (own..own + taken.departed.len()).fold(0, |bits, i| bits | 1 << i);
