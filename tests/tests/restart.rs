@@ -9,7 +9,7 @@ use heartbeat_tests::client::{Probe, ProbeOptions};
 use heartbeat_tests::host::undisturbed;
 use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::{ipv4, owner_of};
-use heartbeat_tests::lab::{Lab, LogLine, Mark, Node, realtime_ns};
+use heartbeat_tests::lab::{Config, Lab, LogLine, Mark, Node, realtime_ns};
 use heartbeat_tests::scenario::{
     CHANNELS, SOON, Scripts, between, expect_settled, group_events, healthy_pair, look_on, named, profiles, settled,
     show, started, story, until, wait_all_good, wait_owners, wait_said,
@@ -254,13 +254,19 @@ const WAITS: (&str, &str) = (
     "test $HEARTBEAT_NODE = a || exit 0; echo begun >> log; until test -e go-on; do sleep 0.02; done; echo done >> log",
 );
 
+/// A pair of which a runs a hook that waits to be told to go on.
+fn with_a_hook_that_runs() -> (Lab, Config, Scripts) {
+    let (lab, config) = started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[WAITS]).unwrap()).unwrap();
+    let scripts = Scripts::of(&lab).unwrap();
+    lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
+    until("the hook runs", || Ok((scripts.read("log") == "begun\n").then_some(()))).unwrap();
+    (lab, config, scripts)
+}
+
 #[test]
 fn a_reload_waits_for_a_hook_that_runs_and_then_goes_on() {
     undisturbed(|| {
-        let (lab, _) = started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[WAITS]).unwrap()).unwrap();
-        let scripts = Scripts::of(&lab).unwrap();
-        lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
-        until("the hook runs", || Ok((scripts.read("log") == "begun\n").then_some(()))).unwrap();
+        let (lab, _, scripts) = with_a_hook_that_runs();
         let mark = lab.mark(A);
         lab.reload(A).unwrap();
         let waits = wait_said(&lab, A, mark, "reload_waits").unwrap();
@@ -280,10 +286,7 @@ fn a_reload_waits_for_a_hook_that_runs_and_then_goes_on() {
 #[test]
 fn a_reload_goes_on_with_the_file_that_was_found_valid_whatever_becomes_of_it_meanwhile() {
     undisturbed(|| {
-        let (lab, config) = started(|lab, config| Scripts::of(lab).unwrap().hooks(config, &[WAITS]).unwrap()).unwrap();
-        let scripts = Scripts::of(&lab).unwrap();
-        lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
-        until("the hook runs", || Ok((scripts.read("log") == "begun\n").then_some(()))).unwrap();
+        let (lab, config, scripts) = with_a_hook_that_runs();
         let mark = lab.mark(A);
         lab.configure_one(A, &config.timing("failed_waits", "7")).unwrap();
         lab.reload(A).unwrap();

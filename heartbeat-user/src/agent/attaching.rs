@@ -5,6 +5,7 @@ use super::{
     channels::{attach, tell_unattached},
     desk::Desk,
     messages::{Command, Job},
+    opening::NoXdp,
     tenancy::Tenancy,
 };
 use crate::{
@@ -24,7 +25,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// The kernel's part, and what is to become of channels.
 pub(super) struct Attaching {
-    pub(super) kernel: Option<Kernel>,
+    pub(super) kernel: Result<Kernel, NoXdp>,
     /// Channels that could not be attached to as configured, a bit each.
     unattached: u64,
     /// When those were tried again.
@@ -37,7 +38,7 @@ pub(super) struct Attaching {
 
 impl Attaching {
     /// As the start left it; bits as in [`channels::AttachedAll`](super::channels::AttachedAll).
-    pub(super) fn new(kernel: Option<Kernel>, unattached: u64, pending: u64) -> Self {
+    pub(super) fn new(kernel: Result<Kernel, NoXdp>, unattached: u64, pending: u64) -> Self {
         Self { kernel, unattached, tried: Instant::now(), pending, seeking: HashSet::new() }
     }
 
@@ -61,7 +62,7 @@ impl Attaching {
 
     /// Interfaces are attached to one after the other, as fast as their links come back.
     pub(super) fn go_on(&mut self, desk: &Desk<'_>, tenancy: &mut Tenancy<'_>) {
-        while self.pending != 0 && !self.kernel.as_mut().is_some_and(Kernel::is_resting) {
+        while self.pending != 0 && !self.kernel.as_mut().is_ok_and(|kernel| kernel.is_resting()) {
             let channel = ChannelIndex(self.pending.trailing_zeros() as u8);
             self.pending &= !channel.bit();
             self.attach(desk, tenancy, channel);
@@ -74,7 +75,7 @@ impl Attaching {
             tenancy.see(&end.interface, index);
         }
         let config = &desk.options.config;
-        match attach(self.kernel.as_mut(), config.dataplane.xdp, channel, end, &desk.journal) {
+        match attach(self.kernel.as_mut().map_err(|none| &*none), config.dataplane.xdp, channel, end, &desk.journal) {
             Ok(mode) => {
                 self.unattached &= !channel.bit();
                 attached(desk, channel, mode);
@@ -95,7 +96,7 @@ impl Attaching {
     /// The interface of a channel has members that it did not have; or (`unseen`) heartbeats come by the socket, as if it had.
     pub(super) fn attach_quietly(&mut self, desk: &Desk<'_>, channel: ChannelIndex, unseen: bool) {
         let Some(end) = end_of(desk, channel) else { return };
-        let Some(kernel) = self.kernel.as_mut() else { return };
+        let Ok(kernel) = self.kernel.as_mut() else { return };
         let config = &desk.options.config;
         let new = match kernel.attach(channel, &end.interface, end.address, config.dataplane.xdp) {
             Ok(new) => new,
@@ -187,7 +188,7 @@ mod tests {
             let runs = Runs::read(&checked, 1);
             let mut tenancy = Tenancy::new(checked, &mut claim, life, runs);
 
-            let mut attaching = Attaching::new(None, NET1.bit(), 0);
+            let mut attaching = Attaching::new(Err(NoXdp::default()), NET1.bit(), 0);
             attaching.want_again();
             assert!(!attaching.is_pending(), "it was tried just now");
             for options in [&impossible, &possible] {

@@ -1,6 +1,6 @@
 //! The channels at the start: whether their ports are ours, and how each is read. What is missing is said, and comes later.
 
-use super::{options::RunOptions, pulse::PulseChannel, runtime_dir::Claim};
+use super::{opening::NoXdp, options::RunOptions, pulse::PulseChannel, runtime_dir::Claim};
 use crate::{
     command::signals::{self, Signalled, Signals},
     config::{ChannelConfig, ChannelEnd, Config, Pair},
@@ -108,7 +108,7 @@ pub(super) struct AttachedAll {
 pub(super) fn attach_all(
     config: &Config,
     node: Node,
-    mut kernel: Option<&mut Kernel>,
+    mut kernel: Result<&mut Kernel, &NoXdp>,
     tables: &Tables,
     interfaces: &mut Links,
     journal: &Journal,
@@ -135,14 +135,20 @@ pub(super) fn attach_all(
         }
         let ours = link != Link::Absent && !taken;
         // One after the other, as fast as their links come back.
-        let rests = kernel.as_deref_mut().is_some_and(Kernel::is_resting);
+        let rests = kernel.as_mut().is_ok_and(|kernel| kernel.is_resting());
         let mode = match ours {
             false => None,
             true if rests => {
                 all.attach_pending |= channel.index.bit();
                 Some(XdpMode::Socket)
             }
-            true => match attach(kernel.as_deref_mut(), config.dataplane.xdp, channel.index, own, journal) {
+            true => match attach(
+                kernel.as_deref_mut().map_err(|none| &**none),
+                config.dataplane.xdp,
+                channel.index,
+                own,
+                journal,
+            ) {
                 Ok(mode) => Some(mode),
                 Err(error) => {
                     all.unattached |= channel.index.bit();
@@ -157,7 +163,7 @@ pub(super) fn attach_all(
         all.links.push(link);
         all.modes.push(mode);
     }
-    if let Some(kernel) = kernel {
+    if let Ok(kernel) = kernel {
         kernel.settle()?;
     }
     Ok(all)
@@ -172,27 +178,27 @@ pub(super) fn tell_unattached(channel: &ChannelConfig, error: &anyhow::Error, jo
 
 /// How the channel's heartbeats are received from now on.
 pub(super) fn attach(
-    kernel: Option<&mut Kernel>,
+    kernel: Result<&mut Kernel, &NoXdp>,
     preference: XdpPreference,
     channel: ChannelIndex,
     end: &ChannelEnd,
     journal: &Journal,
 ) -> Result<XdpMode> {
     let (xdp_mode, why) = match kernel {
-        Some(kernel) => {
+        Ok(kernel) => {
             let attached = kernel
                 .attach(channel, &end.interface, end.address, preference)
                 .with_context(|| format!("attaching to {}", end.interface))?;
             (attached.mode, attached.why)
         }
-        None => {
+        Err(none) => {
             // Whatever an earlier life has left there would consume what the socket is to read.
             let why = release(&end.interface).with_context(|| format!("interface {}", end.interface))?;
             if !preference.allows(XdpMode::Socket) {
                 let held = why.map_or_else(String::new, |why| format!(": {why}"));
                 bail!("dataplane.xdp = \"{}\" is not to be had{held}", preference.name());
             }
-            (XdpMode::Socket, why)
+            (XdpMode::Socket, why.or_else(|| none.why.clone()))
         }
     };
     journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode, why });
@@ -217,17 +223,19 @@ mod tests {
                 let ends = ends.map(|(channel, end)| (channel, end.interface.as_str(), end.address));
                 let mut interfaces = Links::open(ends).unwrap();
                 let tables = Tables::anonymous().unwrap();
-                // There is no XDP on this host.
-                let all = attach_all(config, node, None, &tables, &mut interfaces, &journal).unwrap();
+                let none = NoXdp { why: Some("no XDP is to be had on this host: EPERM".to_owned()) };
+                let all = attach_all(config, node, Err(&none), &tables, &mut interfaces, &journal).unwrap();
                 let there: Vec<_> = all.links.iter().map(|link| *link != Link::Absent).collect();
                 assert_eq!(there, [true, false, false]);
                 assert_eq!((all.channels.len(), all.modes), (3, vec![Some(XdpMode::Socket), None, None]));
                 let unattached = if as_configured { 0 } else { config.channels[0].index.bit() };
                 assert_eq!((all.unattached, all.attach_pending), (unattached, 0), "{xdp}");
-                let (told, _) = journal.feed.since(None, Severity::Warning, 10);
+                let (told, _) = journal.feed.since(None, Severity::Info, 10);
+                let warnings = told.iter().filter(|entry| entry.record.severity >= Severity::Warning).count();
                 let told: Vec<_> = told.iter().map(|entry| entry.record.text.as_str()).collect();
                 if as_configured {
-                    assert_eq!(told, [] as [&str; 0]);
+                    let why = "net1: heartbeats come by socket: no XDP is to be had on this host: EPERM";
+                    assert_eq!((&told[..], warnings), (&[why][..], 0));
                     return;
                 }
                 let why =

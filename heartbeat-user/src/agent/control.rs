@@ -83,7 +83,7 @@ pub(super) async fn run(
         orders: Orders::default(),
         probing: Probing::new(&options.config, options.node),
         readiness: readiness::Told::new(),
-        restart: Restart::new(attaching.kernel.is_none().then(|| tenancy.folder.clone())),
+        restart: Restart::new(attaching.kernel.is_err().then(|| tenancy.folder.clone())),
         serving: Serving::new(orders_in),
         silence: Silence::new(silent_on),
         upkeep: Upkeep::new(),
@@ -129,8 +129,8 @@ impl Control<'_> {
     async fn serve(&mut self, signals: &mut Signals, mut incoming: Incoming) -> Result<()> {
         let control_bell = bell::watch(self.threads.control_bell.clone())?;
         let mut logger = match &mut self.attaching.kernel {
-            Some(kernel) => Some(bell::watch(kernel.logger()?)?),
-            None => None,
+            Ok(kernel) => Some(bell::watch(kernel.logger()?)?),
+            Err(_) => None,
         };
         while !self.threads.pulse.is_finished() {
             let pause = self.pause();
@@ -261,8 +261,8 @@ impl Control<'_> {
         remains.end_watchdogs(ended, holds_nothing, &desk.journal);
         tenancy.leave(holds_nothing)?;
         match attaching.kernel {
-            Some(kernel) => kernel.remove().context("taking the XDP program away")?,
-            None => tenancy.folder.forget_pins(),
+            Ok(kernel) => kernel.remove().context("taking the XDP program away")?,
+            Err(_) => tenancy.folder.forget_pins(),
         }
         tenancy.folder.forget_tables();
         desk.journal.control(&ControlEvent::Stopped);

@@ -14,10 +14,17 @@ use std::sync::Arc;
 /// What was opened.
 pub(super) struct Opened {
     /// None where heartbeats come by sockets.
-    pub(super) kernel: Option<Kernel>,
+    pub(super) kernel: Result<Kernel, NoXdp>,
     pub(super) tables: Arc<Tables>,
     /// An earlier life's records go on.
     pub(super) adopted: bool,
+}
+
+/// Heartbeats come by sockets.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NoXdp {
+    /// Why, where the configuration does not say so.
+    pub(super) why: Option<String>,
 }
 
 /// Opens it, and takes away what an earlier life had in the other way.
@@ -35,8 +42,8 @@ pub(super) fn open(
     let life = left.life.as_ref().filter(|life| left.cell.is_some_and(|cell| life.is_of(cell.incarnation())));
     let (order, fresh) = slots(life.map_or(&[], |life| &life.channels), &names);
     match kernel(config.dataplane.xdp, settings, folder, journal) {
-        Some(kernel) => with_kernel(kernel, order, fresh, folder, left),
-        None => without_kernel(order, fresh, folder, left),
+        Ok(kernel) => with_kernel(kernel, order, fresh, folder, left),
+        Err(none) => without_kernel(none, order, fresh, folder, left),
     }
 }
 
@@ -45,24 +52,20 @@ fn kernel(
     settings: &ProgramSettings,
     folder: &RuntimeDir,
     journal: &Journal,
-) -> Option<(Kernel, Adopted)> {
+) -> Result<(Kernel, Adopted), NoXdp> {
     if preference == XdpPreference::Socket {
-        return None;
+        return Err(NoXdp::default());
     }
     let error = match folder.pin_folder().and_then(|pins| Kernel::open(settings, &pins)) {
-        Ok(opened) => return Some(opened),
+        Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
-    if preference == XdpPreference::Auto {
-        log::warn!("no XDP on this host, so heartbeats come by sockets: {error:#}");
-        return None;
+    let why = format!("no XDP is to be had on this host: {error:#}");
+    if preference != XdpPreference::Auto {
+        let what = format!("dataplane.xdp = \"{}\": {why}; \"auto\" would fall back to sockets", preference.name());
+        journal.control(&ControlEvent::HostProblem { what });
     }
-    let wanted = preference.name();
-    let what = format!(
-        "dataplane.xdp = \"{wanted}\": no XDP is to be had on this host: {error:#}; \"auto\" would fall back to sockets"
-    );
-    journal.control(&ControlEvent::HostProblem { what });
-    None
+    Err(NoXdp { why: Some(why) })
 }
 
 /// `fresh`: the channels whose place is new to them, a bit each.
@@ -82,10 +85,10 @@ fn with_kernel(
         cell.restore(tables.agent());
     }
     folder.forget_tables();
-    Ok(Opened { kernel: Some(kernel), tables, adopted: adopted.maps })
+    Ok(Opened { kernel: Ok(kernel), tables, adopted: adopted.maps })
 }
 
-fn without_kernel(order: SlotOrder, fresh: u64, folder: &RuntimeDir, left: &Left) -> Result<Opened> {
+fn without_kernel(none: NoXdp, order: SlotOrder, fresh: u64, folder: &RuntimeDir, left: &Left) -> Result<Opened> {
     let (tables, adopted) = match Tables::in_file(&folder.tables()) {
         Ok(opened) => opened,
         Err(error) => {
@@ -101,5 +104,5 @@ fn without_kernel(order: SlotOrder, fresh: u64, folder: &RuntimeDir, left: &Left
         cell.restore(tables.agent());
     }
     folder.forget_pins();
-    Ok(Opened { kernel: None, tables: Arc::new(tables), adopted })
+    Ok(Opened { kernel: Err(none), tables: Arc::new(tables), adopted })
 }

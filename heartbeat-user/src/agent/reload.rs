@@ -99,7 +99,7 @@ pub fn ensure_could_go_on(config_file: &Path, node_said: Option<Node>, runtime_d
     let Some(life) = Life::read(&folder)? else { return Ok(()) };
     ensure!(
         folder.cells().iter().any(|cell| life.is_of(cell.incarnation())),
-        "what the running agent has on record in the kernel is of another version than {}",
+        "the running agent has nothing on record in the kernel that this version reads: it is gone, or of another version than {}",
         layout::VERSION
     );
     Ok(())

@@ -40,7 +40,7 @@ impl Silence {
 
     /// Puts back what is not there, and says so.
     pub(super) fn keep(&mut self, desk: &Desk<'_>, attaching: &mut Attaching) {
-        let Some(kernel) = &mut attaching.kernel else { return };
+        let Ok(kernel) = &mut attaching.kernel else { return };
         let interfaces = self.on.iter().map(String::as_str).collect();
         let Mended { restored, troubles, detached } = kernel.keep_silent_on(&interfaces);
         let said = std::mem::replace(&mut self.troubles, troubles);

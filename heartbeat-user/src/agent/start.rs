@@ -179,17 +179,17 @@ impl<'a> Start<'a> {
     fn attach(&self, opened: &mut Opened, plans: &[GroupPlan]) -> Result<Attached> {
         let RunOptions { config, node, .. } = self.options;
         let (guarded, silent_on) = left::guarded(config, *node, plans);
-        if let Some(kernel) = &mut opened.kernel {
+        if let Ok(kernel) = &mut opened.kernel {
             kernel.guard(&guarded)?;
         }
-        let doorbell = opened.kernel.as_mut().and_then(Kernel::doorbell);
+        let doorbell = opened.kernel.as_mut().ok().and_then(Kernel::doorbell);
         let ends = config.channels.iter().filter_map(|c| c.end(*node).map(|end| (c.index, end)));
         let mut interfaces = Links::open(ends.map(|(channel, end)| (channel, end.interface.as_str(), end.address)))
             .context("sockets to look at interfaces")?;
         let lines = config.channels.iter().filter_map(|c| Some((c.index.0, c.line(*node)?))).collect::<Vec<_>>();
         let lines = if lines.is_empty() { None } else { Some(Opener::new(lines).context("threads for serial lines")?) };
         let (disks, disk_threads) = disks::start(self.options)?;
-        let kernel = opened.kernel.as_mut();
+        let kernel = opened.kernel.as_mut().map_err(|none| &*none);
         let all = channels::attach_all(config, *node, kernel, &opened.tables, &mut interfaces, self.journal)?;
         Ok(Attached { all, interfaces, lines, disks, disk_threads, doorbell, silent_on })
     }

@@ -17,6 +17,8 @@ pub(super) fn verdict(config: &Config, view: &CoreView, channels: &[Channel], si
     parts.extend(of_judgement(config, view));
     parts.extend(view.withheld.map(|reason| no_takeover(reason, view.withheld_until.map(|until| until.since(now)))));
     let silent_groups = config.groups.iter().filter(|group| silent_here & group.index.bit() != 0);
+    let kept = config.groups.iter().filter(|group| view.kept & group.index.bit() != 0);
+    parts.extend(kept.map(|group| format!("{} could not be let go of here", group.name)));
     parts.extend(silent_groups.map(|group| format!("this host's kernel keeps silent for {}", group.name)));
     if view.peer == PeerState::Good && view.differences.groups {
         parts.push("no group moves: the peer has other groups configured".into());
