@@ -45,6 +45,7 @@ impl Guard<'_> {
         if !accepted && outcome != Outcome::Handshake {
             return false;
         }
+        let heard_before_ns = self.kernel.heard_ns.get();
         // The peer may not have heard yet that a new life of our agent began: what it answers to tells that it is no recording.
         if accepted || heartbeat.incarnation() == self.agent.peer_incarnation.get() {
             let said_ns = self.said_ns(heartbeat, now_ns, accepted);
@@ -55,7 +56,7 @@ impl Guard<'_> {
         if !self.is_out(now_ns) {
             return false;
         }
-        self.obey(heartbeat);
+        self.obey(heartbeat, self.is_lease_over(heard_before_ns, now_ns));
         accepted || is_due(slot, now_ns)
     }
 
@@ -103,17 +104,23 @@ impl Guard<'_> {
     pub fn silent(&self, now_ns: u64) -> u64 {
         let orders = &self.kernel.orders;
         let mut silent = self.kernel.closed.get();
-        let (lease_ns, until_ns) = (orders.lease_ns.get(), orders.serve_until_ns.get());
-        let alive_ns = self.agent.alive_ns.get();
-        let heard_ns = self.kernel.heard_ns.get();
-        let last_ns = if alive_ns > heard_ns { alive_ns } else { heard_ns };
-        if lease_ns != 0 && orders.peer_good.get() != 0 && now_ns.saturating_sub(last_ns) > lease_ns {
+        let until_ns = orders.serve_until_ns.get();
+        if self.is_lease_over(self.kernel.heard_ns.get(), now_ns) {
             silent |= orders.active.get();
         }
         if until_ns != 0 && now_ns > until_ns {
             silent |= orders.limited.get();
         }
         silent
+    }
+
+    /// Whether neither a sign of life nor a heartbeat of the peer, heard last at `heard_ns`, came for too long.
+    #[inline(always)]
+    fn is_lease_over(&self, heard_ns: u64, now_ns: u64) -> bool {
+        let orders = &self.kernel.orders;
+        let (lease_ns, alive_ns) = (orders.lease_ns.get(), self.agent.alive_ns.get());
+        let last_ns = if alive_ns > heard_ns { alive_ns } else { heard_ns };
+        lease_ns != 0 && orders.peer_good.get() != 0 && now_ns.saturating_sub(last_ns) > lease_ns
     }
 
     /// When the peer can last have said it, on our clock: after it had what it answers to, for as long as it says, and what a
@@ -131,9 +138,9 @@ impl Guard<'_> {
     }
 
     /// Closes what the peer says it holds, by a higher term, and what is held here. What its bits stand for is known of one list of
-    /// names only: by another, it may hold all of that.
+    /// names only: by another, it may hold all of that where our lease had been over, and so was counted on (`lapsed`).
     #[inline(always)]
-    fn obey(&self, heartbeat: View<'_>) {
+    fn obey(&self, heartbeat: View<'_>, lapsed: bool) {
         let orders = &self.kernel.orders;
         let claimed = heartbeat.owned();
         let open = orders.active.get() & !self.kernel.closed.get();
@@ -141,7 +148,11 @@ impl Guard<'_> {
             return;
         }
         let known = orders.peer_names.get() == Orders::KNOWN | u64::from(heartbeat.names_digest());
-        let bits = if known { claimed_of(open, claimed, orders) } else { open };
+        let bits = match (known, lapsed) {
+            (true, _) => claimed_of(open, claimed, orders),
+            (false, true) => open,
+            (false, false) => 0,
+        };
         if bits != 0 {
             self.kernel.closed.set_bits(bits);
         }

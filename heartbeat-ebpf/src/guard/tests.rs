@@ -154,6 +154,7 @@ fn what_is_no_claim_on_what_is_held_here_closes_nothing() {
         ("nothing is held", Message { owned: 0, ..claim(1) }),
         ("another group", Message { owned: 0b0010_0000, ..claim(1) }),
         ("a group that is not ours", Message { owned: 1 << 8, ..claim(1) }),
+        ("of another list of names", Message { names_digest: NAMES + 1, ..claim(1) }),
     ];
     for (name, message) in refused {
         let host = Host::holding(10).killed_at(NOW - 5);
@@ -164,14 +165,14 @@ fn what_is_no_claim_on_what_is_held_here_closes_nothing() {
 
 /// What its bits stand for is not known: its file was edited since, or our agent died before it had heard all of its names.
 #[test]
-fn a_claim_by_a_list_of_names_that_is_not_known_closes_all_that_is_held_here() {
+fn once_the_lease_was_over_a_claim_by_a_list_of_names_that_is_not_known_closes_all_that_is_held_here() {
     for (known, said) in [(Orders::KNOWN | u64::from(NAMES), NAMES + 1), (0, 0), (0, NAMES)] {
         let message = |term| Message { names_digest: said, owned: 0b0010_0000, term, ..claim(1) };
-        for (term, closed) in [(5, 0), (6, 0b11)] {
-            let host = Host::holding(10).killed_at(NOW - 5);
+        for (term, silent_ns, closed) in [(5, LEASE + 1, 0), (6, LEASE, 0), (6, LEASE + 1, 0b11)] {
+            let host = Host::holding(silent_ns).killed_at(NOW - 5);
             host.kernel.orders.peer_names.set(known);
             assert!(host.hears(&message(term), NOW).is_some());
-            assert_eq!(host.closed(), closed, "{known:x} {said:x} {term}");
+            assert_eq!(host.closed(), closed, "{known:x} {said:x} {term} {silent_ns}");
         }
     }
 }
