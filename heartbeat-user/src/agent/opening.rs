@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// What was opened.
 pub(super) struct Opened {
-    /// None where heartbeats come by sockets.
+    /// Or why heartbeats come by sockets.
     pub(super) kernel: Result<Kernel, NoXdp>,
     pub(super) tables: Arc<Tables>,
     /// An earlier life's records go on.

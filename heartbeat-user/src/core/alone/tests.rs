@@ -7,17 +7,22 @@ use crate::{
     types::{ChannelIndex, GroupIndex},
 };
 
+/// The first group is let go of within 5 s where we are cut off, or a watchdog of 1 s ends the host.
+fn promises() -> Exclusivity {
+    Exclusivity {
+        groups: 0b01,
+        release_isolated: true,
+        release_within: SECOND.times(5),
+        watchdog: SECOND,
+        ..Exclusivity::default()
+    }
+}
+
 /// Of a life that begins long after the peer was heard, with an exclusive group to let go of.
 fn begun(before: fn(Nanos) -> Resumed) -> (Core, Nanos) {
     let bench = Bench::of(0, |setup| {
         setup.hooks = HookedGroups { has: [0b01; 4], force: 0 };
-        setup.exclusivity = Exclusivity {
-            groups: 0b01,
-            release_isolated: true,
-            release_within: SECOND.times(5),
-            watchdog: SECOND,
-            ..Exclusivity::default()
-        };
+        setup.exclusivity = promises();
     });
     let now = bench.now.after(SECOND.times(60));
     let resumed = Resumed { release: 0b01, heard: bench.now, alive: now, ..before(now) };
@@ -45,13 +50,7 @@ fn what_the_life_before_was_letting_go_of_has_had_its_time_and_what_it_held_begi
 #[test]
 fn what_the_life_before_was_to_be_granted_by_then_the_next_one_is_to_be_granted_by_then_too() {
     let bench = Bench::of(0b01, |setup| {
-        setup.exclusivity = Exclusivity {
-            groups: 0b01,
-            arbiter: Some(Nanos(0)),
-            release_within: SECOND.times(5),
-            watchdog: SECOND,
-            ..Exclusivity::default()
-        };
+        setup.exclusivity = Exclusivity { arbiter: Some(Nanos(0)), release_isolated: false, ..promises() };
     });
     let (now, within) = (bench.now.after(SECOND.times(60)), SECOND.times(5));
     let lets_go = |heard: Nanos, alive, serve_until| {
@@ -196,13 +195,7 @@ fn what_is_taken_from_a_peer_that_found_us_dead_once_that_is_safe_stays() {
 #[test]
 fn what_is_to_be_let_go_of_is_so_by_the_count_of_a_peer_whose_word_came_late() {
     let mut bench = Bench::of(0b01, |setup| {
-        setup.exclusivity = Exclusivity {
-            groups: 0b01,
-            release_isolated: true,
-            release_within: SECOND.times(5),
-            watchdog: SECOND,
-            ..Exclusivity::default()
-        };
+        setup.exclusivity = promises();
     });
     let (detection, heard_us) = (bench.core.detection(), bench.now);
     let late = detection.since(Nanos(1));
