@@ -88,6 +88,9 @@ fn two_with_the_same_channels_and_groups_in_another_order_are_a_pair() {
         for (node, group) in [(Node::A, "storage-a"), (Node::B, "storage-b")] {
             lab.wait_event(node, |line| line.is_of("group_acquired", group), SOON).unwrap();
         }
+        for (node, name) in Node::BOTH.into_iter().flat_map(|node| ["net1", "net2", "xlink"].map(|name| (node, name))) {
+            lab.wait_event(node, |line| line.is_of("channel_good", name), SOON).unwrap();
+        }
         for node in Node::BOTH {
             let status = lab.status(node).unwrap();
             for name in ["net1", "net2", "xlink"] {

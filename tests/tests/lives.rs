@@ -422,7 +422,9 @@ fn an_agent_starts_with_a_nic_missing_and_uses_it_when_it_is_there() {
         lab.insert_nic(A, "net2").unwrap();
         lab.wait_event_since(A, begin, |line| line.is_of("channel_good", "net2"), SOON)
             .unwrap_or_else(|error| panic!("{error:#}\n{}", story(&lab)));
-        assert_eq!(channel(&lab.status(A).unwrap().json, "net2")["xdp_mode"], "native");
+        // Which a socket may have heard before it is attached to.
+        let native = || Ok((channel(&lab.status(A)?.json, "net2")["xdp_mode"] == "native").then_some(()));
+        until("net2 is attached to", native).unwrap();
     });
 }
 

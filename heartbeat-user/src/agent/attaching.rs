@@ -112,10 +112,10 @@ impl Attaching {
             (new.mode, new.why)
         };
         let before = desk.facts.modes.lock().ok().and_then(|modes| modes[channel.usize()]);
+        attached(desk, channel, mode);
         if before != Some(mode) {
             desk.journal.control(&ControlEvent::ChannelAttached { channel, xdp_mode: mode, why });
         }
-        attached(desk, channel, mode);
     }
 
     /// An absent interface is looked for by its name, which may wait for the kernel.

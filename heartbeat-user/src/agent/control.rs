@@ -9,6 +9,7 @@ use super::{
     disks,
     fencing::{self, Fencing},
     hooks::{self, Hooks},
+    life,
     messages::{CheckNews, Command, FenceNews, Job, Report},
     options::{RunEnded, RunOptions},
     orders::Orders,
@@ -198,8 +199,8 @@ impl Control<'_> {
 
     fn event(&mut self, time_ns: u64, at: Nanos, event: &Event) -> Result<()> {
         self.hooks.note(event)?;
-        self.desk.journal.core(time_ns, at, event);
         self.readiness.note(&self.desk, time_ns, at, event);
+        self.desk.journal.core(time_ns, at, event);
         Ok(())
     }
 
@@ -256,8 +257,7 @@ impl Control<'_> {
         }
         remains.finish_disks();
         // What could not be let go of, a next life tries again.
-        let agent = desk.facts.tables.agent();
-        let holds_nothing = tenancy.keep_only(agent.owned.get() | agent.hooked.get());
+        let holds_nothing = tenancy.keep_only(life::still_here(desk.facts.tables.agent()));
         remains.end_watchdogs(ended, holds_nothing, &desk.journal);
         tenancy.leave(holds_nothing)?;
         match attaching.kernel {

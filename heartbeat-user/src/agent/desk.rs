@@ -47,7 +47,7 @@ impl<'a> Desk<'a> {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        api::{CoreView, Known, Shared},
+        api::{CoreView, Known, Latest, Shared},
         config::{Config, EXAMPLE},
         core::{
             Core,
@@ -90,7 +90,7 @@ pub(super) mod tests {
 
     /// What the pulse thread shows of a core.
     pub(in crate::agent) fn shared(core: &Core) -> Arc<Shared> {
-        let view = Mutex::new(CoreView::new(core, SECOND, 2));
+        let view = Latest::new(&CoreView::new(core, SECOND, 2));
         Arc::new(Shared { view, latencies: Latencies::new(2), events_lost: AtomicU64::new(0) })
     }
 

@@ -112,7 +112,7 @@ fn asked(desk: &Desk<'_>, place: usize, asked: Asked) -> Option<ControlEvent> {
             return changed.then(|| ControlEvent::FenceUnfit { level: key, by, why: problems.join("; ") });
         }
         Asked::Answered { power, of_power, output } => {
-            let heard = desk.facts.view().is_some_and(|view| view.peer == PeerState::Good);
+            let heard = desk.facts.view().peer == PeerState::Good;
             (unwell(&power, of_power, heard), output)
         }
     };

@@ -13,6 +13,7 @@ use crate::{
     types::Node,
 };
 use anyhow::{Context, Result, ensure};
+use heartbeat_ebpf::layout::AgentCell;
 use serde::{Deserialize, Serialize};
 use std::{fmt, fs::OpenOptions, io::Read as _, net::IpAddr, os::unix::fs::OpenOptionsExt as _};
 
@@ -92,6 +93,12 @@ pub struct LivedAddress {
     pub prefix: u8,
 }
 
+/// The groups of which an agent that ended could not let go, a bit each: they are in place, or its hooks have something of them in use.
+#[must_use]
+pub fn still_here(cell: &AgentCell) -> u64 {
+    cell.owned.get() | cell.hooked.get()
+}
+
 impl LivedGroup {
     /// Whether anything is run when it is let go of.
     pub const fn has_hooks(&self) -> bool {
@@ -166,7 +173,7 @@ impl Life {
     }
 
     /// Only what the bits say is left of it.
-    pub(super) fn keep_only(&mut self, groups: u64) {
+    pub fn keep_only(&mut self, groups: u64) {
         let mut place = 0;
         self.groups.retain(|_| {
             place += 1;

@@ -52,7 +52,7 @@ impl Probing {
     fn networks(&self, desk: &Desk<'_>) -> (Vec<Network>, Plan) {
         let judging = &desk.options.config.judging;
         let view = desk.facts.view();
-        let state = |channel: ChannelIndex| Some(view.as_ref()?.channels.get(channel.usize())?.state);
+        let state = |channel: ChannelIndex| view.channels.get(channel.usize()).map(|c| c.state);
         let is_heard = |network: &Network| state(network.channel) == Some(ChannelState::Open);
         let networks = self.networks.iter().map(|n| Network { peer_heard: is_heard(n), ..n.clone() }).collect();
         (networks, Plan { rounds: judging.probe_rounds, pause: Duration::from_nanos(judging.probe_pause.0) })

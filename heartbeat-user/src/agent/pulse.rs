@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::Shared,
-    core::{Action, Arbitrated, Core, Event, Reason},
+    core::{Action, Arbitrated, Core, Event, Reason, Refusal},
     dataplane::{
         Serial, Tables,
         drain::Drain,
@@ -134,6 +134,8 @@ pub struct Pulse {
     pub control: Bell,
     /// What the control side shows.
     pub shared: Arc<Shared>,
+    /// Orders of operators that were taken or refused in this turn.
+    pub answered: Vec<(u64, Result<(), Refusal>)>,
     /// The keys by their ids.
     pub keys: [Option<Key>; 2],
     /// The pair, and our own node's number.
@@ -232,9 +234,7 @@ impl Pulse {
                 Command::Check { check, healthy } => self.core.handle_check(check, healthy),
                 Command::Order { id, order } => {
                     let result = self.core.handle_order(clock::monotonic(), order);
-                    // Where there is no room, nobody waits for long.
-                    let _ = self.reports.try_send(Report::Answer(id, result));
-                    self.control.ring();
+                    self.answered.push((id, result));
                 }
                 Command::Fitness(fit) => self.core.handle_fitness(fit),
                 Command::Looked { number, probed } => self.core.handle_looked(clock::monotonic(), number, probed),
@@ -248,10 +248,16 @@ impl Pulse {
     fn perform(&mut self, now: Nanos, closed: u64) -> bool {
         // Before anything is said or done: what the kernel checks against, and what a next life of the agent would resume.
         turn::leave_mark(&self.core, &self.tables, closed, now);
+        // Whoever is told of something, and asks, finds it.
+        self.publish(now);
         // One reading of both clocks, so that events of one moment have one time.
         let realtime_now = clock::realtime_of(now);
-        let mut told = false;
+        let mut told = !self.answered.is_empty();
         let mut exit = false;
+        for (id, result) in self.answered.drain(..) {
+            // Where there is no room, nobody waits for long.
+            let _ = self.reports.try_send(Report::Answer(id, result));
+        }
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Send(channel) => self.send(channel, now),
@@ -340,10 +346,7 @@ impl Pulse {
 
     /// The judgement, for the control side.
     fn publish(&self, now: Nanos) {
-        // Never waits: where the control side is reading, it gets the next one.
-        if let Ok(mut view) = self.shared.view.try_lock() {
-            view.take(&self.core, now);
-        }
+        self.shared.view.set(|view| view.take(&self.core, now));
     }
 }
 
@@ -380,38 +383,57 @@ mod tests {
     use crate::{
         agent::desk::tests::shared,
         core::{
-            Exclusivity, Guards, Hook, Withheld,
+            Exclusivity, Guards, Hook, OperatorOrder, Withheld,
             testing::{Bench, SECOND},
         },
         system::link::Links,
     };
     use crossbeam_channel::bounded;
 
-    /// Asks in the name of its core, of a control side that has room for so many questions.
-    fn ask(bench: &mut Bench, room: usize, question: Report) {
-        let ((_commands, commands), (orders, _orders)) = (bounded(0), bounded(0));
-        let (reports, _control_side) = bounded(room);
-        let mut pulse = Pulse {
-            core: bench.core.clone(),
+    /// The pulse thread of a core that is told things, and reports; nothing is there to be taken over.
+    fn pulse(core: &Core, commands: Receiver<Command>, reports: Sender<Report>) -> Pulse {
+        Pulse {
+            core: core.clone(),
             channels: Vec::new(),
             tables: Arc::new(Tables::anonymous().unwrap()),
             doorbell: None,
             transport: Transport::new(Links::open([]).unwrap(), None, None).unwrap(),
             bell: Bell::new().unwrap(),
             commands,
-            orders,
+            orders: bounded(0).0,
             reports,
             waits: false,
             control: Bell::new().unwrap(),
-            shared: shared(&bench.core),
+            shared: shared(core),
+            answered: Vec::new(),
             keys: [None; 2],
             expected: Expected { pair_id: 7, node: 0, channel_id: 0 },
             abort_pending: None,
             watchdog: None,
             attach_pending: 0,
-        };
+        }
+    }
+
+    /// Asks in the name of its core, of a control side that has room for so many questions.
+    fn ask(bench: &mut Bench, room: usize, question: Report) {
+        let (reports, _control_side) = bounded(room);
+        let mut pulse = pulse(&bench.core, bounded(0).1, reports);
         assert_eq!(pulse.ask(question, bench.now), room != 0);
         bench.core = pulse.core;
+    }
+
+    #[test]
+    fn whoever_was_told_that_his_order_is_taken_finds_it_done() {
+        let bench = Bench::of(0b01, |_| {});
+        let ((orders, commands), (reports, answers)) = (bounded(1), bounded(1));
+        let mut pulse = pulse(&bench.core, commands, reports);
+        let before = pulse.shared.view.get();
+        orders.send(Command::Order { id: 1, order: OperatorOrder::Maintenance(true) }).unwrap();
+        pulse.take_commands();
+        assert!(answers.is_empty(), "nothing is told before it is in the cell");
+        pulse.perform(bench.now, 0);
+        assert!(matches!(answers.try_recv(), Ok(Report::Answer(1, Ok(())))));
+        assert_eq!([before, pulse.shared.view.get()].map(|view| view.maintenance.own), [false, true]);
     }
 
     const OTHER: GroupIndex = GroupIndex(1);

@@ -52,7 +52,7 @@ impl Told {
 
     /// Each second.
     pub(super) fn look(&mut self, desk: &mut Desk<'_>) {
-        let Some(view) = desk.facts.view() else { return };
+        let view = desk.facts.view();
         let Status { answer, verdict, readiness, .. } = Status::known(&desk.facts, &view);
         // Where that changes only: the socket may have no room, and with how long something has lasted the line is another each second.
         if self.word != Some(answer) {

@@ -24,7 +24,7 @@ use crate::{
     command::signals::Signalled, core::ChannelState, events::ControlEvent, system::realtime, takeover::Order,
     types::GroupIndex,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use libsystemd::daemon::NotifyState;
 use std::{
     sync::Arc,
@@ -81,7 +81,7 @@ impl Busy<'_> {
 }
 
 fn moving_group(desk: &Desk<'_>) -> Option<String> {
-    let busy = desk.facts.view().map_or(0, |view| view.busy);
+    let busy = desk.facts.view().busy;
     let group = (busy != 0).then(|| GroupIndex(busy.trailing_zeros() as u8))?;
     let name = &desk.options.config.groups.get(group.usize())?.name;
     Some(format!("group \"{name}\" is on its way, and a hook of it runs or is about to"))
@@ -230,7 +230,7 @@ impl Restart {
 fn judge(desk: &Desk<'_>, candidate: &Candidate) -> Result<()> {
     let facts = &desk.facts;
     let modes = facts.modes.lock().map(|modes| modes.clone()).unwrap_or_default();
-    let view = facts.view().context("the judgement cannot be read")?;
+    let view = facts.view();
     let open = |i: usize| view.channels.get(i).is_some_and(|c| c.state == ChannelState::Open);
     let heard = (0..view.channels.len()).filter(|i| open(*i)).fold(0, |bits, i| bits | 1 << i);
     let standing = Standing {

@@ -22,7 +22,7 @@ use super::{
     watchdog::{Feeder, Watchdogs},
 };
 use crate::{
-    api::{CoreView, Known, Problem, Shared, Shown},
+    api::{CoreView, Known, Latest, Problem, Shared, Shown},
     config::{Config, PairKeys, check_host, host::Host},
     core::{Core, Guards, Hook, Resumed, Setup},
     dataplane::{
@@ -337,6 +337,7 @@ impl<'a> Start<'a> {
             watchdog,
             attach_pending: 0,
             abort_pending: None,
+            answered: Vec::with_capacity(COMMANDS),
         };
         Ok((pulse, disk_threads))
     }
@@ -395,7 +396,7 @@ fn tell_host(config: &Config, node: Node, journal: &Journal) -> Result<Vec<Probl
 
 fn shared(core: &Core, config: &Config, now: Nanos) -> Shared {
     Shared {
-        view: Mutex::new(CoreView::new(core, now, config.channels.len())),
+        view: Latest::new(&CoreView::new(core, now, config.channels.len())),
         latencies: Latencies::new(config.channels.len()),
         events_lost: AtomicU64::new(0),
     }

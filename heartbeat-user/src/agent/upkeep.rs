@@ -52,6 +52,6 @@ impl Upkeep {
 
 /// Nobody else may have the folder, and whoever asks finds us there again.
 fn restore(desk: &Desk<'_>, tenancy: &mut Tenancy<'_>, serving: &mut Serving) -> Result<()> {
-    tenancy.restore(desk.facts.view().is_some_and(|view| view.maintenance.own))?;
+    tenancy.restore(desk.facts.view().maintenance.own)?;
     serving.begin_again(desk, &tenancy.folder)
 }

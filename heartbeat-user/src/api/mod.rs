@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod known;
+mod latest;
 mod metrics;
 mod readiness;
 mod ready;
@@ -10,6 +11,7 @@ mod shown;
 mod status;
 
 pub use known::{ArbiterFacts, FenceDevice, FenceFacts, GroupClaim, Known, Problem, ProblemKind, WatchdogFacts};
+pub use latest::Latest;
 pub use readiness::Readiness;
 pub use shown::{CoreView, Shared, Shown};
 pub use status::{

@@ -1,6 +1,9 @@
 //! What the threads leave for whoever asks, so that nobody ever has to ask them.
 
-use super::known::{Known, WatchdogFacts};
+use super::{
+    known::{Known, WatchdogFacts},
+    latest::Latest,
+};
 use crate::{
     config::Config,
     core::{ChannelView, Core, Differences, PeerState, Service, Verdict, Withheld},
@@ -128,8 +131,8 @@ pub struct JudgedBy {
 
 /// What the pulse thread shows without being asked.
 pub struct Shared {
-    /// The judgement. The pulse thread only ever tries the lock.
-    pub view: Mutex<CoreView>,
+    /// The judgement.
+    pub view: Latest<CoreView>,
     /// How long things took.
     pub latencies: Latencies,
     /// Events that the control side had no room for.
@@ -165,10 +168,10 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// The judgement as it is now; none once the pulse thread has died.
+    /// The judgement as it is now: of no turn before the one in which the core told its newest event.
     #[must_use]
-    pub fn view(&self) -> Option<CoreView> {
-        self.shared.view.lock().ok().map(|view| view.clone())
+    pub fn view(&self) -> CoreView {
+        self.shared.view.get()
     }
 
     /// What is counted.

@@ -1,6 +1,6 @@
 //! The status (P1 to P3): what the agent knows now, as one JSON document.
 
-mod gather;
+pub(super) mod gather;
 mod guards;
 mod verdict;
 

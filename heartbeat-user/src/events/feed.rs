@@ -63,6 +63,12 @@ impl Feed {
         entry
     }
 
+    /// The id of the newest event; 0 where there was none.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.kept().last_id
+    }
+
     /// What comes from now on comes after that id, of an earlier life, whose events may follow by [`Self::remember`].
     pub fn go_on_after(&self, id: u64) {
         let mut kept = self.kept();
@@ -173,11 +179,11 @@ fn is_verdict(record: &Record) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::types::Node;
 
-    fn record(time_us: u64, severity: Severity, event: &str) -> Record {
+    pub(crate) fn record(time_us: u64, severity: Severity, event: &str) -> Record {
         Record {
             event: event.into(),
             time_ns: time_us * 1_000,

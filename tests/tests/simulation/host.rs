@@ -122,10 +122,15 @@ impl Host {
         if self.guards { self.guard().silent(self.clock(world).0) } else { 0 }
     }
 
-    /// It loses power and is up again, at `world`, without an agent.
-    pub fn power_off(&mut self, world: Nanos) {
+    /// An agent that ends takes the program away, and all that it counted.
+    pub fn detach(&mut self) {
         self.tables = fresh();
         self.ends.fill(None);
+    }
+
+    /// It loses power and is up again, at `world`, without an agent.
+    pub fn power_off(&mut self, world: Nanos) {
+        self.detach();
         self.booted = world.since(Nanos::from_millis(1));
     }
 

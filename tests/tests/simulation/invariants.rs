@@ -29,6 +29,8 @@ pub struct Watch {
     dual: u64,
     /// What the hooks of both have in use.
     in_use: u64,
+    /// How long an acquisition or a release took when it was looked at last.
+    takes: Nanos,
     /// How often both began to hold a group.
     pub duals: u32,
 }
@@ -44,6 +46,7 @@ impl Watch {
             dual_at: vec![Nanos(0); groups],
             dual: 0,
             in_use: 0,
+            takes: Nanos(0),
             duals: 0,
         }
     }
@@ -182,10 +185,14 @@ impl World {
             let hangs = s.hooks_run.iter().any(|(due, ..)| due.since(s.clock(self.now)) > s.hook_takes);
             s.hook_fails == [false; 4] && s.hook_hangs == [false; 4] && !hangs && !s.control_hangs
         };
-        let willing = willing && self.sides.iter().all(hooks_work);
+        let orders_work = |s: &Side| !s.orders.iter().any(|o| o.due.since(s.clock(self.now)) > s.acquire_takes);
+        let willing = willing && self.sides.iter().all(|s| hooks_work(s) && orders_work(s));
         let willing = willing && self.sides.iter().all(|s| !s.errno.contains(&Some(98)));
         let kept = self.sides.iter().any(|s| s.core.as_ref().is_some_and(|core| core.kept() != 0));
-        if !willing || kept || self.sides[A].groups_digest() != self.sides[B].groups_digest() {
+        // What runs was begun when it took longer.
+        let takes = self.takes();
+        let shorter = std::mem::replace(&mut self.watch.takes, takes) > takes;
+        if !willing || kept || shorter || self.sides[A].groups_digest() != self.sides[B].groups_digest() {
             self.watch.willing_since = Nanos::NEVER;
         } else if self.watch.willing_since == Nanos::NEVER {
             self.watch.willing_since = self.now;

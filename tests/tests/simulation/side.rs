@@ -5,7 +5,7 @@ use crate::{
     host::{Datagram, Heard, Host, PAIR},
 };
 use heartbeat::{
-    agent::life::Life,
+    agent::life::{Life, still_here},
     core::{
         Arbitrate, Arbitrated, Core, Event, Exclusivity, Guards, Hook, HookedGroups, Judging, Needs, Reason, Setup,
     },
@@ -343,10 +343,18 @@ impl Side {
     fn end(&mut self, world: Nanos) {
         let (takes, steady_since) = (self.reload_takes, self.steady_since);
         let often = world.since(self.reloaded_at) <= self.timing.detection().times(3);
+        // The takeover thread ends when all that was ordered is done; nobody is told any more.
+        for Order { group, acquire, .. } in std::mem::take(&mut self.orders) {
+            self.take_order(group, acquire);
+        }
         self.kill(world);
         let Some(takes) = takes else {
-            if self.external == 0 {
-                self.fed = None;
+            // Whatever is still here, the program goes.
+            let here = still_here(self.host.tables.agent());
+            self.host.detach();
+            match &mut self.life {
+                Some(life) if here != 0 => life.keep_only(here),
+                _ => (self.fed, self.life) = (None, None),
             }
             return;
         };

@@ -104,6 +104,10 @@ fn walks_that_once_failed_do_not_any_more() {
     walk(1_883_022_027_732_918, |_| {});
     // An agent died before it had learnt the names of the peer's file: its kernel did not know what was claimed, and served on.
     walk(1_883_023_830_197_045, |_| {});
+    // One that could not let go of an address when it ended was taken for one that had nothing: its watchdog was thought stopped.
+    walk(1_883_029_949_648_256, |_| {});
+    // Hooks that had begun when they took long were measured by what they took since.
+    walk(1_883_029_949_668_337, |_| {});
 }
 
 /// A time that some part of the core did not tell, and that so would be seen only with the next heartbeat, shows here.

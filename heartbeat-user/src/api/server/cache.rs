@@ -2,15 +2,15 @@
 
 use crate::api::{Shown, Status};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 /// Facts are put together at most so often, and for at most this part of the time: with 64 channels it takes longer.
 const FRESH: Duration = Duration::from_millis(5);
 const PART: u32 = 20;
-/// Why there is no status.
-pub(super) const DEAD: &str = "the pulse thread died: the agent is ending";
+/// Nobody is given older ones than these: whoever puts them together may be held up over it.
+const OLDEST: Duration = Duration::from_millis(50);
 
 /// The status as JSON, for all who ask at about the same time: a thousand a second cost what two hundred do.
 #[derive(Default)]
@@ -18,22 +18,44 @@ pub(super) struct Cache(Mutex<Option<Cached>>);
 
 struct Cached {
     until: Instant,
+    /// The newest event before it.
+    event: u64,
     json: Arc<str>,
 }
 
 impl Cache {
-    pub(super) fn status(&self, facts: &Shown) -> Result<Arc<str>, &'static str> {
-        let mut cached = self.0.lock().map_err(|_| DEAD)?;
-        let began = Instant::now();
-        if let Some(Cached { until, json }) = &*cached
+    /// Put together after the newest event: whoever was told of one that the core told finds it.
+    pub(super) fn status(&self, facts: &Shown) -> serde_json::Result<Arc<str>> {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, event) = (Instant::now(), facts.feed.newest());
+        if let Some(Cached { until, event: before, json }) = &*cached
             && began < *until
+            && *before == event
         {
             return Ok(Arc::clone(json));
         }
-        let view = facts.view().ok_or(DEAD)?;
-        let json: Arc<str> = serde_json::to_string(&Status::new(facts, &view)).map_err(|_| "no JSON")?.into();
-        let until = Instant::now() + FRESH.max(began.elapsed() * PART);
-        *cached = Some(Cached { until, json: Arc::clone(&json) });
+        let json: Arc<str> = serde_json::to_string(&Status::new(facts, &facts.view()))?.into();
+        let until = began + (began.elapsed() * PART).clamp(FRESH, OLDEST);
+        *cached = Some(Cached { until, event, json: Arc::clone(&json) });
         Ok(json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::status::gather::tests::shown, events::feed::tests::record, types::Severity};
+
+    #[test]
+    fn whoever_was_told_of_something_is_given_no_status_of_before() {
+        let (facts, _) = shown();
+        let cache = Cache::default();
+        let first = cache.status(&facts).unwrap();
+        // Put together so slowly that it would be given out for long.
+        cache.0.lock().unwrap().as_mut().unwrap().until += Duration::from_secs(60);
+        facts.shared.view.set(|view| view.term += 1);
+        assert_eq!(cache.status(&facts).unwrap(), first, "it is put together once for all who ask");
+        facts.feed.publish(record(1, Severity::Info, "x"));
+        assert_ne!(cache.status(&facts).unwrap(), first);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{
     answers::{Accepted, Channels, Events, Facts, Groups, Healthy, Refused, Verdicts},
-    cache::DEAD,
     openapi,
     orders::{OrderReply, Request as OrderRequest},
     page, stream,
@@ -142,14 +141,8 @@ impl World {
         self.token.as_ref().zip(given).is_some_and(|(token, given)| same(token.as_bytes(), given.as_bytes()))
     }
 
-    fn fresh(&self) -> Result<Status> {
-        let view = self.facts.view().ok_or_else(dead)?;
-        Ok(Status::new(&self.facts, &view))
-    }
-
-    fn age_ms(&self) -> Result<f64> {
-        let at = self.facts.shared.view.lock().map_err(|_| dead())?.at;
-        Ok(age(at))
+    fn fresh(&self) -> Status {
+        Status::new(&self.facts, &self.facts.view())
     }
 }
 
@@ -157,19 +150,16 @@ fn age(at: Nanos) -> f64 {
     (clock::monotonic().since(at).0 / 1_000) as f64 / 1e3
 }
 
-fn dead() -> Error {
-    Error(StatusCode::SERVICE_UNAVAILABLE, DEAD.into())
-}
-
 async fn status(State(context): Shared) -> Result<Response> {
-    let json = context.cache.status(&context.facts).map_err(|_| dead())?;
+    let json = context.cache.status(&context.facts);
+    let json = json.map_err(|error| Error(StatusCode::INTERNAL_SERVER_ERROR, format!("no JSON: {error}")))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], json.to_string()).into_response())
 }
 
 async fn healthy(State(context): Shared) -> Result<Json<Healthy>> {
     /// A pulse thread that shows nothing for so long stands still.
     const STALE_MS: f64 = 5_000.0;
-    let age_ms = context.age_ms()?;
+    let age_ms = age(context.facts.view().at);
     if age_ms > STALE_MS {
         return Err(Error(StatusCode::SERVICE_UNAVAILABLE, format!("the facts are {age_ms} ms old")));
     }
@@ -178,18 +168,18 @@ async fn healthy(State(context): Shared) -> Result<Json<Healthy>> {
 
 async fn metrics(State(context): Shared) -> Result<Response> {
     let snapshots = context.histograms.take(&context.facts.counts(), latency::Since::Start);
-    let text = api::metrics::metrics(&context.facts, &context.fresh()?, &snapshots, context.requests.load(Relaxed));
+    let text = api::metrics::metrics(&context.facts, &context.fresh(), &snapshots, context.requests.load(Relaxed));
     let text = text.map_err(|error| Error(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))?;
     Ok(([(header::CONTENT_TYPE, api::metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn channels(State(context): Shared) -> Result<Json<Facts<Channels>>> {
-    let Status { age_ms, channels, .. } = context.fresh()?;
+    let Status { age_ms, channels, .. } = context.fresh();
     Ok(Json(Facts { age_ms, facts: Channels { channels } }))
 }
 
 async fn groups(State(context): Shared) -> Result<Json<Facts<Groups>>> {
-    let Status { age_ms, groups, .. } = context.fresh()?;
+    let Status { age_ms, groups, .. } = context.fresh();
     Ok(Json(Facts { age_ms, facts: Groups { groups } }))
 }
 
@@ -199,7 +189,7 @@ fn records(entries: &[Arc<Entry>]) -> Vec<Record> {
 
 async fn verdicts(State(context): Shared) -> Result<Json<Facts<Verdicts>>> {
     let verdicts = records(&context.facts.feed.verdicts());
-    Ok(Json(Facts { age_ms: context.age_ms()?, facts: Verdicts { verdicts } }))
+    Ok(Json(Facts { age_ms: age(context.facts.view().at), facts: Verdicts { verdicts } }))
 }
 
 #[derive(Deserialize)]
@@ -239,7 +229,7 @@ async fn events(
         return Err(Error(StatusCode::BAD_REQUEST, format!("limit is {limit}; right would be 1 to {MOST_EVENTS}")));
     }
     let (entries, lost) = context.facts.feed.since(since, severity, limit);
-    Ok(Json(Facts { age_ms: context.age_ms()?, facts: Events { events: records(&entries), lost } }))
+    Ok(Json(Facts { age_ms: age(context.facts.view().at), facts: Events { events: records(&entries), lost } }))
 }
 
 #[derive(Deserialize)]

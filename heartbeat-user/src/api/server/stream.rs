@@ -36,7 +36,8 @@ pub(super) async fn tell_status(context: &World) {
             }
         }
         if context.statuses.receiver_count() > 0 {
-            context.statuses.send_replace(status(context));
+            let newest = context.facts.feed.newest();
+            context.statuses.send_replace((newest, status(context)));
         }
     }
 }
@@ -56,8 +57,11 @@ struct Listener {
     /// A few of those, oldest first: whoever does not read must not make us keep what the ring keeps anyway.
     backlog: VecDeque<Arc<Entry>>,
     events: broadcast::Receiver<Arc<Entry>>,
-    statuses: watch::Receiver<Bytes>,
+    /// With the newest event that there was before.
+    statuses: watch::Receiver<(u64, Bytes)>,
+    /// Where events go on after, and the newest that was told here.
     last: u64,
+    told: u64,
     context: Arc<World>,
 }
 
@@ -73,6 +77,7 @@ pub(super) fn listen(context: Arc<World>, since: Option<u64>) -> Response {
         events,
         statuses,
         last: since.unwrap_or(newest),
+        told: 0,
         context: Arc::clone(&context),
     };
     let messages = stream::unfold(listener, |mut listener| async move {
@@ -114,14 +119,18 @@ impl Listener {
                 },
                 changed = self.statuses.changed() => {
                     changed.ok()?;
-                    return Some(self.statuses.borrow_and_update().clone());
+                    let (newest, status) = self.statuses.borrow_and_update().clone();
+                    // One that is older than what was told is followed by another.
+                    if newest >= self.told {
+                        return Some(status);
+                    }
                 }
             }
         }
     }
 
     fn tell(&mut self, entry: &Entry) -> Bytes {
-        self.last = entry.record.id;
+        (self.last, self.told) = (entry.record.id, entry.record.id);
         message(entry)
     }
 }

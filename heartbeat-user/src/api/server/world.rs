@@ -20,7 +20,7 @@ pub(super) struct World {
     pub token: Option<String>,
     pub orders: mpsc::Sender<Ordered>,
     /// The status, as a message of the stream.
-    pub statuses: watch::Sender<Bytes>,
+    pub statuses: watch::Sender<(u64, Bytes)>,
     pub cache: Cache,
     pub requests: AtomicU64,
 }
@@ -32,7 +32,7 @@ impl World {
             histograms: Set::new(),
             token,
             orders,
-            statuses: watch::channel(Bytes::new()).0,
+            statuses: watch::channel((0, Bytes::new())).0,
             cache: Cache::default(),
             requests: AtomicU64::new(0),
         }

@@ -181,9 +181,10 @@ fn group(facts: &Shown, view: &CoreView, known: &Known, silent: u64, group: &con
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::api) mod tests {
     use super::*;
     use crate::{
+        api::Latest,
         api::Shared,
         config::{Config, EXAMPLE},
         core::{Why, testing::Bench},
@@ -194,7 +195,7 @@ mod tests {
     use std::sync::{Arc, Mutex, atomic::AtomicU64};
 
     /// Controller a of a pair whose peer is heard on both channels, and what it judges.
-    fn shown() -> (Shown, CoreView) {
+    pub(in crate::api) fn shown() -> (Shown, CoreView) {
         let mut config = Config::parse(EXAMPLE, "example.toml").unwrap();
         config.channels.truncate(2);
         let bench = Bench::of(1, |_| {});
@@ -202,7 +203,7 @@ mod tests {
         let (folder, feed) = (tempfile::tempdir().unwrap(), Arc::new(Feed::default()));
         let sinks = Sinks::start(&config, Node::A, &folder.path().join("records"), Output::new(), &feed).unwrap();
         let latencies = Latencies::new(2);
-        let shared = Shared { view: Mutex::new(view.clone()), latencies, events_lost: AtomicU64::new(0) };
+        let shared = Shared { view: Latest::new(&view), latencies, events_lost: AtomicU64::new(0) };
         let facts = Shown {
             node: Node::A,
             incarnation: 11,
@@ -256,6 +257,16 @@ mod tests {
         let json = |verdict| serde_json::to_value(of(Some(verdict), false, PeerState::Good)).unwrap();
         assert_eq!(json(Verdict::FailRemote)["peer"]["faulted"], "judged");
         assert_eq!(json(Verdict::FailLocal)["judged"], "fail_local");
+        facts.sinks.end(false);
+    }
+
+    #[test]
+    fn what_could_not_be_let_go_of_is_in_the_headline() {
+        let (facts, good) = shown();
+        let headline = |kept| Status::known(&facts, &CoreView { kept, ..good.clone() }).verdict;
+        let name = &facts.config.groups[1].name;
+        let said = format!("{name} could not be let go of here");
+        assert!(!headline(0).contains("let go of") && headline(0b10).contains(&said), "{}", headline(0b10));
         facts.sinks.end(false);
     }
 }

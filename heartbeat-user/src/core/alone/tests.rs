@@ -212,3 +212,16 @@ fn what_is_to_be_let_go_of_is_so_by_the_count_of_a_peer_whose_word_came_late() {
     let begun = bench.core.cell_state(bench.now).letting_go_since.unwrap();
     assert_eq!(begun, heard_us.after(detection).after(bench.core.longest_silence()).since(SECOND));
 }
+
+/// Something exclusive that comes here when the peer has long found us dead: nobody has counted on its going before.
+#[test]
+fn what_was_counted_long_ago_was_not_of_what_is_to_be_let_go_of_now() {
+    let mut bench = Bench::of(0b01, |setup| setup.exclusivity = promises());
+    let (now, detection) = (bench.now.after(SECOND.times(60)), bench.core.detection());
+    let mut since = |counted: Nanos| {
+        bench.core.alone = Alone { counted_until: Some(counted), finds_us_dead: true, ..Alone::default() };
+        bench.core.promised_since(now)
+    };
+    let lately = Nanos(now.since(detection).0 + 1);
+    assert_eq!([now, lately, now.since(detection)].map(&mut since), [now, lately, now].map(|at| at.since(SECOND)));
+}

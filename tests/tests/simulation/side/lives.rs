@@ -92,6 +92,9 @@ impl Side {
             alive: last.alive,
             serve_until: some(self.host.tables.kernel().orders.serve_until_ns.get()),
         });
+        // A record whose cell is gone.
+        let nothing = Resumed { release: taken.release, ..Resumed::default() };
+        let resumed = resumed.or((taken.release != 0).then_some(nothing));
         // Of a file with as many groups as there can be, none is beside them.
         let departed = (own..own + taken.departed.len()).fold(0, |bits, i| bits | 1 << i);
         Begun { resumed, hooks, departed }

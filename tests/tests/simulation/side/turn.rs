@@ -118,23 +118,28 @@ impl Side {
     fn take_orders(&mut self, now: Nanos, core: &mut Core) {
         while let Some(i) = self.orders.iter().position(|o| o.due <= now) {
             let Order { due, group, acquire } = self.orders.remove(i);
-            let bit = self.running.bit(group);
-            match acquire {
-                Some(Reason::PeerDead) if self.running.cables_of(self.carriers()) == 0 => {
-                    core.handle_isolated(due, group);
-                }
-                Some(_) => {
-                    let in_place = !self.acquire_fails;
-                    self.addresses = self.addresses & !bit | if in_place { bit } else { 0 };
-                    core.handle_acquired(due, group, in_place);
-                }
-                None if self.release_fails => core.handle_release_failed(due, group),
-                None => {
-                    self.addresses &= !bit;
-                    core.handle_released(due, group);
-                }
+            let done = self.take_order(group, acquire);
+            match (acquire, done) {
+                (Some(_), None) => core.handle_isolated(due, group),
+                (Some(_), Some(in_place)) => core.handle_acquired(due, group, in_place),
+                (None, Some(false)) => core.handle_released(due, group),
+                (None, _) => core.handle_release_failed(due, group),
             }
         }
+    }
+
+    /// Whether the addresses are in place then; none where it is found that nothing is to be done.
+    pub(super) fn take_order(&mut self, group: GroupIndex, acquire: Option<Reason>) -> Option<bool> {
+        let isolated = self.running.cables_of(self.carriers()) == 0;
+        let in_place = match acquire {
+            Some(Reason::PeerDead) if isolated => return None,
+            None if self.release_fails => return None,
+            Some(_) => !self.acquire_fails,
+            None => false,
+        };
+        let bit = self.running.bit(group);
+        self.addresses = self.addresses & !bit | if in_place { bit } else { 0 };
+        Some(in_place)
     }
 
     fn end_hooks(&mut self, now: Nanos, core: &mut Core) {
