@@ -168,6 +168,9 @@ fn a_failing_release_hook_keeps_the_group_or_is_forced() {
             lab.stop(Node::A).unwrap();
             let withheld = lab.wait_event(Node::B, |line| line.is("takeover_withheld"), SOON).unwrap();
             assert_eq!(withheld.raw["reason"], "kept");
+            // Nor is it said to be released.
+            let stopped = lab.wait_event(Node::A, |line| line.is("stopped"), SOON).unwrap();
+            assert_eq!(stopped.raw["kept"], serde_json::json!(["storage-a"]), "{stopped:?}");
         }
     }
 }

@@ -257,7 +257,8 @@ impl Control<'_> {
         }
         remains.finish_disks();
         // What could not be let go of, a next life tries again.
-        let holds_nothing = tenancy.keep_only(life::still_here(desk.facts.tables.agent()));
+        let kept = tenancy.keep_only(life::still_here(desk.facts.tables.agent()));
+        let holds_nothing = kept.is_empty();
         remains.end_watchdogs(ended, holds_nothing, &desk.journal);
         tenancy.leave(holds_nothing)?;
         match attaching.kernel {
@@ -265,7 +266,7 @@ impl Control<'_> {
             Err(_) => tenancy.folder.forget_pins(),
         }
         tenancy.folder.forget_tables();
-        desk.journal.control(&ControlEvent::Stopped);
+        desk.journal.control(&ControlEvent::Stopped { kept });
         Ok(ended)
     }
 }

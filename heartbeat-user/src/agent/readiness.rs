@@ -25,7 +25,7 @@ const HOST: Duration = Duration::from_secs(5);
 /// What was found and told.
 pub(super) struct Told {
     /// When the host was looked at, or began to be.
-    looked: Instant,
+    looked: Option<Instant>,
     /// That has not ended: a file system may hang.
     looking: bool,
     /// The peer was heard in this life: only what follows counts as a stall.
@@ -41,7 +41,7 @@ impl Told {
     /// Nothing yet.
     pub(super) fn new() -> Self {
         Self {
-            looked: Instant::now(),
+            looked: Some(Instant::now()),
             looking: false,
             heard: false,
             fit: true,
@@ -71,10 +71,10 @@ impl Told {
 
     /// Where it may take its time.
     fn look_at_host(&mut self, desk: &mut Desk<'_>) {
-        if self.looking || self.looked.elapsed() < HOST {
+        if self.looking || self.looked.is_some_and(|at| at.elapsed() < HOST) {
             return;
         }
-        (self.looking, self.looked) = (true, Instant::now());
+        (self.looking, self.looked) = (true, Some(Instant::now()));
         let facts = Arc::clone(&desk.facts);
         desk.jobs.spawn_blocking(move || {
             let problems = check_host(&facts.config, facts.node);
@@ -93,6 +93,8 @@ impl Told {
     pub(super) fn note(&mut self, desk: &Desk<'_>, time_ns: u64, at: Nanos, event: &Event) {
         match event {
             Event::PeerGood => self.heard = true,
+            // What was said of it there is over at once.
+            Event::InterfaceBack { .. } => self.looked = None,
             Event::Stalled { late_ns } if self.heard => desk.facts.known().stalls.note(at, *late_ns),
             event => note_claim(&mut desk.facts.known(), time_ns, event),
         }

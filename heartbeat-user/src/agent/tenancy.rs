@@ -84,10 +84,11 @@ impl<'a> Tenancy<'a> {
         }
     }
 
-    /// The end, after which `kept` of the groups are still held, a bit each: whether nothing is.
-    pub(super) fn keep_only(&mut self, kept: u64) -> bool {
+    /// The end, after which `kept` of the groups are still held, a bit each: what is here by name, those and addresses of none.
+    pub(super) fn keep_only(&mut self, kept: u64) -> Vec<String> {
         self.life.keep_only(kept);
-        kept == 0 && self.life.left.is_empty()
+        let addresses = self.life.left.iter().map(|address| address.ip.to_string());
+        self.life.groups.iter().map(|group| group.name.clone()).chain(addresses).collect()
     }
 
     /// The record of what is still held, for whoever comes next; none where that is `nothing`.

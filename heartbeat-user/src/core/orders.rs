@@ -46,7 +46,10 @@ impl fmt::Display for Refusal {
                 "no channel hears the peer, and a group changes hands only between two that hear each other; if the peer \
                  surely does not have it any more: `heartbeat takeover GROUP --force`"
             }
-            Self::GroupsDiffer => "the peer has other groups configured; nothing moves until both files agree",
+            Self::GroupsDiffer => {
+                "the peer has other groups configured, or judges them by other networks or checks; nothing moves until both \
+                 files agree"
+            }
             Self::Maintenance => "a controller is in maintenance; end that first with `heartbeat maintenance off`",
             Self::Stopping => "a controller is being stopped",
         })

@@ -99,8 +99,8 @@ pub enum ControlEvent {
     RuntimeDirRestored { path: String },
     /// Somebody had removed programs or pins from the kernel; they are there again.
     KernelRestored { what: String },
-    /// The agent ends; everything is released.
-    Stopped,
+    /// The agent ended; everything is released but the groups and addresses in `kept`.
+    Stopped { kept: Vec<String> },
     /// The agent is replaced by a new life of itself.
     Restarting,
 }

@@ -170,7 +170,7 @@ fn of_control() -> Vec<ControlEvent> {
         ControlEvent::ReloadRefused { why: text() },
         ControlEvent::RuntimeDirRestored { path: text() },
         ControlEvent::KernelRestored { what: text() },
-        ControlEvent::Stopped,
+        ControlEvent::Stopped { kept: vec![text()] },
         ControlEvent::Restarting,
     ];
     all.extend(every::<ArbiterSaid>().into_iter().map(|said| ControlEvent::ArbiterAnswered { said, why: text() }));

@@ -109,20 +109,17 @@ impl Tell for Event {
                 let here = (channels_only_here | groups_only_here).count_ones();
                 let count = match (here, only_there) {
                     (0, 0) => String::new(),
-                    (here, there) => format!(" ({here} only here, {there} only there)"),
+                    (here, there) => format!(" ({here} only here, {there} names only there)"),
                 };
                 let newer = newer.map_or(String::new(), |newer| {
                     format!("; {newer}'s file is the newer one: {} is to load it", newer.other())
                 });
-                format!(
-                    "the peer's configuration has other {}{count}{}{newer}",
-                    difference(*what),
-                    match what {
-                        Difference::Groups => ": no group moves",
-                        Difference::Interval => ": the longer one counts",
-                        Difference::Channels => "",
-                    }
-                )
+                let (or, so) = match what {
+                    Difference::Groups => (", or judges them by other networks or checks", ": no group moves"),
+                    Difference::Interval => ("", ": the longer one counts"),
+                    Difference::Channels => ("", ""),
+                };
+                format!("the peer's configuration has other {}{or}{count}{so}{newer}", difference(*what))
             }
             Self::ConfigurationAgrees { what } => {
                 format!("the configurations have the same {} again", difference(*what))
@@ -352,10 +349,21 @@ impl Tell for ControlEvent {
                 format!("somebody had removed from this kernel: {what}; it is there again")
             }
             Self::ReloadRefused { why } => format!("not reloaded, everything stays as it is: {why}"),
-            Self::Stopped => "the agent ended; everything is released".into(),
+            Self::Stopped { kept } => stopped(kept),
             Self::Restarting => "the agent is replaced by a new life of itself".into(),
         }
     }
+}
+
+fn stopped(kept: &[String]) -> String {
+    if kept.is_empty() {
+        return "the agent ended; everything is released".into();
+    }
+    let kept = kept.join(", ");
+    format!(
+        "the agent ended, and what it could not let go of is still here: {kept}; `heartbeat let-go` tries again, and so does the \
+         next life"
+    )
 }
 
 /// The names behind the indices of events.

@@ -39,6 +39,11 @@ impl Cache {
         *cached = Some(Cached { until, event, json: Arc::clone(&json) });
         Ok(json)
     }
+
+    /// An order was answered: what was put together before it is given to nobody any more.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +61,12 @@ mod tests {
         facts.shared.view.set(|view| view.term += 1);
         assert_eq!(cache.status(&facts).unwrap(), first, "it is put together once for all who ask");
         facts.feed.publish(record(1, Severity::Info, "x"));
-        assert_ne!(cache.status(&facts).unwrap(), first);
+        let second = cache.status(&facts).unwrap();
+        assert_ne!(second, first);
+        // An order is taken some time before anything is told of it.
+        facts.shared.view.set(|view| view.term += 1);
+        cache.forget();
+        assert_ne!(cache.status(&facts).unwrap(), second);
+        facts.sinks.end(false);
     }
 }

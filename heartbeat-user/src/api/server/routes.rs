@@ -333,7 +333,9 @@ async fn order(context: &World, request: OrderRequest) -> Result<Json<Accepted>>
         context.orders.send((request, sender)).await.ok()?;
         receiver.await.ok()
     });
-    match answered.await {
+    let answered = answered.await;
+    context.cache.forget();
+    match answered {
         Ok(Some(OrderReply::Accepted)) => Ok(Json(Accepted { accepted: true })),
         Ok(Some(OrderReply::Refused(why))) => Err(refused(&why)),
         Ok(Some(OrderReply::Unknown(why))) => Err(Error(StatusCode::NOT_FOUND, why)),

@@ -21,7 +21,9 @@ pub(super) fn verdict(config: &Config, view: &CoreView, channels: &[Channel], si
     parts.extend(kept.map(|group| format!("{} could not be let go of here", group.name)));
     parts.extend(silent_groups.map(|group| format!("this host's kernel keeps silent for {}", group.name)));
     if view.peer == PeerState::Good && view.differences.groups {
-        parts.push("no group moves: the peer has other groups configured".into());
+        parts.push(
+            "no group moves: the peer has other groups configured, or judges them by other networks or checks".into(),
+        );
     }
     if view.peer == PeerState::Good && view.differences.channels {
         parts.push(format!("the peer does not have the same {} channels configured", config.channels.len()));
