@@ -43,7 +43,8 @@ impl<T: Clone> Latest<T> {
         debug_assert!(free.is_some(), "a second thread sets it");
         if let Some((i, mut slot)) = free {
             put(&mut slot);
-            drop(slot);
+            // While it is still locked: whoever waits for it, having found it the newest long ago, would else see it before it is so
+            // again, and what is older after it.
             self.newest.store(i, Release);
         }
     }
@@ -92,7 +93,13 @@ mod tests {
                     }
                 });
             }
-            (1..=LAST).for_each(|n| latest.set(|value| value.fill(n)));
+            (1..=LAST).for_each(|n| {
+                latest.set(|value| {
+                    value.fill(n);
+                    // They wait for this slot, and read it the moment that it is free.
+                    std::thread::yield_now();
+                });
+            });
         });
     }
 }
