@@ -151,7 +151,7 @@ pub(super) fn take_over(
         closed: *closed,
         heard: Nanos(cell.heard_ns()),
         alive: Nanos(cell.alive_ns()),
-        serve_until: some(tables.kernel().orders.serve_until_ns.get()),
+        serve_until: some(cell.serve_until_ns()),
     });
     let resumed = resumed.or_else(|| {
         // A record whose cell is gone.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::Shared,
-    core::{Action, Arbitrated, Core, Event, Reason, Refusal},
+    core::{Action, Arbitrated, Core, Reason},
     dataplane::{
         Serial, Tables,
         drain::Drain,
@@ -134,8 +134,8 @@ pub struct Pulse {
     pub control: Bell,
     /// What the control side shows.
     pub shared: Arc<Shared>,
-    /// Orders of operators that were taken or refused in this turn.
-    pub answered: Vec<(u64, Result<(), Refusal>)>,
+    /// What the control side is to be told in this turn, once what it finds then is shown.
+    pub due: Vec<Report>,
     /// The keys by their ids.
     pub keys: [Option<Key>; 2],
     /// The pair, and our own node's number.
@@ -170,7 +170,6 @@ impl Pulse {
             self.look_at_links(now);
             self.core.handle_time(now);
             let exit = self.perform(now, closed);
-            self.publish(now);
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.feed(now, self.core.may_feed(now));
             }
@@ -234,7 +233,7 @@ impl Pulse {
                 Command::Check { check, healthy } => self.core.handle_check(check, healthy),
                 Command::Order { id, order } => {
                     let result = self.core.handle_order(clock::monotonic(), order);
-                    self.answered.push((id, result));
+                    self.due.push(Report::Answer(id, result));
                 }
                 Command::Fitness(fit) => self.core.handle_fitness(fit),
                 Command::Looked { number, probed } => self.core.handle_looked(clock::monotonic(), number, probed),
@@ -248,16 +247,28 @@ impl Pulse {
     fn perform(&mut self, now: Nanos, closed: u64) -> bool {
         // Before anything is said or done: what the kernel checks against, and what a next life of the agent would resume.
         turn::leave_mark(&self.core, &self.tables, closed, now);
-        // Whoever is told of something, and asks, finds it.
-        self.publish(now);
+        let (mut exit, mut told) = (false, false);
+        loop {
+            exit |= self.act(now);
+            // Whoever is told of something, and asks, finds it.
+            self.publish(now);
+            if self.due.is_empty() {
+                break;
+            }
+            told |= self.report(now);
+        }
+        told |= self.ask_pending();
+        if told {
+            self.control.ring();
+        }
+        exit
+    }
+
+    /// Does what the core wants done itself; the control side's part is due from then on. Whether that was the end.
+    fn act(&mut self, now: Nanos) -> bool {
         // One reading of both clocks, so that events of one moment have one time.
         let realtime_now = clock::realtime_of(now);
-        let mut told = !self.answered.is_empty();
         let mut exit = false;
-        for (id, result) in self.answered.drain(..) {
-            // Where there is no room, nobody waits for long.
-            let _ = self.reports.try_send(Report::Answer(id, result));
-        }
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Send(channel) => self.send(channel, now),
@@ -273,23 +284,22 @@ impl Pulse {
                 }
                 Action::Announce(group) => turn::order(&mut self.core, &self.orders, Order::Announce { group }, now),
                 Action::Tell(at, event) => {
-                    told = true;
-                    self.tell(realtime_now.wrapping_sub(now.0.wrapping_sub(at.0)), at, event, now);
+                    if Kind::from(&event).is(Role::Timed) {
+                        self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
+                    }
+                    let time_ns = realtime_now.wrapping_sub(now.0.wrapping_sub(at.0));
+                    self.due.push(Report::Event { time_ns, at, event });
                 }
-                Action::RunHook(group, hook, reason) => told |= self.ask(Report::Hook(group, hook, reason), now),
-                Action::Probe(analysis) => told |= self.ask(Report::Probe(analysis), now),
-                Action::Look(number) => told |= self.ask(Report::Look(number), now),
-                Action::Fence(number) => told |= self.ask(Report::Fence(number), now),
-                Action::Arbitrate(number, question) => told |= self.ask(Report::Arbitrate(number, question), now),
+                Action::RunHook(group, hook, reason) => self.due.push(Report::Hook(group, hook, reason)),
+                Action::Probe(analysis) => self.due.push(Report::Probe(analysis)),
+                Action::Look(number) => self.due.push(Report::Look(number)),
+                Action::Fence(number) => self.due.push(Report::Fence(number)),
+                Action::Arbitrate(number, question) => self.due.push(Report::Arbitrate(number, question)),
                 // Where there is no room for these now, there is at the next turn.
                 Action::FenceAbort(number) => self.abort_pending = Some(number),
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
                 Action::Exit => exit = true,
             }
-        }
-        told |= self.ask_pending();
-        if told {
-            self.control.ring();
         }
         exit
     }
@@ -301,27 +311,29 @@ impl Pulse {
         turn::order(&mut self.core, &self.orders, order, now);
     }
 
-    fn tell(&self, time_ns: u64, at: Nanos, event: Event, now: Nanos) {
-        if Kind::from(&event).is(Role::Timed) {
-            self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
+    /// Has the control side know what is due, find it out, or do it; whether it is told anything.
+    fn report(&mut self, now: Nanos) -> bool {
+        let mut told = false;
+        let mut due = std::mem::take(&mut self.due);
+        for report in due.drain(..) {
+            let Err(refused) = self.reports.try_send(report) else {
+                told = true;
+                continue;
+            };
+            match refused.into_inner() {
+                Report::Event { .. } => {
+                    self.shared.events_lost.fetch_add(1, Relaxed);
+                }
+                // As of an order: what finds no room has failed, and nobody waits for it.
+                Report::Hook(group, hook, _) => self.core.handle_hook_ended(now, group, hook, false),
+                Report::Fence(number) => self.core.handle_fenced(now, number, false),
+                Report::Arbitrate(number, _) => self.core.handle_arbitrated(now, number, Arbitrated::Unreachable),
+                // An analysis is given up and asked for again, and so is a look; whoever waits for an answer does not for long.
+                _ => {}
+            }
         }
-        if self.reports.try_send(Report::Event { time_ns, at, event }).is_err() {
-            self.shared.events_lost.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Has the control side find something out, or do it; whether it is told.
-    fn ask(&mut self, question: Report, now: Nanos) -> bool {
-        let Err(refused) = self.reports.try_send(question) else { return true };
-        match refused.into_inner() {
-            // As of an order: what finds no room has failed, and nobody waits for it.
-            Report::Hook(group, hook, _) => self.core.handle_hook_ended(now, group, hook, false),
-            Report::Fence(number) => self.core.handle_fenced(now, number, false),
-            Report::Arbitrate(number, _) => self.core.handle_arbitrated(now, number, Arbitrated::Unreachable),
-            // An analysis is given up and asked for again, and so is a look.
-            _ => {}
-        }
-        false
+        self.due = due;
+        told
     }
 
     /// The same for what there was no room for before.
@@ -383,7 +395,7 @@ mod tests {
     use crate::{
         agent::desk::tests::shared,
         core::{
-            Exclusivity, Guards, Hook, OperatorOrder, Withheld,
+            Event, Exclusivity, Guards, Hook, OperatorOrder, Withheld,
             testing::{Bench, SECOND},
         },
         system::link::Links,
@@ -405,7 +417,7 @@ mod tests {
             waits: false,
             control: Bell::new().unwrap(),
             shared: shared(core),
-            answered: Vec::new(),
+            due: Vec::new(),
             keys: [None; 2],
             expected: Expected { pair_id: 7, node: 0, channel_id: 0 },
             abort_pending: None,
@@ -418,7 +430,8 @@ mod tests {
     fn ask(bench: &mut Bench, room: usize, question: Report) {
         let (reports, _control_side) = bounded(room);
         let mut pulse = pulse(&bench.core, bounded(0).1, reports);
-        assert_eq!(pulse.ask(question, bench.now), room != 0);
+        pulse.due.push(question);
+        assert_eq!(pulse.report(bench.now), room != 0);
         bench.core = pulse.core;
     }
 

@@ -337,7 +337,7 @@ impl<'a> Start<'a> {
             watchdog,
             attach_pending: 0,
             abort_pending: None,
-            answered: Vec::with_capacity(COMMANDS),
+            due: Vec::with_capacity(COMMANDS),
         };
         Ok((pulse, disk_threads))
     }

@@ -203,14 +203,18 @@ impl Alone {
 impl Core {
     /// Whether the peer hears us and we it, and whether our own networks work.
     pub(super) fn note_alone(&mut self, now: Nanos) {
-        // Of a life that begins, what the one before held is not kept for longer than that one would have.
-        let unheard = self.peer == PeerState::Unknown && now.since(self.heard_before) >= self.longest_silence();
+        // Of a life that begins, what the one before held is not kept for longer than that one would have; and if that one
+        // was alone, so is this one.
+        let was_alone = self.setup.resumed.is_some_and(|before| before.serve_until.is_some());
+        let met = self.peer != PeerState::Unknown && self.last_heard().is_some();
+        let unheard =
+            self.peer == PeerState::Unknown && (was_alone || now.since(self.heard_before) >= self.longest_silence());
         // Nobody takes anything by a promise sooner; and that we are cut off was found out at most so late.
         let promised = promise::heard(self.setup.exclusivity.promise()).unwrap_or_default();
         let signs = Signs {
             good: self.peer == PeerState::Good,
             silent: (self.peer == PeerState::Bad || unheard) && !self.host_answers(now),
-            silent_at: if unheard { self.silent_before(now) } else { now },
+            silent_at: if met { now } else { self.silent_before(now) },
             unheard: self.said.deaf,
             heard_at: self.last_heard().unwrap_or_default(),
             heard_of_us: (self.said.echo_sent_ns != 0).then_some(Nanos(self.said.echo_sent_ns)),

@@ -8,15 +8,16 @@ use super::{
     interface::{self, Holder},
     pins::{LINK, ROOT, below, entries, unpin},
     silence,
-    tables::{AGENT_AT, Header},
+    tables::{AGENT_AT, Header, KERNEL_AT},
 };
 use crate::system::netlink;
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
-use heartbeat_ebpf::layout::{self, AgentCell, map};
+use heartbeat_ebpf::layout::{self, AgentCell, KernelCell, map};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use std::{
     fs::OpenOptions,
+    mem::offset_of,
     num::NonZeroUsize,
     os::{
         fd::AsFd as _,
@@ -31,8 +32,10 @@ const SECOND: usize = 5;
 /// In the third: hooks, the peer's flags, what it kept.
 const THIRD: usize = 8;
 const WORDS: usize = size_of::<AgentCell>() / 8;
-/// Closed groups, when the peer was heard, who died, and when.
-const KERNEL_WORDS: usize = 4;
+/// Of the kernel's cell: closed groups, when the peer was heard, who died, when; and what it was told, until [`SERVE_UNTIL`].
+const KERNEL_WORDS: usize = SERVE_UNTIL + 1;
+const FIRST_OF_KERNEL: usize = 4;
+const SERVE_UNTIL: usize = offset_of!(KernelCell, orders.serve_until_ns) / 8;
 
 /// The agent's cell as an earlier life left it, in pinned maps or in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,7 @@ pub struct PinnedCell {
     /// The version of the records that it is of.
     pub version: u32,
     words: [u64; WORDS],
-    /// The first of the kernel's cell beside it; of a version before, and in a file, 0.
+    /// The first of the kernel's cell beside it; of a version before, 0.
     kernel: [u64; KERNEL_WORDS],
 }
 
@@ -56,8 +59,7 @@ impl PinnedCell {
         let folders = entries(folder).ok()?.into_iter().filter_map(version);
         let cells = folders.filter_map(|(path, version)| {
             let cell = Self::of(version, &words_of_map(&path.join(map::AGENT)).ok()?)?;
-            let kernel = words_of_map(&path.join(map::KERNEL)).unwrap_or_default();
-            Some(Self { kernel: std::array::from_fn(|i| kernel.get(i).copied().unwrap_or(0)), ..cell })
+            Some(cell.beside(&words_of_map(&path.join(map::KERNEL)).unwrap_or_default()))
         });
         cells.max_by_key(Self::alive_ns)
     }
@@ -67,10 +69,20 @@ impl PinnedCell {
     pub fn read_file(path: &Path) -> Option<Self> {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
         let version = Header::version_of(&file)?;
-        let mut bytes = [0; WORDS * 8];
-        file.read_exact_at(&mut bytes, AGENT_AT as u64).ok()?;
-        let words: Vec<_> = bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_ne_bytes)).collect();
-        Self::of(version, &words)
+        let read = |words, at: usize| {
+            let mut bytes = vec![0; words * 8];
+            file.read_exact_at(&mut bytes, at as u64).ok()?;
+            Some(bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_ne_bytes)).collect::<Vec<_>>())
+        };
+        let cell = Self::of(version, &read(WORDS, AGENT_AT)?)?;
+        Some(cell.beside(&read(KERNEL_WORDS, KERNEL_AT).unwrap_or_default()))
+    }
+
+    /// Of another version's, only the first words mean the same.
+    fn beside(self, kernel: &[u64]) -> Self {
+        let known = if self.version == layout::VERSION { KERNEL_WORDS } else { FIRST_OF_KERNEL };
+        let word = |i| kernel.get(i).copied().filter(|_| i < known).unwrap_or(0);
+        Self { kernel: std::array::from_fn(word), ..self }
     }
 
     /// None where no agent has run.
@@ -172,6 +184,12 @@ impl PinnedCell {
         self.kernel[1]
     }
 
+    /// Until when what was alone could be served, on CLOCK_MONOTONIC of this boot; 0: for ever.
+    #[must_use]
+    pub const fn serve_until_ns(&self) -> u64 {
+        self.kernel[SERVE_UNTIL]
+    }
+
     /// When the agent that it is of died, on CLOCK_MONOTONIC of this boot; none where that was not noted.
     #[must_use]
     pub const fn died_ns(&self) -> Option<u64> {
@@ -248,6 +266,14 @@ mod tests {
         assert_eq!([third.hooked(), third.peer_kept(), third.letting_go_ns()], [6, 8, 0]);
         let own = PinnedCell::of(layout::VERSION, &words).unwrap();
         assert_eq!([own.letting_go_ns(), own.forced(), own.fenced_ns()], [9, 10, 11]);
+        let kernel: Vec<u64> = (0..KERNEL_WORDS as u64).map(|word| word + 20).collect();
+        let (before, own) = (before.beside(&kernel), own.beside(&kernel));
+        assert_eq!(
+            (before.closed(), before.heard_ns(), before.serve_until_ns()),
+            (20, 21, 0),
+            "what follows was other words"
+        );
+        assert_eq!((own.closed(), own.heard_ns(), own.serve_until_ns()), (20, 21, kernel[SERVE_UNTIL]));
         assert_eq!(PinnedCell::of(layout::VERSION + 1, &words), None);
         assert_eq!(PinnedCell::of(1, &words), None);
         assert_eq!(PinnedCell::of(2, &words[..4]), None);
@@ -264,7 +290,18 @@ mod tests {
         tables.agent().incarnation.set(9);
         tables.agent().owned.set(3);
         tables.agent().term.set(77);
+        tables.kernel().heard_ns.set(5);
+        tables.kernel().orders.serve_until_ns.set(8);
         let cell = PinnedCell::read_file(&path).unwrap();
+        assert_eq!((cell.heard_ns(), cell.serve_until_ns()), (5, 8));
+        drop(tables);
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(KERNEL_AT as u64).unwrap();
+        let short = PinnedCell::read_file(&path).unwrap();
+        assert_eq!(
+            (short.owned(), short.heard_ns(), short.serve_until_ns()),
+            (3, 0, 0),
+            "of before it was in the file"
+        );
         assert_eq!((cell.version, cell.incarnation(), cell.owned(), cell.term()), (layout::VERSION, 9, 3, 77));
         let other = Tables::anonymous().unwrap();
         cell.restore(other.agent());

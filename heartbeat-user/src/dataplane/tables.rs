@@ -140,9 +140,12 @@ impl Tables {
             path.display()
         );
         let header = Header::now()?;
-        let adopted = status.len() == FILE_LEN && Header::of(&file) == Some(header);
+        // One of before the kernel's cell was in it gets one of zeroes, which is what a life of then had.
+        let adopted = [FILE_LEN, KERNEL_AT as u64].contains(&status.len()) && Header::of(&file) == Some(header);
         if !adopted {
             file.set_len(0).with_context(|| format!("{}: cannot be emptied", path.display()))?;
+        }
+        if !adopted || status.len() != FILE_LEN {
             // What is not there when it is touched would end the agent (SIGBUS): so it is allocated now.
             fallocate(&file, FallocateFlags::empty(), 0, FILE_LEN as i64)
                 .with_context(|| format!("{}: no room for {FILE_LEN} bytes", path.display()))?;
@@ -151,8 +154,8 @@ impl Tables {
         let at = |offset| Some((file.as_fd(), offset));
         let tables = Self::of(
             Region::map(1, at(AGENT_AT)).context("mapping the agent's cell")?,
-            // There is no program that would act on it.
-            Region::map(1, None).context("memory for the kernel's cell")?,
+            // There is no program that would act on it; what the agent told it is the next life's to know all the same.
+            Region::map(1, at(KERNEL_AT)).context("mapping the kernel's cell")?,
             Region::map(SLOTS, at(SLOTS_AT)).context("mapping slots")?,
             Region::map(SLOTS, at(INTER_ARRIVAL_AT)).context("mapping histograms")?,
             None,
@@ -286,7 +289,8 @@ const PAGE: usize = 65_536;
 pub(super) const AGENT_AT: usize = PAGE;
 const SLOTS_AT: usize = AGENT_AT + size_of::<AgentCell>().next_multiple_of(PAGE);
 const INTER_ARRIVAL_AT: usize = SLOTS_AT + (SLOTS * size_of::<Slot>()).next_multiple_of(PAGE);
-const FILE_LEN: u64 = (INTER_ARRIVAL_AT + (SLOTS * size_of::<Histogram>()).next_multiple_of(PAGE)) as u64;
+pub(super) const KERNEL_AT: usize = INTER_ARRIVAL_AT + (SLOTS * size_of::<Histogram>()).next_multiple_of(PAGE);
+const FILE_LEN: u64 = (KERNEL_AT + size_of::<KernelCell>().next_multiple_of(PAGE)) as u64;
 
 /// What the file begins with: whose records these are, of which version, since which boot.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -454,6 +458,24 @@ mod tests {
         assert!(tables.slot(ChannelIndex(4)).live.read().is_some());
         assert_eq!((tables.agent().owned.get(), tables.slot(LAST).counted(Outcome::Accepted)), (5, 1));
         assert_eq!(tables.inter_arrival(LAST).counts[0].get(), 9);
+    }
+
+    /// As 0.1 left it before the kernel's cell was in it.
+    #[test]
+    fn a_file_without_the_kernels_cell_is_adopted_and_gets_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tables");
+        let (tables, _) = Tables::in_file(&path).unwrap();
+        tables.agent().owned.set(5);
+        tables.kernel().heard_ns.set(9);
+        drop(tables);
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(KERNEL_AT as u64).unwrap();
+        let (tables, adopted) = Tables::in_file(&path).unwrap();
+        assert_eq!((adopted, tables.agent().owned.get(), tables.kernel().heard_ns.get()), (true, 5, 0));
+        tables.kernel().heard_ns.set(7);
+        drop(tables);
+        let (tables, adopted) = Tables::in_file(&path).unwrap();
+        assert_eq!((adopted, tables.agent().owned.get(), tables.kernel().heard_ns.get()), (true, 5, 7));
     }
 
     #[test]

@@ -73,6 +73,8 @@ fn what_the_life_before_was_to_be_granted_by_then_the_next_one_is_to_be_granted_
     let found = (alone.after(arbitration), alone);
     assert_eq!(lets_go(heard, now, Some(alone.after(arbitration))), found);
     assert_eq!(lets_go(heard, heard, None), found);
+    // Or no life had ever heard it.
+    assert_eq!(lets_go(Nanos(0), now, Some(alone.after(arbitration))), found);
     // Its host had answered.
     assert_eq!(lets_go(heard, now, None), (now.after(arbitration), alone));
     // And what was granted is, until then.
