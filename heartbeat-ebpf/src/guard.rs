@@ -122,7 +122,10 @@ impl Guard<'_> {
     pub fn note_heard(&self, heartbeat: View<'_>, accepted: bool, now_ns: u64) {
         // The peer may not have heard yet that a new life of our agent began: what it answers to tells that it is no recording.
         if accepted || heartbeat.incarnation() == self.agent.peer_incarnation.get() {
-            self.kernel.heard_ns.raise(self.said_ns(heartbeat, now_ns, accepted));
+            let said_ns = self.said_ns(heartbeat, now_ns, accepted);
+            if said_ns > self.kernel.heard_ns.get() {
+                self.kernel.heard_ns.set(said_ns);
+            }
         }
     }
 

@@ -253,8 +253,8 @@ pub struct AgentCell {
 #[derive(Default)]
 #[repr(C)]
 pub struct KernelCell {
-    /// The groups for which it keeps silent, a bit each, in the order of the file that the agent runs with. The XDP program sets
-    /// bits; the agent alone clears them.
+    /// The groups for which it keeps silent, a bit each, in the order of the file that the agent runs with. The XDP program and the
+    /// agent set bits; the agent alone clears them.
     pub closed: Word,
     /// When the peer can last have said what was accepted, on whichever channel, on our CLOCK_MONOTONIC.
     pub heard_ns: Word,

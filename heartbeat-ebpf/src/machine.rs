@@ -125,17 +125,6 @@ impl Word {
         self.0.store(value, Relaxed);
     }
 
-    /// Sets it where that makes it greater: of two that do, the kernel's programs alone may undo the other's.
-    #[inline(always)]
-    pub fn raise(&self, value: u64) {
-        #[cfg(target_arch = "bpf")]
-        if value > self.get() {
-            self.set(value);
-        }
-        #[cfg(not(target_arch = "bpf"))]
-        self.0.fetch_max(value, Relaxed);
-    }
-
     /// Adds, wrapping.
     #[inline(always)]
     pub fn add(&self, value: u64) {

@@ -3,8 +3,8 @@
 
 use super::life::{Life, LivedAddress, LivedChannel, LivedGroup};
 use crate::{
-    core::promise,
-    dataplane::{SlotOrder, Tables},
+    core::{Resumed, promise},
+    dataplane::{PinnedCell, SlotOrder, Tables},
     types::{MAX_CHANNELS, MAX_GROUPS, Nanos, Timing},
 };
 use std::collections::HashSet;
@@ -26,6 +26,25 @@ pub struct Cell {
     pub forced: u64,
     /// The groups that the kernel keeps silent about: they are not ours any more.
     pub closed: u64,
+    /// The groups that might be served for a while only.
+    pub limited: u64,
+}
+
+impl Cell {
+    /// What is in it.
+    #[must_use]
+    pub const fn of(cell: &PinnedCell, in_time: bool) -> Self {
+        Self {
+            incarnation: cell.incarnation(),
+            in_time,
+            owned: cell.owned(),
+            hooked: cell.hooked(),
+            peer_kept: cell.peer_kept(),
+            forced: cell.forced(),
+            closed: cell.closed(),
+            limited: cell.limited(),
+        }
+    }
 }
 
 /// When an earlier life was seen last, on CLOCK_MONOTONIC.
@@ -35,11 +54,17 @@ pub struct LastSign {
     pub alive: Nanos,
     /// Its death, where the kernel noted that.
     pub died: Option<Nanos>,
-    /// When the kernel, which went on listening, heard the peer last.
+    /// When the peer was heard last: by the kernel, which went on listening, or without XDP by the agent.
     pub heard: Nanos,
 }
 
 impl LastSign {
+    /// What a cell tells of it.
+    #[must_use]
+    pub fn of(cell: &PinnedCell) -> Self {
+        Self { alive: Nanos(cell.alive_ns()), died: cell.died_ns().map(Nanos), heard: Nanos(cell.heard_ns()) }
+    }
+
     /// Whether its groups may still be ours: it ended so recently that the peer cannot have found it dead, or the peer, which is
     /// there, was told that it died and waits for it. Its last heartbeat may be an interval older than its last sign of life.
     #[must_use]
@@ -70,6 +95,8 @@ pub struct Inheritance {
     pub forced: u64,
     /// The kernel goes on keeping silent about them.
     pub closed: u64,
+    /// The kernel serves them no longer than it was told before.
+    pub limited: u64,
     /// Groups that the file has no more.
     pub departed: Vec<LivedGroup>,
     /// The same, for which there is no room: to be let go of at once.
@@ -91,8 +118,37 @@ impl Inheritance {
         agent.hooked.set(self.release);
         agent.peer_kept.set(self.peer_kept);
         kernel.orders.peer_names.set(0);
+        kernel.orders.limited.set(self.limited);
         kernel.closed.set(self.closed | if more { self.held | self.in_place } else { 0 });
         kernel.orders.active.set(self.held | self.in_place | self.release);
+    }
+
+    /// What the core goes on with, of this cell.
+    #[must_use]
+    pub fn resumed(&self, cell: &PinnedCell, in_time: bool) -> Resumed {
+        let some = |at_ns| Some(Nanos(at_ns)).filter(|at| *at != Nanos(0));
+        Resumed {
+            peer_incarnation: cell.peer_incarnation(),
+            owned: self.held,
+            release: self.release,
+            term: cell.term(),
+            peer_flags: cell.peer_flags() as u8,
+            peer_kept: self.peer_kept,
+            letting_go_since: some(cell.letting_go_ns()),
+            forced: self.forced,
+            // Whoever came too late for anything else does not know what came of the peer meanwhile.
+            fenced_at: some(cell.fenced_ns()).filter(|_| in_time),
+            closed: self.closed,
+            heard: Nanos(cell.heard_ns()),
+            alive: Nanos(cell.alive_ns()),
+            serve_until: some(cell.serve_until_ns()),
+        }
+    }
+
+    /// The same where there is a record, but no cell.
+    #[must_use]
+    pub fn resumed_without(&self) -> Option<Resumed> {
+        (self.release != 0).then(|| Resumed { release: self.release, ..Resumed::default() })
     }
 }
 
@@ -110,7 +166,7 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
     let has = |bits: u64, place: usize| place < MAX_GROUPS && bits >> place & 1 == 1;
     // Where there is nothing to be run, its addresses are all that there is to it.
     let must_be_released = |place: usize| has(hooked, place) || has(owned, place) && recorded[place].has_hooks();
-    let closed = matching.map_or(0, |cell| cell.closed);
+    let (closed, limited) = matching.map_or((0, 0), |cell| (cell.closed, cell.limited));
     let is_ours = |place: usize| in_time && has(owned & !closed, place);
     let own = groups.len().min(MAX_GROUPS);
     let bit = |i: usize| 1_u64 << i;
@@ -136,6 +192,9 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
         if place.is_some_and(|place| has(closed, place)) {
             to.closed |= bit(i);
         }
+        if place.is_some_and(|place| has(limited, place)) {
+            to.limited |= bit(i);
+        }
     }
     for (place, group) in recorded.iter().enumerate() {
         let in_file = groups.iter().any(|(name, _)| *name == group.name);
@@ -153,6 +212,9 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
         }
         if has(closed, place) {
             to.closed |= bit(i);
+        }
+        if has(limited, place) {
+            to.limited |= bit(i);
         }
         to.departed.push(LivedGroup { departed: true, ..group.clone() });
     }
@@ -232,13 +294,15 @@ mod tests {
         for (found, since, left) in [(0, 0, 0b1000), (0b1, 0b1, 0b1000), (0b1, 0b11, 0b1011)] {
             let tables = Tables::anonymous().unwrap();
             tables.kernel().closed.set(since);
+            tables.kernel().orders.limited.set(0b1);
+            let to = Inheritance { limited: 0b10, ..to.clone() };
             to.leave(&tables, found);
-            assert_eq!(tables.kernel().closed.get(), left);
+            assert_eq!((tables.kernel().closed.get(), tables.kernel().orders.limited.get()), (left, 0b10));
         }
     }
 
     const CELL: Cell =
-        Cell { incarnation: 5, in_time: true, owned: 0b01, hooked: 0, peer_kept: 0, forced: 0, closed: 0 };
+        Cell { incarnation: 5, in_time: true, owned: 0b01, hooked: 0, peer_kept: 0, forced: 0, closed: 0, limited: 0 };
 
     #[test]
     fn what_was_held_is_held_on_by_name_whatever_the_order() {
@@ -256,9 +320,10 @@ mod tests {
     #[test]
     fn what_the_kernel_keeps_silent_about_is_let_go_of_also_in_time_and_stays_silent_meanwhile() {
         let life = life(&[group("x", &[10]), group("y", &[11]), group("gone", &[12])]);
-        let cell = Cell { owned: 0b111, closed: 0b101, ..CELL };
+        let cell = Cell { owned: 0b111, closed: 0b101, limited: 0b110, ..CELL };
         let taken = inherit(Some(&life), Some(cell), &file(&[("y", &[11]), ("x", &[10])]));
         assert_eq!((taken.held, taken.release, taken.in_place, taken.closed), (0b001, 0b110, 0, 0b110));
+        assert_eq!(taken.limited, 0b101, "and what might be served for a while is so by name");
         assert_eq!(taken.stale, [address(10), address(12)]);
     }
 

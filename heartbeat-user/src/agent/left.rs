@@ -1,8 +1,8 @@
 //! What earlier lives left: found before anything is done, then taken over or taken away before anything is claimed.
 
 use super::{
-    inherit::{Inheritance, LastSign, inherit},
-    let_go::{self, as_cell, interface_now},
+    inherit::{Cell, Inheritance, LastSign, inherit},
+    let_go::{self, interface_now},
     life::{self, Life, LivedAddress},
     options::RunOptions,
     runs::Runs,
@@ -47,15 +47,13 @@ impl Left {
             Ok(life) => (life, None),
             Err(error) => (None, Some(format!("{error:#}: what is configured is let go of"))),
         };
-        let last = |cell: &PinnedCell| LastSign {
-            alive: Nanos(cell.alive_ns()),
-            died: cell.died_ns().map(Nanos),
-            heard: Nanos(cell.heard_ns()),
-        };
         let (detection, grace) = (config.detection(), config.restart_grace());
-        let in_time = |cell: &PinnedCell| last(cell).is_in_time(clock::monotonic(), detection, &config.timing, grace);
+        let in_time =
+            |cell: &PinnedCell| LastSign::of(cell).is_in_time(clock::monotonic(), detection, &config.timing, grace);
         let unheard = |cell: &PinnedCell| {
-            !in_time(cell) && cell.owned() != 0 && last(cell).is_waited_for(clock::monotonic(), detection, grace)
+            !in_time(cell)
+                && cell.owned() != 0
+                && LastSign::of(cell).is_waited_for(clock::monotonic(), detection, grace)
         };
         // A peer that is late is not gone: what it says next tells whether it waits. Until then the kernel decides as before.
         let (began, mut cell) = (clock::monotonic(), Life::cell(life.as_ref(), &folder.cells()));
@@ -69,8 +67,15 @@ impl Left {
             .map(|group| (group.name.as_str(), life::addresses(config, node, group, |_| 0)))
             .collect();
         let in_time = cell.as_ref().is_some_and(in_time);
-        let inheritance = inherit(life.as_ref(), cell.map(|cell| as_cell(&cell, in_time)), &groups);
+        let inheritance = inherit(life.as_ref(), cell.map(|cell| Cell::of(&cell, in_time)), &groups);
         Self { life, cell, inheritance, in_time, trouble }
+    }
+
+    /// What the life before left is in these tables from here on, wherever it was: they are new, or of a life before that one.
+    pub(super) fn put_into(&self, tables: &Tables) {
+        if let Some(cell) = self.cell.as_ref().filter(|cell| !cell.is_in(tables)) {
+            cell.restore(tables);
+        }
     }
 
     /// The configuration with those groups that it has no more, after its own: only to be let go of.
@@ -113,8 +118,7 @@ pub(super) fn take_over(
     if let Some(trouble) = &left.trouble {
         log::warn!("{trouble}");
     }
-    let Inheritance { held, release, in_place, peer_kept, forced, closed, departed, surplus, stale } =
-        &left.inheritance;
+    let Inheritance { held, in_place, departed, surplus, stale, .. } = &left.inheritance;
     let slots: Vec<u8> = config.channels.iter().map(|channel| tables.number(channel.index)).collect();
     let index_of = |name: &str| index_of(name).ok().flatten().unwrap_or(0);
     let mut life = Life::new(config, *node, incarnation, &slots, departed, index_of)?;
@@ -136,28 +140,8 @@ pub(super) fn take_over(
     }
     let cell = left.cell.as_ref();
     left.inheritance.leave(tables, cell.map_or(0, PinnedCell::closed));
-    let some = |at_ns| Some(Nanos(at_ns)).filter(|at| *at != Nanos(0));
-    let resumed = cell.map(|cell| Resumed {
-        peer_incarnation: cell.peer_incarnation(),
-        owned: *held,
-        release: *release,
-        term: cell.term(),
-        peer_flags: cell.peer_flags() as u8,
-        peer_kept: *peer_kept,
-        letting_go_since: some(cell.letting_go_ns()),
-        forced: *forced,
-        // Whoever came too late for anything else does not know what came of the peer meanwhile.
-        fenced_at: some(cell.fenced_ns()).filter(|_| left.in_time),
-        closed: *closed,
-        heard: Nanos(cell.heard_ns()),
-        alive: Nanos(cell.alive_ns()),
-        serve_until: some(cell.serve_until_ns()),
-    });
-    let resumed = resumed.or_else(|| {
-        // A record whose cell is gone.
-        let nothing = Resumed { release: *release, ..Resumed::default() };
-        (*release != 0).then_some(nothing)
-    });
+    let resumed = cell.map(|cell| left.inheritance.resumed(cell, left.in_time));
+    let resumed = resumed.or_else(|| left.inheritance.resumed_without());
     Ok((life, resumed))
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     command::{self, MARK, signals::Signals},
-    dataplane::{self, PinnedCell},
+    dataplane,
     events::{ControlEvent, Journal},
     system::netlink::{Netlink, name_of},
     takeover::{self, Failure, LetGo, Recorded},
@@ -58,7 +58,7 @@ fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
     if life.is_none() && cell.is_none() {
         return Vec::new();
     }
-    let inheritance = inherit(life.as_ref(), cell.map(|cell| as_cell(&cell, false)), &[]);
+    let inheritance = inherit(life.as_ref(), cell.map(|cell| Cell::of(&cell, false)), &[]);
     let groups = [inheritance.departed, inheritance.surplus].concat();
     let mut stays = Vec::new();
     let mut addresses: Vec<LivedAddress> = groups.iter().flat_map(|group| group.addresses.clone()).collect();
@@ -106,19 +106,6 @@ fn let_go_of_all(folder: &RuntimeDir, _claim: &Claim) -> Vec<String> {
         }
     }
     stays
-}
-
-/// What a cell says; `in_time`: whether its groups may still be ours.
-pub(super) fn as_cell(cell: &PinnedCell, in_time: bool) -> Cell {
-    Cell {
-        incarnation: cell.incarnation(),
-        in_time,
-        owned: cell.owned(),
-        hooked: cell.hooked(),
-        peer_kept: cell.peer_kept(),
-        forced: cell.forced(),
-        closed: cell.closed(),
-    }
 }
 
 fn listed(groups: &[LivedGroup], addresses: &[LivedAddress]) -> String {

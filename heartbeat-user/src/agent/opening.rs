@@ -78,12 +78,7 @@ fn with_kernel(
 ) -> Result<Opened> {
     kernel.arrange(order, if adopted.maps { fresh } else { 0 })?;
     let tables = kernel.tables();
-    // Made anew, or by a life without XDP for this one.
-    if tables.agent().incarnation.get() == 0
-        && let Some(cell) = &left.cell
-    {
-        cell.restore(tables.agent());
-    }
+    left.put_into(&tables);
     folder.forget_tables();
     Ok(Opened { kernel: Ok(kernel), tables, adopted: adopted.maps })
 }
@@ -100,9 +95,8 @@ fn without_kernel(none: NoXdp, order: SlotOrder, fresh: u64, folder: &RuntimeDir
     let _repaired = tables.repair();
     if adopted {
         tables.channels().filter(|channel| fresh & channel.bit() != 0).for_each(|channel| tables.clear(channel));
-    } else if let Some(cell) = &left.cell {
-        cell.restore(tables.agent());
     }
+    left.put_into(&tables);
     folder.forget_pins();
     Ok(Opened { kernel: Err(none), tables: Arc::new(tables), adopted })
 }

@@ -24,7 +24,7 @@ use crate::{
     latency::ChannelLatencies,
     system::{bell::Bell, clock},
     takeover::{ANSWER_WAIT, Answering, Order},
-    types::{ChannelIndex, GroupIndex, Nanos},
+    types::{ChannelIndex, Nanos},
 };
 use aya::maps::{MapData, RingBuf};
 use crossbeam_channel::{Receiver, Sender};
@@ -108,6 +108,15 @@ enum Opened {
     Disk,
 }
 
+/// What others are to know, find out or do once whoever asks finds how it stands.
+#[derive(Debug)]
+pub enum Due {
+    /// The takeover thread.
+    Order(Order),
+    /// The control side.
+    Report(Report),
+}
+
 /// The pulse thread's world.
 pub struct Pulse {
     /// The judgement.
@@ -134,8 +143,8 @@ pub struct Pulse {
     pub control: Bell,
     /// What the control side shows.
     pub shared: Arc<Shared>,
-    /// What the control side is to be told in this turn, once what it finds then is shown.
-    pub due: Vec<Report>,
+    /// What others are to know and to do as of this turn.
+    pub due: Vec<Due>,
     /// The keys by their ids.
     pub keys: [Option<Key>; 2],
     /// The pair, and our own node's number.
@@ -233,7 +242,7 @@ impl Pulse {
                 Command::Check { check, healthy } => self.core.handle_check(check, healthy),
                 Command::Order { id, order } => {
                     let result = self.core.handle_order(clock::monotonic(), order);
-                    self.due.push(Report::Answer(id, result));
+                    self.due.push(Due::Report(Report::Answer(id, result)));
                 }
                 Command::Fitness(fit) => self.core.handle_fitness(fit),
                 Command::Looked { number, probed } => self.core.handle_looked(clock::monotonic(), number, probed),
@@ -252,10 +261,11 @@ impl Pulse {
             exit |= self.act(now);
             // Whoever is told of something, and asks, finds it.
             self.publish(now);
-            if self.due.is_empty() {
+            let (any, refused) = self.hand_over(now);
+            told |= any;
+            if !refused {
                 break;
             }
-            told |= self.report(now);
         }
         told |= self.ask_pending();
         if told {
@@ -264,7 +274,7 @@ impl Pulse {
         exit
     }
 
-    /// Does what the core wants done itself; the control side's part is due from then on. Whether that was the end.
+    /// Does what the core wants of this thread; what others are to know and to do is due from then on. Whether that was the end.
     fn act(&mut self, now: Nanos) -> bool {
         // One reading of both clocks, so that events of one moment have one time.
         let realtime_now = clock::realtime_of(now);
@@ -278,23 +288,24 @@ impl Pulse {
                     let request = self.core.echo_request(now, channel);
                     self.echo(channel, &request);
                 }
-                Action::Acquire(group, reason) => self.acquire(group, reason, now),
-                Action::Release(group, _) => {
-                    turn::order(&mut self.core, &self.orders, Order::Release { group, ordered: now }, now);
+                Action::Acquire(group, reason) => {
+                    let (unless_isolated, answering) = (reason == Reason::PeerDead, answering(reason, self.waits));
+                    self.due.push(Due::Order(Order::Acquire { group, ordered: now, unless_isolated, answering }));
                 }
-                Action::Announce(group) => turn::order(&mut self.core, &self.orders, Order::Announce { group }, now),
+                Action::Release(group, _) => self.due.push(Due::Order(Order::Release { group, ordered: now })),
+                Action::Announce(group) => self.due.push(Due::Order(Order::Announce { group })),
                 Action::Tell(at, event) => {
                     if Kind::from(&event).is(Role::Timed) {
                         self.shared.latencies.drain_to_verdict.record(clock::monotonic().since(now));
                     }
                     let time_ns = realtime_now.wrapping_sub(now.0.wrapping_sub(at.0));
-                    self.due.push(Report::Event { time_ns, at, event });
+                    self.due.push(Due::Report(Report::Event { time_ns, at, event }));
                 }
-                Action::RunHook(group, hook, reason) => self.due.push(Report::Hook(group, hook, reason)),
-                Action::Probe(analysis) => self.due.push(Report::Probe(analysis)),
-                Action::Look(number) => self.due.push(Report::Look(number)),
-                Action::Fence(number) => self.due.push(Report::Fence(number)),
-                Action::Arbitrate(number, question) => self.due.push(Report::Arbitrate(number, question)),
+                Action::RunHook(group, hook, reason) => self.due.push(Due::Report(Report::Hook(group, hook, reason))),
+                Action::Probe(analysis) => self.due.push(Due::Report(Report::Probe(analysis))),
+                Action::Look(number) => self.due.push(Due::Report(Report::Look(number))),
+                Action::Fence(number) => self.due.push(Due::Report(Report::Fence(number))),
+                Action::Arbitrate(number, question) => self.due.push(Due::Report(Report::Arbitrate(number, question))),
                 // Where there is no room for these now, there is at the next turn.
                 Action::FenceAbort(number) => self.abort_pending = Some(number),
                 Action::Attach(channel) => self.attach_pending |= channel.bit(),
@@ -304,36 +315,41 @@ impl Pulse {
         exit
     }
 
-    fn acquire(&mut self, group: GroupIndex, reason: Reason, now: Nanos) {
-        let unless_isolated = reason == Reason::PeerDead;
-        let answering = answering(reason, self.waits);
-        let order = Order::Acquire { group, ordered: now, unless_isolated, answering };
-        turn::order(&mut self.core, &self.orders, order, now);
-    }
-
-    /// Has the control side know what is due, find it out, or do it; whether it is told anything.
-    fn report(&mut self, now: Nanos) -> bool {
-        let mut told = false;
+    /// Has others know, find out or do what is due, in the order of the core's decisions. Whether the control side was told anything,
+    /// and whether something found no room, of which more may follow.
+    fn hand_over(&mut self, now: Nanos) -> (bool, bool) {
+        let (mut told, mut refused) = (false, false);
         let mut due = std::mem::take(&mut self.due);
-        for report in due.drain(..) {
-            let Err(refused) = self.reports.try_send(report) else {
-                told = true;
-                continue;
-            };
-            match refused.into_inner() {
-                Report::Event { .. } => {
-                    self.shared.events_lost.fetch_add(1, Relaxed);
+        for due in due.drain(..) {
+            let done = match due {
+                Due::Order(order) => turn::order(&mut self.core, &self.orders, order, now),
+                Due::Report(report) => {
+                    let done = self.report(report, now);
+                    told |= done;
+                    done
                 }
-                // As of an order: what finds no room has failed, and nobody waits for it.
-                Report::Hook(group, hook, _) => self.core.handle_hook_ended(now, group, hook, false),
-                Report::Fence(number) => self.core.handle_fenced(now, number, false),
-                Report::Arbitrate(number, _) => self.core.handle_arbitrated(now, number, Arbitrated::Unreachable),
-                // An analysis is given up and asked for again, and so is a look; whoever waits for an answer does not for long.
-                _ => {}
-            }
+            };
+            refused |= !done;
         }
         self.due = due;
-        told
+        (told, refused)
+    }
+
+    /// Has the control side know something, find it out, or do it; whether it is told.
+    fn report(&mut self, report: Report, now: Nanos) -> bool {
+        let Err(refused) = self.reports.try_send(report) else { return true };
+        match refused.into_inner() {
+            Report::Event { .. } => {
+                self.shared.events_lost.fetch_add(1, Relaxed);
+            }
+            // As of an order: what finds no room has failed, and nobody waits for it.
+            Report::Hook(group, hook, _) => self.core.handle_hook_ended(now, group, hook, false),
+            Report::Fence(number) => self.core.handle_fenced(now, number, false),
+            Report::Arbitrate(number, _) => self.core.handle_arbitrated(now, number, Arbitrated::Unreachable),
+            // An analysis is given up and asked for again, and so is a look; whoever waits for an answer does not for long.
+            _ => {}
+        }
+        false
     }
 
     /// The same for what there was no room for before.
@@ -399,8 +415,10 @@ mod tests {
             testing::{Bench, SECOND},
         },
         system::link::Links,
+        types::GroupIndex,
     };
     use crossbeam_channel::bounded;
+    use std::thread;
 
     /// The pulse thread of a core that is told things, and reports; nothing is there to be taken over.
     fn pulse(core: &Core, commands: Receiver<Command>, reports: Sender<Report>) -> Pulse {
@@ -430,8 +448,7 @@ mod tests {
     fn ask(bench: &mut Bench, room: usize, question: Report) {
         let (reports, _control_side) = bounded(room);
         let mut pulse = pulse(&bench.core, bounded(0).1, reports);
-        pulse.due.push(question);
-        assert_eq!(pulse.report(bench.now), room != 0);
+        assert_eq!(pulse.report(question, bench.now), room != 0);
         bench.core = pulse.core;
     }
 
@@ -444,9 +461,16 @@ mod tests {
         orders.send(Command::Order { id: 1, order: OperatorOrder::Maintenance(true) }).unwrap();
         pulse.take_commands();
         assert!(answers.is_empty(), "nothing is told before it is in the cell");
-        pulse.perform(bench.now, 0);
-        assert!(matches!(answers.try_recv(), Ok(Report::Answer(1, Ok(())))));
-        assert_eq!([before, pulse.shared.view.get()].map(|view| view.maintenance.own), [false, true]);
+        // While it is busy telling more, for longer than it takes to look.
+        pulse.due.extend((0..200_000).map(|number| Due::Report(Report::Probe(number))));
+        let shared = Arc::clone(&pulse.shared);
+        let after = thread::scope(|scope| {
+            let waits = scope.spawn(|| (answers.recv(), shared.view.get()));
+            pulse.perform(bench.now, 0);
+            waits.join().unwrap()
+        });
+        assert!(matches!(after.0, Ok(Report::Answer(1, Ok(())))));
+        assert_eq!([before, after.1].map(|view| view.maintenance.own), [false, true]);
     }
 
     const OTHER: GroupIndex = GroupIndex(1);

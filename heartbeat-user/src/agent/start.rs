@@ -319,6 +319,7 @@ impl<'a> Start<'a> {
     ) -> Result<(Pulse, Option<DiskThreads>)> {
         let RunOptions { config, node, .. } = self.options;
         let Attached { all, interfaces, lines, disks, disk_threads, doorbell, .. } = attached;
+        let room = core.room();
         let pulse = Pulse {
             core,
             channels: all.channels,
@@ -337,7 +338,7 @@ impl<'a> Start<'a> {
             watchdog,
             attach_pending: 0,
             abort_pending: None,
-            due: Vec::with_capacity(COMMANDS),
+            due: Vec::with_capacity(COMMANDS + room),
         };
         Ok((pulse, disk_threads))
     }

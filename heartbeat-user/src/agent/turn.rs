@@ -79,14 +79,15 @@ pub fn leave_mark(core: &Core, tables: &Tables, closed: u64, now: Nanos) {
 }
 
 /// Hands something to the takeover thread. What finds no room there has failed, and is answered at once: nobody waits for what is
-/// never done. (An announcement is only one of many.)
-pub fn order(core: &mut Core, orders: &Sender<Order>, order: Order, now: Nanos) {
-    let Err(refused) = orders.try_send(order) else { return };
+/// never done. (An announcement is only one of many.) Whether there was room.
+pub fn order(core: &mut Core, orders: &Sender<Order>, order: Order, now: Nanos) -> bool {
+    let Err(refused) = orders.try_send(order) else { return true };
     match refused.into_inner() {
         Order::Acquire { group, .. } => core.handle_acquired(now, group, false),
         Order::Release { group, .. } => core.handle_release_failed(now, group),
         Order::Announce { .. } | Order::Resume { .. } | Order::Stop => {}
     }
+    false
 }
 
 /// One channel's drain goes to the core.

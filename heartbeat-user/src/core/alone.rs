@@ -206,7 +206,7 @@ impl Core {
         // Of a life that begins, what the one before held is not kept for longer than that one would have; and if that one
         // was alone, so is this one.
         let was_alone = self.setup.resumed.is_some_and(|before| before.serve_until.is_some());
-        let met = self.peer != PeerState::Unknown && self.last_heard().is_some();
+        let met = self.host.answered() || self.peer != PeerState::Unknown && self.last_heard().is_some();
         let unheard =
             self.peer == PeerState::Unknown && (was_alone || now.since(self.heard_before) >= self.longest_silence());
         // Nobody takes anything by a promise sooner; and that we are cut off was found out at most so late.
@@ -340,7 +340,8 @@ impl Core {
     /// What the kernel may serve for a while only if we give no sign of life: on a grant, or until one must be there.
     pub(super) fn limit(&self, now: Nanos) -> Limit {
         let setup = &self.setup.exclusivity;
-        let held = self.ownership.held() & setup.groups & !self.ownership.by_force();
+        // All of what may answer: also what is on its way.
+        let held = self.ownership.owned() & !self.ownership.claiming() & setup.groups & !self.ownership.by_force();
         let wanted = setup.arbiter.is_some() && !self.is_fenced();
         let Some(by) = self.alone.granted_by(setup.arbitration()).filter(|_| wanted && held != 0) else {
             return Limit::default();

@@ -177,7 +177,7 @@ pub struct Core {
     /// Groups of ours for which the kernel is to keep silent.
     shut: u64,
     started: Nanos,
-    /// When the kernel heard the peer last before that; when we started, where it never did.
+    /// When the peer was heard last before that; when we started, where it never was.
     heard_before: Nanos,
     maintained_since: Nanos,
     peer: PeerState,

@@ -33,7 +33,7 @@ pub enum Refusal {
     GroupsDiffer,
     /// One of the controllers is in maintenance.
     Maintenance,
-    /// One of the controllers is being stopped.
+    /// One of the controllers is being stopped, or has been.
     Stopping,
 }
 
@@ -51,7 +51,10 @@ impl fmt::Display for Refusal {
                  files agree"
             }
             Self::Maintenance => "a controller is in maintenance; end that first with `heartbeat maintenance off`",
-            Self::Stopping => "a controller is being stopped",
+            Self::Stopping => {
+                "a controller is being stopped, or has been: nothing is handed over; start it again, or if the peer, which \
+                 is stopped, surely does not have it any more: `heartbeat takeover GROUP --force`"
+            }
         })
     }
 }

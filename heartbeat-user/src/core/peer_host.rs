@@ -120,6 +120,11 @@ impl PeerHost {
         self.owned
     }
 
+    /// Whether it ever did in this life.
+    pub(super) const fn answered(&self) -> bool {
+        self.answered.is_some()
+    }
+
     /// Until when it counts as answering, where nothing is heard of it for `silence`.
     fn answers_until(&self, silence: Nanos) -> Option<Nanos> {
         self.answered.map(|answer| answer.at.after(silence))

@@ -80,7 +80,7 @@ pub struct Resumed {
     pub fenced_at: Option<Nanos>,
     /// The groups for which the kernel keeps silent.
     pub closed: u64,
-    /// When the kernel heard the peer last; 0: never.
+    /// When the peer was heard last, by the kernel or without XDP by that life; 0: never.
     pub heard: Nanos,
     /// When that life gave its last sign of life.
     pub alive: Nanos,

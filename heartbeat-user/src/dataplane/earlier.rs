@@ -8,7 +8,7 @@ use super::{
     interface::{self, Holder},
     pins::{LINK, ROOT, below, entries, unpin},
     silence,
-    tables::{AGENT_AT, Header, KERNEL_AT},
+    tables::{AGENT_AT, Header, KERNEL_AT, Tables},
 };
 use crate::system::netlink;
 use anyhow::{Context as _, Result};
@@ -24,6 +24,7 @@ use std::{
         unix::fs::{FileExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 /// Words of the cell in the second version of the records, with which all later ones begin: incarnation, the peer's, last sign of
@@ -35,7 +36,9 @@ const WORDS: usize = size_of::<AgentCell>() / 8;
 /// Of the kernel's cell: closed groups, when the peer was heard, who died, when; and what it was told, until [`SERVE_UNTIL`].
 const KERNEL_WORDS: usize = SERVE_UNTIL + 1;
 const FIRST_OF_KERNEL: usize = 4;
+const LIMITED: usize = offset_of!(KernelCell, orders.limited) / 8;
 const SERVE_UNTIL: usize = offset_of!(KernelCell, orders.serve_until_ns) / 8;
+const _: () = assert!(LIMITED < SERVE_UNTIL);
 
 /// The agent's cell as an earlier life left it, in pinned maps or in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +78,19 @@ impl PinnedCell {
             Some(bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_ne_bytes)).collect::<Vec<_>>())
         };
         let cell = Self::of(version, &read(WORDS, AGENT_AT)?)?;
-        Some(cell.beside(&read(KERNEL_WORDS, KERNEL_AT).unwrap_or_default()))
+        // Versions before this one had something else there, or nothing.
+        let kernel = read(KERNEL_WORDS, KERNEL_AT).filter(|_| version == layout::VERSION);
+        Some(cell.beside(&kernel.unwrap_or_default()))
+    }
+
+    /// What a life left in these tables; none where no agent has run.
+    #[must_use]
+    pub fn of_tables(tables: &Tables) -> Option<Self> {
+        let (agent, kernel) = (tables.agent(), tables.kernel());
+        let (agent, kernel) = (words(agent), words(kernel));
+        let get = |word: &AtomicU64| word.load(Relaxed);
+        let cell = Self::of(layout::VERSION, &agent.iter().map(get).collect::<Vec<_>>())?;
+        Some(cell.beside(&kernel.iter().take(KERNEL_WORDS).map(get).collect::<Vec<_>>()))
     }
 
     /// Of another version's, only the first words mean the same.
@@ -178,13 +193,19 @@ impl PinnedCell {
         self.kernel[0]
     }
 
-    /// When the kernel last heard the peer, on CLOCK_MONOTONIC of this boot; 0: never.
+    /// When the peer was heard last, on CLOCK_MONOTONIC of this boot; 0: never.
     #[must_use]
     pub const fn heard_ns(&self) -> u64 {
         self.kernel[1]
     }
 
-    /// Until when what was alone could be served, on CLOCK_MONOTONIC of this boot; 0: for ever.
+    /// The groups that might be served until [`Self::serve_until_ns`] only.
+    #[must_use]
+    pub const fn limited(&self) -> u64 {
+        self.kernel[LIMITED]
+    }
+
+    /// Until when they might, on CLOCK_MONOTONIC of this boot; 0: for ever.
     #[must_use]
     pub const fn serve_until_ns(&self) -> u64 {
         self.kernel[SERVE_UNTIL]
@@ -196,16 +217,32 @@ impl PinnedCell {
         if self.kernel[2] == self.words[0] { Some(self.kernel[3]) } else { None }
     }
 
-    /// Puts it into another cell, as where the life that follows reads its channels another way: what its version did not
-    /// have is 0.
-    pub fn restore(&self, cell: &AgentCell) {
-        // SAFETY: the cell is made of `Word`s only, which are atomic words.
-        let to = unsafe { &*std::ptr::from_ref(cell).cast::<[std::sync::atomic::AtomicU64; WORDS]>() };
-        for (to, word) in to.iter().zip(self.words) {
-            to.store(word, std::sync::atomic::Ordering::Relaxed);
+    /// Puts it into other tables, as where the life that follows reads its channels another way: what its version did not have
+    /// is 0, and of what the kernel was told only until when something might be served, and nothing that a program acts on.
+    pub fn restore(&self, tables: &Tables) {
+        words(tables.agent()).iter().zip(self.words).for_each(|(to, word)| to.store(word, Relaxed));
+        for i in (0..FIRST_OF_KERNEL).chain([SERVE_UNTIL]) {
+            words(tables.kernel())[i].store(self.kernel[i], Relaxed);
         }
     }
+
+    /// Whether these tables have it.
+    #[must_use]
+    pub fn is_in(&self, tables: &Tables) -> bool {
+        tables.agent().incarnation.get() == self.incarnation()
+    }
 }
+
+/// The words that a cell is made of.
+fn words<T: Cell>(cell: &T) -> &[AtomicU64] {
+    // SAFETY: a cell is made of aligned words and nothing else, which are atomic or never written.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(cell).cast(), size_of::<T>() / 8) }
+}
+
+/// What is made of `Word`s only, and of zeroes.
+trait Cell {}
+impl Cell for AgentCell {}
+impl Cell for KernelCell {}
 
 /// The first value of a pinned array map of any value size, as words. The map is never written.
 fn words_of_map(pin: &Path) -> Result<Vec<u64>> {
@@ -253,7 +290,7 @@ pub(super) fn held_by(interface: &str, holder: &Holder) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Tables, *};
+    use super::*;
 
     #[test]
     fn the_cell_of_a_version_before_is_understood_and_of_a_later_one_is_not() {
@@ -304,7 +341,12 @@ mod tests {
         );
         assert_eq!((cell.version, cell.incarnation(), cell.owned(), cell.term()), (layout::VERSION, 9, 3, 77));
         let other = Tables::anonymous().unwrap();
-        cell.restore(other.agent());
-        assert_eq!((other.agent().incarnation.get(), other.agent().term.get()), (9, 77));
+        cell.restore(&other);
+        assert!(cell.is_in(&other));
+        assert_eq!(
+            PinnedCell::of_tables(&other),
+            Some(cell),
+            "before a life has had a turn, the next one finds the same"
+        );
     }
 }

@@ -117,7 +117,7 @@ impl Tables {
     }
 
     /// The same records in a file, for hosts without XDP: what outlives the agent, not the host's boot. Also whether an
-    /// earlier life's were there; of another version, boot or size, they are not, and all are zero.
+    /// earlier life's were there; of another version or boot, or of a size that it never had, they are not, and all are zero.
     ///
     /// The pulse thread writes there: the file is to be in a file system in memory, as /run is.
     ///
@@ -179,6 +179,12 @@ impl Tables {
             interfaces: [const { [const { AtomicU32::new(0) }; MEMBERS] }; SLOTS],
         };
         Self { memory: Arc::new(memory), order: IN_FILE_ORDER }
+    }
+
+    /// Whether they are those of XDP programs.
+    #[must_use]
+    pub fn are_of_programs(&self) -> bool {
+        self.memory.heard.is_some()
     }
 
     /// The interfaces that a channel's frames come in at.
@@ -460,7 +466,7 @@ mod tests {
         assert_eq!(tables.inter_arrival(LAST).counts[0].get(), 9);
     }
 
-    /// As 0.1 left it before the kernel's cell was in it.
+    /// As it was before the kernel's cell was in it.
     #[test]
     fn a_file_without_the_kernels_cell_is_adopted_and_gets_one() {
         let folder = tempfile::tempdir().unwrap();
@@ -479,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_version_boot_or_length_is_begun_anew() {
+    fn a_file_of_another_version_or_boot_or_of_no_length_of_ours_is_begun_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tables");
         let change = |at: u64| {

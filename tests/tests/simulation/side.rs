@@ -374,8 +374,12 @@ impl Side {
         self.orders.clear();
     }
 
-    /// A datagram arrives. The kernel works whatever the agent does; what it owes is given back.
+    /// A datagram arrives. XDP works whatever the agent does; without it, what comes to a socket that nobody has is lost. What is owed
+    /// for it is given back.
     pub fn receive(&mut self, world: Nanos, datagram: &Datagram) -> Option<Datagram> {
+        if self.core.is_none() && !self.host.guards {
+            return None;
+        }
         let Heard { news, answer } = self.host.receive(world, datagram);
         if news && self.core.is_some() {
             self.wake = self.wake.min(world);

@@ -366,7 +366,7 @@ fn age(stamp_ns: Option<u64>, realtime_ns: u64, oldest_ns: u64) -> u64 {
     stamp_ns.map_or(0, |stamp| realtime_ns.saturating_sub(stamp).min(oldest_ns))
 }
 
-/// A message is counted in its channel's slot, and noted for a next life: no program does so.
+/// Takes a message that came to a channel by its socket, its line or its disk.
 fn taken(
     tables: &Tables,
     channel: ChannelIndex,
@@ -375,16 +375,15 @@ fn taken(
     message: Option<View<'_>>,
     at: u64,
 ) -> Received {
-    let (slot, histogram, agent) = (tables.slot(channel), tables.inter_arrival(channel), tables.agent());
+    let (slot, histogram) = (tables.slot(channel), tables.inter_arrival(channel));
+    let guard = Guard { agent: tables.agent(), kernel: tables.kernel() };
     let key = |id: u8| keys.get(usize::from(id)).copied().flatten();
-    let received = receive::receive(message, expected, agent, key, slot, histogram, || at);
-    if let Some(message) = message
-        && matches!(received.outcome, Outcome::Accepted | Outcome::Handshake)
-    {
-        let guard = Guard { agent, kernel: tables.kernel() };
-        guard.note_heard(message, received.outcome == Outcome::Accepted, at);
+    if tables.are_of_programs() {
+        // Which note what they see: what comes here, beside them, would speak for this agent before it has left its own mark.
+        receive::receive(message, expected, guard.agent, key, slot, histogram, || at)
+    } else {
+        receive::receive_and_note(message, expected, guard, key, slot, histogram, at)
     }
-    received
 }
 
 /// What the peer is owed where XDP does not answer for us: at most one answer a turn, so that echoes cannot hold us up.

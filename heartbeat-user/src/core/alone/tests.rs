@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     core::{
-        Action, Exclusivity, HookedGroups, Resumed, Setup,
+        Action, Exclusivity, HookedGroups, NoticeSaid, PeerState, Resumed, Setup,
         testing::{Bench, SECOND},
     },
     types::{ChannelIndex, GroupIndex},
@@ -73,13 +73,58 @@ fn what_the_life_before_was_to_be_granted_by_then_the_next_one_is_to_be_granted_
     let found = (alone.after(arbitration), alone);
     assert_eq!(lets_go(heard, now, Some(alone.after(arbitration))), found);
     assert_eq!(lets_go(heard, heard, None), found);
-    // Or no life had ever heard it.
-    assert_eq!(lets_go(Nanos(0), now, Some(alone.after(arbitration))), found);
     // Its host had answered.
     assert_eq!(lets_go(heard, now, None), (now.after(arbitration), alone));
     // And what was granted is, until then.
     let until = now.after(SECOND.times(20));
     assert_eq!(lets_go(heard, now, Some(until)), (until, until.since(SECOND)));
+}
+
+/// Also where no life ever heard the peer, so that no silence of its can be counted: by the first turn the kernel is told.
+#[test]
+fn whoever_was_alone_is_so_from_the_first_turn_of_the_next_life() {
+    let bench = Bench::of(0b01, |setup| {
+        setup.exclusivity = Exclusivity { arbiter: Some(Nanos(0)), release_isolated: false, ..promises() };
+    });
+    let (now, until) = (bench.now, bench.now.after(Nanos(1)));
+    let resumed = bench.core.setup.resumed.map(|before| Resumed { serve_until: Some(until), ..before });
+    let mut core = Core::new(Setup { resumed, ..bench.core.setup.clone() }, now);
+    core.handle_time(now);
+    let state = core.cell_state(now);
+    assert_eq!((state.owned, state.limited, state.serve_until), (0b01, 0b01, until));
+}
+
+/// Its agent was dead when this life began, and its host has answered since.
+#[test]
+fn a_peer_whose_host_answered_in_this_life_is_silent_only_since_it_does_not() {
+    let mut bench = Bench::of(0b01, |setup| {
+        setup.exclusivity = Exclusivity { arbiter: Some(Nanos(0)), release_isolated: false, ..promises() };
+    });
+    let resumed = bench.core.setup.resumed.map(|before| Resumed { alive: bench.now, ..before });
+    bench.core = Core::new(Setup { resumed, ..bench.core.setup.clone() }, bench.now);
+    for _ in 0..100 {
+        bench.silence(Nanos::from_millis(100));
+        let said = NoticeSaid {
+            incarnation: bench.core.peer_incarnation(),
+            asked: bench.now,
+            died: true,
+            leased: false,
+            silent: SECOND.times(20),
+            owned: 0,
+            closed: 0,
+            names_digest: bench.core.setup.names.digest(),
+            term: 1,
+            grace: SECOND,
+        };
+        bench.core.handle_notice(bench.now, &said);
+        bench.turn();
+    }
+    assert_eq!((bench.core.peer(), bench.core.owned() & 0b01), (PeerState::Bad, 0b01));
+    let arbitration = bench.core.setup.exclusivity.arbitration();
+    bench.silence(arbitration);
+    assert_eq!(bench.core.cell_state(bench.now).letting_go_since, None);
+    bench.silence(bench.core.takeover_after());
+    assert_ne!(bench.core.cell_state(bench.now).letting_go_since, None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     core::{
-        Action, Arbitrate, Exclusivity, Probed, Reason, Resumed, Setup,
+        Action, Arbitrate, Exclusivity, HookedGroups, Probed, Reason, Resumed, Setup,
         testing::{Bench, SECOND},
     },
     types::GroupIndex,
@@ -69,6 +69,22 @@ fn what_is_granted_is_taken_once_the_peer_must_have_let_go_and_renewed_at_each_t
     assert_eq!(asked(&mut bench), [(number + 1, Arbitrate::Renew(0b11))]);
     let state = bench.core.cell_state(bench.now);
     assert_eq!((state.limited, state.serve_until), (0b11, bench.core.arbiter.until()));
+}
+
+/// An agent that is killed over a hook has a kernel that serves on.
+#[test]
+fn what_is_on_its_way_from_here_is_served_no_longer_than_what_is_held() {
+    let mut bench = bench();
+    bench.core.setup.hooks = HookedGroups { has: [0b01; 4], force: 0 };
+    bench.silence(SECOND);
+    let number = asked(&mut bench)[0].0;
+    let grant = granted(&bench, 0b01, FAR);
+    bench.core.handle_arbitrated(bench.now, number, grant);
+    bench.core.handle_stop(bench.now);
+    bench.turn();
+    assert_eq!((bench.core.owned(), bench.core.cell_state(bench.now).limited), (0b01, 0b01));
+    assert_eq!(bench.core.ownership.held(), 0, "a hook runs");
+    assert_eq!(bench.core.cell_state(bench.now).serve_until, bench.core.arbiter.until());
 }
 
 #[test]

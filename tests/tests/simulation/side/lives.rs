@@ -8,6 +8,7 @@ use heartbeat::{
         life::{Life, LivedAddress, LivedChannel, LivedGroup},
     },
     core::{Hook, HookedGroups, Resumed},
+    dataplane::PinnedCell,
     types::Nanos,
 };
 
@@ -37,23 +38,12 @@ impl Side {
         let groups: Vec<String> = self.file.groups.iter().map(|group| File::group_name(*group)).collect();
         let addresses = self.file.groups.iter().map(|group| vec![address(*group)]);
         let groups: Vec<_> = groups.iter().map(String::as_str).zip(addresses).collect();
-        let agent = self.host.tables.agent();
-        let kernel = self.host.tables.kernel();
-        let own = agent.incarnation.get();
-        let last = LastSign {
-            alive: Nanos(agent.alive_ns.get()),
-            died: (kernel.dead_of.get() == own).then(|| Nanos(kernel.dead_ns.get())),
-            heard: Nanos(kernel.heard_ns.get()),
+        let left = PinnedCell::of_tables(&self.host.tables);
+        let in_time = |cell: &PinnedCell| {
+            LastSign::of(cell).is_in_time(now, self.timing.detection(), &self.timing, self.restart_grace)
         };
-        let cell = (agent.incarnation.get() != 0).then(|| Cell {
-            incarnation: agent.incarnation.get(),
-            in_time: last.is_in_time(now, self.timing.detection(), &self.timing, self.restart_grace),
-            owned: agent.owned.get(),
-            hooked: agent.hooked.get(),
-            peer_kept: agent.peer_kept.get(),
-            forced: agent.forced.get(),
-            closed: kernel.closed.get(),
-        });
+        let in_time = left.as_ref().is_some_and(in_time);
+        let cell = left.as_ref().map(|cell| Cell::of(cell, in_time));
         let life = self.life.take();
         let taken = inherit(life.as_ref(), cell, &groups);
         assert!(taken.surplus.is_empty(), "there is room for all");
@@ -74,27 +64,8 @@ impl Side {
         let in_place = self.running.to_world(taken.held | taken.in_place);
         let stale = taken.stale.iter().fold(0, |bits, address| bits | 1 << group_of(address));
         self.addresses &= in_place & !stale;
-        let agent = self.host.tables.agent();
         taken.leave(&self.host.tables, cell.map_or(0, |cell| cell.closed));
-        let some = |at_ns| Some(Nanos(at_ns)).filter(|at| *at != Nanos(0));
-        let resumed = cell.map(|_| Resumed {
-            peer_incarnation: agent.peer_incarnation.get(),
-            owned: taken.held,
-            release: taken.release,
-            term: agent.term.get(),
-            peer_flags: agent.peer_flags.get() as u8,
-            peer_kept: taken.peer_kept,
-            letting_go_since: some(agent.letting_go_ns.get()),
-            forced: taken.forced,
-            fenced_at: some(agent.fenced_ns.get()).filter(|_| cell.is_some_and(|cell| cell.in_time)),
-            closed: taken.closed,
-            heard: last.heard,
-            alive: last.alive,
-            serve_until: some(self.host.tables.kernel().orders.serve_until_ns.get()),
-        });
-        // A record whose cell is gone.
-        let nothing = Resumed { release: taken.release, ..Resumed::default() };
-        let resumed = resumed.or((taken.release != 0).then_some(nothing));
+        let resumed = left.map(|cell| taken.resumed(&cell, in_time)).or_else(|| taken.resumed_without());
         // Of a file with as many groups as there can be, none is beside them.
         let departed = (own..own + taken.departed.len()).fold(0, |bits, i| bits | 1 << i);
         Begun { resumed, hooks, departed }
