@@ -3,7 +3,7 @@
 
 use crate::file::File;
 use heartbeat::{
-    dataplane::{SlotOrder, Tables},
+    dataplane::{PinnedCell, SlotOrder, Tables},
     types::{ChannelIndex, Nanos, Node},
 };
 use heartbeat_ebpf::{
@@ -126,6 +126,15 @@ impl Host {
     pub fn detach(&mut self) {
         self.tables = fresh();
         self.ends.fill(None);
+    }
+
+    /// The agent that begins reads its channels another way than the one before, which left this.
+    pub fn switch(&mut self, left: Option<&PinnedCell>) {
+        self.detach();
+        self.guards = !self.guards;
+        if let Some(cell) = left {
+            cell.restore(&self.tables);
+        }
     }
 
     /// It loses power and is up again, at `world`, without an agent.

@@ -82,6 +82,8 @@ pub struct Side {
     pub failback: Vec<Option<Nanos>>,
     pub paces: Vec<u32>,
     pub guards: Guards,
+    /// Every third life on the two sides reads its channels another way than the one before on its host.
+    pub switches: bool,
     /// Of the world's groups.
     pub exclusivity: Exclusivity,
     /// For so long the peer waits for an agent that died here.
@@ -173,6 +175,7 @@ impl Side {
             failback: vec![None; homes.len()],
             paces: vec![1; cables],
             guards: Guards::default(),
+            switches: false,
             exclusivity: Exclusivity::default(),
             restart_grace: Nanos(0),
             fed: None,

@@ -179,6 +179,11 @@ impl World {
         self.next_incarnation += 1;
         let incarnation = self.next_incarnation;
         self.sides[side].start(self.now, incarnation);
+        if self.sides[side].switches && incarnation.is_multiple_of(5) {
+            // It ends before its first turn, and is started again at once.
+            self.kill(side);
+            self.start(side);
+        }
     }
 
     /// SIGKILL.

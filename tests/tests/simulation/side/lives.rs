@@ -44,6 +44,9 @@ impl Side {
         };
         let in_time = left.as_ref().is_some_and(in_time);
         let cell = left.as_ref().map(|cell| Cell::of(cell, in_time));
+        if self.switches && incarnation.is_multiple_of(3) {
+            self.host.switch(left.as_ref());
+        }
         let life = self.life.take();
         let taken = inherit(life.as_ref(), cell, &groups);
         assert!(taken.surplus.is_empty(), "there is room for all");
