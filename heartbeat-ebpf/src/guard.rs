@@ -46,7 +46,13 @@ impl Guard<'_> {
             return false;
         }
         let heard_before_ns = self.kernel.heard_ns.get();
-        self.note_heard(heartbeat, accepted, now_ns);
+        // The peer may not have heard yet that a new life of our agent began: what it answers to tells that it is no recording.
+        if accepted || heartbeat.incarnation() == self.agent.peer_incarnation.get() {
+            let said_ns = self.said_ns(heartbeat, now_ns, accepted);
+            if said_ns > self.kernel.heard_ns.get() {
+                self.kernel.heard_ns.set(said_ns);
+            }
+        }
         if !self.is_out(now_ns) {
             return false;
         }
@@ -115,18 +121,6 @@ impl Guard<'_> {
         let (lease_ns, alive_ns) = (orders.lease_ns.get(), self.agent.alive_ns.get());
         let last_ns = if alive_ns > heard_ns { alive_ns } else { heard_ns };
         lease_ns != 0 && orders.peer_good.get() != 0 && now_ns.saturating_sub(last_ns) > lease_ns
-    }
-
-    /// A heartbeat of the peer's, `accepted` or a handshake: when it can last have said it is noted, for the lease and for a next life.
-    #[inline(always)]
-    pub fn note_heard(&self, heartbeat: View<'_>, accepted: bool, now_ns: u64) {
-        // The peer may not have heard yet that a new life of our agent began: what it answers to tells that it is no recording.
-        if accepted || heartbeat.incarnation() == self.agent.peer_incarnation.get() {
-            let said_ns = self.said_ns(heartbeat, now_ns, accepted);
-            if said_ns > self.kernel.heard_ns.get() {
-                self.kernel.heard_ns.set(said_ns);
-            }
-        }
     }
 
     /// When the peer can last have said it, on our clock: after it had what it answers to, for as long as it says, and what a

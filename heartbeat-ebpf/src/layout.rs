@@ -2,7 +2,8 @@
 //! (array maps with `BPF_F_MMAPABLE`), so a drain costs no system call.
 //!
 //! Who writes what: [`Slot`] and [`Histogram`], the XDP program (or, for a channel without XDP, the pulse thread);
-//! [`AgentCell`] and [`Orders`], the pulse thread alone; the rest of [`KernelCell`], the programs, but that the agent opens what it owns.
+//! [`AgentCell`] and [`Orders`], the pulse thread alone; the rest of [`KernelCell`], the programs, but that the agent closes and opens
+//! groups as it decides, and notes when the peer was heard by channels that no program sees.
 
 use crate::{frame::Address, histogram, machine::Word, wire};
 

@@ -3,8 +3,7 @@
 
 use crate::{
     admit, echo,
-    guard::Guard,
-    layout::{AgentCell, Histogram, Outcome, Slot},
+    layout::{AgentCell, Histogram, Slot},
     notice,
     siphash::Key,
     verify::{Expected, Received},
@@ -31,23 +30,4 @@ pub fn receive(
         Some(notice) if notice.is_notice() => notice::receive(notice, expected, agent, key, slot, now()),
         _ => admit::receive(message, expected, agent, key, slot, histogram, now),
     }
-}
-
-/// The same on a host without XDP, at `now_ns`: what a next life of the agent is to know is noted as the XDP program notes it.
-pub fn receive_and_note(
-    message: Option<View<'_>>,
-    expected: Expected,
-    guard: Guard<'_>,
-    key: impl FnOnce(u8) -> Option<Key>,
-    slot: &Slot,
-    histogram: &Histogram,
-    now_ns: u64,
-) -> Received {
-    let received = receive(message, expected, guard.agent, key, slot, histogram, || now_ns);
-    if let Some(heartbeat) = message
-        && matches!(received.outcome, Outcome::Accepted | Outcome::Handshake)
-    {
-        guard.note_heard(heartbeat, received.outcome == Outcome::Accepted, now_ns);
-    }
-    received
 }

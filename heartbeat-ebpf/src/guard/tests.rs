@@ -196,26 +196,6 @@ fn what_is_not_the_peers_closes_nothing_and_is_not_answered() {
     assert_eq!(host.kernel.heard_ns.get(), NOW);
 }
 
-/// As where there is no program: a next life knows it, and nothing else follows.
-#[test]
-fn what_no_program_sees_is_noted_as_a_program_notes_it_and_closes_nothing() {
-    let host = Host::holding(10).killed_at(NOW - 5);
-    let (histogram, key_of) = (Histogram::new(), |_| Some(key()));
-    let takes = |message: &Message, at_ns| {
-        let mut bytes = [0; LEN];
-        message.emit(key(), &mut bytes);
-        let message = Some(View::new(&bytes));
-        receive::receive_and_note(message, EXPECTED, host.guard(), key_of, &host.slot, &histogram, at_ns).outcome
-    };
-    assert_eq!(takes(&Message { pair_id: 8, ..claim(1) }, NOW), Outcome::WrongPair);
-    assert_eq!(host.kernel.heard_ns.get(), 0);
-    assert_eq!((takes(&claim(1), NOW), host.kernel.heard_ns.get()), (Outcome::Accepted, NOW));
-    assert_eq!((takes(&claim(1), NOW + 1), host.kernel.heard_ns.get()), (Outcome::Replayed, NOW));
-    // Whoever stood still over what came before.
-    assert_eq!((takes(&claim(2), NOW - 9), host.kernel.heard_ns.get()), (Outcome::Accepted, NOW));
-    assert_eq!(host.closed(), 0);
-}
-
 #[test]
 fn a_peer_that_began_anew_is_obeyed_and_answered_now_and_then() {
     let host = Host::holding(10).killed_at(NOW - 5);

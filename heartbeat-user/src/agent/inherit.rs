@@ -117,6 +117,7 @@ impl Inheritance {
         agent.owned.set(self.held | self.in_place);
         agent.hooked.set(self.release);
         agent.peer_kept.set(self.peer_kept);
+        agent.forced.set(self.forced);
         kernel.orders.peer_names.set(0);
         kernel.orders.limited.set(self.limited);
         kernel.closed.set(self.closed | if more { self.held | self.in_place } else { 0 });
@@ -294,10 +295,12 @@ mod tests {
         for (found, since, left) in [(0, 0, 0b1000), (0b1, 0b1, 0b1000), (0b1, 0b11, 0b1011)] {
             let tables = Tables::anonymous().unwrap();
             tables.kernel().closed.set(since);
-            tables.kernel().orders.limited.set(0b1);
-            let to = Inheritance { limited: 0b10, ..to.clone() };
+            // What went by the order of the file before.
+            let (agent, orders) = (tables.agent(), &tables.kernel().orders);
+            [&orders.limited, &agent.forced].iter().for_each(|word| word.set(0b1));
+            let to = Inheritance { limited: 0b10, forced: 0b100, ..to.clone() };
             to.leave(&tables, found);
-            assert_eq!((tables.kernel().closed.get(), tables.kernel().orders.limited.get()), (left, 0b10));
+            assert_eq!((tables.kernel().closed.get(), orders.limited.get(), agent.forced.get()), (left, 0b10, 0b100));
         }
     }
 

@@ -97,6 +97,10 @@ fn without_kernel(none: NoXdp, order: SlotOrder, fresh: u64, folder: &RuntimeDir
         tables.channels().filter(|channel| fresh & channel.bit() != 0).for_each(|channel| tables.clear(channel));
     }
     left.put_into(&tables);
+    let programs = folder.pinned();
     folder.forget_pins();
+    if let (Some(cell), Some(programs)) = (&left.cell, programs) {
+        cell.learn_from(&programs, &tables);
+    }
     Ok(Opened { kernel: Err(none), tables: Arc::new(tables), adopted })
 }

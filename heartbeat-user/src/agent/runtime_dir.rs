@@ -15,7 +15,7 @@
 
 use crate::{
     config::Pair,
-    dataplane::{self, PinnedCell},
+    dataplane::{self, PinnedCell, Tables},
     system::names::Name,
     types::Node,
 };
@@ -150,6 +150,11 @@ impl RuntimeDir {
         let pins = [self.pin_folder().ok(), Some(self.pin_folder_before())];
         let cells = pins.into_iter().flatten().filter_map(|folder| PinnedCell::read(&folder));
         cells.chain(PinnedCell::read_file(&self.tables())).collect()
+    }
+
+    /// The records of the programs that a life of this version left; none where there are none.
+    pub(super) fn pinned(&self) -> Option<Tables> {
+        Tables::of_pins(&self.pin_folder().ok()?).ok().flatten()
     }
 
     /// Takes the pins away: whoever runs without XDP has no use for them.

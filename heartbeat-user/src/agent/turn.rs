@@ -49,6 +49,7 @@ pub fn leave_mark(core: &Core, tables: &Tables, closed: u64, now: Nanos) {
         active,
         open,
         shut,
+        heard,
         peer_good,
         lease,
         limited,
@@ -73,6 +74,7 @@ pub fn leave_mark(core: &Core, tables: &Tables, closed: u64, now: Nanos) {
         fenced_ns,
         term,
         alive_ns,
+        heard_ns: heard.0,
         orders,
     };
     mark.leave(tables.agent(), tables.kernel());

@@ -337,11 +337,12 @@ impl Core {
         }
     }
 
-    /// What the kernel may serve for a while only if we give no sign of life: on a grant, or until one must be there.
+    /// What the kernel serves for a while only, whatever becomes of us: on a grant, or until one must be there.
     pub(super) fn limit(&self, now: Nanos) -> Limit {
         let setup = &self.setup.exclusivity;
-        // All of what may answer: also what is on its way.
-        let held = self.ownership.owned() & !self.ownership.claiming() & setup.groups & !self.ownership.by_force();
+        // All of what may answer: also what is on its way, unless the kernel keeps silent about it at once.
+        let here = self.ownership.owned() & !self.ownership.claiming() & !self.shut;
+        let held = here & setup.groups & !self.ownership.by_force();
         let wanted = setup.arbiter.is_some() && !self.is_fenced();
         let Some(by) = self.alone.granted_by(setup.arbitration()).filter(|_| wanted && held != 0) else {
             return Limit::default();

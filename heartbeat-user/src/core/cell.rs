@@ -28,6 +28,8 @@ pub struct CellState {
     pub open: u64,
     /// The groups that it is to keep silent about at once.
     pub shut: u64,
+    /// When the peer can last have said what was heard.
+    pub heard: Nanos,
     /// The peer works, and takes over what it hears nothing of.
     pub peer_good: bool,
     /// Where neither the agent gives a sign of life nor the peer is heard for so long, the kernel keeps silent about all groups.
@@ -72,6 +74,7 @@ impl Core {
             active,
             open: !active | self.ownership.serving() & !theirs & !shut & !self.ownership.yielded(),
             shut,
+            heard: self.said_at,
             peer_good: good,
             lease: promise::lease(&self.stretched()),
             limited: limit.groups,

@@ -177,6 +177,8 @@ pub struct Core {
     /// Groups of ours for which the kernel is to keep silent.
     shut: u64,
     started: Nanos,
+    /// When the peer can last have said what was heard.
+    said_at: Nanos,
     /// When the peer was heard last before that; when we started, where it never was.
     heard_before: Nanos,
     maintained_since: Nanos,
@@ -257,6 +259,7 @@ impl Core {
             safety: Safety::default(),
             shut: 0,
             started: now,
+            said_at: Nanos(0),
             heard_before: if resumed.heard == Nanos(0) { now } else { resumed.heard },
             maintained_since: now,
             host: PeerHost::default(),

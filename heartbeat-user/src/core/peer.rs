@@ -4,6 +4,7 @@ use super::{
     Channel, ChannelChange, ChannelState, Core, Event, Heard, PeerState, differences,
     peer_host::PeerHost,
     said::{LONGEST_INTERVAL, PeerSaid},
+    transit,
 };
 use crate::types::{ChannelIndex, Nanos, Timing};
 use heartbeat_ebpf::{verify::STRANGER_EVERY_NS, wire::Message};
@@ -28,6 +29,8 @@ impl Core {
 
     fn hear(&mut self, now: Nanos, channel: ChannelIndex, message: &Message, arrived: Nanos) {
         self.learn(now, message);
+        let network = Nanos(self.setup.timing.interval.0 / 8);
+        self.said_at = self.said_at.max(transit::said_at(message, arrived, network));
         let Some(c) = self.channels.get_mut(channel.usize()) else { return };
         c.echo = Some(Heard::of(message, arrived));
         self.analysis.memory.came_back(Nanos(message.echo_sent_ns).min(now), channel);

@@ -120,7 +120,7 @@ impl PeerHost {
         self.owned
     }
 
-    /// Whether it ever did in this life.
+    /// Whether it ever did in this life of ours, since its agent was heard last.
     pub(super) const fn answered(&self) -> bool {
         self.answered.is_some()
     }

@@ -42,9 +42,21 @@ impl Transit {
 
 /// How long ago a message was sent at most: after it had what it answers to, for as long as it says. Not known of one that does not say.
 fn since_it_was_sent(message: &Message, arrived: Nanos) -> Option<Nanos> {
+    let (asked, held) = answers_to(message, arrived)?;
+    Some(arrived.since(asked.after(held).after(Nanos(held.0 / DRIFT))))
+}
+
+/// When what counts as life can last have been said, on a network that takes at most so long, as XDP notes it: however long one kept
+/// it. Where it does not say what it answers to, when it came.
+pub(super) fn said_at(message: &Message, arrived: Nanos, network: Nanos) -> Nanos {
+    answers_to(message, arrived).map_or(arrived, |(asked, held)| asked.after(held).after(network).min(arrived))
+}
+
+/// When we sent what it answers to, and for how long it says that it had that.
+fn answers_to(message: &Message, arrived: Nanos) -> Option<(Nanos, Nanos)> {
     let (asked, held) = (Nanos(message.echo_sent_ns), Nanos(message.echo_held_ns.into()));
     let known = asked.0 != 0 && asked <= arrived && message.echo_held_ns != HELD_LONG;
-    known.then(|| arrived.since(asked.after(held).after(Nanos(held.0 / DRIFT))))
+    known.then_some((asked, held))
 }
 
 #[cfg(test)]
@@ -118,5 +130,17 @@ mod tests {
             let drifted = Message { echo_held_ns: HELD_LONG, ..message(ms - ms / 50, 0, 0) };
             assert!(!transit.is_held_back(&drifted, at(ms), MOST), "{ms}");
         }
+    }
+
+    #[test]
+    fn what_counts_as_life_was_said_as_long_after_what_it_answers_to_as_it_says_and_not_when_it_came() {
+        let network = Nanos::from_millis(12);
+        let said = |message: &Message, arrived| said_at(message, at(arrived), network);
+        let kept = message(100, 40, 60);
+        assert_eq!(said(&kept, 500), at(40 + 40).after(network), "kept for 400 ms by somebody");
+        assert_eq!(said(&kept, 85), at(85), "not later than it came");
+        let unanswering = Message { echo_held_ns: HELD_LONG, ..kept };
+        assert_eq!(said(&unanswering, 500), at(500));
+        assert_eq!(said(&Message { echo_sent_ns: 0, ..kept }, 500), at(500));
     }
 }

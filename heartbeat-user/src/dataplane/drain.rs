@@ -144,6 +144,8 @@ pub struct Mark {
     pub term: u64,
     /// Now, on CLOCK_MONOTONIC.
     pub alive_ns: u64,
+    /// When the peer can last have said what was heard, likewise; of what the XDP program sees, it has noted that itself.
+    pub heard_ns: u64,
     /// What the kernel is to do when the agent cannot.
     pub orders: KernelOrders,
 }
@@ -214,6 +216,9 @@ impl Mark {
         agent.fenced_ns.set(self.fenced_ns);
         agent.term.set(self.term);
         agent.alive_ns.set(self.alive_ns);
+        if self.heard_ns > kernel.heard_ns.get() {
+            kernel.heard_ns.set(self.heard_ns);
+        }
     }
 
     /// A life of its own number begins: from here on the kernel counts for it, and what names an earlier one serves the

@@ -46,7 +46,7 @@ pub struct PinnedCell {
     /// The version of the records that it is of.
     pub version: u32,
     words: [u64; WORDS],
-    /// The first of the kernel's cell beside it; of a version before, 0.
+    /// The first of the kernel's cell beside it; what its version did not have is 0.
     kernel: [u64; KERNEL_WORDS],
 }
 
@@ -218,11 +218,21 @@ impl PinnedCell {
     }
 
     /// Puts it into other tables, as where the life that follows reads its channels another way: what its version did not have
-    /// is 0, and of what the kernel was told only until when something might be served, and nothing that a program acts on.
+    /// is 0, and of what the kernel was told only what might be served for a while, and until when. By the incarnation it is known,
+    /// which comes last.
     pub fn restore(&self, tables: &Tables) {
-        words(tables.agent()).iter().zip(self.words).for_each(|(to, word)| to.store(word, Relaxed));
-        for i in (0..FIRST_OF_KERNEL).chain([SERVE_UNTIL]) {
+        for i in (0..FIRST_OF_KERNEL).chain([LIMITED, SERVE_UNTIL]) {
             words(tables.kernel())[i].store(self.kernel[i], Relaxed);
+        }
+        words(tables.agent()).iter().zip(self.words).rev().for_each(|(to, word)| to.store(word, Relaxed));
+    }
+
+    /// What programs learnt of it after it was read, where these tables have it by then: nothing that they closed is opened.
+    pub fn learn_from(&self, programs: &Tables, tables: &Tables) {
+        if let Some(now) = Self::of_tables(programs).filter(|now| now.incarnation() == self.incarnation()) {
+            let kernel = tables.kernel();
+            kernel.closed.set_bits(now.closed());
+            kernel.heard_ns.set(kernel.heard_ns.get().max(now.heard_ns()));
         }
     }
 
@@ -328,6 +338,7 @@ mod tests {
         tables.agent().owned.set(3);
         tables.agent().term.set(77);
         tables.kernel().heard_ns.set(5);
+        tables.kernel().orders.limited.set(1);
         tables.kernel().orders.serve_until_ns.set(8);
         let cell = PinnedCell::read_file(&path).unwrap();
         assert_eq!((cell.heard_ns(), cell.serve_until_ns()), (5, 8));
@@ -348,5 +359,16 @@ mod tests {
             Some(cell),
             "before a life has had a turn, the next one finds the same"
         );
+        // Programs went on until they were taken away.
+        let programs = Tables::anonymous().unwrap();
+        cell.restore(&programs);
+        programs.kernel().closed.set(0b10);
+        programs.kernel().heard_ns.set(6);
+        cell.learn_from(&programs, &other);
+        assert_eq!((other.kernel().closed.get(), other.kernel().heard_ns.get()), (0b10, 6));
+        programs.kernel().closed.set(0b110);
+        programs.agent().incarnation.set(8);
+        cell.learn_from(&programs, &other);
+        assert_eq!(other.kernel().closed.get(), 0b10, "of another life");
     }
 }

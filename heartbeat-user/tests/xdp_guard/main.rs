@@ -107,6 +107,7 @@ fn mark(active: u64) -> Mark {
         fenced_ns: 0,
         term: 5,
         alive_ns,
+        heard_ns: 0,
         orders,
     }
 }

@@ -170,11 +170,7 @@ impl Host {
         let agent = self.tables.agent();
         let message = View::new(&datagram.bytes);
         let key = |id: u8| self.keys.get(usize::from(id)).copied().flatten();
-        let received = if self.guards {
-            receive::receive(Some(message), expected, agent, key, slot, histogram, || now)
-        } else {
-            receive::receive_and_note(Some(message), expected, self.guard(), key, slot, histogram, now)
-        };
+        let received = receive::receive(Some(message), expected, agent, key, slot, histogram, || now);
         let answer = if received.outcome == Outcome::EchoRequest {
             Some(Datagram::echo(datagram.cable, &echo::answer(message, expected, agent, now), KEY))
         } else if self.guards && self.guard().heard(message, received.outcome, slot, now) {

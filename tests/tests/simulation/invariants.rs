@@ -100,7 +100,9 @@ impl World {
         let groups = a.exclusivity.groups & b.exclusivity.groups;
         let in_use = a.external & b.external & groups & self.exclusive();
         assert!(in_use == 0, "both use what must never be held twice: {in_use:b}");
-        if a.host.guards && b.host.guards {
+        // An agent that is dead or stands still lets go of nothing where no program does it in its place.
+        let kept = |side: &Side| side.host.guards || side.sane_since <= self.now && side.stalled_until <= self.now;
+        if kept(a) && kept(b) {
             let plain = groups & !a.hooks.any() & !b.hooks.any();
             let answered = a.answering(self.now) & b.answering(self.now) & plain;
             assert!(answered == 0, "both answer for what must never be held twice: {answered:b}");

@@ -17,7 +17,7 @@ use std::{
 };
 
 /// The search takes so long; `HEARTBEAT_SECONDS` gives another time, `HEARTBEAT_SEEDS` a number of seeds, `HEARTBEAT_BASE` the
-/// first of them, `HEARTBEAT_SEED` a single one.
+/// first of them, `HEARTBEAT_SEED` a single one, with [`switching`] where `HEARTBEAT_SWITCHES` is 1.
 const SECONDS: u64 = if cfg!(debug_assertions) { 5 } else { 30 };
 /// So many are walked each time, the same ones.
 const REGRESSION: u64 = if cfg!(debug_assertions) { 100 } else { 2_000 };
@@ -27,14 +27,18 @@ const FAULTS: u64 = 100;
 const SECOND: Nanos = Nanos::from_millis(1_000);
 
 /// Prints how to repeat a walk that fails.
-struct Named(u64);
+struct Named {
+    seed: u64,
+    switches: bool,
+}
 
 impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "repeat it: HEARTBEAT_SEED={} cargo test --release -p heartbeat-tests --test simulation walk",
-                self.0
+                "repeat it: HEARTBEAT_SEED={} HEARTBEAT_SWITCHES={} cargo test --release -p heartbeat-tests --test simulation a_random",
+                self.seed,
+                u8::from(self.switches)
             );
         }
     }
@@ -48,7 +52,9 @@ fn number(variable: &str) -> Option<u64> {
 fn a_random_walk_over_all_faults_never_has_two_holders_while_a_channel_works_and_always_settles() {
     if let Some(seed) = number("HEARTBEAT_SEED") {
         return walk(seed, |world| {
-            searched(seed, world);
+            if number("HEARTBEAT_SWITCHES") == Some(1) {
+                switching(world);
+            }
             world.trace = true;
         });
     }
@@ -136,13 +142,13 @@ fn between_two_turns_nothing_follows_from_the_time_alone() {
 
 /// Walks one seed, with this change to the world.
 fn walk(seed: u64, change: impl FnOnce(&mut World)) {
-    let named = Named(seed);
     let mut random = Random::new(seed + 1);
     let profile = [Profile::Lan, Profile::Lan, Profile::Fast, Profile::Classic][random.below(4) as usize];
     let timing = profile.timing();
     let mut world = World::with([timing; 2], 1 + random.below(3) as usize);
     world.record = true;
     change(&mut world);
+    let named = Named { seed, switches: world.sides[A].switches };
     world.random = Random::new(seed + 2);
     world.latency = Nanos(random.below(timing.interval.0 / 10));
     // Without jitter, all that a peer says in one turn is heard in one turn.

@@ -5,7 +5,7 @@ use super::{Opened, Port, Pulse, Report};
 use crate::{
     core::SocketResult,
     dataplane::{
-        DiskNews, Disks, Opener, Tables,
+        DiskNews, Disks, Opener,
         socket::{Batch, HeartbeatSocket},
     },
     system::{
@@ -17,10 +17,8 @@ use crate::{
 };
 use heartbeat_ebpf::{
     echo::{self, Echo},
-    guard::Guard,
     layout::{AgentCell, Outcome},
     receive,
-    siphash::Key,
     verify::{Expected, Received},
     wire::{LEN, View},
 };
@@ -106,15 +104,17 @@ impl Pulse {
         let i = channel.usize();
         let Transport { batch, ready, drained_at, .. } = &mut self.transport;
         let c = &mut self.channels[i];
-        let (tables, agent, keys) = (&*self.tables, self.tables.agent(), self.keys);
-        let expected = Expected { channel_id: tables.slot(channel).channel_id.get() as u32, ..self.expected };
-        let take = |message: Option<View<'_>>, at| taken(tables, channel, expected, keys, message, at);
+        let (slot, histogram) = (self.tables.slot(channel), self.tables.inter_arrival(channel));
+        let expected = Expected { channel_id: slot.channel_id.get() as u32, ..self.expected };
+        let keys = self.keys;
+        let key = move |id: u8| keys.get(usize::from(id)).copied().flatten();
+        let agent = self.tables.agent();
         let (mut answer, mut unseen) = (None, false);
         let received = match &mut c.opened {
             Some(Opened::Line(line)) => line
                 .receive(|message| {
                     let message = message.map(View::new);
-                    let received = take(message, now.0);
+                    let received = receive::receive(message, expected, agent, key, slot, histogram, || now.0);
                     answer = answer.or_else(|| owed(received, message, expected, agent, now));
                 })
                 .and_then(|()| line.flush_pending().map(drop)),
@@ -125,7 +125,7 @@ impl Pulse {
                     for datagram in datagrams {
                         let message = datagram.message().map(View::new);
                         let arrived = now.0.saturating_sub(age(datagram.stamp_ns, realtime, oldest));
-                        let received = take(message, arrived);
+                        let received = receive::receive(message, expected, agent, key, slot, histogram, || arrived);
                         answer = answer.or_else(|| owed(received, message, expected, agent, now));
                         unseen |= received.outcome == Outcome::Accepted && arrived > c.xdp_since.0;
                     }
@@ -286,8 +286,10 @@ impl Pulse {
 
     /// A message that came by a disk. What asks for an answer gets none there: it would be too late.
     fn admit(&self, channel: ChannelIndex, message: Option<View<'_>>, at: Nanos) {
-        let expected = Expected { channel_id: self.tables.slot(channel).channel_id.get() as u32, ..self.expected };
-        taken(&self.tables, channel, expected, self.keys, message, at.0);
+        let (slot, histogram) = (self.tables.slot(channel), self.tables.inter_arrival(channel));
+        let expected = Expected { channel_id: slot.channel_id.get() as u32, ..self.expected };
+        let key = |id: u8| self.keys.get(usize::from(id)).copied().flatten();
+        receive::receive(message, expected, self.tables.agent(), key, slot, histogram, || at.0);
     }
 
     pub(super) fn close(&mut self, channel: ChannelIndex, now: Nanos) {
@@ -364,26 +366,6 @@ fn failed(error: &io::Error) -> SocketResult {
 /// that, whatever the clock was set to.
 fn age(stamp_ns: Option<u64>, realtime_ns: u64, oldest_ns: u64) -> u64 {
     stamp_ns.map_or(0, |stamp| realtime_ns.saturating_sub(stamp).min(oldest_ns))
-}
-
-/// Takes a message that came to a channel by its socket, its line or its disk.
-fn taken(
-    tables: &Tables,
-    channel: ChannelIndex,
-    expected: Expected,
-    keys: [Option<Key>; 2],
-    message: Option<View<'_>>,
-    at: u64,
-) -> Received {
-    let (slot, histogram) = (tables.slot(channel), tables.inter_arrival(channel));
-    let guard = Guard { agent: tables.agent(), kernel: tables.kernel() };
-    let key = |id: u8| keys.get(usize::from(id)).copied().flatten();
-    if tables.are_of_programs() {
-        // Which note what they see: what comes here, beside them, would speak for this agent before it has left its own mark.
-        receive::receive(message, expected, guard.agent, key, slot, histogram, || at)
-    } else {
-        receive::receive_and_note(message, expected, guard, key, slot, histogram, at)
-    }
 }
 
 /// What the peer is owed where XDP does not answer for us: at most one answer a turn, so that echoes cannot hold us up.

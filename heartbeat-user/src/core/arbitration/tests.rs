@@ -87,6 +87,21 @@ fn what_is_on_its_way_from_here_is_served_no_longer_than_what_is_held() {
     assert_eq!(bench.core.cell_state(bench.now).serve_until, bench.core.arbiter.until());
 }
 
+/// Its hook runs for as long as it takes, perhaps for ever.
+#[test]
+fn what_is_granted_is_served_whatever_becomes_of_what_is_not() {
+    let mut bench = holding(0b11);
+    bench.core.setup.hooks = HookedGroups { has: [0b10; 4], force: 0 };
+    bench.silence(SECOND);
+    let number = asked(&mut bench)[0].0;
+    let grant = granted(&bench, 0b01, FAR);
+    bench.core.handle_arbitrated(bench.now, number, grant);
+    bench.silence(bench.core.setup.exclusivity.arbitration().times(2));
+    let state = bench.core.cell_state(bench.now);
+    assert_eq!((bench.core.owned(), state.shut, bench.core.ownership.releasing()), (0b11, 0b10, 0b10));
+    assert_eq!((state.limited, state.serve_until), (0b01, bench.core.arbiter.until()));
+}
+
 #[test]
 fn what_runs_out_or_is_denied_or_never_granted_is_let_go_of() {
     let lost = Action::Release(GroupIndex(0), Reason::GrantLost);

@@ -255,6 +255,7 @@ fn mark() -> Mark {
         fenced_ns: 7,
         term,
         alive_ns,
+        heard_ns: 900,
         orders,
     }
 }
