@@ -167,34 +167,22 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
     let has = |bits: u64, place: usize| place < MAX_GROUPS && bits >> place & 1 == 1;
     // Where there is nothing to be run, its addresses are all that there is to it.
     let must_be_released = |place: usize| has(hooked, place) || has(owned, place) && recorded[place].has_hooks();
-    let (closed, limited) = matching.map_or((0, 0), |cell| (cell.closed, cell.limited));
+    let closed = matching.map_or(0, |cell| cell.closed);
     let is_ours = |place: usize| in_time && has(owned & !closed, place);
     let own = groups.len().min(MAX_GROUPS);
     let bit = |i: usize| 1_u64 << i;
 
     let mut to = Inheritance::default();
-    for (i, (name, _)) in groups.iter().enumerate().take(own) {
-        match recorded.iter().position(|group| group.name == *name) {
+    // Where the life before had each group of this one.
+    let of_name = |(name, _): &(&str, _)| recorded.iter().position(|group| group.name == *name);
+    let mut places: Vec<Option<usize>> = groups.iter().take(own).map(of_name).collect();
+    for (i, place) in places.iter().enumerate() {
+        match *place {
             Some(place) if is_ours(place) && !recorded[place].departed => to.held |= bit(i),
             Some(place) if must_be_released(place) => to.release |= bit(i),
             Some(_) => {}
             None if strange => to.release |= bit(i),
             None => {}
-        }
-        let kept = |place| matching.is_some_and(|cell| has(cell.peer_kept, place));
-        let forced = |place| matching.is_some_and(|cell| has(cell.forced, place));
-        let place = recorded.iter().position(|group| group.name == *name);
-        if place.is_some_and(kept) {
-            to.peer_kept |= bit(i);
-        }
-        if place.is_some_and(forced) {
-            to.forced |= bit(i) & to.held;
-        }
-        if place.is_some_and(|place| has(closed, place)) {
-            to.closed |= bit(i);
-        }
-        if place.is_some_and(|place| has(limited, place)) {
-            to.limited |= bit(i);
         }
     }
     for (place, group) in recorded.iter().enumerate() {
@@ -202,7 +190,7 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
         if in_file || !must_be_released(place) {
             continue;
         }
-        let i = own + to.departed.len();
+        let i = places.len();
         if i >= MAX_GROUPS {
             to.surplus.push(LivedGroup { departed: true, ..group.clone() });
             continue;
@@ -211,13 +199,17 @@ pub fn inherit(life: Option<&Life>, cell: Option<Cell>, groups: &[(&str, Vec<Liv
         if is_ours(place) {
             to.in_place |= bit(i);
         }
-        if has(closed, place) {
-            to.closed |= bit(i);
-        }
-        if has(limited, place) {
-            to.limited |= bit(i);
-        }
+        places.push(Some(place));
         to.departed.push(LivedGroup { departed: true, ..group.clone() });
+    }
+    if let Some(cell) = &matching {
+        let by_name = |bits: u64, places: &[Option<usize>]| {
+            let had = |(_, place): &(usize, &Option<usize>)| place.is_some_and(|place| has(bits, place));
+            places.iter().enumerate().filter(had).fold(0, |bits, (i, _)| bits | bit(i))
+        };
+        (to.closed, to.limited) = (by_name(cell.closed, &places), by_name(cell.limited, &places));
+        to.peer_kept = by_name(cell.peer_kept, &places[..own]);
+        to.forced = by_name(cell.forced, &places) & to.held;
     }
 
     // Another prefix of a held one is exchanged without a gap when its group is resumed.
