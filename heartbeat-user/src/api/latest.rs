@@ -78,6 +78,30 @@ mod tests {
         }
     }
 
+    /// Else whoever has waited for it sees it, and at the next look what is older.
+    #[test]
+    fn what_is_no_longer_being_put_together_is_the_newest_or_older_than_that() {
+        const LAST: u64 = 3_000_000;
+        let latest = Latest::new(&0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut seen = 0;
+                for slot in latest.slots.iter().cycle() {
+                    let Ok(value) = slot.try_lock().map(|value| (*value, latest.newest.load(Acquire))) else {
+                        continue;
+                    };
+                    let newest = *locked(&latest.slots[value.1]);
+                    assert!(newest >= value.0, "{} is there, and {newest} the newest", value.0);
+                    seen = newest.max(seen);
+                    if seen == LAST {
+                        break;
+                    }
+                }
+            });
+            (1..=LAST).for_each(|n| latest.set(|value| *value = n));
+        });
+    }
+
     #[test]
     fn of_many_readers_none_sees_it_go_back() {
         const LAST: u64 = 20_000;

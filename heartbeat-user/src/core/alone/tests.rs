@@ -94,6 +94,16 @@ fn whoever_was_alone_is_so_from_the_first_turn_of_the_next_life() {
     assert_eq!((state.owned, state.limited, state.serve_until), (0b01, 0b01, until));
 }
 
+#[test]
+fn what_was_heard_is_left_for_the_next_life() {
+    let mut bench = Bench::of(0b01, |_| {});
+    bench.silence(SECOND);
+    bench.hear(|_| {});
+    let heard = bench.now;
+    bench.silence(SECOND);
+    assert_eq!(bench.core.cell_state(bench.now).heard, heard);
+}
+
 /// Its agent was dead when this life began, and its host has answered since.
 #[test]
 fn a_peer_whose_host_answered_in_this_life_is_silent_only_since_it_does_not() {

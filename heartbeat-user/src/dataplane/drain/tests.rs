@@ -224,7 +224,11 @@ fn a_mark_takes_the_place_of_the_one_before_whole() {
         term: 0,
         ..mark()
     };
+    assert_eq!(kernel.heard_ns.get(), 900);
+    // What the XDP program has noted since.
+    kernel.heard_ns.set(901);
     nothing.leave(&agent, &kernel);
+    assert_eq!(kernel.heard_ns.get(), 901);
     assert_eq!(words(&agent), [0; 9]);
 }
 
