@@ -113,7 +113,7 @@ pub(super) fn take_over(
     plans: &[GroupPlan],
     (incarnation, runs): (u64, &mut Runs),
     journal: &Journal,
-) -> Result<(Life, Option<Resumed>)> {
+) -> Result<Life> {
     let RunOptions { config, node, .. } = options;
     if let Some(trouble) = &left.trouble {
         log::warn!("{trouble}");
@@ -134,15 +134,27 @@ pub(super) fn take_over(
         }
     }
 
-    // Whoever comes between the two lines finds a record and a cell that do not belong together, and lets go of everything.
+    // Whoever comes before the cells are this life's, too, finds a record and a cell that do not belong together, and lets go of everything.
     if let Err(error) = life.write(folder) {
         log::error!("{error:#}: the next life will let go of everything");
     }
+    Ok(life)
+}
+
+/// What the core goes on with; the cells are this life's from here on. Where it reads no programs, those of the life before are gone:
+/// not sooner, for what they keep silent about was here until then.
+pub(super) fn go_on(left: &Left, folder: &RuntimeDir, tables: &Tables) -> Option<Resumed> {
     let cell = left.cell.as_ref();
+    let programs = if tables.are_of_programs() { None } else { folder.pinned() };
+    if let (Some(cell), Some(programs)) = (cell, &programs) {
+        cell.learn_from(programs, tables);
+    }
     left.inheritance.leave(tables, cell.map_or(0, PinnedCell::closed));
+    if !tables.are_of_programs() {
+        folder.forget_pins();
+    }
     let resumed = cell.map(|cell| left.inheritance.resumed(cell, left.in_time));
-    let resumed = resumed.or_else(|| left.inheritance.resumed_without());
-    Ok((life, resumed))
+    resumed.or_else(|| left.inheritance.resumed_without())
 }
 
 /// The addresses of each group on this controller; of those that the file has no more, as they were on record.

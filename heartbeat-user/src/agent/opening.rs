@@ -27,7 +27,7 @@ pub(super) struct NoXdp {
     pub(super) why: Option<String>,
 }
 
-/// Opens it, and takes away what an earlier life had in the other way.
+/// Opens it; where it is XDP, takes away the file of tables that an earlier life without it had.
 ///
 /// # Errors
 /// Neither is to be had.
@@ -83,6 +83,7 @@ fn with_kernel(
     Ok(Opened { kernel: Ok(kernel), tables, adopted: adopted.maps })
 }
 
+/// What programs of an earlier life keep silent about goes before they do ([`go_on`](super::left::go_on)).
 fn without_kernel(none: NoXdp, order: SlotOrder, fresh: u64, folder: &RuntimeDir, left: &Left) -> Result<Opened> {
     let (tables, adopted) = match Tables::in_file(&folder.tables()) {
         Ok(opened) => opened,
@@ -97,10 +98,5 @@ fn without_kernel(none: NoXdp, order: SlotOrder, fresh: u64, folder: &RuntimeDir
         tables.channels().filter(|channel| fresh & channel.bit() != 0).for_each(|channel| tables.clear(channel));
     }
     left.put_into(&tables);
-    let programs = folder.pinned();
-    folder.forget_pins();
-    if let (Some(cell), Some(programs)) = (&left.cell, programs) {
-        cell.learn_from(&programs, &tables);
-    }
     Ok(Opened { kernel: Err(none), tables: Arc::new(tables), adopted })
 }

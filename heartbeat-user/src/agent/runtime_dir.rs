@@ -247,9 +247,9 @@ impl RuntimeDir {
         let _ = (&mut file).take(32).read_to_string(&mut holder);
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut lock) => {
-                lock.set_len(0)?;
-                lock.rewind()?;
-                writeln!(lock, "{}", std::process::id())?;
+                let written = lock.set_len(0).and_then(|()| lock.rewind());
+                let written = written.and_then(|()| writeln!(lock, "{}", std::process::id()));
+                written.with_context(|| format!("{}: cannot be written", path.display()))?;
                 Ok(lock)
             }
             Err((_, Errno::EWOULDBLOCK)) => bail!(self.taken(&format!("process {}", holder.trim()))),

@@ -157,7 +157,8 @@ impl<'a> Start<'a> {
         let plans = left::plans(config, *node, left);
         let mut runs = Runs::read(self.folder, incarnation);
         let lives = (incarnation, &mut runs);
-        let (life, resumed) = left::take_over(options, self.folder, left, tables, &plans, lives, self.journal)?;
+        let life = left::take_over(options, self.folder, left, tables, &plans, lives, self.journal)?;
+        let resumed = left::go_on(left, self.folder, tables);
         self.folder.forget_pins_before();
         let names = config.names();
         let instructions = Instructions {

@@ -18,8 +18,8 @@ use heartbeat_tests::lab::Node::{A, B};
 use heartbeat_tests::lab::topology::ipv4;
 use heartbeat_tests::lab::{Lab, LogLine, Node, realtime_ns};
 use heartbeat_tests::scenario::{
-    CALM, FAST, LAN, Profile, SOON, held, look_on, nft, profiles, running, show, until, wait_answer, wait_said_of,
-    wait_well,
+    CALM, FAST, LAN, Profile, SOON, held, look_on, nft, profiles, running, show, story, until, wait_answer,
+    wait_said_of, wait_well,
 };
 
 /// From one question to the next: what a client may miss is measured no finer.
@@ -57,6 +57,35 @@ fn the_kernel_of_a_killed_agent_serves_until_the_peer_takes_over_and_is_silent_t
             assert!(waited > Duration::from_millis(900), "b waited for the agent to come back: {waited:?}");
             let served = client.of(A, killed + 500_000_000, u64::MAX);
             assert!(served.len() > 100, "meanwhile a's kernel served: {}", served.len());
+        }
+    });
+}
+
+/// Its programs go only once what they keep silent about has gone.
+#[test]
+fn what_a_dead_agents_kernel_is_silent_about_does_not_answer_when_the_next_one_begins_without_xdp() {
+    undisturbed(|| {
+        let (lab, client) = pair(LAN, "[takeover]\nrestart_grace = \"0s\"\n");
+        for _ in 0..3 {
+            let on_b = lab.mark(B);
+            let killed = lab.kill(A).unwrap();
+            wait_said_of(&lab, B, on_b, "group_acquired", "storage-a").unwrap();
+            wait_answer(&client, B, killed).unwrap();
+            let mut config = LAN.config();
+            config.extra.push_str("[takeover]\nrestart_grace = \"0s\"\n");
+            lab.configure_one(A, &config.clone().xdp("socket")).unwrap();
+            lab.start(A).unwrap();
+            lab.wait_event(A, |line| line.is("peer_good"), SOON).unwrap();
+            look_on(Duration::from_millis(100));
+            assert_eq!(client.both_answered(killed), Duration::ZERO, "{}", story(&lab));
+            // And back to XDP, and home.
+            lab.configure_one(A, &config).unwrap();
+            lab.reload(A).unwrap();
+            until("a is well", || Ok((lab.status(A)?.code == 0).then_some(()))).unwrap();
+            let ordered = realtime_ns();
+            assert_eq!(lab.order(A, &["takeover", "storage-a"]).unwrap().0, Some(0));
+            wait_answer(&client, A, ordered).unwrap();
+            until("both agree", || Ok((lab.status(B)?.code == 0).then_some(()))).unwrap();
         }
     });
 }
