@@ -114,7 +114,7 @@ fn the_page_shows_the_pair_as_it_is_wired_its_faults_where_they_lie_and_who_serv
         page.wait("document.getElementById('drawing').textContent.includes('our own cable')");
         page.wait("document.querySelectorAll('#drawing .cross').length === 1");
         // Its half of the wire, and not the other one.
-        assert_eq!(page.value("document.querySelectorAll('#drawing .wire.bad').length"), 1);
+        page.wait("document.querySelectorAll('#drawing .wire.bad').length === 1");
         page.wait("document.getElementById('event-list').textContent.includes('net1 is BAD')");
         page.wait("document.getElementById('verdict-list').textContent.includes('our own cable')");
         pictures(&page, "cut");
